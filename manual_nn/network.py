@@ -1,0 +1,225 @@
+"""The public functions of the network: what it computes, its loss and its gradients.
+
+The mathematics is in `manual_nn.backprop`; here the arguments are checked and the pieces strung
+together. Axes: N rows in the batch, D inputs, K classes, L layers.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn import backprop
+from manual_nn.backprop import Array, Dense, Params
+from manual_nn.validation import (
+    DTYPES,
+    as_count,
+    as_inputs,
+    as_number,
+    as_params,
+    as_rng,
+    as_targets,
+)
+
+
+def init_params(
+    sizes: Sequence[int], *, rng: np.random.Generator, dtype: npt.DTypeLike = np.float64
+) -> Params:
+    """Draw random weights, and set the biases to zero.
+
+    Weights have mean 0 and variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010), twice that
+    where the layer's input comes out of a ReLU, which halves it (He et al., 2015).
+
+    Args:
+        sizes: D, the hidden widths, K: L + 1 numbers.
+        rng: the random generator to draw from.
+        dtype: float32 or float64.
+
+    Returns:
+        L layers, weights (fan_in, fan_out) and biases (fan_out,).
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is another, or rng is no generator.
+        ValueError: there are fewer than two sizes, or one is below 1.
+
+    >>> params = init_params([784, 256, 10], rng=np.random.default_rng(0))
+    >>> [layer.weight.shape for layer in params]
+    [(784, 256), (256, 10)]
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must have at least two entries, D and K, got {list(sizes)}")
+    sizes = [as_count(size, name=f"sizes[{i}]") for i, size in enumerate(sizes)]
+    if np.dtype(dtype) not in DTYPES:
+        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    as_rng(rng)
+    params = []
+    for l, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes), start=1):
+        variance = (2 if l == 1 else 4) / (fan_in + fan_out)
+        weight = rng.normal(scale=np.sqrt(variance), size=(fan_in, fan_out))
+        params.append(Dense(weight.astype(dtype), np.zeros(fan_out, dtype)))
+    return tuple(params)
+
+
+def logits(params: Params, X: npt.ArrayLike) -> Array:
+    """Compute z_L, the unnormalised log-probabilities of the classes.
+
+    a_0 = X, z_l = a_{l-1} W_l + b_l, a_l = max(z_l, 0); eq. (9), (13), (15).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D); converted to the dtype of the parameters.
+
+    Returns:
+        The logits, (N, K), in the dtype of the parameters.
+
+    Raises:
+        TypeError: an argument is not of numbers, or layers differ in dtype.
+        ValueError: shapes do not fit each other, or the batch is empty.
+
+    >>> identity = Dense(np.eye(2), np.zeros(2))
+    >>> logits((identity, identity), [[3.0, -1.0]])  # the ReLU between them drops the -1
+    array([[3., 0.]])
+    """
+    params = as_params(params)
+    return backprop.forward(params, as_inputs(params, X))[1]
+
+
+def predict_proba(params: Params, X: npt.ArrayLike) -> Array:
+    """Compute the probabilities of the classes, p = softmax(logits); eq. (1).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+
+    Returns:
+        The probabilities, (N, K), in the dtype of the parameters; each row sums to 1.
+
+    Raises:
+        TypeError, ValueError: as for `logits`.
+
+    >>> predict_proba((Dense(np.eye(2), np.zeros(2)),), [[0.0, np.log(3)]])
+    array([[0.25, 0.75]])
+    """
+    return np.exp(backprop.log_softmax(logits(params, X)))
+
+
+def predict(params: Params, X: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """Choose the class with the largest logit, the first of them where several are equal.
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+
+    Returns:
+        Class numbers from 0 to K - 1, (N,).
+
+    Raises:
+        TypeError, ValueError: as for `logits`.
+
+    >>> predict((Dense(np.eye(3), np.zeros(3)),), [[0, 2, 1], [5, 5, 5]])
+    array([1, 0])
+    """
+    return np.argmax(logits(params, X), axis=1)
+
+
+def loss(
+    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+) -> np.floating[Any]:
+    """Compute the mean cross-entropy of the batch plus the penalty on the weights.
+
+    L = -1/N sum_nk y_nk ln p_nk + weight_decay * sum_l ||W_l||^2; eq. (7), (17).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The loss, a scalar of the dtype of the parameters.
+
+    Raises:
+        TypeError: an argument is not of numbers, or layers differ in dtype.
+        ValueError: shapes do not fit each other, the batch is empty, a class number is out of
+            range, target probabilities do not sum to 1, or weight_decay is negative.
+
+    >>> zero = Dense(np.zeros((2, 4)), np.zeros(4))
+    >>> loss((zero,), [[1.0, 2.0]], [3]) == np.log(4)  # four classes, equally likely
+    np.True_
+    """
+    params = as_params(params)
+    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
+    target = as_targets(params, len(X), y)
+    log_p = backprop.log_softmax(backprop.forward(params, X)[1])
+    penalty = backprop.penalty_forward(params, weight_decay)
+    return backprop.cross_entropy_forward(log_p, target) + penalty
+
+
+def loss_and_grad(
+    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+) -> tuple[np.floating[Any], Params]:
+    """Compute the loss and its gradient in every weight and bias, by one sweep up and one down.
+
+    d_W_l = a_{l-1}^T d_z_l + 2 * weight_decay * W_l, d_b_l = column sums of d_z_l, where
+    d_z_L = (p - y) / N and d_z_{l-1} = (d_z_l W_l^T) masked by z_{l-1} > 0; eq. (8) to (18).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The loss, as `loss` gives it, and the gradient, shaped like `params`.
+
+    Raises:
+        TypeError, ValueError: as for `loss`.
+
+    >>> zero = Dense(np.zeros((2, 4)), np.zeros(4))
+    >>> _, (d_layer,) = loss_and_grad((zero,), [[1.0, 2.0]], [3])
+    >>> d_layer.bias  # softmax(z) - y
+    array([ 0.25,  0.25,  0.25, -0.75])
+    """
+    params = as_params(params)
+    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
+    target = as_targets(params, len(X), y)
+    a, z = backprop.forward(params, X)
+    log_p = backprop.log_softmax(z)
+    penalty = backprop.penalty_forward(params, weight_decay)
+    d_z = backprop.backward(params, a, backprop.softmax_cross_entropy_backward(log_p, target))
+    gradient = tuple(
+        backprop.dense_backward(d_z_l, a_below, layer, weight_decay)
+        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
+    )
+    return backprop.cross_entropy_forward(log_p, target) + penalty, gradient
+
+
+def input_grad(
+    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+) -> Array:
+    """Compute the gradient of the mean loss in the inputs, d_X = d_z_1 W_1^T; eq. (19).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty, which does not depend on X: without effect.
+
+    Returns:
+        d_X, (N, D), in the dtype of the parameters.
+
+    Raises:
+        TypeError, ValueError: as for `loss`.
+
+    >>> layer = Dense(np.array([[0.0, 0.0], [0.0, 4.0]]), np.zeros(2))
+    >>> input_grad((layer,), [[1.0, 0.0]], [0])  # (p - y) W^T with p = (1/2, 1/2)
+    array([[0., 2.]])
+    """
+    params = as_params(params)
+    X, _ = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
+    target = as_targets(params, len(X), y)
+    a, z = backprop.forward(params, X)
+    d_logits = backprop.softmax_cross_entropy_backward(backprop.log_softmax(z), target)
+    return backprop.dense_input_backward(backprop.backward(params, a, d_logits)[0], params[0])

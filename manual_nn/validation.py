@@ -1,0 +1,144 @@
+"""What the public functions accept: each check names the argument, what it was, what was expected.
+
+Axes: N rows in the batch, D inputs, K classes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.backprop import Array, Dense, Params
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_params(params: object) -> Params:
+    """Check that the layers are float arrays of one dtype that fit each other."""
+    if not isinstance(params, Sequence) or isinstance(params, Dense):
+        msg = f"params must be a sequence of (weight, bias) pairs, got {type(params).__name__}"
+        raise TypeError(msg)
+    if not params:
+        raise ValueError("params must have at least one layer, got none")
+    layers = []
+    for l, pair in enumerate(params):
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise TypeError(f"params[{l}] must be a pair (weight, bias), got {type(pair).__name__}")
+        layers.append(Dense(*map(np.asarray, pair)))
+    dtype = layers[0].weight.dtype
+    if dtype not in DTYPES:
+        raise TypeError(f"params[0].weight must be float32 or float64, got {dtype}")
+    fan_in = None
+    for l, (weight, bias) in enumerate(layers):
+        for name, array, ndim in (("weight", weight, 2), ("bias", bias, 1)):
+            if array.ndim != ndim:
+                msg = f"params[{l}].{name} must have {ndim} axes, got shape {array.shape}"
+                raise ValueError(msg)
+            if array.dtype != dtype:
+                msg = f"params[{l}].{name} must be {dtype} like params[0].weight, got {array.dtype}"
+                raise TypeError(msg)
+        if fan_in is not None and weight.shape[0] != fan_in:
+            msg = (
+                f"params[{l}].weight must have {fan_in} rows, one for each column of "
+                f"params[{l - 1}].weight, got shape {weight.shape}"
+            )
+            raise ValueError(msg)
+        fan_in = weight.shape[1]
+        if bias.shape != (fan_in,):
+            msg = f"params[{l}].bias must have shape ({fan_in},), got {bias.shape}"
+            raise ValueError(msg)
+        if 0 in weight.shape:
+            raise ValueError(f"params[{l}].weight must not be empty, got shape {weight.shape}")
+    return tuple(layers)
+
+
+def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
+    """Check that X is (N, D) with N at least 1, and give it the dtype of the parameters."""
+    weight = params[0].weight
+    array = np.asarray(X)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != len(weight) or len(array) == 0:
+        msg = (
+            f"{name} must have shape (N, {len(weight)}), N at least 1, because params[0].weight "
+            f"has shape {weight.shape}; got {array.shape}"
+        )
+        raise ValueError(msg)
+    return array.astype(weight.dtype, copy=False)
+
+
+def as_targets(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> Array:
+    """Check y, class numbers (N,) or target probabilities (N, K), and make it the latter."""
+    K, dtype = params[-1].bias.size, params[-1].bias.dtype
+    array = np.asarray(y)
+    if array.shape not in ((N,), (N, K)):
+        msg = f"{name} must have shape ({N},) or ({N}, {K}), got {array.shape}"
+        raise ValueError(msg)
+    if array.ndim == 1:
+        _check_class_numbers(array, K, name)
+        target = np.zeros((N, K), dtype)
+        target[np.arange(N), array] = 1
+        return target
+    _check_probabilities(array, name)
+    return array.astype(dtype, copy=False)
+
+
+def _check_class_numbers(array: npt.NDArray[Any], K: int, name: str) -> None:
+    if array.dtype.kind not in "iu":
+        msg = f"{name} of one axis must hold integer class numbers, got dtype {array.dtype}"
+        raise TypeError(msg)
+    lowest, highest = array.min(), array.max()
+    if lowest < 0 or highest >= K:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"{name} must hold class numbers from 0 to {K - 1}, got {wrong}")
+
+
+def _check_probabilities(array: npt.NDArray[Any], name: str) -> None:
+    """Check that rows sum to 1 as far as a normalised row can.
+
+    A row normalised in its own precision, p_k = e_k / sum(e), has a relative error of at most
+    gamma_K in each entry (K - 1 additions, one division), and so has its sum, to which adding it
+    up here adds as much: 2 gamma_K = K eps to first order, for each entry rounded once (Higham,
+    Accuracy and Stability of Numerical Algorithms, 2002, section 4.2).
+    """
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold probabilities, got dtype {array.dtype}")
+    if not (array >= 0).all():
+        msg = f"{name} must hold probabilities, none of them negative or NaN, got {array.min()}"
+        raise ValueError(msg)
+    sums = array.sum(axis=1, dtype=np.float64)
+    eps = float(np.finfo(str(array.dtype)).eps) if array.dtype.kind == "f" else 0.0
+    off = abs(sums - 1)
+    if (off > (array.shape[1] + 1) * eps).any():
+        row = int(off.argmax())
+        raise ValueError(f"{name} must have rows that sum to 1, but row {row} sums to {sums[row]}")
+
+
+def as_number(value: object, *, name: str, minimum: float, strict: bool = False) -> float:
+    """Check that value is a finite real number of at least, or strictly above, the minimum."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+    number = float(value)
+    if not math.isfinite(number) or number < minimum or (strict and number == minimum):
+        relation = "above" if strict else "of at least"
+        raise ValueError(f"{name} must be a finite number {relation} {minimum:g}, got {value}")
+    return number
+
+
+def as_count(value: object, *, name: str, minimum: int = 1) -> int:
+    """Check that value is a whole number of at least the minimum."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def as_rng(rng: object) -> np.random.Generator:
+    """Check that rng is a NumPy random generator."""
+    if not isinstance(rng, np.random.Generator):
+        msg = f"rng must be a numpy.random.Generator, got {type(rng).__name__}"
+        raise TypeError(msg)
+    return rng
