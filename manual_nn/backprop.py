@@ -49,7 +49,7 @@ def relu_backward(d_a: Array, a: Array) -> Array:
 
 
 def log_softmax(z: Array) -> Array:
-    """ln p = z - m - ln sum_k exp(z_k - m) with m the largest z of the row, (N, K), eq. (6)."""
+    """ln p = z - m - ln sum_k exp(z_k - m), m the largest z of the row; (N, K), eq. (2), (6)."""
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
         shifted = np.maximum(z - z.max(axis=1, keepdims=True), np.finfo(z.dtype).min)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -61,13 +61,13 @@ def cross_entropy_forward(log_p: Array, target: Array) -> np.floating[Any]:
 
 
 def softmax_cross_entropy_backward(log_p: Array, target: Array) -> Array:
-    """d_logits = (p - target) / N, (N, K), eq. (8): the only place where 1/N appears."""
+    """d_logits = (p - target) / N, eq. (3), (4), (5), (8): the only place where 1/N appears."""
     return (np.exp(log_p) - target) / len(log_p)
 
 
 def penalty_forward(params: Params, weight_decay: float) -> np.floating[Any]:
     """weight_decay times the sum of all squared weights, a scalar, eq. (17)."""
-    return weight_decay * np.sum([(weight * weight).sum() for weight, _ in params])
+    return np.sum([(weight_decay * weight * weight).sum() for weight, _ in params])
 
 
 def forward(params: Params, X: Array) -> tuple[list[Array], Array]:

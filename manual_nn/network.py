@@ -29,8 +29,8 @@ def init_params(
 ) -> Params:
     """Draw random weights, and set the biases to zero.
 
-    Weights have mean 0 and variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010), twice that
-    where the layer's input comes out of a ReLU, which halves it (He et al., 2015).
+    Weights have mean 0 and variance 2 / (fan_in + fan_out), twice that above a ReLU, which halves
+    what comes in; eq. (21), after Glorot and Bengio (2010) and He et al. (2015).
 
     Args:
         sizes: D, the hidden widths, K: L + 1 numbers.

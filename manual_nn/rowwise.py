@@ -54,7 +54,7 @@ def loss_and_grad(
             d_weight += row_d_weight / N
             d_bias += row_d_bias / N
     for (weight, _), (d_weight, _) in zip(params, gradient, strict=True):
-        value += weight_decay * (weight * weight).sum()
+        value += (weight_decay * weight * weight).sum()
         d_weight += 2 * weight_decay * weight
     return value, tuple(gradient)
 
@@ -69,9 +69,11 @@ def _row_loss_and_grad(params: Params, x: Array, t: Array) -> tuple[np.floating[
         z = c + bias  # (fan_out,)
         pre_activations.append(z)
         a = np.where(z > 0, z, 0)  # (fan_out,), not used after the last layer
-    e = np.exp(z - z.max())  # (K,)
+    with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
+        shifted = np.maximum(z - z.max(), np.finfo(z.dtype).min)  # (K,), eq. (2)
+    e = np.exp(shifted)  # (K,)
     s = e.sum()
-    value = t @ (np.log(s) - (z - z.max()))  # -sum_k t_k ln softmax(z)_k
+    value = t @ (np.log(s) - shifted)  # -sum_k t_k ln softmax(z)_k
 
     gradient = []
     d_z = e / s - t  # (K,), eq. (5)

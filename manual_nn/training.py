@@ -160,6 +160,7 @@ def train_epochs(
     batch_size = as_count(batch_size, name="batch_size")
     learning_rate = as_number(learning_rate, name="learning_rate", minimum=0, strict=True)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
+    _check_early_stopping(early_stopping)
     as_rng(rng)
     history = History()
     for epoch in range(1, as_count(epochs, name="epochs") + 1):
@@ -206,6 +207,16 @@ def evaluate(
     cross_entropy = backprop.cross_entropy_forward(backprop.log_softmax(logits), target)
     value = cross_entropy + backprop.penalty_forward(params, weight_decay)
     return float(value), float(np.mean(logits.argmax(axis=1) == target.argmax(axis=1)))
+
+
+def _check_early_stopping(early_stopping: object) -> None:
+    if early_stopping is None:
+        return
+    if not isinstance(early_stopping, EarlyStopping):
+        got = type(early_stopping).__name__
+        raise TypeError(f"early_stopping must be an EarlyStopping or None, got {got}")
+    for name, value in early_stopping._asdict().items():
+        as_number(value, name=f"early_stopping.{name}", minimum=0)
 
 
 def _with_bar(starts: Iterable[int], description: str) -> Iterable[int]:

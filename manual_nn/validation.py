@@ -25,8 +25,16 @@ def as_params(params: object) -> Params:
     layers = []
     for l, pair in enumerate(params):
         if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise TypeError(f"params[{l}] must be a pair (weight, bias), got {type(pair).__name__}")
-        layers.append(Dense(*map(np.asarray, pair)))
+            size = f" of {len(pair)}" if isinstance(pair, Sequence) else ""
+            msg = f"params[{l}] must be a pair (weight, bias), got {type(pair).__name__}{size}"
+            raise TypeError(msg)
+        weight, bias = pair
+        layers.append(
+            Dense(
+                as_array(weight, name=f"params[{l}].weight"),
+                as_array(bias, name=f"params[{l}].bias"),
+            )
+        )
     dtype = layers[0].weight.dtype
     if dtype not in DTYPES:
         raise TypeError(f"params[0].weight must be float32 or float64, got {dtype}")
@@ -54,10 +62,19 @@ def as_params(params: object) -> Params:
     return tuple(layers)
 
 
+def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:
+    """Make an array of nested sequences, and check that they make one."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        msg = f"{name} must be an array, got sequences nested too deep or of unequal lengths"
+        raise ValueError(msg) from error
+
+
 def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
     """Check that X is (N, D) with N at least 1, and give it the dtype of the parameters."""
     weight = params[0].weight
-    array = np.asarray(X)
+    array = as_array(X, name=name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[1] != len(weight) or len(array) == 0:
@@ -72,7 +89,7 @@ def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
 def as_targets(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> Array:
     """Check y, class numbers (N,) or target probabilities (N, K), and make it the latter."""
     K, dtype = params[-1].bias.size, params[-1].bias.dtype
-    array = np.asarray(y)
+    array = as_array(y, name=name)
     if array.shape not in ((N,), (N, K)):
         msg = f"{name} must have shape ({N},) or ({N}, {K}), got {array.shape}"
         raise ValueError(msg)
@@ -120,7 +137,10 @@ def as_number(value: object, *, name: str, minimum: float, strict: bool = False)
     """Check that value is a finite real number of at least, or strictly above, the minimum."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        number = math.inf
     if not math.isfinite(number) or number < minimum or (strict and number == minimum):
         relation = "above" if strict else "of at least"
         raise ValueError(f"{name} must be a finite number {relation} {minimum:g}, got {value}")

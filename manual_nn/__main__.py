@@ -1,0 +1,8 @@
+"""`python -m manual_nn`: the command line."""
+
+import sys
+
+from manual_nn.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

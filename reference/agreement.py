@@ -1,0 +1,179 @@
+"""Random networks, taken through `manual_nn` and through JAX, and a table of how well they agree.
+
+Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+import manual_nn
+from manual_nn.backprop import Params
+from reference import network
+from reference.comparison import Comparer, Comparison, Leaf, Verdict, worst_verdict
+
+Array = npt.NDArray[Any]
+
+DTYPES = ("float32", "float64")
+
+
+class Case(NamedTuple):
+    """A random network with a batch of data, in float64; `at` gives it in another precision."""
+
+    seed: int
+    params: Params
+    X: Array  # (N, D)
+    y: Array  # (N,) or (N, K)
+    weight_decay: float
+
+    @property
+    def shape(self) -> str:
+        """The sizes D-H-...-K and the rows N."""
+        sizes = [len(layer.weight) for layer in self.params] + [self.params[-1].bias.size]
+        return "-".join(map(str, sizes)) + f", {len(self.X)} rows"
+
+    def at(self, dtype: npt.DTypeLike) -> tuple[Any, Array, Array, float]:
+        """Round the case to this precision."""
+
+        def rounded(array: Array) -> Array:
+            return array.astype(dtype) if array.dtype.kind == "f" else array
+
+        args = jax.tree.map(rounded, (self.params, self.X, self.y))
+        return (*args, self.weight_decay)
+
+
+def draw_case(seed: int) -> Case:
+    """Draw depth 1 to 4, widths to 64, up to 128 rows, either kind of target, decay or none."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 65, size=rng.integers(2, 6)).tolist()
+    N, K = int(rng.integers(1, 129)), sizes[-1]
+    params = manual_nn.init_params(sizes, rng=rng)
+    params = tuple(
+        layer._replace(bias=rng.normal(scale=0.1, size=layer.bias.shape)) for layer in params
+    )
+    y = rng.integers(K, size=N) if rng.random() < 0.5 else rng.dirichlet(np.ones(K), size=N)
+    weight_decay = 0.0 if rng.random() < 0.5 else float(10 ** rng.uniform(-5, 0))
+    return Case(seed, params, rng.normal(size=(N, sizes[0])), y, weight_decay)
+
+
+def by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
+    """Compute every quantity with JAX; what `manual_nn` computes twice JAX gives once."""
+    value, gradient = network.loss_and_grad(params, X, y, weight_decay=weight_decay)
+    d_weights, d_biases = zip(*gradient, strict=True)
+    return {
+        "logits": network.logits(params, X),
+        "predict_proba": network.predict_proba(params, X),
+        "predict": network.predict(params, X),
+        "loss": network.loss(params, X, y, weight_decay=weight_decay),
+        "loss_and_grad, loss": value,
+        "loss_and_grad, weights": d_weights,
+        "loss_and_grad, biases": d_biases,
+        "rowwise, loss": value,
+        "rowwise, weights": d_weights,
+        "rowwise, biases": d_biases,
+        "input_grad": network.input_grad(params, X, y, weight_decay=weight_decay),
+    }
+
+
+def by_hand(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
+    """Compute every quantity with `manual_nn`."""
+    value, gradient = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
+    d_weights, d_biases = zip(*gradient, strict=True)
+    row_value, row_gradient = manual_nn.rowwise.loss_and_grad(
+        params, X, y, weight_decay=weight_decay
+    )
+    row_d_weights, row_d_biases = zip(*row_gradient, strict=True)
+    return {
+        "logits": manual_nn.logits(params, X),
+        "predict_proba": manual_nn.predict_proba(params, X),
+        "predict": manual_nn.predict(params, X),
+        "loss": manual_nn.loss(params, X, y, weight_decay=weight_decay),
+        "loss_and_grad, loss": value,
+        "loss_and_grad, weights": d_weights,
+        "loss_and_grad, biases": d_biases,
+        "rowwise, loss": row_value,
+        "rowwise, weights": row_d_weights,
+        "rowwise, biases": row_d_biases,
+        "input_grad": manual_nn.input_grad(params, X, y, weight_decay=weight_decay),
+    }
+
+
+def compare_case(case: Case) -> dict[str, Comparison]:
+    """Compare by_hand with by_jax in each precision; one compilation serves both."""
+    comparer = Comparer(by_jax, *case.at(np.float64))
+    return {
+        dtype: comparer(by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype) for dtype in DTYPES
+    }
+
+
+@dataclass
+class Row:
+    """What the cases so far have shown of one quantity in one precision.
+
+    Attributes:
+        verdicts: how many cases had which.
+        ulps: the worst difference in units of the last place of the leaf's largest entry.
+        share: the worst difference as a part of its bound.
+        worst: the case with the worst of `ulps`.
+    """
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    ulps: float = -1.0
+    share: float = 0.0
+    worst: Case | None = None
+
+    def add(self, case: Case, leaves: Sequence[Leaf]) -> None:
+        """Count a case, whose leaves for this quantity are given."""
+        self.verdicts[worst_verdict(leaves)] += 1
+        self.share = max(self.share, *(float(leaf.share.max()) for leaf in leaves))
+        ulps = max(leaf.ulps for leaf in leaves)
+        if ulps > self.ulps:
+            self.ulps, self.worst = ulps, case
+
+
+class Agreement:
+    """How well `manual_nn` and JAX agree, by quantity and precision, over the cases so far."""
+
+    def __init__(self) -> None:
+        """Begin without a case."""
+        self.cases = 0
+        self.kinks = 0  # cases in which, in either precision, something lay within rounding
+        self.rows: dict[tuple[str, str], Row] = {}
+
+    def add(self, case: Case) -> None:
+        """Take a case through both and compare."""
+        comparisons = compare_case(case)
+        for dtype, comparison in comparisons.items():
+            for quantity, leaves in comparison.by_key().items():
+                row = self.rows.setdefault((quantity, dtype), Row())
+                row.add(case, leaves)
+        self.cases += 1
+        self.kinks += any(comparison.open_kinks for comparison in comparisons.values())
+
+    @property
+    def complete(self) -> bool:
+        """Say whether all agreed: no mismatch, and nothing that could not be compared."""
+        allowed = {Verdict.MATCH, Verdict.AMBIGUOUS}
+        return bool(self.rows) and all(row.verdicts.keys() <= allowed for row in self.rows.values())
+
+    def table(self) -> str:
+        """Lay the rows out to be read."""
+        header = (
+            f"{'quantity':22} {'dtype':7} {'cases':>5} {'match':>5} {'ambig.':>6} {'n.c.':>4} "
+            f"{'wrong':>5} {'ulps':>7} {'of bound':>8}  worst case"
+        )
+        lines = [header]
+        for (quantity, dtype), row in self.rows.items():
+            counts = row.verdicts
+            lines.append(
+                f"{quantity:22} {dtype:7} {counts.total():5} {counts[Verdict.MATCH]:5} "
+                f"{counts[Verdict.AMBIGUOUS]:6} {counts[Verdict.NOT_COMPARABLE]:4} "
+                f"{counts[Verdict.MISMATCH]:5} {row.ulps:7.3g} {row.share:8.3f}  "
+                + (f"{row.worst.shape}, seed {row.worst.seed}" if row.worst else "")
+            )
+        return "\n".join(lines)

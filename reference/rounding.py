@@ -1,0 +1,232 @@
+"""How far a correct implementation may stray: error bounds beside the values of a JAX function.
+
+A function is traced to JAX's own list of primitive operations, its jaxpr, and evaluated with NumPy
+in float64; beside each value runs a bound on how far the same value may be off in an implementation
+that rounds to `dtype`. ROUNDING.md derives the rules, which the code cites as eq. (R1) and so on.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax.extend import core
+
+Array: TypeAlias = npt.NDArray[Any]
+Kinks: TypeAlias = Literal["decided", "open"]
+
+ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; (R3)
+FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; (R4)
+
+
+class Bounded(NamedTuple):
+    """An array and how far an implementation's array may be off.
+
+    `error` is a float64 bound where `value` is real; where `value` is boolean or integer it is
+    boolean, and says whether the implementation's may differ.
+    """
+
+    value: Array
+    error: Array
+
+
+class Rounding:
+    """The arithmetic of an implementation in `dtype`, compared with ours in float64.
+
+    Attributes:
+        kinks: what a comparison gives whose sides lie within their joint error of each other:
+            with "decided", what the values say; with "open", either.
+        open_kinks: how many elements of comparisons were so close, counted in both cases.
+    """
+
+    def __init__(self, dtype: npt.DTypeLike, *, kinks: Kinks = "decided") -> None:
+        """Take the unit roundoff, smallest normal and largest number from the dtype."""
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
+        info = np.finfo(str(self.dtype))
+        self.unit_roundoff = float(info.eps / 2 + np.finfo(np.float64).eps / 2)  # eq. (R2)
+        self.tiny = float(info.tiny)
+        self.largest = float(info.max)
+        self.kinks = kinks
+        self.open_kinks = 0
+
+    def given(self, value: npt.ArrayLike) -> Bounded:
+        """Take an input: exact if `dtype` holds it, rounded once if not; eq. (R5)."""
+        array = np.asarray(value)
+        if array.dtype.kind != "f":
+            return exact(array)
+        array = array.astype(np.float64)
+        with np.errstate(over="ignore"):
+            held = (array.astype(self.dtype) == array) | np.isnan(array)
+        return Bounded(array, np.where(held, 0.0, self.unit_roundoff * abs(array) + self.tiny))
+
+    def rounded(self, value: Array, spread: Array, *, roundings: int = ROUNDINGS) -> Bounded:
+        """Add the rounding of an operation to what its operands' errors make of it; eq. (R3)."""
+        size = abs(value) + spread
+        error = spread + roundings * self.unit_roundoff * size + self.tiny * (size > 0)
+        return self._overflowing(value, error)
+
+    def function(self, value: Array, spread: Array) -> Bounded:
+        """Add the error of an elementary function; eq. (R4)."""
+        return self.rounded(value, spread, roundings=2 * FUNCTION_ULPS + 1)
+
+    def summed(self, value: Array, spread: Array, size: Array, terms: int) -> Bounded:
+        """Add the error of a sum of `terms` whose absolute values sum to `size`; eq. (R6)."""
+        error = spread + self.gamma(terms + 1) * size + terms * self.tiny * (size > 0)
+        return self._overflowing(value, error)
+
+    def gamma(self, k: int) -> float:
+        """gamma_k = k u / (1 - k u), the error of k roundings in a row; eq. (R1)."""
+        ku = k * self.unit_roundoff
+        return ku / (1 - ku) if ku < 1 else math.inf
+
+    def product(self, a: Bounded, b: Bounded) -> Bounded:
+        """Multiply; |xy - ab| <= |a| e_b + e_a |b| + e_a e_b; eq. (R8)."""
+        spread = _times(abs(a.value), b.error) + _times(a.error, abs(b.value) + b.error)
+        return self.rounded(a.value * b.value, spread)
+
+    def compared(self, value: Array, a: Bounded, b: Bounded) -> Bounded:
+        """Mark the comparisons of a and b that either outcome is right for; eq. (R9)."""
+        joint = _float_error(a) + _float_error(b)
+        gap = abs(np.subtract(a.value, b.value, dtype=np.float64))
+        unsure = np.where(np.isnan(gap), ~np.isfinite(joint), (gap <= joint) & (joint > 0))
+        unsure = unsure | _unsure(a) | _unsure(b)
+        self.open_kinks += int(unsure.sum())
+        return Bounded(value, unsure & (self.kinks == "open"))
+
+    def _overflowing(self, value: Array, error: Array) -> Bounded:
+        """Where the implementation may overflow anything may come out."""
+        may_overflow = ~(abs(value) + error <= self.largest)
+        return Bounded(value, np.where(may_overflow, np.inf, error))
+
+
+def exact(value: npt.ArrayLike) -> Bounded:
+    """Take a value that every implementation has alike."""
+    array = np.asarray(value)
+    return Bounded(array, np.zeros(array.shape, np.float64 if array.dtype.kind == "f" else bool))
+
+
+def _times(a: Array, b: Array) -> Array:
+    """Multiply bounds, of which one may be infinite: an exact zero stays one."""
+    return np.where((a == 0) | (b == 0), 0.0, a * b)
+
+
+def _unsure(x: Bounded) -> Array:
+    return x.error if x.error.dtype == bool else np.zeros(x.error.shape, bool)
+
+
+def _float_error(x: Bounded) -> Array:
+    return x.error if x.error.dtype != bool else np.zeros(x.error.shape)
+
+
+Rule = TypeVar("Rule", bound=Callable[..., Bounded | list[Bounded]])
+RULES: dict[str, Callable[..., Bounded | list[Bounded]]] = {}
+
+
+def register_rule(*primitives: str) -> Callable[[Rule], Rule]:
+    """Register the error bound of a JAX primitive.
+
+    The rule is called as rule(rounding, *operands, **params), where the operands are `Bounded`
+    and the params those of the primitive, and returns the `Bounded` result, or a list of them.
+
+    Args:
+        primitives: the names, as a jaxpr prints them.
+
+    >>> @register_rule("floor")
+    ... def floor(rounding, x, **_):
+    ...     jumps = np.floor(x.value - x.error) != np.floor(x.value + x.error)
+    ...     return Bounded(np.floor(x.value), jumps.astype(float))
+    """
+
+    def register(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(primitives, rule))
+        return rule
+
+    return register
+
+
+class Traced:
+    """A function of arrays, traced by JAX in float64 for the shapes of its example arguments.
+
+    >>> square = Traced(lambda x: x * x, 3.0)
+    >>> float(square.by_xla(3.0))
+    9.0
+    >>> value, error = square.bounded(3.0, rounding=Rounding(np.float32))
+    >>> float(value), float(error) < 1e-5
+    (9.0, True)
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        """Trace the function at the shapes of these arguments."""
+        with precise_jax():
+            traced = jax.jit(function).trace(*in_float64(args))
+        self.jaxpr = traced.jaxpr
+        self.structure = jax.tree.structure(traced.out_info)
+        self._lowered = traced
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        with precise_jax():
+            return self._lowered.lower().compile()
+
+    def by_xla(self, *args: Any) -> Any:
+        """Evaluate at these arguments in float64 as JAX does, compiled by XLA."""
+        with precise_jax():
+            return jax.tree.map(np.asarray, self._compiled(*in_float64(args)))
+
+    def bounded(self, *args: Any, rounding: Rounding) -> Any:
+        """Evaluate with error bounds; returns the function's tree, `Bounded` for each leaf."""
+        inputs = [rounding.given(leaf) for leaf in jax.tree.leaves(args)]
+        consts = [rounding.given(np.asarray(const)) for const in self.jaxpr.consts]
+        with np.errstate(all="ignore"), precise_jax():
+            outputs = evaluate(self.jaxpr.jaxpr, consts, inputs, rounding)
+        return jax.tree.unflatten(self.structure, outputs)
+
+
+@contextlib.contextmanager
+def precise_jax() -> Iterator[None]:
+    """Have JAX compute in float64, with matrix products in full precision on every device."""
+    with jax.enable_x64(), jax.default_matmul_precision("highest"):
+        yield
+
+
+def in_float64(tree: Any) -> Any:
+    """Convert the real arrays of a tree to float64, and leave the others."""
+
+    def convert(leaf: Any) -> Array:
+        array = np.asarray(leaf)
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+    return jax.tree.map(convert, tree)
+
+
+def evaluate(
+    jaxpr: core.Jaxpr, consts: Sequence[Bounded], inputs: Sequence[Bounded], rounding: Rounding
+) -> list[Bounded]:
+    """Evaluate a jaxpr, operation by operation, by the rules of its primitives."""
+    known: dict[Any, Bounded] = {}
+
+    def read(atom: Any) -> Bounded:
+        return rounding.given(atom.val) if isinstance(atom, core.Literal) else known[atom]
+
+    known.update(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, inputs, strict=True))
+    for eqn in jaxpr.eqns:
+        name = eqn.primitive.name
+        if name not in RULES:
+            msg = (
+                f"no error bound is known for the JAX primitive '{name}'; give it one with "
+                f"@reference.register_rule('{name}'), see help(reference.register_rule)"
+            )
+            raise NotImplementedError(msg)
+        operands = [read(atom) for atom in eqn.invars]
+        results = RULES[name](rounding, *operands, **eqn.params)
+        if isinstance(results, Bounded):
+            results = [results]
+        known.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]

@@ -1,0 +1,68 @@
+"""JAX in its strictest setting, and how much Hypothesis tries.
+
+Profiles, chosen with --hypothesis-profile or by CI=true: `dev` while writing, `ci` in .ci/run, and
+`deep`, 2,000 shapes with 20 draws of values each, unattended.
+"""
+
+import os
+from collections import Counter
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+from reference.comparison import Comparison
+
+jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
+jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# One example holds many draws and a compilation: no time limit, and slowness is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("dev", patient, max_examples=20)
+settings.register_profile("ci", patient, max_examples=60, derandomize=True)
+settings.register_profile("deep", patient, max_examples=2000)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+DRAWS = {"dev": 3, "ci": 5, "deep": 20}  # of values for each shape
+
+
+class Tally:
+    """Counts what the comparisons with JAX have found, so that nothing is set aside in silence."""
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        self.verdicts: Counter[str] = Counter()
+        self.shapes = 0
+        self.open_kinks = 0
+
+    def add(self, comparison: Comparison) -> None:
+        """Count a comparison of one network."""
+        self.verdicts[comparison.verdict] += 1
+        self.open_kinks += comparison.open_kinks > 0
+
+
+TALLY = Tally()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Tally:
+    """Give the tally that the end of the run prints."""
+    return TALLY
+
+
+@pytest.fixture(scope="session")
+def draws() -> int:
+    """Say how many draws of values a shape gets in this profile."""
+    return DRAWS[settings.get_current_profile_name()]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the tally."""
+    if TALLY.shapes:
+        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in TALLY.verdicts.items())
+        terminalreporter.write_line(
+            f"manual_nn against JAX: {TALLY.shapes:,} shapes, {TALLY.verdicts.total():,} networks, "
+            f"{TALLY.open_kinks:,} of them with a kink within rounding: {counts}"
+        )
