@@ -14,12 +14,12 @@ import numpy.typing as npt
 from manual_nn import backprop
 from manual_nn.backprop import Array, Dense, Params
 from manual_nn.validation import (
-    DTYPES,
-    as_count,
+    as_dtype,
     as_inputs,
     as_number,
     as_params,
     as_rng,
+    as_sizes,
     as_targets,
 )
 
@@ -48,11 +48,7 @@ def init_params(
     >>> [layer.weight.shape for layer in params]
     [(784, 256), (256, 10)]
     """
-    if len(sizes) < 2:
-        raise ValueError(f"sizes must have at least two entries, D and K, got {list(sizes)}")
-    sizes = [as_count(size, name=f"sizes[{i}]") for i, size in enumerate(sizes)]
-    if np.dtype(dtype) not in DTYPES:
-        raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
+    sizes, dtype = as_sizes(sizes), as_dtype(dtype)
     as_rng(rng)
     params = []
     for l, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes), start=1):

@@ -156,6 +156,27 @@ def as_count(value: object, *, name: str, minimum: int = 1) -> int:
     return int(value)
 
 
+def as_sizes(sizes: object) -> list[int]:
+    """Check that sizes are at least two whole numbers of at least 1."""
+    if not isinstance(sizes, Sequence | np.ndarray):
+        msg = f"sizes must be a sequence of whole numbers, got {type(sizes).__name__}"
+        raise TypeError(msg)
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must have at least two entries, D and K, got {list(sizes)}")
+    return [as_count(size, name=f"sizes[{i}]") for i, size in enumerate(sizes)]
+
+
+def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Check that dtype is float32 or float64."""
+    try:
+        known = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from error
+    if known not in DTYPES:
+        raise TypeError(f"dtype must be float32 or float64, got {known}")
+    return known
+
+
 def as_rng(rng: object) -> np.random.Generator:
     """Check that rng is a NumPy random generator."""
     if not isinstance(rng, np.random.Generator):

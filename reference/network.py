@@ -5,6 +5,7 @@ D inputs, H hidden units, K classes. Turn on `jax_enable_x64` for float64.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -27,9 +28,8 @@ def init_params(
     """Draw weights of variance 2 / (fan_in + fan_out), twice that above a ReLU, and zero biases."""
     params = []
     for l, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes), start=1):
-        weight = rng.normal(
-            scale=(2 * min(l, 2) / (fan_in + fan_out)) ** 0.5, size=(fan_in, fan_out)
-        )
+        scale = math.sqrt(2 * min(l, 2) / (fan_in + fan_out))
+        weight = rng.normal(scale=scale, size=(fan_in, fan_out))
         arrays: Any = jnp.asarray(weight, np.dtype(dtype)), jnp.zeros(fan_out, np.dtype(dtype))
         params.append(Dense(*arrays))
     return tuple(params)

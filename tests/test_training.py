@@ -1,0 +1,537 @@
+"""Training: the steps, the history, the early stop, and the same training with JAX's gradients.
+
+Axes: N rows in the batch, D inputs, K classes.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import manual_nn
+import reference
+from manual_nn import Dense, EarlyStopping, History, TrainingResult, training
+
+Array = npt.NDArray[Any]
+Params = tuple[Dense, ...]
+
+
+class Problem(NamedTuple):
+    """The positional arguments of `train`."""
+
+    params: Params
+    X_train: Array
+    y_train: Array
+    X_val: Array
+    y_val: Array
+
+
+def draw_problem(
+    sizes: Sequence[int] = (3, 5, 4),
+    *,
+    rows: int = 10,
+    dtype: npt.DTypeLike = np.float64,
+    soft: bool = False,
+) -> Problem:
+    rng = np.random.default_rng(1)
+    D, K = sizes[0], sizes[-1]
+
+    def draw_targets(N: int) -> Array:
+        return rng.dirichlet(np.ones(K), size=N) if soft else rng.integers(K, size=N)
+
+    X_train, X_val = rng.normal(size=(rows, D)), rng.normal(size=(7, D))
+    return Problem(
+        manual_nn.init_params(sizes, rng=rng, dtype=dtype),
+        X_train,
+        draw_targets(rows),
+        X_val,
+        draw_targets(7),
+    )
+
+
+def train(problem: Problem, *, seed: int = 0, **options: Any) -> TrainingResult:
+    defaults = {"batch_size": 4, "epochs": 3, "early_stopping": None}
+    return manual_nn.train(*problem, rng=np.random.default_rng(seed), **(defaults | options))
+
+
+def draw_batches(N: int, batch_size: int, epochs: int, *, seed: int = 0) -> Iterator[Array]:
+    """Draw the rows of each batch, as `train` promises to."""
+    rng = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = rng.permutation(N)
+        yield from (order[start : start + batch_size] for start in range(0, N, batch_size))
+
+
+def same_bits(got: Params, want: Params) -> bool:
+    pairs = list(zip(itertools.chain(*got), itertools.chain(*want), strict=True))
+    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+# The rule of the early stop. Numbers are dyadic, so that differences of them are exact.
+
+
+def test_accuracy_equal_to_the_minimum_does_not_stop() -> None:
+    stop = EarlyStopping(min_accuracy=0.75, max_change=0.5)
+    assert not stop.reached([0.75, 0.75])
+    assert stop.reached([0.75, float(np.nextafter(0.75, 1))])
+
+
+@pytest.mark.parametrize("val_acc", [[0.75, 0.875], [0.875, 0.75]], ids=["rise", "fall"])
+def test_change_equal_to_the_maximum_does_not_stop(val_acc: list[float]) -> None:
+    assert not EarlyStopping(min_accuracy=0.5, max_change=0.125).reached(val_acc)
+    above = float(np.nextafter(0.125, 1))
+    assert EarlyStopping(min_accuracy=0.5, max_change=above).reached(val_acc)
+
+
+@pytest.mark.parametrize("val_acc", [[], [1.0]], ids=["no epoch", "one epoch"])
+def test_fewer_than_two_epochs_do_not_stop(val_acc: list[float]) -> None:
+    assert not EarlyStopping(min_accuracy=0.0, max_change=2.0).reached(val_acc)
+
+
+def test_only_the_last_two_epochs_count() -> None:
+    stop = EarlyStopping(min_accuracy=0.75, max_change=0.125)
+    assert stop.reached([0.0, 0.875, 0.875])
+    assert not stop.reached([0.875, 0.875, 0.0])
+    assert not stop.reached([0.875, 0.875, 0.0, 0.875])
+
+
+def test_only_the_later_of_the_two_epochs_must_be_above_the_minimum() -> None:
+    stop = EarlyStopping(min_accuracy=0.75, max_change=0.5)
+    assert stop.reached([0.5, 0.875])
+    assert not stop.reached([0.875, 0.5])
+
+
+def test_training_stops_after_the_first_epoch_that_meets_the_rule() -> None:
+    problem = draw_problem(rows=40)
+    whole = train(problem, epochs=8, learning_rate=1.0).history
+    accuracies = whole.val_acc
+    changes = [abs(now - before) for before, now in itertools.pairwise(accuracies)]
+    lengths = set()
+    for min_accuracy, max_change in itertools.product({0.0, *accuracies}, {*changes, 2.0}):
+        stops = (
+            epoch
+            for epoch, now, change in zip(itertools.count(2), accuracies[1:], changes, strict=False)
+            if now > min_accuracy and change < max_change
+        )
+        expected = next(stops, None)
+        result = train(
+            problem,
+            epochs=8,
+            learning_rate=1.0,
+            early_stopping=EarlyStopping(min_accuracy, max_change),
+        )
+        assert result.stopped_early == (expected is not None)
+        length = expected or 8
+        assert result.history == History(
+            whole.train_loss[:length],
+            whole.train_acc[:length],
+            whole.val_loss[:length],
+            whole.val_acc[:length],
+        )
+        lengths.add((length, result.stopped_early))
+    assert {2, 8} < {length for length, _ in lengths}, "the borders were not all met"
+
+
+def test_a_stop_in_the_last_epoch_is_an_early_stop() -> None:
+    assert train(draw_problem(), epochs=2, early_stopping=EarlyStopping(0.0, 2.0)).stopped_early
+
+
+def test_training_stops_early_by_default() -> None:
+    X, y = np.array([[1.0], [-1.0]]), np.array([0, 1])
+    zero = (Dense(np.zeros((1, 2)), np.zeros(2)),)
+    result = manual_nn.train(zero, X, y, X, y, rng=np.random.default_rng(0))
+    assert result.stopped_early
+    assert result.history.val_acc == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_without_early_stopping_every_epoch_runs(epochs: int) -> None:
+    result = train(draw_problem(), epochs=epochs)
+    history = result.history
+    assert not result.stopped_early
+    assert len(history) == epochs
+    lists = [history.train_loss, history.train_acc, history.val_loss, history.val_acc]
+    assert [len(values) for values in lists] == [epochs] * 4
+
+
+# Reproducible, and the caller's arrays are left alone
+
+
+def test_the_same_rng_state_gives_the_same_bits() -> None:
+    first, second = train(draw_problem()), train(draw_problem())
+    assert same_bits(first.params, second.params)
+    assert first.history == second.history
+
+
+def test_another_seed_gives_other_parameters() -> None:
+    first, second = train(draw_problem(), seed=0), train(draw_problem(), seed=1)
+    assert not same_bits(first.params, second.params)
+    assert first.history != second.history
+
+
+def test_rng_draws_one_permutation_per_epoch_and_nothing_else() -> None:
+    used, expected = np.random.default_rng(7), np.random.default_rng(7)
+    problem = draw_problem()
+    manual_nn.train(*problem, epochs=3, batch_size=4, early_stopping=None, rng=used)
+    for _ in range(3):
+        expected.permutation(len(problem.X_train))
+    assert used.bit_generator.state == expected.bit_generator.state
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_arguments_keep_their_bits_even_read_only(*, soft: bool) -> None:
+    problem = draw_problem(soft=soft)
+    untouched = copy.deepcopy(problem)
+    arrays = [*itertools.chain(*problem.params), *problem[1:]]
+    train(problem)
+    for array in arrays:
+        array.setflags(write=False)
+    train(problem)
+    for array, before in zip(
+        arrays, [*itertools.chain(*untouched.params), *untouched[1:]], strict=True
+    ):
+        assert array.tobytes() == before.tobytes()
+
+
+def test_results_share_no_memory_with_the_arguments() -> None:
+    problem = draw_problem(soft=True)
+    trained = itertools.chain(*train(problem).params)
+    given = [*itertools.chain(*problem.params), *problem[1:]]
+    assert not any(np.shares_memory(a, b) for a, b in itertools.product(trained, given))
+
+
+def epochs_of(problem: Problem, *, epochs: int) -> Iterator[TrainingResult]:
+    return training.train_epochs(
+        *problem,
+        batch_size=4,
+        learning_rate=0.1,
+        weight_decay=0.01,
+        epochs=epochs,
+        early_stopping=None,
+        rng=np.random.default_rng(0),
+        progress=False,
+    )
+
+
+def test_later_epochs_do_not_change_the_results_given_out() -> None:
+    results, copies = [], []
+    for result in epochs_of(draw_problem(), epochs=4):
+        results.append(result)
+        copies.append(copy.deepcopy(result))
+    for length, (result, copied) in enumerate(zip(results, copies, strict=True), start=1):
+        assert len(result.history) == length
+        assert result.history == copied.history
+        assert same_bits(result.params, copied.params)
+    assert results[-1].history.val_loss[:3] == results[2].history.val_loss
+
+
+def test_changing_a_history_given_out_does_not_change_later_ones() -> None:
+    results = epochs_of(draw_problem(), epochs=2)
+    next(results).history.val_acc.clear()
+    assert len(next(results).history) == 2
+
+
+def test_training_is_its_last_epoch() -> None:
+    *_, last = epochs_of(draw_problem(), epochs=3)
+    whole = train(draw_problem(), weight_decay=0.01)
+    assert same_bits(last.params, whole.params)
+    assert last.history == whole.history
+
+
+def test_a_progress_bar_changes_nothing_and_goes_to_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain, shown = train(draw_problem()), train(draw_problem(), progress=True)
+    out, err = capsys.readouterr()
+    assert same_bits(plain.params, shown.params)
+    assert out == ""
+    assert "epoch 3" in err
+
+
+# The steps
+
+
+def test_one_epoch_of_one_batch_is_one_step_by_hand() -> None:
+    # p = (1/2, 1/2) in each of the four rows, so d_logits = (-1/8, 1/8) in the rows of class 0 and
+    # (1/8, -1/8) in that of class 1: everything is exact, in whatever order the rows are summed.
+    X = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 4.0]])
+    y = np.array([0, 1, 0, 0])
+    zero = (Dense(np.zeros((2, 2)), np.zeros(2)),)
+    d_weight = np.array([[-4 / 8, 4 / 8], [-2 / 8, 2 / 8]])
+    d_bias = np.array([-2 / 8, 2 / 8])
+    result = train(Problem(zero, X, y, X, y), epochs=1, batch_size=100, learning_rate=0.5)
+    (layer,) = result.params
+    assert np.array_equal(layer.weight, -0.5 * d_weight)
+    assert np.array_equal(layer.bias, -0.5 * d_bias)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 11])
+def test_each_epoch_uses_each_row_once_in_an_order_drawn_from_rng(
+    batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    N, seen = 10, []
+
+    def spy(params: Params, X: Array, y: Array, **options: Any) -> Any:
+        assert np.array_equal(X[:, 0], y.argmax(axis=1)), "inputs and targets came apart"
+        seen.append(X[:, 0].astype(int))
+        return manual_nn.loss_and_grad(params, X, y, **options)
+
+    monkeypatch.setattr(training, "loss_and_grad", spy)
+    X, y = np.arange(N, dtype=float)[:, None], np.arange(N)  # the row's number is its input
+    zero = (Dense(np.zeros((1, N)), np.zeros(N)),)
+    train(Problem(zero, X, y, X, y), epochs=2, batch_size=batch_size, learning_rate=2.0**-10)
+    expected = list(draw_batches(N, batch_size, epochs=2))
+    assert [rows.tolist() for rows in seen] == [rows.tolist() for rows in expected]
+    for epoch in (seen[: len(seen) // 2], seen[len(seen) // 2 :]):
+        assert sorted(np.concatenate(epoch)) == list(range(N))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("soft", [False, True])
+def test_training_is_sgd_steps_along_the_gradients_of_the_batches(
+    dtype: npt.DTypeLike, *, soft: bool
+) -> None:
+    problem = draw_problem(dtype=dtype, soft=soft)
+    X, y = problem.X_train.astype(dtype), problem.y_train
+    y = y.astype(dtype) if soft else np.eye(4, dtype=dtype)[y]
+    params = problem.params
+    for rows in draw_batches(len(X), 4, epochs=3):
+        _, gradient = manual_nn.loss_and_grad(params, X[rows], y[rows], weight_decay=0.01)
+        params = tuple(
+            Dense(layer.weight - 0.3 * d_layer.weight, layer.bias - 0.3 * d_layer.bias)
+            for layer, d_layer in zip(params, gradient, strict=True)
+        )
+    assert same_bits(train(problem, learning_rate=0.3, weight_decay=0.01).params, params)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_step_is_learning_rate_times_the_gradient_down(dtype: npt.DTypeLike) -> None:
+    params = (Dense(np.array([[1.0, 2.0]], dtype), np.array([3.0, -4.0], dtype)),)
+    gradient = (Dense(np.array([[8.0, -4.0]], dtype), np.array([0.0, 2.0], dtype)),)
+    expected = (Dense(np.array([[-1.0, 3.0]], dtype), np.array([3.0, -4.5], dtype)),)
+    assert same_bits(training.sgd_step(params, gradient, 0.25), expected)
+
+
+def test_a_step_rounds_as_its_formula_does() -> None:
+    rng = np.random.default_rng(0)
+    params = manual_nn.init_params([3, 5, 4], rng=rng)
+    gradient = manual_nn.init_params([3, 5, 4], rng=rng)
+    for new, old, d_old in zip(
+        itertools.chain(*training.sgd_step(params, gradient, 0.1)),
+        itertools.chain(*params),
+        itertools.chain(*gradient),
+        strict=True,
+    ):
+        assert new.tobytes() == (old - 0.1 * d_old).tobytes()
+
+
+def test_weight_decay_shrinks_the_weights_and_not_the_biases() -> None:
+    # Equal logits and one row of each class: the cross-entropy pulls at the input's weights alone,
+    # and the input is 0. The step is W - 1/4 * 2 * 1/2 * W = 3/4 W.
+    layer = Dense(np.array([[8.0, 8.0]]), np.array([2.0, 2.0]))
+    X, y = np.zeros((2, 1)), np.array([0, 1])
+    problem = Problem((layer,), X, y, X, y)
+    result = train(problem, epochs=1, batch_size=2, learning_rate=0.25, weight_decay=0.5)
+    assert np.array_equal(result.params[0].weight, 0.75 * layer.weight)
+    assert np.array_equal(result.params[0].bias, layer.bias)
+
+
+# What the history holds
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("soft", [False, True])
+def test_train_loss_has_the_penalty_and_val_loss_has_not(
+    dtype: npt.DTypeLike, *, soft: bool
+) -> None:
+    problem = draw_problem(dtype=dtype, soft=soft)
+    params, history, _ = train(problem, weight_decay=0.01)
+    _, X_train, y_train, X_val, y_val = problem
+    assert history.train_loss[-1] == manual_nn.loss(params, X_train, y_train, weight_decay=0.01)
+    assert history.train_loss[-1] > manual_nn.loss(params, X_train, y_train)
+    assert history.val_loss[-1] == manual_nn.loss(params, X_val, y_val)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_accuracies_are_the_shares_of_rows_predicted_right(*, soft: bool) -> None:
+    problem = draw_problem(soft=soft)
+    params, history, _ = train(problem)
+    _, X_train, y_train, X_val, y_val = problem
+    if soft:
+        y_train, y_val = y_train.argmax(axis=1), y_val.argmax(axis=1)
+    assert history.train_acc[-1] == np.mean(manual_nn.predict(params, X_train) == y_train)
+    assert history.val_acc[-1] == np.mean(manual_nn.predict(params, X_val) == y_val)
+
+
+def test_the_history_holds_python_floats() -> None:
+    history = train(draw_problem(dtype=np.float32)).history
+    values = history.train_loss + history.train_acc + history.val_loss + history.val_acc
+    assert {type(value) for value in values} == {float}
+
+
+def test_float32_stays_float32() -> None:
+    params, history, _ = train(draw_problem(dtype=np.float32))
+    assert {array.dtype for array in itertools.chain(*params)} == {np.dtype(np.float32)}
+    for value in history.train_loss + history.val_loss:
+        assert float(np.float32(value)) == value
+
+
+def test_soft_targets_that_are_certain_are_class_numbers() -> None:
+    problem = draw_problem()
+    certain = problem._replace(y_train=np.eye(4)[problem.y_train], y_val=np.eye(4)[problem.y_val])
+    assert same_bits(train(problem).params, train(certain).params)
+    assert train(problem).history == train(certain).history
+
+
+def test_training_lowers_the_loss() -> None:
+    history = train(draw_problem(), epochs=20).history
+    assert history.train_loss[-1] < history.train_loss[0]
+
+
+# The same training with JAX's gradients, in float64
+
+EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 3, 4, 0.1, 0.01
+EPS = float(np.finfo(np.float64).eps)
+
+Gradient = Callable[[Any, Any, Any], Any]
+
+
+def jax_gradient(params: Any, X: Any, y: Any) -> Any:
+    return reference.loss_and_grad(params, X, y, weight_decay=WEIGHT_DECAY)[1]
+
+
+def jax_step(params: Any, gradient: Any) -> Any:
+    return jax.tree.map(lambda array, d_array: array - LEARNING_RATE * d_array, params, gradient)
+
+
+def jax_training(params: Any, batches: list[tuple[Any, Any]]) -> Any:
+    """Train with JAX: a function like any other, of the start and the batches."""
+    for X, y in batches:
+        params = jax_step(params, jax_gradient(params, X, y))
+    return params
+
+
+def manual_gradient(params: Params, X: Array, y: Array) -> Params:
+    return manual_nn.loss_and_grad(params, X, y, weight_decay=WEIGHT_DECAY)[1]
+
+
+def manual_step(params: Params, gradient: Params) -> Params:
+    return training.sgd_step(params, gradient, LEARNING_RATE)
+
+
+def manual_training(problem: Problem, *, weight_decay: float = WEIGHT_DECAY) -> Params:
+    return train(
+        problem,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        weight_decay=weight_decay,
+    ).params
+
+
+def draw_training_batches(problem: Problem) -> list[tuple[Array, Array]]:
+    """Draw the batches of `manual_training`."""
+    batches = draw_batches(len(problem.X_train), BATCH_SIZE, EPOCHS)
+    return [(problem.X_train[rows], problem.y_train[rows]) for rows in batches]
+
+
+def compare_steps(
+    problem: Problem, gradient_of: Gradient, step: Callable[[Any, Any], Any]
+) -> tuple[Any, list[reference.Comparison], float]:
+    """Train, and compare each gradient with JAX's at the same parameters.
+
+    Returns:
+        The parameters; the comparisons; and the drift, the sum over the steps of how far each may
+        be off the exact step from where it starts, in the Euclidean norm of all parameters: by
+        learning_rate times the bound of the gradient's error, and by the rounding of the step.
+        The computed step new = fl(old - s), s = fl(learning_rate * d), is off by u |s| at most in
+        the product and u |new| in the difference, where u = eps / 2. We take eps for u, which
+        leaves room for the rounding of the drift itself.
+    """
+    batches = draw_training_batches(problem)
+    comparers = {len(X): reference.Comparer(jax_gradient, problem.params, X, y) for X, y in batches}
+    params, comparisons, drift = problem.params, [], 0.0
+    for X, y in batches:
+        gradient = gradient_of(params, X, y)
+        comparison = comparers[len(X)](gradient, params, X, y)
+        comparisons.append(comparison)
+        params = step(params, gradient)
+        drift += LEARNING_RATE * norm([leaf.bound for leaf in comparison.leaves])
+        drift += EPS * (LEARNING_RATE * norm(gradient) + norm(params))
+    return params, comparisons, drift
+
+
+def norm(tree: Any) -> float:
+    """Take the Euclidean norm of all entries of all leaves, as one vector."""
+    return float(np.sqrt(sum(float((np.asarray(a) ** 2).sum()) for a in jax.tree.leaves(tree))))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 5, 4), (2, 4, 5, 3)])
+def test_each_gradient_of_a_training_agrees_with_jax(sizes: Sequence[int], *, soft: bool) -> None:
+    problem = draw_problem(sizes, soft=soft)
+    params, comparisons, _ = compare_steps(problem, manual_gradient, manual_step)
+    assert {comparison.verdict for comparison in comparisons} == {reference.Verdict.MATCH}
+    assert same_bits(params, manual_training(problem)), "these are not the steps of the training"
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_softmax_regression_trained_by_hand_and_with_jax_comes_to_the_same(*, soft: bool) -> None:
+    r"""Both paths stay within their drift of the exact path, so within the sum of one another.
+
+    Let f be the loss of a batch, and theta all parameters as one vector. The Hessian of one row's
+    cross-entropy in its logits, diag(p) - p p^T, has norm 1/2 at most, and the logits x W + b
+    change by at most sqrt(||x||^2 + 1) ||d theta||. So f is convex, with a Hessian of norm at most
+
+        Lip = max_n (||x_n||^2 + 1) / 2 + 2 weight_decay.
+
+    The gradient of such an f is co-coercive (Nesterov, Lectures on Convex Optimization, 2018,
+    theorem 2.1.5), and so, for learning_rate <= 2 / Lip, the exact step
+    theta - learning_rate grad f(theta) takes no two points further apart. Hence a path that takes
+    inexact steps is off the exact path by at most the sum of what each of its steps is off.
+    """
+    problem = draw_problem((3, 4), soft=soft)
+    largest = float((problem.X_train**2).sum(axis=1).max())
+    Lip = (largest + 1) / 2 + 2 * WEIGHT_DECAY
+    assert Lip * LEARNING_RATE <= 2, "the exact step may expand"
+
+    by_hand, _, drift_by_hand = compare_steps(problem, manual_gradient, manual_step)
+    by_jax, _, drift_by_jax = compare_steps(problem, jax.jit(jax_gradient), jax.jit(jax_step))
+    bound = drift_by_hand + drift_by_jax
+
+    def distance(params: Params) -> float:
+        return norm(jax.tree.map(np.subtract, params, by_jax))
+
+    assert same_bits(by_hand, manual_training(problem)), "these are not the steps of the training"
+    assert distance(by_hand) <= bound
+    assert bound < np.sqrt(EPS) * norm(by_hand), "the bound leaves less than half the digits"
+    without_factor_2 = manual_training(problem, weight_decay=WEIGHT_DECAY / 2)
+    assert distance(without_factor_2) > bound
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 4), (3, 5, 4), (2, 4, 5, 3)])
+def test_a_network_trained_by_hand_and_with_jax_comes_to_the_same(
+    sizes: Sequence[int], *, soft: bool
+) -> None:
+    """The whole training is one function, so its rounding bound follows by the rules for any.
+
+    The bound runs through every operation of every step and so grows from step to step by what
+    these may do to an error at worst; after three epochs it leaves more than half the digits.
+    """
+    problem = draw_problem(sizes, soft=soft)
+    batches = draw_training_batches(problem)
+    comparer = reference.Comparer(jax_training, problem.params, batches)
+    comparison = comparer(manual_training(problem), problem.params, batches)
+    assert comparison.verdict is reference.Verdict.MATCH
+    assert comparison.open_kinks == 0
+    for leaf in comparison.leaves:
+        assert leaf.bound.max() < np.sqrt(EPS) * abs(leaf.want).max(), "less than half the digits"
+
+    without_factor_2 = manual_training(problem, weight_decay=WEIGHT_DECAY / 2)
+    assert comparer(without_factor_2, problem.params, batches).verdict is reference.Verdict.MISMATCH
