@@ -2,6 +2,9 @@
 
 from manual_nn import Dense
 from reference import rules  # registers the rounding rules of JAX's primitives
+from reference.causes import Cause
+from reference.checking import check_gradient
+from reference.codes import Code
 from reference.comparison import Comparer, Comparison, Leaf, Verdict
 from reference.network import (
     init_params,
@@ -12,17 +15,22 @@ from reference.network import (
     predict,
     predict_proba,
 )
+from reference.report import GradientReport
 from reference.rounding import Bounded, Rounding, Traced, register_rule
 
 __all__ = [
     "Bounded",
+    "Cause",
+    "Code",
     "Comparer",
     "Comparison",
     "Dense",
+    "GradientReport",
     "Leaf",
     "Rounding",
     "Traced",
     "Verdict",
+    "check_gradient",
     "init_params",
     "input_grad",
     "logits",

@@ -1,19 +1,25 @@
-"""`python -m reference`: compare the handwritten network with JAX on random networks."""
+"""`python -m reference`: compare the handwritten network with JAX, or check anybody's gradient."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from manual_nn.validation import as_count
 from reference.agreement import Agreement, draw_case
+from reference.checking import check_gradient
 
 DESCRIPTION = """\
 Draw random networks (depth 1 to 4, widths to 64, up to 128 rows, class numbers or
 target probabilities, with and without weight decay), compute everything once with
 manual_nn in float32 and float64 and once with JAX autodiff in float64, and compare
-every element under an error bound derived from rounding-error analysis."""
+every element under an error bound derived from rounding-error analysis.
+
+`python -m reference check --help` is for a gradient of your own."""
 
 LEGEND = """\
 match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
@@ -21,9 +27,19 @@ open. n.c.: not comparable, the bound is infinite. ulps: the worst difference in
 last place of the leaf's largest entry; of bound: in parts of its bound. A case is drawn again
 by --seed SEED --cases 1."""
 
+CHECK_DESCRIPTION = """\
+Compare a gradient written by hand with JAX autodiff of a loss, at one example, element
+by element under a derived error bound, and say what is probably wrong."""
+
+CHECK_EXAMPLE = """\
+example:
+  python -m reference check mine:d_layer_norm mine:loss --example mine:ARGS
+where mine.py, in this folder, defines d_layer_norm(*ARGS), loss(*ARGS) and ARGS, a tuple
+of the arguments or a function that returns one"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the comparison; returns 0 if all agreed, 1 if not, 130 if interrupted."""
+    """Run the command; returns 0 if all agreed, 1 if not, 130 if interrupted."""
     parser = argparse.ArgumentParser(
         "python -m reference",
         description=DESCRIPTION,
@@ -31,12 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the first case (default: 0)")
     parser.add_argument("--cases", type=int, default=100, help="how many (default: 100)")
+    parser.set_defaults(run=_agreement)
+    _add_check(parser.add_subparsers(title="commands", metavar="check"))
     options = parser.parse_args(argv)
     try:
-        cases = as_count(options.cases, name="--cases")
-        seed = as_count(options.seed, name="--seed", minimum=0)
-    except ValueError as error:
+        status: int = options.run(options)
+    except (ValueError, TypeError, NotImplementedError) as error:
         parser.error(str(error))
+    return status
+
+
+def _agreement(options: argparse.Namespace) -> int:
+    cases = as_count(options.cases, name="--cases")
+    seed = as_count(options.seed, name="--seed", minimum=0)
     agreement = Agreement()
     interrupted = False
     try:
@@ -51,6 +74,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted.")
         return 130
     return 0 if agreement.complete else 1
+
+
+def _add_check(commands: Any) -> None:
+    command = commands.add_parser(
+        "check",
+        help="check a gradient of your own",
+        description=CHECK_DESCRIPTION,
+        epilog=CHECK_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    place = "PACKAGE.MODULE:NAME"
+    command.add_argument("grad", metavar="GRAD", help=f"the gradient function, {place}")
+    command.add_argument("loss", metavar="LOSS", help=f"the loss, traceable by JAX, {place}")
+    command.add_argument("--example", required=True, metavar="ARGS", help=f"where, {place}")
+    command.add_argument(
+        "--argnums",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="NUMBER",
+        help="which arguments the gradient is taken in, from 0 (default: 0)",
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
+    command.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    sys.path.insert(0, "")  # modules of this folder, however the command was started
+    grad, loss = _named(options.grad), _named(options.loss)
+    example = _named(options.example)
+    args = example() if callable(example) else example
+    if not isinstance(args, tuple):
+        raise TypeError(
+            f"{options.example} must be a tuple of arguments, got {type(args).__name__}"
+        )
+    argnums = options.argnums[0] if len(options.argnums) == 1 else tuple(options.argnums)
+    report = check_gradient(grad, loss, *args, argnums=argnums)
+    print(report)
+    if options.plot is not None and report.leaves:
+        report.plot(options.plot)
+        print(f"Wrote {options.plot}")
+    return 0 if report.ok else 1
+
+
+def _named(place: str) -> Any:
+    """Import what PACKAGE.MODULE:NAME names."""
+    module_name, colon, name = place.partition(":")
+    if not (module_name and colon and name):
+        raise ValueError(f"expected PACKAGE.MODULE:NAME, got {place!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{place}: {error}") from error
+    if not hasattr(module, name):
+        raise ValueError(f"{place}: module {module_name} has no {name}")
+    return getattr(module, name)
 
 
 if __name__ == "__main__":

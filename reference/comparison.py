@@ -20,12 +20,20 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 class Verdict(enum.StrEnum):
-    """What a comparison has found, best first."""
+    """What a comparison has found, best first, and what keeps a gradient from being compared."""
 
     MATCH = "match"
     AMBIGUOUS = "ambiguous"
     NOT_COMPARABLE = "not comparable"
     MISMATCH = "mismatch"
+    NON_FINITE = "not finite"
+    WRONG_STRUCTURE = "wrong structure"
+    WRONG_SHAPE = "wrong shape"
+    WRONG_DTYPE = "wrong dtype"
+    MUTATED_INPUT = "mutated input"
+    NONDETERMINISTIC = "nondeterministic"
+    STALE = "stale"
+    ALIASED_OUTPUT = "aliased output"
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,9 @@ class Comparer:
         ):
             if result.shape != want.shape:
                 raise ValueError(f"got{path} has shape {result.shape}, expected {want.shape}")
-            leaves.append(Leaf(path, result, want, bound, np.maximum(bound, wide)))
+            # At an open kink either side may have gone another way than our evaluation, eq. (R10).
+            open_bound = np.where(wide > bound, 2 * wide, bound)
+            leaves.append(Leaf(path, result, want, bound, open_bound))
         return Comparison(tuple(leaves), rounding.open_kinks)
 
     def _bounds(self, args: tuple[Any, ...], rounding: Rounding) -> list[Array]:

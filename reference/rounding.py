@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from jax.extend import core
@@ -34,6 +35,46 @@ class Bounded(NamedTuple):
     error: Array
 
 
+class Extreme(Bounded):
+    """The largest or smallest of some numbers: which of them it is remains known.
+
+    Comparing it with one of them is comparing that one with the others, eq. (R11).
+
+    Attributes:
+        choices: the numbers, as they were given, and where each may or may not be the extreme.
+        home: for each place of `choices` the number of the extreme that it competes for.
+        cell: the number of each extreme; it moves with the values.
+    """
+
+    choices: tuple[tuple[Bounded, Array], ...]
+    home: Array
+    cell: Array
+
+    @classmethod
+    def of(
+        cls, choices: tuple[tuple[Bounded, Array], ...], home: Array, *parts: Array
+    ) -> "Extreme":
+        """Make one from what is known of the choices, and the value, error and cell."""
+        value, error, cell = parts
+        extreme = cls(value, error)
+        extreme.choices, extreme.home, extreme.cell = choices, home, cell
+        return extreme
+
+    def open_against(self, other: Bounded) -> Array | None:
+        """Say where `other` may or may not be the extreme, if it is one of the choices."""
+        for choice, unsure in self.choices:
+            if choice is other and self._at_home(unsure.shape):
+                return unsure
+        return None
+
+    def _at_home(self, shape: tuple[int, ...]) -> bool:
+        """Say whether each place of this shape meets the extreme that it competes for."""
+        try:
+            return np.array_equal(np.broadcast_to(self.cell, shape), self.home)
+        except ValueError:  # the extreme has been moved into a shape that does not fit
+            return False
+
+
 class Rounding:
     """The arithmetic of an implementation in `dtype`, compared with ours in float64.
 
@@ -48,22 +89,42 @@ class Rounding:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
-        info = np.finfo(str(self.dtype))
-        self.unit_roundoff = float(info.eps / 2 + np.finfo(np.float64).eps / 2)  # eq. (R2)
-        self.tiny = float(info.tiny)
-        self.largest = float(info.max)
+        self.computing_in(np.float64)
         self.kinks = kinks
         self.open_kinks = 0
+        self._literals: dict[tuple[Any, str], Bounded] = {}
+
+    def computing_in(self, dtype: npt.DTypeLike) -> None:
+        """Take the units of the operations to come, which JAX computes in this dtype; eq. (R2).
+
+        The implementation computes them in its own, or in JAX's if that is coarser; our evaluation,
+        which both are compared with, is in float64.
+        """
+        by_jax = ml_dtypes.finfo(dtype)
+        theirs = max((by_jax, ml_dtypes.finfo(self.dtype)), key=lambda info: float(info.eps))
+        ours = ml_dtypes.finfo(np.float64)  # once beside each of the two
+        self.unit_roundoff = sum(float(x.eps) / 2 for x in (theirs, ours, by_jax, ours))
+        self.tiny = float(theirs.tiny) + float(by_jax.tiny)
+        self.largest = min(float(by_jax.max), float(np.finfo(str(self.dtype)).max))
 
     def given(self, value: npt.ArrayLike) -> Bounded:
-        """Take an input: exact if `dtype` holds it, rounded once if not; eq. (R5)."""
+        """Take an input: exact if `dtype` holds it as a normal number, else rounded; eq. (R5)."""
         array = np.asarray(value)
-        if array.dtype.kind != "f":
+        if array.dtype.kind in "biu":
             return exact(array)
         array = array.astype(np.float64)
         with np.errstate(over="ignore"):
             held = (array.astype(self.dtype) == array) | np.isnan(array)
-        return Bounded(array, np.where(held, 0.0, self.unit_roundoff * abs(array) + self.tiny))
+        held &= (array == 0) | ~(abs(array) < self.tiny)
+        with np.errstate(invalid="ignore"):
+            return Bounded(array, np.where(held, 0.0, self.unit_roundoff * abs(array) + self.tiny))
+
+    def literal(self, value: Any, dtype: npt.DTypeLike) -> Bounded:
+        """Take a constant of a jaxpr; the same one each time, so that it can be recognised."""
+        key = (np.asarray(value).item(), str(dtype))
+        if key not in self._literals:
+            self._literals[key] = self.given(np.asarray(value, dtype))
+        return self._literals[key]
 
     def rounded(self, value: Array, spread: Array, *, roundings: int = ROUNDINGS) -> Bounded:
         """Add the rounding of an operation to what its operands' errors make of it; eq. (R3)."""
@@ -92,10 +153,10 @@ class Rounding:
 
     def compared(self, value: Array, a: Bounded, b: Bounded) -> Bounded:
         """Mark the comparisons of a and b that either outcome is right for; eq. (R9)."""
-        joint = _float_error(a) + _float_error(b)
-        gap = abs(np.subtract(a.value, b.value, dtype=np.float64))
-        unsure = np.where(np.isnan(gap), ~np.isfinite(joint), (gap <= joint) & (joint > 0))
-        unsure = unsure | _unsure(a) | _unsure(b)
+        return self.opened(value, may_tie(a, b))
+
+    def opened(self, value: Array, unsure: Array) -> Bounded:
+        """Take a choice that is open where it is unsure, and count those; eq. (R9)."""
         self.open_kinks += int(unsure.sum())
         return Bounded(value, unsure & (self.kinks == "open"))
 
@@ -111,9 +172,23 @@ def exact(value: npt.ArrayLike) -> Bounded:
     return Bounded(array, np.zeros(array.shape, np.float64 if array.dtype.kind == "f" else bool))
 
 
+def may_tie(a: Bounded, b: Bounded) -> Array:
+    """Say where a and b lie within their joint error, so that either may be the larger; (R9)."""
+    if a is b:
+        return ~np.isfinite(a.error)  # it may be NaN, which is unequal to itself
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, Extreme) and (unsure := one.open_against(other)) is not None:
+            return unsure
+    joint = _float_error(a) + _float_error(b)
+    gap = abs(np.subtract(a.value, b.value, dtype=np.float64))
+    near = np.where(np.isnan(gap), ~np.isfinite(joint), (gap <= joint) & (joint > 0))
+    return np.asarray(near | _unsure(a) | _unsure(b))
+
+
 def _times(a: Array, b: Array) -> Array:
-    """Multiply bounds, of which one may be infinite: an exact zero stays one."""
-    return np.where((a == 0) | (b == 0), 0.0, a * b)
+    """Multiply bounds; nothing is known of 0 times what may overflow."""
+    product = a * b
+    return np.where(np.isnan(product), np.inf, product)
 
 
 def _unsure(x: Bounded) -> Array:
@@ -212,11 +287,14 @@ def evaluate(
     known: dict[Any, Bounded] = {}
 
     def read(atom: Any) -> Bounded:
-        return rounding.given(atom.val) if isinstance(atom, core.Literal) else known[atom]
+        if isinstance(atom, core.Literal):
+            aval: Any = atom.aval
+            return rounding.literal(atom.val, aval.dtype)
+        return known[atom]
 
     known.update(zip(jaxpr.constvars, consts, strict=True))
     known.update(zip(jaxpr.invars, inputs, strict=True))
-    for eqn in jaxpr.eqns:
+    for eqn in _needed(jaxpr):
         name = eqn.primitive.name
         if name not in RULES:
             msg = (
@@ -225,8 +303,27 @@ def evaluate(
             )
             raise NotImplementedError(msg)
         operands = [read(atom) for atom in eqn.invars]
+        rounding.computing_in(_coarsest(eqn.outvars))
         results = RULES[name](rounding, *operands, **eqn.params)
         if isinstance(results, Bounded):
             results = [results]
         known.update(zip(eqn.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+@functools.cache
+def _needed(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, ...]:
+    """List the operations that the results depend on, in order."""
+    needed, wanted = [], {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
+    for eqn in reversed(jaxpr.eqns):
+        if not wanted.isdisjoint(eqn.outvars):
+            wanted |= {atom for atom in eqn.invars if not isinstance(atom, core.Literal)}
+            needed.append(eqn)
+    return tuple(reversed(needed))
+
+
+def _coarsest(variables: Sequence[Any]) -> npt.DTypeLike:
+    """Find the precision in which JAX computes these."""
+    dtypes = [getattr(variable.aval, "dtype", np.float64) for variable in variables]
+    real = [dtype for dtype in dtypes if jax.numpy.issubdtype(dtype, jax.numpy.floating)]
+    return max(real, key=lambda dtype: float(ml_dtypes.finfo(dtype).eps), default=np.float64)

@@ -8,13 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 from jax import lax
 
-from reference.rounding import Bounded, Rounding, evaluate, exact, register_rule
+from reference.rounding import (
+    FUNCTION_ULPS,
+    ROUNDINGS,
+    Bounded,
+    Extreme,
+    Rounding,
+    evaluate,
+    exact,
+    may_tie,
+    register_rule,
+)
 
 Array = npt.NDArray[Any]
 
@@ -25,14 +34,22 @@ Array = npt.NDArray[Any]
 def _add(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
     if a.value.dtype.kind != "f":
         return _discrete(np.add, a, b)
-    return rounding.rounded(a.value + b.value, a.error + b.error)
+    return _infinite_or(rounding.rounded(a.value + b.value, a.error + b.error), a, b)
 
 
 @register_rule("sub")
 def _sub(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
     if a.value.dtype.kind != "f":
         return _discrete(np.subtract, a, b)
-    return rounding.rounded(a.value - b.value, a.error + b.error)
+    return _infinite_or(rounding.rounded(a.value - b.value, a.error + b.error), a, b)
+
+
+def _infinite_or(result: Bounded, a: Bounded, b: Bounded) -> Bounded:
+    """Know that an exact infinity, as of a mask, stays one whatever finite is added to it."""
+    finite = [np.isfinite(x.value) & np.isfinite(x.error) for x in (a, b)]
+    infinite = [np.isinf(x.value) & (x.error == 0) for x in (a, b)]
+    stays = (infinite[0] & finite[1]) | (finite[0] & infinite[1])
+    return Bounded(result.value, np.where(stays, 0.0, result.error))
 
 
 @register_rule("mul")
@@ -54,18 +71,26 @@ def _div(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
 
 @register_rule("integer_pow")
 def _integer_pow(rounding: Rounding, x: Bounded, *, y: int, **_: Any) -> Bounded:
+    """Multiply |y| - 1 times and perhaps divide, or, for other powers than squares, call pow."""
+    if x.value.dtype.kind != "f":
+        return _discrete(lambda base: base**y, x)
     value = x.value**y
     if y < 0:
-        smallest = abs(x.value) - x.error
-        spread = np.where(smallest > 0, smallest**y - abs(value), np.inf)
+        smallest = np.maximum(abs(x.value) - x.error, 0)
+        spread = np.where(smallest**-y > rounding.tiny, smallest**y - abs(value), np.inf)
     else:
         spread = (abs(x.value) + x.error) ** y - abs(value)
-    spread = np.where(x.error == 0, 0.0, spread)
-    return rounding.rounded(value, spread, roundings=2 * abs(y))
+        spread = np.where(x.error == 0, 0.0, spread)
+    by_pow = 2 * FUNCTION_ULPS + 1 if abs(y) > 2 else 0
+    size = abs(value) + spread
+    error = spread + rounding.gamma(max(ROUNDINGS * abs(y), by_pow)) * size
+    return rounding.rounded(value, error, roundings=0)
 
 
 @register_rule("square")
 def _square(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
+    if x.value.dtype.kind != "f":
+        return _discrete(np.square, x)
     return rounding.product(x, x)
 
 
@@ -81,6 +106,8 @@ def _abs(_rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
 
 @register_rule("sign")
 def _sign(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
+    if x.value.dtype.kind != "f":
+        return _discrete(np.sign, x)
     value = np.sign(x.value)
     unsure = rounding.compared(value, x, exact(np.zeros_like(x.value))).error
     return Bounded(value, np.where(unsure, 2.0, 0.0))
@@ -117,20 +144,17 @@ def _rsqrt(x: Array) -> Array:
     return 1 / np.sqrt(x)
 
 
+def _erf_spread(x: Array, e: Array) -> Array:
+    return e * 2 / np.sqrt(np.pi) * np.exp(-(_nearest_zero(x, e) ** 2))
+
+
 register_rule("exp")(_increasing(np.exp, lambda x, e: np.exp(x) * np.expm1(e)))
 register_rule("exp2")(_increasing(np.exp2, lambda x, e: np.exp2(x) * np.expm1(e * np.log(2))))
 register_rule("expm1")(_increasing(np.expm1, lambda x, e: np.exp(x) * np.expm1(e)))
 register_rule("log")(_increasing(np.log, _log_spread))
 register_rule("log1p")(_increasing(np.log1p, lambda x, e: _log_spread(1 + x, e)))
 register_rule("tanh")(_increasing(np.tanh, lambda x, e: e * _sech2(_nearest_zero(x, e))))
-register_rule("logistic")(
-    _increasing(scipy.special.expit, lambda x, e: e / 4 * _sech2(_nearest_zero(x, e) / 2))
-)
-register_rule("erf")(
-    _increasing(
-        scipy.special.erf, lambda x, e: e * 2 / np.sqrt(np.pi) * np.exp(-(_nearest_zero(x, e) ** 2))
-    )
-)
+register_rule("erf")(_increasing(scipy.special.erf, _erf_spread))
 register_rule("sin")(_increasing(np.sin, lambda _, e: np.minimum(e, 2)))
 register_rule("cos")(_increasing(np.cos, lambda _, e: np.minimum(e, 2)))
 register_rule("sqrt")(
@@ -141,11 +165,29 @@ register_rule("rsqrt")(
 )
 
 
+@register_rule("logistic")
+def _logistic(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
+    """1 / (1 + exp(-x)), by a library or in these three steps."""
+    spread = x.error / 4 * _sech2(_nearest_zero(*x) / 2)
+    spread = np.where(x.error == 0, 0.0, spread)
+    roundings = 2 * FUNCTION_ULPS + 1 + 2 * ROUNDINGS
+    return rounding.rounded(scipy.special.expit(x.value), spread, roundings=roundings)
+
+
+@register_rule("erfc")
+def _erfc(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
+    """1 - erf(x), by a library or in these two steps, with their cancellation for large x."""
+    erf = rounding.function(scipy.special.erf(x.value), _erf_spread(*x))
+    return rounding.function(scipy.special.erfc(x.value), erf.error)
+
+
 @register_rule("pow")
 def _pow(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
     """a^b = exp(b ln a) for a > 0, with the relative error expm1 of the exponent's."""
-    log_error = _log_spread(a.value, a.error)
-    exponent = abs(b.value) * log_error + b.error * (abs(np.log(a.value)) + log_error)
+    log_error = np.where(a.error == 0, 0.0, _log_spread(a.value, a.error))
+    by_base = np.where(log_error == 0, 0.0, abs(b.value) * log_error)
+    by_power = np.where(b.error == 0, 0.0, b.error * (abs(np.log(a.value)) + log_error))
+    exponent = by_base + by_power
     value = a.value**b.value
     inside = (a.value > 0) | ((a.error == 0) & (b.error == 0))
     spread = np.where(exponent == 0, 0.0, abs(value) * np.expm1(exponent))
@@ -172,6 +214,8 @@ def _cumsum(rounding: Rounding, x: Bounded, *, axis: int, reverse: bool, **_: An
             return np.flip(np.cumsum(np.flip(array, axis), axis=axis), axis)
         return np.cumsum(array, axis=axis)
 
+    if x.value.dtype.kind != "f":
+        return Bounded(cumulated(x.value), cumulated(x.error) > 0)
     size = cumulated(abs(x.value) + x.error)
     return rounding.summed(cumulated(x.value), cumulated(x.error), size, x.value.shape[axis])
 
@@ -194,23 +238,55 @@ def _dot_general(
     A, e_A = (stack(array, a_batch, a_free, a_sum) for array in a)
     B, e_B = (stack(array, b_batch, b_sum, b_free) for array in b)
     value = A @ B
+    if value.dtype.kind != "f":
+        unsure = e_A.any(axis=2, keepdims=True) | e_B.any(axis=1, keepdims=True)
+        return Bounded(value.reshape(shape), np.broadcast_to(unsure, value.shape).reshape(shape))
     spread = abs(A) @ e_B + e_A @ (abs(B) + e_B)
     size = (abs(A) + e_A) @ (abs(B) + e_B)
     spread, size = (np.where(np.isnan(bound), np.inf, bound) for bound in (spread, size))
     return rounding.summed(value.reshape(shape), spread.reshape(shape), size.reshape(shape), terms)
 
 
+@register_rule("conv_general_dilated")
+def _conv_general_dilated(
+    rounding: Rounding, x: Bounded, kernel: Bounded, *, dimension_numbers: Any, **params: Any
+) -> Bounded:
+    """A product of matrices, (R7), with a row for each place of the kernel."""
+
+    def convolved(images: Array, kernels: Array) -> Array:
+        result = np.asarray(
+            lax.conv_general_dilated_p.bind(
+                images, kernels, dimension_numbers=dimension_numbers, **params
+            )
+        )
+        return np.where(np.isnan(result), np.inf, result)
+
+    params["preferred_element_type"] = None
+    _, *summed = dimension_numbers.rhs_spec
+    terms = int(np.prod([kernel.value.shape[axis] for axis in summed]))
+    sizes = abs(x.value) + x.error, abs(kernel.value) + kernel.error
+    spread = convolved(abs(x.value), kernel.error) + convolved(x.error, sizes[1])
+    value = convolved(x.value, kernel.value)
+    return rounding.summed(value, spread, convolved(*sizes), terms)
+
+
 # Choices: the largest is as far off as the farthest off of its operands, eq. (R9)
 
 
-@register_rule("max")
-def _max(_rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
-    return Bounded(np.maximum(a.value, b.value), np.maximum(a.error, b.error))
+def _extreme(function: Callable[[Array, Array], Array]) -> Callable[..., Bounded]:
+    def rule(_rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
+        value = np.asarray(function(a.value, b.value))
+        error = np.asarray(np.maximum(a.error, b.error))
+        unsure = np.broadcast_to(may_tie(a, b), value.shape)
+        cell = np.arange(value.size).reshape(value.shape)
+        return Extreme.of(((a, unsure), (b, unsure)), cell, value, error, cell)
+
+    return rule
 
 
-@register_rule("min")
-def _min(_rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
-    return Bounded(np.minimum(a.value, b.value), np.maximum(a.error, b.error))
+_max, _min = _extreme(np.maximum), _extreme(np.minimum)
+register_rule("max")(_max)
+register_rule("min")(_min)
 
 
 @register_rule("clamp")
@@ -218,14 +294,29 @@ def _clamp(rounding: Rounding, low: Bounded, x: Bounded, high: Bounded, **_: Any
     return _min(rounding, _max(rounding, low, x), high)
 
 
-@register_rule("reduce_max")
-def _reduce_max(_rounding: Rounding, x: Bounded, *, axes: tuple[int, ...], **_: Any) -> Bounded:
-    return _reduced(np.max, np.max, x, axes)
+def _ties(x: Bounded, value: Array, axes: tuple[int, ...]) -> Array:
+    """Say which elements may or may not be the largest (the smallest) along these axes; (R11)."""
+    largest = np.expand_dims(value, axes)
+    error = np.where(x.value == largest, x.error, 0).max(axis=axes, keepdims=True, initial=0)
+    near = abs(largest - x.value) <= error + x.error
+    several = near.sum(axis=axes, keepdims=True) > 1
+    inexact = (near & (x.error > 0)).any(axis=axes, keepdims=True)
+    return np.asarray((near & several & inexact) | ~np.isfinite(error + x.error))
 
 
-@register_rule("reduce_min")
-def _reduce_min(_rounding: Rounding, x: Bounded, *, axes: tuple[int, ...], **_: Any) -> Bounded:
-    return _reduced(np.min, np.max, x, axes)
+def _reduced_extreme(function: Callable[..., Any]) -> Callable[..., Bounded]:
+    def rule(_rounding: Rounding, x: Bounded, *, axes: tuple[int, ...], **_: Any) -> Bounded:
+        value = np.asarray(function(x.value, axis=axes))
+        error = np.asarray(x.error.max(axis=axes))
+        cell = np.arange(value.size).reshape(value.shape)
+        home = np.broadcast_to(np.expand_dims(cell, axes), x.value.shape)
+        return Extreme.of(((x, _ties(x, value, axes)),), home, value, error, cell)
+
+    return rule
+
+
+register_rule("reduce_max")(_reduced_extreme(np.max))
+register_rule("reduce_min")(_reduced_extreme(np.min))
 
 
 def _comparison(function: Callable[[Array, Array], Array]) -> Callable[..., Bounded]:
@@ -250,27 +341,26 @@ def _select_n(_rounding: Rounding, which: Bounded, *cases: Bounded, **_: Any) ->
     value = np.choose(chosen, [case.value for case in cases])
     error = np.choose(chosen, [case.error for case in cases])
     if not which.error.any():
-        return Bounded(value, error)
+        return cases[int(chosen)] if chosen.ndim == 0 else Bounded(value, error)
     if error.dtype == bool:
         return Bounded(value, error | which.error)
     reach = np.max([abs(case.value - value) + case.error for case in cases], axis=0)
     return Bounded(value, np.where(which.error, np.maximum(reach, error), error))
 
 
-@register_rule("argmax")
-def _argmax(
-    rounding: Rounding, x: Bounded, *, axes: tuple[int], index_dtype: npt.DTypeLike, **_: Any
-) -> Bounded:
-    """The index is unsure where another entry lies within its joint error of the largest."""
-    (axis,) = axes
-    chosen = np.expand_dims(x.value.argmax(axis=axis), axis)
-    largest = Bounded(*(np.take_along_axis(array, chosen, axis) for array in x))
-    near = (largest.value - x.value <= largest.error + x.error) & (x.error + largest.error > 0)
-    np.put_along_axis(near, chosen, False, axis)  # noqa: FBT003, the value to put
-    unsure = near.any(axis=axis)
-    rounding.open_kinks += int(unsure.sum())
-    index = chosen.squeeze(axis).astype(index_dtype)
-    return Bounded(index, np.asarray(unsure & (rounding.kinks == "open")))
+def _index_of(index: Callable[..., Array], extreme: Callable[..., Array]) -> Callable[..., Bounded]:
+    def rule(
+        rounding: Rounding, x: Bounded, *, axes: tuple[int], index_dtype: npt.DTypeLike, **_: Any
+    ) -> Bounded:
+        ties = _ties(x, extreme(x.value, axis=axes), axes)
+        chosen = np.asarray(index(x.value, axis=axes[0])).astype(index_dtype)
+        return rounding.opened(chosen, np.asarray(ties.any(axis=axes)))
+
+    return rule
+
+
+register_rule("argmax")(_index_of(np.argmax, np.max))
+register_rule("argmin")(_index_of(np.argmin, np.min))
 
 
 def _discrete(function: Callable[..., Array], *operands: Bounded) -> Bounded:
@@ -294,7 +384,7 @@ register_rule("and")(lambda _, a, b, **__: _discrete(np.bitwise_and, a, b))
 register_rule("or")(lambda _, a, b, **__: _discrete(np.bitwise_or, a, b))
 register_rule("xor")(lambda _, a, b, **__: _discrete(np.bitwise_xor, a, b))
 register_rule("not")(lambda _, a, **__: _discrete(np.invert, a))
-register_rule("is_finite")(lambda _, a, **__: _discrete(np.isfinite, exact(a.value)))
+register_rule("is_finite")(lambda _, a, **__: Bounded(np.isfinite(a.value), ~np.isfinite(a.error)))
 register_rule("reduce_or")(lambda _, a, *, axes, **__: _reduced(np.any, np.any, a, axes))
 register_rule("reduce_and")(lambda _, a, *, axes, **__: _reduced(np.all, np.any, a, axes))
 
@@ -303,19 +393,24 @@ register_rule("reduce_and")(lambda _, a, *, axes, **__: _reduced(np.all, np.any,
 def _convert_element_type(
     rounding: Rounding, x: Bounded, *, new_dtype: npt.DTypeLike, **_: Any
 ) -> Bounded:
-    """To another precision is one more rounding, in that precision's units."""
+    """To another precision is one more rounding, in that precision's units; eq. (R2)."""
     new, old = jax.numpy.dtype(new_dtype), x.value.dtype
-    if not jax.numpy.issubdtype(new, jax.numpy.floating):
-        unsure = (x.error != 0) if old.kind != "f" else x.error >= 1
-        return Bounded(x.value.astype(new), unsure)
+    if new.kind in "biu" and old.kind != "f":
+        return Bounded(x.value.astype(new), x.error)
+    if new.kind == "b":
+        return rounding.opened(x.value != 0, may_tie(x, exact(0.0)))
+    if new.kind in "iu":
+        jumps = np.trunc(x.value - x.error) != np.trunc(x.value + x.error)
+        return rounding.opened(x.value.astype(new), jumps)
     if old.kind != "f":
-        return Bounded(x.value.astype(np.float64), x.error.astype(np.float64))
-    eps = float(ml_dtypes.finfo(new).eps)
-    if eps <= np.finfo(str(rounding.dtype)).eps:
+        held = rounding.given(x.value.astype(np.float64))
+        unsure = np.where(x.error, 1.0 if old.kind == "b" else np.inf, held.error)
+        return Bounded(held.value, unsure)
+    if new == np.float64:
         return x
-    held = np.asarray(x.value).astype(new).astype(np.float64) == x.value
-    rounding_error = np.where(held & (x.error == 0), 0.0, eps * (abs(x.value) + x.error))
-    return Bounded(x.value, x.error + rounding_error)
+    held = (x.value.astype(new).astype(np.float64) == x.value) & (x.error == 0)
+    rounded = rounding.rounded(x.value, x.error, roundings=1)
+    return Bounded(x.value, np.where(held, 0.0, rounded.error))
 
 
 # Moving elements about: the errors move with the values
@@ -323,10 +418,11 @@ def _convert_element_type(
 
 def _moving(function: Callable[..., Array]) -> Callable[..., Bounded]:
     def rule(_: Rounding, *operands: Bounded, **params: Any) -> Bounded:
-        return Bounded(
-            np.asarray(function(*(operand.value for operand in operands), **params)),
-            np.asarray(function(*(operand.error for operand in operands), **params)),
-        )
+        moved = [np.asarray(function(*arrays, **params)) for arrays in zip(*operands, strict=True)]
+        if len(operands) == 1 and isinstance(extreme := operands[0], Extreme):
+            cell = np.asarray(function(extreme.cell, **params))
+            return Extreme.of(extreme.choices, extreme.home, *moved, cell)
+        return Bounded(*moved)
 
     return rule
 
@@ -350,9 +446,6 @@ def _slice(x: Array, *, start_indices: Any, limit_indices: Any, strides: Any, **
 register_rule("broadcast_in_dim")(_moving(_broadcast_in_dim))
 register_rule("reshape")(_moving(lambda x, *, new_sizes, **_: x.reshape(new_sizes)))
 register_rule("squeeze")(_moving(lambda x, *, dimensions, **_: x.squeeze(tuple(dimensions))))
-register_rule("expand_dims")(
-    _moving(lambda x, *, dimensions, **_: np.expand_dims(x, tuple(dimensions)))
-)
 register_rule("transpose")(_moving(lambda x, *, permutation, **_: x.transpose(permutation)))
 register_rule("rev")(_moving(lambda x, *, dimensions, **_: np.flip(x, tuple(dimensions))))
 register_rule("slice")(_moving(_slice))
@@ -361,6 +454,18 @@ register_rule("concatenate")(
 )
 register_rule("pad")(_moving(_pad))
 register_rule("copy", "copy_p", "stop_gradient", "optimization_barrier")(_moving(lambda x, **_: x))
+
+
+@register_rule("split")
+def _split(_: Rounding, x: Bounded, *, sizes: tuple[int, ...], axis: int, **__: Any) -> Any:
+    ends = np.cumsum(sizes)[:-1]
+    return [Bounded(*part) for part in zip(*(np.split(a, ends, axis) for a in x), strict=True)]
+
+
+@register_rule("empty", "empty2")
+def _empty(_: Rounding, *, dtype: npt.DTypeLike, shape: tuple[int, ...] = (), **__: Any) -> Bounded:
+    """What is never looked at."""
+    return exact(np.zeros(shape, dtype))
 
 
 @register_rule("iota")
@@ -379,11 +484,26 @@ def _at_indices(primitive: Any, arrays: int) -> Callable[..., Bounded]:
             np.asarray(primitive.bind(*moved, *indices, **params))
             for moved in zip(*operands[:arrays], strict=True)
         )
-        return Bounded(
-            value, np.where(np.isnan(error), np.inf, error) if error.dtype != bool else error
+        elsewhere = np.zeros(value.shape, bool)
+        for operand in operands[arrays:]:
+            elsewhere |= _moved_elsewhere(operand.error, **params)
+        if error.dtype == bool:
+            return Bounded(value, error | elsewhere)
+        sources = [*operands[:arrays], Bounded(value, error)]
+        reach = max(np.max(x.value + x.error, initial=-np.inf) for x in sources) - min(
+            np.min(x.value - x.error, initial=np.inf) for x in sources
         )
+        error = np.where(elsewhere, reach + error, error)
+        return Bounded(value, np.where(np.isnan(error), np.inf, error))
 
     return rule
+
+
+def _moved_elsewhere(unsure: Array, *, dimension_numbers: Any = None, **_: Any) -> Array:
+    """Say which results may come from elsewhere, where an index is unsure: all, or its slice."""
+    if dimension_numbers is None:
+        return np.asarray(unsure.any())
+    return np.expand_dims(unsure.any(axis=-1), dimension_numbers.offset_dims)
 
 
 register_rule("gather")(_at_indices(lax.gather_p, 1))
@@ -391,20 +511,33 @@ register_rule("dynamic_slice")(_at_indices(lax.dynamic_slice_p, 1))
 register_rule("dynamic_update_slice")(_at_indices(lax.dynamic_update_slice_p, 2))
 
 
+def scatter_add(onto: Array, indices: Array, added: Array, **params: Any) -> Array:
+    """Add at places given by indices, as the primitive of these params does, in any precision."""
+    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    given = {name: params[name] for name in names}
+    return np.asarray(lax.scatter_add(onto, indices, added, **given))
+
+
 @register_rule("scatter-add", "scatter_add")
 def _scatter_add(
     rounding: Rounding, x: Bounded, indices: Bounded, updates: Bounded, **params: Any
 ) -> Bounded:
-    def scattered(onto: Array, added: Array) -> Array:
-        return np.asarray(lax.scatter_add_p.bind(onto, indices.value, added, **params))
+    """A sum of as many terms as fall upon the same place; those of unsure places upon any."""
 
+    def scattered(onto: Array, added: Array) -> Array:
+        return scatter_add(onto, indices.value, added, **params)
+
+    value = scattered(x.value, updates.value)
+    if value.dtype.kind != "f":
+        unsure = x.error.any() or indices.error.any() or updates.error.any()
+        return Bounded(value, np.full(value.shape, unsure))
     size = scattered(abs(x.value) + x.error, abs(updates.value) + updates.error)
-    return rounding.summed(
-        scattered(x.value, updates.value),
-        scattered(x.error, updates.error),
-        size,
-        updates.value.size + 1,
-    )
+    spread = scattered(x.error, updates.error)
+    terms = 1 + int(scattered(np.zeros_like(value), np.ones_like(updates.value)).max(initial=0))
+    if indices.error.any():
+        anywhere = np.abs(updates.value).sum() + updates.error.sum()
+        size, spread, terms = size + anywhere, spread + anywhere, 1 + updates.value.size
+    return rounding.summed(value, spread, size, terms)
 
 
 # Functions within functions
@@ -448,3 +581,19 @@ def _scan(
         for column in zip(*(outputs[step] for step in range(length)), strict=True)
     ]
     return carry + stacked
+
+
+@register_rule("cond")
+def _cond(
+    rounding: Rounding, which: Bounded, *operands: Bounded, branches: tuple[Any, ...], **_: Any
+) -> list[Bounded]:
+    """Take the branch that is chosen; where either is right, reach to the farthest."""
+    chosen = min(max(int(which.value), 0), len(branches) - 1)
+    results = _call(rounding, *operands, jaxpr=branches[chosen])
+    if not which.error:
+        return results
+    others = [_call(rounding, *operands, jaxpr=branch) for branch in branches]
+    return [
+        _select_n(rounding, Bounded(np.asarray(chosen), np.ones((), bool)), *cases)
+        for cases in zip(*others, strict=True)
+    ]

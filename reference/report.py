@@ -1,0 +1,292 @@
+"""What a gradient check has found, as text for a terminal, as data, and as a picture."""
+
+import os
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from reference.causes import Cause
+from reference.codes import Code
+from reference.comparison import Leaf, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+CERTAIN = {Code.UNKNOWN, *(code for code in Code if code.name in Verdict.__members__)}
+LIKELY = set(Code) - CERTAIN  # what is inferred, not seen
+WIDTH = 100
+CAUSES = 4  # at most, and so on, so that a hundred leaves take a screen
+ROWS = 16
+NOTES = 6
+INDICES = 5  # of ambiguous elements
+PANELS = 12  # of the picture at most
+CELLS = 96  # across a panel: larger leaves are shown by the worst of each block
+
+
+class GradientReport(str):
+    """The outcome of `check_gradient`.
+
+    It is a string, its own text, because that is what pytest prints whole where
+    `assert report.ok, report` fails. It is true where it is ok.
+
+    Attributes:
+        verdict: the worst of the leaves' verdicts, or what has kept them from being compared.
+        leaves: each array of the gradient beside JAX's; none if they could not be compared.
+        causes: what is probably wrong, most likely first; none if nothing is.
+        warnings: what this check could not have seen.
+        dtype: the precision that the bounds are for.
+    """
+
+    verdict: Verdict
+    leaves: tuple[Leaf, ...]
+    causes: tuple[Cause, ...]
+    warnings: tuple[str, ...]
+    dtype: str
+
+    def __new__(
+        cls,
+        verdict: Verdict,
+        leaves: Iterable[Leaf],
+        causes: Iterable[Cause],
+        warnings: Iterable[str],
+        dtype: str,
+    ) -> Self:
+        """Lay the report out to be read, and keep what it was made from."""
+        leaves, causes, warnings = tuple(leaves), tuple(causes), tuple(warnings)
+        report = super().__new__(cls, _text(verdict, leaves, causes, warnings, dtype))
+        report.verdict, report.dtype = verdict, dtype
+        report.leaves, report.causes, report.warnings = leaves, causes, warnings
+        return report
+
+    def __repr__(self) -> str:
+        """Show the text in an interactive session, too."""
+        return str(self)
+
+    def __bool__(self) -> bool:
+        """Be true where the gradient is right: `assert check_gradient(...)`."""
+        return self.ok
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing is wrong: every element agrees, or would but for an open kink."""
+        return self.verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+
+    @property
+    def sensitivity(self) -> dict[str, float]:
+        """Say, for each leaf, the smallest relative error that this check could have seen.
+
+        A gradient that is off by this factor of itself leaves its bound at some element; infinite
+        where JAX's gradient is zero.
+        """
+        return {leaf.path: sensitivity(leaf) for leaf in self.leaves}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain numbers, strings, lists and dictionaries, fit for JSON."""
+        return {
+            "verdict": self.verdict.value,
+            "ok": self.ok,
+            "dtype": self.dtype,
+            "leaves": [_leaf_to_dict(leaf) for leaf in self.leaves],
+            "causes": [
+                {"code": cause.code.value, "sentence": cause.sentence, "evidence": cause.evidence}
+                for cause in self.causes
+            ],
+            "warnings": list(self.warnings),
+        }
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw error over bound for each element, the worst leaves first; needs matplotlib.
+
+        What is beyond its bound is red. A leaf with more than 96 rows or columns is shown in
+        blocks, each by its worst element, so that one wrong element is seen.
+
+        Args:
+            path: where to save the picture, if anywhere.
+
+        Returns:
+            The figure, unknown to pyplot.
+
+        Raises:
+            ValueError: nothing was compared.
+        """
+        if not self.leaves:
+            raise ValueError(f"there is nothing to draw, the check ended with: {self.verdict}")
+        figure = _draw(_worst_first(self.leaves)[:PANELS])
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def sensitivity(leaf: Leaf, share: float = 0.0) -> float:
+    """Compute the relative error that reaches the bound at more than this share of the elements.
+
+    For a share of 0 that is the smallest which is seen at all, for 0.5 the median.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(leaf.want == 0, np.inf, leaf.bound / abs(leaf.want))
+    if not factors.size:
+        return np.inf
+    return float(np.quantile(factors, share, method="lower"))
+
+
+def _worst_first(leaves: Sequence[Leaf]) -> list[Leaf]:
+    order = list(Verdict)
+    return sorted(leaves, key=lambda leaf: (-order.index(leaf.verdict), -leaf.share.max(initial=0)))
+
+
+def _text(
+    verdict: Verdict,
+    leaves: Sequence[Leaf],
+    causes: Sequence[Cause],
+    warnings: Sequence[str],
+    dtype: str,
+) -> str:
+    lines = [f"gradient check: {verdict.value} ({dtype})"]
+    for rank, cause in enumerate(causes[:CAUSES]):
+        likely = "or" if rank else "likely" if cause.code in LIKELY else ""
+        lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
+        lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
+    lines += ["", *_table(leaves)] if leaves else []
+    notes = [line for leaf in leaves for line in _ambiguous(leaf)]
+    notes += [f"warning: {warning}" for warning in warnings]
+    lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []
+    if len(notes) > NOTES:
+        lines.append(f"and {len(notes) - NOTES} more like these")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, *, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
+
+
+def _table(leaves: Sequence[Leaf]) -> list[str]:
+    shown = leaves if len(leaves) <= ROWS else _worst_first(leaves)[:ROWS]
+    header = (
+        "leaf",
+        "shape",
+        "verdict",
+        "error",
+        "bound",
+        "ratio",
+        "at",
+        "got",
+        "want",
+        "sees",
+        "median",
+    )
+    rows = [header, *map(_row, shown)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if len(leaves) > len(shown):
+        rest = _worst_first(leaves)[ROWS:]
+        worst = max(leaf.share.max(initial=0) for leaf in rest)
+        verdict = rest[0].verdict.value
+        lines.append(f"and {len(rest)} leaves more, {verdict} or better, ratio {worst:.2g} at most")
+    return lines
+
+
+def _row(leaf: Leaf) -> tuple[str, ...]:
+    shape = "x".join(map(str, leaf.want.shape)) or "scalar"
+    if leaf.want.size == 0:
+        return (leaf.path or "(all)", shape, leaf.verdict.value, *[""] * 8)
+    at = leaf.worst_index
+    return (
+        leaf.path or "(all)",
+        shape,
+        leaf.verdict.value,
+        f"{leaf.error[at]:.2g}",
+        f"{leaf.bound[at]:.2g}",
+        f"{leaf.share[at]:.2g}",
+        ",".join(map(str, at)),
+        f"{leaf.got[at]:.7g}",
+        f"{leaf.want[at]:.7g}",
+        f"{sensitivity(leaf):.1g}",
+        f"{sensitivity(leaf, 0.5):.1g}",
+    )
+
+
+def _ambiguous(leaf: Leaf) -> list[str]:
+    """Name the elements that agree only if a kink within rounding is left open."""
+    indices = ambiguous_indices(leaf)
+    if not indices:
+        return []
+    named = ", ".join(map(str, indices[:INDICES])) + (", ..." if len(indices) > INDICES else "")
+    return [f"{leaf.path}: {len(indices)} elements hang on a kink within rounding: {named}"]
+
+
+def ambiguous_indices(leaf: Leaf) -> list[tuple[int, ...]]:
+    """List the elements that are within the bound only with open kinks."""
+    ambiguous = (leaf.error > leaf.bound) & (leaf.error <= leaf.open_bound)
+    return [tuple(int(i) for i in index) for index in np.argwhere(ambiguous)]
+
+
+def _leaf_to_dict(leaf: Leaf) -> dict[str, Any]:
+    at = leaf.worst_index
+    return {
+        "path": leaf.path,
+        "shape": list(leaf.want.shape),
+        "verdict": leaf.verdict.value,
+        "worst_error": float(leaf.error[at]),
+        "bound": float(leaf.bound[at]),
+        "ratio": float(leaf.share[at]),
+        "worst_index": list(at),
+        "got": float(leaf.got[at]),
+        "want": float(leaf.want[at]),
+        "sensitivity": sensitivity(leaf),
+        "median_sensitivity": sensitivity(leaf, 0.5),
+        "ambiguous": [list(index) for index in ambiguous_indices(leaf)],
+    }
+
+
+def _draw(leaves: Sequence[Leaf]) -> "Figure":
+    from matplotlib.colors import LogNorm  # noqa: PLC0415, needed for pictures alone
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    columns = min(len(leaves), 3)
+    rows = -(-len(leaves) // columns)
+    figure = Figure(figsize=(3.6 * columns + 0.8, 3.2 * rows), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[len(leaves) :]:
+        axes.set_axis_off()
+    norm = LogNorm(1e-3, 1e3, clip=True)
+    for axes, leaf in zip(panels, leaves, strict=False):
+        cells, (high, wide) = _blocks(leaf.share)
+        height, width = _as_matrix(leaf.share).shape
+        image = axes.imshow(
+            cells,
+            norm=norm,
+            cmap="RdBu_r",
+            aspect="auto",
+            interpolation="nearest",
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
+        blocks = f", blocks of {high} x {wide}" if high * wide > 1 else ""
+        axes.set_title(f"{leaf.path or 'gradient'}: {leaf.verdict.value}{blocks}", fontsize=9)
+        axes.tick_params(labelsize=7)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(integer=True)
+    bar = figure.colorbar(image, ax=list(panels), shrink=0.8)
+    bar.set_label("error / bound (red: beyond the bound)")
+    return figure
+
+
+def _as_matrix(share: Array) -> Array:
+    """Show a vector as a row, and more than two axes with the last one across."""
+    return share.reshape(-1, share.shape[-1]) if share.ndim else share.reshape(1, 1)
+
+
+def _blocks(share: Array) -> tuple[Array, tuple[int, int]]:
+    """Take the largest of each block, as many blocks as fit, so that nothing wrong is lost."""
+    matrix = np.maximum(_as_matrix(share), 1e-300)
+    sides = tuple(-(-size // CELLS) for size in matrix.shape)
+    for axis, side in enumerate(sides):
+        starts = range(0, matrix.shape[axis], side)
+        matrix = np.maximum.reduceat(matrix, starts, axis=axis)
+    return matrix, (sides[0], sides[1])
