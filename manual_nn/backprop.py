@@ -30,7 +30,10 @@ def dense_forward(a: Array, layer: Dense) -> Array:
 
 def dense_backward(d_z: Array, a: Array, layer: Dense, weight_decay: float) -> Dense:
     """d_W = a^T d_z + 2 weight_decay W, d_b = column sums of d_z, eq. (10), (11), (18)."""
-    return Dense(a.T @ d_z + 2 * weight_decay * layer.weight, d_z.sum(axis=0))
+    d_weight = a.T @ d_z
+    if weight_decay:
+        d_weight += 2 * weight_decay * layer.weight
+    return Dense(d_weight, d_z.sum(axis=0))
 
 
 def dense_input_backward(d_z: Array, layer: Dense) -> Array:
@@ -57,7 +60,7 @@ def log_softmax(z: Array) -> Array:
 
 def cross_entropy_forward(log_p: Array, target: Array) -> np.floating[Any]:
     """-1/N sum over rows and classes of target ln p, a scalar, eq. (7)."""
-    return -(target * log_p).sum() / len(log_p)
+    return -(target * (log_p / len(log_p))).sum()  # divided first, the sum cannot overflow
 
 
 def softmax_cross_entropy_backward(log_p: Array, target: Array) -> Array:
@@ -84,3 +87,18 @@ def backward(params: Params, a: list[Array], d_logits: Array) -> list[Array]:
     for layer, a_below in zip(params[:0:-1], a[:0:-1], strict=True):
         d_z.append(relu_backward(dense_input_backward(d_z[-1], layer), a_below))
     return d_z[::-1]
+
+
+def loss_and_grad(
+    params: Params, X: Array, target: Array, weight_decay: float
+) -> tuple[np.floating[Any], Params]:
+    """Go up and down: the loss, eq. (17), and d_W_l, d_b_l for each layer, eq. (18)."""
+    a, z = forward(params, X)
+    log_p = log_softmax(z)
+    loss = cross_entropy_forward(log_p, target) + penalty_forward(params, weight_decay)
+    d_z = backward(params, a, softmax_cross_entropy_backward(log_p, target))
+    gradient = tuple(
+        dense_backward(d_z_l, a_below, layer, weight_decay)
+        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
+    )
+    return loss, gradient

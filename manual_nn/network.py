@@ -181,15 +181,7 @@ def loss_and_grad(
     params = as_params(params)
     X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
     target = as_targets(params, len(X), y)
-    a, z = backprop.forward(params, X)
-    log_p = backprop.log_softmax(z)
-    penalty = backprop.penalty_forward(params, weight_decay)
-    d_z = backprop.backward(params, a, backprop.softmax_cross_entropy_backward(log_p, target))
-    gradient = tuple(
-        backprop.dense_backward(d_z_l, a_below, layer, weight_decay)
-        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
-    )
-    return backprop.cross_entropy_forward(log_p, target) + penalty, gradient
+    return backprop.loss_and_grad(params, X, target, weight_decay)
 
 
 def input_grad(

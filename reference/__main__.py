@@ -52,14 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         status: int = options.run(options)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except UsageError as error:
         parser.error(str(error))
     return status
 
 
+class UsageError(ValueError):
+    """A mistake on the command line; errors of the functions that are checked pass through."""
+
+
 def _agreement(options: argparse.Namespace) -> int:
-    cases = as_count(options.cases, name="--cases")
-    seed = as_count(options.seed, name="--seed", minimum=0)
+    try:
+        cases = as_count(options.cases, name="--cases")
+        seed = as_count(options.seed, name="--seed", minimum=0)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     agreement = Agreement()
     interrupted = False
     try:
@@ -113,7 +120,10 @@ def _check(options: argparse.Namespace) -> int:
     report = check_gradient(grad, loss, *args, argnums=argnums)
     print(report)
     if options.plot is not None and report.leaves:
-        report.plot(options.plot)
+        try:
+            report.plot(options.plot)
+        except OSError as error:
+            raise UsageError(f"--plot {options.plot}: {error.strerror}") from error
         print(f"Wrote {options.plot}")
     return 0 if report.ok else 1
 
@@ -122,13 +132,13 @@ def _named(place: str) -> Any:
     """Import what PACKAGE.MODULE:NAME names."""
     module_name, colon, name = place.partition(":")
     if not (module_name and colon and name):
-        raise ValueError(f"expected PACKAGE.MODULE:NAME, got {place!r}")
+        raise UsageError(f"expected PACKAGE.MODULE:NAME, got {place!r}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{place}: {error}") from error
+        raise UsageError(f"{place}: {error}") from error
     if not hasattr(module, name):
-        raise ValueError(f"{place}: module {module_name} has no {name}")
+        raise UsageError(f"{place}: module {module_name} has no {name}")
     return getattr(module, name)
 
 

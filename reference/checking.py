@@ -1,5 +1,7 @@
 """Check a gradient that somebody has written by hand against JAX autodiff."""
 
+import contextlib
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from reference.report import GradientReport, sensitivity
 
 Array = npt.NDArray[Any]
 
+RIGHT = {Verdict.MATCH, Verdict.AMBIGUOUS}
 MOVE = 1 + 2.0**-4  # to another point, at which a stale gradient differs
 
 
@@ -34,15 +37,17 @@ def check_gradient(
             structure of the arguments at argnums; or its result, which leaves out the checks that
             need several calls.
         loss: any scalar function that JAX can trace.
-        *args: where to check; the arrays at argnums are float32 or float64.
+        *args: where to check; those at argnums are float32 or float64. JAX traces all of them, so
+            what is no number or array belongs into the loss, not among its arguments.
         argnums: which arguments the gradient is taken in, as for jax.grad.
 
     Returns:
         The report; `report.ok` says whether the gradient is right.
 
     Raises:
-        TypeError: grad has no array, the arguments at argnums are not float32 or float64, or the
+        TypeError: the arguments at argnums are not float32 or float64, or have no array, or the
             loss is no scalar.
+        ValueError: there are no arguments at argnums.
         NotImplementedError: no error bound is known for an operation of the loss.
 
     >>> def loss(w, X, y):
@@ -55,11 +60,13 @@ def check_gradient(
     >>> report.ok, report.causes[0].code.value, report.causes[0].evidence
     (False, 'scaled', '...')
     """
-    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    one = not isinstance(argnums, Sequence)
+    places = _places(argnums, len(args))
+    argnums = places[0] if one else places
     dtype = _precision(args, places)
-    target = args[places[0]] if isinstance(argnums, int) else tuple(args[i] for i in places)
+    target = args[places[0]] if one else tuple(args[i] for i in places)
     given = jax.tree.map(_copied, args)  # whatever grad does to its arguments
-    calls = _Calls(grad, args, given, places) if callable(grad) else None
+    calls = _Calls(grad, args, given, places, dtype) if callable(grad) else None
     result = calls.first if calls else grad
     if fault := _wrong_form(result, target):
         return GradientReport(Verdict[fault.code.name], (), (fault,), (), dtype)
@@ -81,31 +88,41 @@ class _Calls:
     """The calls of a gradient function: here, at another point, and here again."""
 
     def __init__(
-        self, grad: Callable[..., Any], args: tuple[Any, ...], given: Any, places: Sequence[int]
+        self,
+        grad: Callable[..., Any],
+        args: tuple[Any, ...],
+        given: Any,
+        places: Sequence[int],
+        dtype: str,
     ) -> None:
-        self.args, self.given = args, given
+        self.args, self.given, self.dtype = args, given, dtype
         returned = grad(*args)
         self.first = jax.tree.map(_copied, returned)
         self.mutated = self._restore()
         self.shared = _shared_memory(returned, args)
         self.moved = tuple(
-            jax.tree.map(lambda leaf: leaf * leaf.dtype.type(MOVE), arg) if i in places else arg
-            for i, arg in enumerate(given)
+            jax.tree.map(_moved, arg) if i in places else arg for i, arg in enumerate(args)
         )
-        grad(*self.moved)
+        self.there: Any = None
+        with contextlib.suppress(Exception):  # nobody said that the gradient exists there
+            self.there = jax.tree.map(_copied, grad(*self.moved))
         self.overwritten = not _equal(returned, self.first)
         self.again = jax.tree.map(_copied, grad(*args))
         self._restore()
 
     def _restore(self) -> list[str]:
         """Undo what the call has done to its arguments, and name those that it has changed."""
+        structure: Any = jax.tree.structure(self.args)
+        if structure != jax.tree.structure(self.given):
+            return ["the structure of the arguments"]
         changed = []
         for (path, leaf), before in zip(
             jax.tree_util.tree_leaves_with_path(self.args), jax.tree.leaves(self.given), strict=True
         ):
-            if not np.array_equal(np.asarray(leaf), before, equal_nan=before.dtype.kind == "f"):
-                np.copyto(leaf, before)
+            if not _equal(leaf, before):
                 changed.append("args" + jax.tree_util.keystr(path))
+                if isinstance(leaf, np.ndarray) and leaf.shape == before.shape:
+                    np.copyto(leaf, before)
         return changed
 
     def faults(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
@@ -113,7 +130,7 @@ class _Calls:
         faults = []
         if self.mutated:
             faults.append(_fault(Code.MUTATED_INPUT, ", ".join(self.mutated)))
-        if not _equal(self.again, self.first) and not self.mutated:
+        if not self.mutated:
             faults += self._unequal_calls(comparer, comparison)
         if self.overwritten:
             evidence = "a later call wrote into the arrays that an earlier one had returned"
@@ -124,11 +141,12 @@ class _Calls:
 
     def _unequal_calls(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
         """Tell a gradient of the call before from one that changes at random, or by rounding."""
-        again = comparer(self.again, *self.given, dtype=_precision(self.given, ()))
-        if {comparison.verdict, again.verdict} <= {Verdict.MATCH, Verdict.AMBIGUOUS}:
+        if _equal(self.again, self.first):
+            return self._stuck(comparer)
+        again = comparer(self.again, *self.given, dtype=self.dtype)
+        if {comparison.verdict, again.verdict} <= RIGHT:
             return []  # sums in another order each time, as with atomic additions: all are right
-        stale = comparer(self.again, *self.moved, dtype=_precision(self.given, ()))
-        if stale.verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}:
+        if comparer(self.again, *self.moved, dtype=self.dtype).verdict in RIGHT:
             evidence = "called at x, at y and at x again, the third result is the gradient at y"
             return [_fault(Code.STALE, evidence)]
         differences = [
@@ -138,17 +156,45 @@ class _Calls:
         ]
         return [_fault(Code.NONDETERMINISTIC, ", ".join(differences))]
 
+    def _stuck(self, comparer: Comparer) -> list[Cause]:
+        """Find a gradient that was computed once and is given out for ever."""
+        if self.there is None or not _equal(self.there, self.first):
+            return []
+        if comparer(self.there, *self.moved, dtype=self.dtype).verdict in RIGHT:
+            return []  # it is the same there, as that of a linear function is
+        evidence = "called at x and then at y, the second result is the first again"
+        return [_fault(Code.STALE, evidence)]
+
+
+def _moved(leaf: Any) -> Any:
+    """Move to another point, and keep the type: an array stays one, a number a number."""
+    return leaf * leaf.dtype.type(MOVE) if isinstance(leaf, np.ndarray) else leaf * MOVE
+
+
+def _places(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """List the arguments' numbers, counted from 0."""
+    given = argnums if isinstance(argnums, Sequence) else (argnums,)
+    places = tuple(operator.index(place) for place in given)
+    for place in places:
+        if not -count <= place < count:
+            msg = f"argnums must be from 0 to {count - 1} for {count} arguments, got {place}"
+            raise ValueError(msg)
+    return tuple(place % count for place in places)
+
 
 def _precision(args: tuple[Any, ...], places: Sequence[int]) -> str:
-    """Find the coarsest precision among the arguments, after checking those at places."""
+    """Find the coarsest precision among the arguments at places, after checking them."""
+    dtypes = set()
     for place in places:
         for path, leaf in jax.tree_util.tree_leaves_with_path(args[place]):
             dtype = str(np.asarray(leaf).dtype)
             if dtype not in {"float32", "float64"}:
                 where = f"args[{place}]{jax.tree_util.keystr(path)}"
                 raise TypeError(f"{where} must be float32 or float64, got {dtype}")
-    arrays = [leaf for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")]
-    return "float32" if any(str(array.dtype) == "float32" for array in arrays) else "float64"
+            dtypes.add(dtype)
+    if not dtypes:
+        raise TypeError(f"the arguments at argnums {tuple(places)} have no arrays")
+    return min(dtypes)  # float32 if any is
 
 
 def _fault(code: Code, evidence: str) -> Cause:
@@ -233,14 +279,20 @@ def _blind(leaves: Sequence[Leaf]) -> list[str]:
                 f"gradient{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
                 f"{leaf.got.dtype}, which may be flushed to 0"
             )
+        hanging = float(np.mean(leaf.open_bound > leaf.bound)) if leaf.bound.size else 0.0
+        if hanging:
+            blind.append(
+                f"{hanging:.1%} of gradient{leaf.path} hangs on kinks within rounding: what is "
+                "wrong there may pass as ambiguous"
+            )
         if not np.isfinite(leaf.bound).all():
             continue
         if not leaf.want.any() and leaf.bound.any():
             blind.append(f"gradient{leaf.path} is 0: only errors above {leaf.bound.max():.2g} show")
         elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):
             blind.append(
-                f"half of gradient{leaf.path} could be off by {sensitivity(leaf, 0.5):.1%} or more "
-                "in one element unseen"
+                f"at half of gradient{leaf.path} an element could be off by "
+                f"{sensitivity(leaf, 0.5):.1g} of itself or more unseen"
             )
     return blind
 

@@ -44,15 +44,16 @@ class Leaf:
         path: where it stands in the result, as JAX writes it: `[0].weight`.
         got: the result that was handed in.
         want: JAX's, float64.
-        bound: how far apart the two may be with the kinks decided as JAX has them, float64.
-        open_bound: the same with every kink within rounding left open.
+        bound: how far apart the two may be with the kinks decided as the values say, float64.
+        low, high: between which `got` may be with every kink within rounding left open, float64.
     """
 
     path: str
     got: Array
     want: Array
     bound: Array
-    open_bound: Array
+    low: Array
+    high: Array
 
     @property
     def error(self) -> Array:
@@ -62,6 +63,24 @@ class Leaf:
         with np.errstate(invalid="ignore"):
             error = abs(self.got.astype(np.float64) - self.want)
         return np.where(self.got == self.want, 0.0, np.where(np.isnan(error), np.inf, error))
+
+    @property
+    def wrong(self) -> Array:
+        """Say which elements are neither within their bound nor between low and high."""
+        between = (self.low <= self.got) & (self.got <= self.high)
+        return (self.error > self.bound) & ~between
+
+    @property
+    def ambiguous(self) -> Array:
+        """Say which elements are within bounds only if the kinks are left open."""
+        return (self.error > self.bound) & ~self.wrong
+
+    @property
+    def open_bound(self) -> Array:
+        """How far `got` may be from `want` with every kink within rounding left open."""
+        with np.errstate(invalid="ignore"):
+            reach = np.maximum(self.high - self.want, self.want - self.low)
+        return np.where(np.isnan(reach), np.inf, np.maximum(self.bound, reach))
 
     @property
     def share(self) -> Array:
@@ -78,11 +97,11 @@ class Leaf:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of an element."""
-        if (self.error > self.open_bound).any():
+        if self.wrong.any():
             return Verdict.MISMATCH
         if not np.isfinite(self.bound).all():
             return Verdict.NOT_COMPARABLE
-        if (self.error > self.bound).any():
+        if self.ambiguous.any():
             return Verdict.AMBIGUOUS
         return Verdict.MATCH
 
@@ -153,21 +172,33 @@ class Comparer:
             dtype = np.result_type(*(result for result in results if result.dtype.kind == "f"))
         rounding = Rounding(dtype)
         wanted = jax.tree.leaves(self.traced.by_xla(*args))
-        bounds = opened = self._bounds(args, rounding)
+        decided = opened = self._bounded(args, rounding)
         if rounding.open_kinks:
-            opened = self._bounds(args, Rounding(dtype, kinks="open"))
+            opened = self._bounded(args, Rounding(dtype, kinks="open"))
         leaves = []
-        for path, result, want, bound, wide in zip(
-            paths, results, wanted, bounds, opened, strict=True
+        for path, result, want, one, other in zip(
+            paths, results, wanted, decided, opened, strict=True
         ):
             if result.shape != want.shape:
                 raise ValueError(f"got{path} has shape {result.shape}, expected {want.shape}")
-            # At an open kink either side may have gone another way than our evaluation, eq. (R10).
-            open_bound = np.where(wide > bound, 2 * wide, bound)
-            leaves.append(Leaf(path, result, want, bound, open_bound))
+            leaves.append(_leaf(path, result, want, one, other))
         return Comparison(tuple(leaves), rounding.open_kinks)
 
-    def _bounds(self, args: tuple[Any, ...], rounding: Rounding) -> list[Array]:
+    def _bounded(self, args: tuple[Any, ...], rounding: Rounding) -> list[Bounded]:
         result = self.traced.bounded(*args, rounding=rounding)
-        leaves = jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
-        return [leaf.error for leaf in leaves]
+        return jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
+
+
+def _leaf(path: str, got: Array, want: Array, decided: Bounded, opened: Bounded) -> Leaf:
+    """Take the interval that open kinks leave, where the element depends on any; eq. (R10)."""
+    if want.dtype.kind != "f":
+        bound = decided.error.astype(np.float64)
+        anything = np.where(opened.error, np.inf, bound)
+        return Leaf(path, got, want, bound, want - anything, want + anything)
+    with np.errstate(invalid="ignore"):
+        depends = (opened.error != decided.error) | (opened.value != decided.value)
+        low = np.where(depends, opened.value - opened.error, want - decided.error)
+        high = np.where(depends, opened.value + opened.error, want + decided.error)
+    unknown = np.isnan(low) | np.isnan(high)
+    low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+    return Leaf(path, got, want, decided.error, low, high)

@@ -93,12 +93,12 @@ def one_hot(y: Array, p: Array) -> Array:
     return (y[:, None] == classes[None, :]).astype(p.dtype)
 
 
-def d_logits(p: Array, target: Array) -> Array:
+def logits_backward(p: Array, target: Array) -> Array:
     """(p - target) / N."""
     return (p - target) / len(p)
 
 
-def d_input(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: ARG001, a step's arguments
+def input_backward(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: ARG001, a step's arguments
     """d_z W^T, the error in what goes into layer l."""
     return d_z @ now.params[l].weight.T
 
@@ -108,12 +108,12 @@ def relu_backward(now: Pass, l: int, d_a: Array) -> Array:
     return masked(d_a, now.z[l] > 0)
 
 
-def d_weight(now: Pass, l: int, d_z: Array) -> Array:
+def weight_backward(now: Pass, l: int, d_z: Array) -> Array:
     """a^T d_z."""
     return now.a[l].T @ d_z
 
 
-def d_bias(d_z: Array, d_a: Array) -> Array:  # noqa: ARG001, a step's arguments
+def bias_backward(d_z: Array, d_a: Array) -> Array:  # noqa: ARG001, a step's arguments
     """Column sums of d_z."""
     return d_z.sum(axis=0)
 
@@ -146,11 +146,11 @@ class Fault:
     how: str = ""
     softmax: Callable[[Array], Array] = softmax
     target: Callable[[Array, Array], Array] = one_hot
-    d_logits: Callable[[Array, Array], Array] = d_logits
-    d_input: Callable[[Pass, int, Array, Array], Array] = d_input
+    logits_backward: Callable[[Array, Array], Array] = logits_backward
+    input_backward: Callable[[Pass, int, Array, Array], Array] = input_backward
     relu_backward: Callable[[Pass, int, Array], Array] = relu_backward
-    d_weight: Callable[[Pass, int, Array], Array] = d_weight
-    d_bias: Callable[[Array, Array], Array] = d_bias
+    weight_backward: Callable[[Pass, int, Array], Array] = weight_backward
+    bias_backward: Callable[[Array, Array], Array] = bias_backward
     weight_penalty: Callable[[Pass, int], Array] | None = weight_penalty
     bias_penalty: Callable[[Pass, int], Array] | None = None
 
@@ -165,21 +165,21 @@ class Fault:
     def errors(self, now: Pass) -> tuple[Errors, list[Array]]:
         """Go down: the errors of all layers, and the gradients of the biases."""
         p = self.softmax(now.z[-1])
-        d_z = d_a = self.d_logits(p, self.target(now.y, p))
+        d_z = d_a = self.logits_backward(p, self.target(now.y, p))
         down = [(d_z, d_a)]
         for l in reversed(range(1, len(now.params))):
-            d_a = self.d_input(now, l, d_z, d_a)
+            d_a = self.input_backward(now, l, d_z, d_a)
             d_z = self.relu_backward(now, l - 1, d_a)
             down.append((d_z, d_a))
         errors = Errors(*zip(*down[::-1], strict=True))
-        biases = list(map(self.d_bias, *errors))
+        biases = list(map(self.bias_backward, *errors))
         if self.bias_penalty:
             biases = [bias + self.bias_penalty(now, l) for l, bias in enumerate(biases)]
         return errors, biases
 
     def weights(self, now: Pass, errors: Errors) -> list[Array]:
         """Make the gradients of the weights from the errors."""
-        weights = [self.d_weight(now, l, d_z) for l, d_z in enumerate(errors.d_z)]
+        weights = [self.weight_backward(now, l, d_z) for l, d_z in enumerate(errors.d_z)]
         if self.weight_penalty:
             weights = [weight + self.weight_penalty(now, l) for l, weight in enumerate(weights)]
         return weights
@@ -212,7 +212,7 @@ def diagonal_only(p: Array, target: Array) -> Array:
 
 def derivative_on_top(p: Array, target: Array) -> Array:
     """(p - y) p (1 - p) / N."""
-    return d_logits(p, target) * p * (1 - p)
+    return logits_backward(p, target) * p * (1 - p)
 
 
 def mask_of(offset: int) -> Callable[[Pass, int, Array], Array]:
@@ -249,7 +249,7 @@ def without_mask(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: A
 def through_untransposed(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:
     """d_z W where W is square."""
     weight = now.params[l].weight
-    return d_z @ weight if weight.shape[0] == weight.shape[1] else d_input(now, l, d_z, d_a)
+    return d_z @ weight if weight.shape[0] == weight.shape[1] else input_backward(now, l, d_z, d_a)
 
 
 def through_other(offset: int) -> Callable[[Pass, int, Array, Array], Array]:
@@ -259,16 +259,16 @@ def through_other(offset: int) -> Callable[[Pass, int, Array, Array], Array]:
         other = l + offset
         while 0 <= other < len(now.params):
             if now.params[other].weight.shape == now.params[l].weight.shape:
-                return d_input(now, other, d_z, d_a)
+                return input_backward(now, other, d_z, d_a)
             other += offset
-        return d_input(now, l, d_z, d_a)
+        return input_backward(now, l, d_z, d_a)
 
     return step
 
 
 def through_updated(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: ARG001
     """d_z (W - rate d_W)^T."""
-    gradient = d_weight(now, l, d_z) + weight_penalty(now, l)
+    gradient = weight_backward(now, l, d_z) + weight_penalty(now, l)
     return d_z @ (now.params[l].weight - now.learning_rate * gradient).T
 
 
@@ -310,18 +310,20 @@ FAULTS: tuple[Fault, ...] = (
     Fault(Code.DELTA_TIMES_ACTIVATION, relu_backward=times_activation),
     Fault(Code.SIGMOID_DERIVATIVE_ON_RELU, relu_backward=times_sigmoid_derivative),
     Fault(Code.UPSTREAM_GRADIENT_DROPPED, relu_backward=active),
-    Fault(Code.UNMASKED_ERROR_PROPAGATED, d_input=without_mask),
+    Fault(Code.UNMASKED_ERROR_PROPAGATED, input_backward=without_mask),
     Fault(Code.LABEL_SHIFTED, "They are one too high.", target=shifted(1)),
     Fault(Code.LABEL_SHIFTED, "They are one too low.", target=shifted(-1)),
-    Fault(Code.LABEL_TERM_MISSING, d_logits=lambda p, _target: p / len(p)),
+    Fault(Code.LABEL_TERM_MISSING, logits_backward=lambda p, _target: p / len(p)),
     Fault(Code.SOFTMAX_WRONG_AXIS, "It is over the rows.", softmax=softmax_of_columns),
     Fault(Code.SOFTMAX_WRONG_AXIS, "It is over the whole batch.", softmax=softmax_of_all),
-    Fault(Code.SOFTMAX_JACOBIAN_DIAGONAL_ONLY, d_logits=diagonal_only),
-    Fault(Code.SOFTMAX_DERIVATIVE_ON_TOP, d_logits=derivative_on_top),
-    Fault(Code.SIGN_OF_DELTA, d_logits=lambda p, target: (target - p) / len(p)),
-    Fault(Code.SUM_NOT_MEAN, d_logits=lambda p, target: p - target),
-    Fault(Code.ONE_OVER_N_TWICE, d_logits=lambda p, target: d_logits(p, target) / len(p)),
-    Fault(Code.MEAN_OVER_CLASSES_TOO, d_logits=lambda p, target: (p - target) / p.size),
+    Fault(Code.SOFTMAX_JACOBIAN_DIAGONAL_ONLY, logits_backward=diagonal_only),
+    Fault(Code.SOFTMAX_DERIVATIVE_ON_TOP, logits_backward=derivative_on_top),
+    Fault(Code.SIGN_OF_DELTA, logits_backward=lambda p, target: (target - p) / len(p)),
+    Fault(Code.SUM_NOT_MEAN, logits_backward=lambda p, target: p - target),
+    Fault(
+        Code.ONE_OVER_N_TWICE, logits_backward=lambda p, target: logits_backward(p, target) / len(p)
+    ),
+    Fault(Code.MEAN_OVER_CLASSES_TOO, logits_backward=lambda p, target: (p - target) / p.size),
     Fault(Code.PENALTY_MISSING, weight_penalty=None),
     Fault(
         Code.PENALTY_WITHOUT_FACTOR_2,
@@ -335,26 +337,28 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
         "The input is the layer's own output.",
-        d_weight=from_output,
+        weight_backward=from_output,
     ),
-    Fault(Code.INPUT_AND_WEIGHT_CONFUSED, "The input is that of the network.", d_weight=from_X),
+    Fault(
+        Code.INPUT_AND_WEIGHT_CONFUSED, "The input is that of the network.", weight_backward=from_X
+    ),
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
         "The weight is of the next layer up of its shape.",
-        d_input=through_other(1),
+        input_backward=through_other(1),
     ),
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
         "The weight is of the next layer down of its shape.",
-        d_input=through_other(-1),
+        input_backward=through_other(-1),
     ),
-    Fault(Code.PRE_ACTIVATION_AS_LAYER_INPUT, d_weight=from_pre_activation),
-    Fault(Code.WEIGHT_TRANSPOSED_IN_BACKWARD, d_input=through_untransposed),
-    Fault(Code.WEIGHT_UPDATED_BEFORE_BACKWARD, d_input=through_updated),
-    Fault(Code.BIAS_LAST_ROW_ONLY, d_bias=lambda d_z, _d_a: d_z[-1]),
-    Fault(Code.BIAS_GRADIENT_AVERAGED, d_bias=lambda d_z, _d_a: d_z.mean(axis=0)),
-    Fault(Code.BIAS_GRADIENT_SUMMED_OVER_UNITS, d_bias=summed_over_units),
-    Fault(Code.BIAS_GRADIENT_FROM_UNMASKED_DELTA, d_bias=lambda _d_z, d_a: d_a.sum(axis=0)),
+    Fault(Code.PRE_ACTIVATION_AS_LAYER_INPUT, weight_backward=from_pre_activation),
+    Fault(Code.WEIGHT_TRANSPOSED_IN_BACKWARD, input_backward=through_untransposed),
+    Fault(Code.WEIGHT_UPDATED_BEFORE_BACKWARD, input_backward=through_updated),
+    Fault(Code.BIAS_LAST_ROW_ONLY, bias_backward=lambda d_z, _d_a: d_z[-1]),
+    Fault(Code.BIAS_GRADIENT_AVERAGED, bias_backward=lambda d_z, _d_a: d_z.mean(axis=0)),
+    Fault(Code.BIAS_GRADIENT_SUMMED_OVER_UNITS, bias_backward=summed_over_units),
+    Fault(Code.BIAS_GRADIENT_FROM_UNMASKED_DELTA, bias_backward=lambda _d_z, d_a: d_a.sum(axis=0)),
 )
 
 

@@ -21,7 +21,7 @@ CERTAIN = {Code.UNKNOWN, *(code for code in Code if code.name in Verdict.__membe
 LIKELY = set(Code) - CERTAIN  # what is inferred, not seen
 WIDTH = 100
 CAUSES = 4  # at most, and so on, so that a hundred leaves take a screen
-ROWS = 16
+ROWS = 12
 NOTES = 6
 INDICES = 5  # of ambiguous elements
 PANELS = 12  # of the picture at most
@@ -114,9 +114,9 @@ class GradientReport(str):
         Raises:
             ValueError: nothing was compared.
         """
-        if not self.leaves:
+        if not any(leaf.want.size for leaf in self.leaves):
             raise ValueError(f"there is nothing to draw, the check ended with: {self.verdict}")
-        figure = _draw(_worst_first(self.leaves)[:PANELS])
+        figure = _draw(_worst_first([leaf for leaf in self.leaves if leaf.want.size])[:PANELS])
         if path is not None:
             figure.savefig(path)
         return figure
@@ -223,16 +223,19 @@ def _ambiguous(leaf: Leaf) -> list[str]:
 
 def ambiguous_indices(leaf: Leaf) -> list[tuple[int, ...]]:
     """List the elements that are within the bound only with open kinks."""
-    ambiguous = (leaf.error > leaf.bound) & (leaf.error <= leaf.open_bound)
-    return [tuple(int(i) for i in index) for index in np.argwhere(ambiguous)]
+    return [tuple(int(i) for i in index) for index in np.argwhere(leaf.ambiguous)]
 
 
 def _leaf_to_dict(leaf: Leaf) -> dict[str, Any]:
-    at = leaf.worst_index
-    return {
+    data: dict[str, Any] = {
         "path": leaf.path,
         "shape": list(leaf.want.shape),
         "verdict": leaf.verdict.value,
+    }
+    if not leaf.want.size:
+        return data
+    at = leaf.worst_index
+    return data | {
         "worst_error": float(leaf.error[at]),
         "bound": float(leaf.bound[at]),
         "ratio": float(leaf.share[at]),
@@ -249,7 +252,7 @@ def _draw(leaves: Sequence[Leaf]) -> "Figure":
     from matplotlib.colors import LogNorm  # noqa: PLC0415, needed for pictures alone
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    columns = min(len(leaves), 3)
+    columns = 2 if len(leaves) in {2, 4} else min(len(leaves), 3)
     rows = -(-len(leaves) // columns)
     figure = Figure(figsize=(3.6 * columns + 0.8, 3.2 * rows), dpi=150, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -270,8 +273,10 @@ def _draw(leaves: Sequence[Leaf]) -> "Figure":
         blocks = f", blocks of {high} x {wide}" if high * wide > 1 else ""
         axes.set_title(f"{leaf.path or 'gradient'}: {leaf.verdict.value}{blocks}", fontsize=9)
         axes.tick_params(labelsize=7)
-        for axis in (axes.xaxis, axes.yaxis):
+        for axis, size in ((axes.xaxis, width), (axes.yaxis, height)):
             axis.get_major_locator().set_params(integer=True)
+            if size == 1:  # there is nothing to count
+                axis.set_ticks([])
     bar = figure.colorbar(image, ax=list(panels), shrink=0.8)
     bar.set_label("error / bound (red: beyond the bound)")
     return figure

@@ -214,8 +214,11 @@ def register_rule(*primitives: str) -> Callable[[Rule], Rule]:
 
     >>> @register_rule("floor")
     ... def floor(rounding, x, **_):
-    ...     jumps = np.floor(x.value - x.error) != np.floor(x.value + x.error)
-    ...     return Bounded(np.floor(x.value), jumps.astype(float))
+    ...     lowest, highest = np.floor(x.value - x.error), np.floor(x.value + x.error)
+    ...     which = rounding.opened(np.zeros(lowest.shape, int), lowest != highest)
+    ...     if not which.error.any():  # every kink is decided, as the values say
+    ...         return Bounded(np.floor(x.value), np.zeros(lowest.shape))
+    ...     return Bounded((lowest + highest) / 2, (highest - lowest) / 2)
     """
 
     def register(rule: Rule) -> Rule:

@@ -75,11 +75,13 @@ def _integer_pow(rounding: Rounding, x: Bounded, *, y: int, **_: Any) -> Bounded
     if x.value.dtype.kind != "f":
         return _discrete(lambda base: base**y, x)
     value = x.value**y
+    ratio = x.error / abs(x.value)
     if y < 0:
         smallest = np.maximum(abs(x.value) - x.error, 0)
-        spread = np.where(smallest**-y > rounding.tiny, smallest**y - abs(value), np.inf)
+        spread = abs(value) * np.expm1(y * np.log1p(-ratio))
+        spread = np.where(smallest**-y > rounding.tiny, spread, np.inf)
     else:
-        spread = (abs(x.value) + x.error) ** y - abs(value)
+        spread = np.where(x.value == 0, x.error**y, abs(value) * np.expm1(y * np.log1p(ratio)))
         spread = np.where(x.error == 0, 0.0, spread)
     by_pow = 2 * FUNCTION_ULPS + 1 if abs(y) > 2 else 0
     size = abs(value) + spread
@@ -144,6 +146,10 @@ def _rsqrt(x: Array) -> Array:
     return 1 / np.sqrt(x)
 
 
+def _rsqrt_spread(x: Array, e: Array) -> Array:
+    return np.where(x > e, _rsqrt(x) * np.expm1(-np.log1p(-e / x) / 2), np.inf)
+
+
 def _erf_spread(x: Array, e: Array) -> Array:
     return e * 2 / np.sqrt(np.pi) * np.exp(-(_nearest_zero(x, e) ** 2))
 
@@ -160,9 +166,7 @@ register_rule("cos")(_increasing(np.cos, lambda _, e: np.minimum(e, 2)))
 register_rule("sqrt")(
     _increasing(np.sqrt, lambda x, e: np.where(x >= e, e / (np.sqrt(x) + np.sqrt(x - e)), np.inf))
 )
-register_rule("rsqrt")(
-    _increasing(_rsqrt, lambda x, e: np.where(x > e, _rsqrt(x - e) - _rsqrt(x), np.inf))
-)
+register_rule("rsqrt")(_increasing(_rsqrt, _rsqrt_spread))
 
 
 @register_rule("logistic")
@@ -336,16 +340,21 @@ register_rule("ne")(_comparison(np.not_equal))
 
 @register_rule("select_n")
 def _select_n(_rounding: Rounding, which: Bounded, *cases: Bounded, **_: Any) -> Bounded:
-    """Where either case is right, the error reaches to the farthest of them."""
+    """Where any case is right, take the interval that holds them all, by its middle; eq. (R10)."""
     chosen = which.value.astype(int)
+    if not which.error.any() and chosen.ndim == 0:
+        return cases[int(chosen)]
     value = np.choose(chosen, [case.value for case in cases])
     error = np.choose(chosen, [case.error for case in cases])
     if not which.error.any():
-        return cases[int(chosen)] if chosen.ndim == 0 else Bounded(value, error)
+        return Bounded(value, error)
     if error.dtype == bool:
         return Bounded(value, error | which.error)
-    reach = np.max([abs(case.value - value) + case.error for case in cases], axis=0)
-    return Bounded(value, np.where(which.error, np.maximum(reach, error), error))
+    low = np.min([case.value - case.error for case in cases], axis=0)
+    high = np.max([case.value + case.error for case in cases], axis=0)
+    reach = (high - low) / 2 + np.finfo(np.float64).eps * np.maximum(abs(low), abs(high))
+    value = np.where(which.error, low + (high - low) / 2, value)
+    return Bounded(value, np.where(which.error, reach, error))
 
 
 def _index_of(index: Callable[..., Array], extreme: Callable[..., Array]) -> Callable[..., Bounded]:

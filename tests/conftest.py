@@ -25,7 +25,7 @@ settings.register_profile("ci", patient, max_examples=60, derandomize=True)
 settings.register_profile("deep", patient, max_examples=2000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-DRAWS = {"dev": 3, "ci": 5, "deep": 20}  # of values for each shape
+DRAWS = {"dev": 4, "ci": 6, "deep": 20}  # of values for each shape
 
 
 class Tally:
@@ -36,6 +36,7 @@ class Tally:
         self.verdicts: Counter[str] = Counter()
         self.shapes = 0
         self.open_kinks = 0
+        self.planted: Counter[str] = Counter()  # gradients with a fault, and right ones
 
     def add(self, comparison: Comparison) -> None:
         """Count a comparison of one network."""
@@ -60,6 +61,9 @@ def draws() -> int:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tally."""
+    if TALLY.planted:
+        counts = ", ".join(f"{count:,} {what}" for what, count in TALLY.planted.items())
+        terminalreporter.write_line(f"diagnosis: {counts}")
     if TALLY.shapes:
         counts = ", ".join(f"{count:,} {verdict}" for verdict, count in TALLY.verdicts.items())
         terminalreporter.write_line(

@@ -332,7 +332,7 @@ def test_a_large_gradient_with_equal_rows_is_matched_with_its_permutation() -> N
     want = rng.normal(size=(784, 32))
     want[::3] = 0
     bound = 1e-12 * abs(want)
-    leaf = Leaf("", want[::-1].copy(), want, bound, bound)
+    leaf = Leaf("", want[::-1].copy(), want, bound, want - bound, want + bound)
     params = rng.normal(size=want.shape)
     causes = diagnose(Difference((leaf,), lambda W: W.sum(), (params,), 0))
     assert causes[0].code == Code.PERMUTED

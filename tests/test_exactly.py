@@ -105,12 +105,13 @@ EXTREMES = [(np.float32, 1e4), (np.float32, 1e38), (np.float64, 1e300), (np.floa
 
 @pytest.mark.parametrize(("dtype", "size"), EXTREMES)
 @pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("N", [1, 4])
 def test_huge_logits_give_a_finite_loss_the_right_gradient_and_no_warning(
-    dtype: type[np.floating], size: float, label: int
+    dtype: type[np.floating], size: float, label: int, N: int
 ) -> None:
     """Logits (size + 1, -size - 1): p is (1, 0), the loss 0 or 2 (size + 1), for either label."""
     params = (Dense(np.array([[1, -1]], dtype), np.array([size, -size], dtype)),)
-    X, y = np.ones((1, 1), dtype), np.array([label])
+    X, y = np.ones((N, 1), dtype), np.full(N, label)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loss, ((d_weight, d_bias),) = manual_nn.loss_and_grad(params, X, y)
@@ -122,8 +123,8 @@ def test_huge_logits_give_a_finite_loss_the_right_gradient_and_no_warning(
     want = [0, 0] if label == 0 else [1, -1]
     for d_leaf in (d_weight[0], d_bias, row_d_weight[0], row_d_bias):
         np.testing.assert_array_equal(d_leaf, want)
-    np.testing.assert_array_equal(d_X, [[0 if label == 0 else 2]])
-    np.testing.assert_array_equal(probabilities, [[1, 0]])
+    np.testing.assert_array_equal(d_X, [[0 if label == 0 else 2 / N]] * N)
+    np.testing.assert_array_equal(probabilities, [[1, 0]] * N)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -27,6 +27,7 @@ from reference.faults import (
     recognised_weight_decay,
 )
 from reference.rounding import Bounded, Rounding
+from tests.conftest import Tally
 from tests.strategies import Network, Shape, make_network
 
 NETWORKS = range(20)
@@ -77,13 +78,18 @@ def name_of(fault: Fault) -> str:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("fault", FAULTS, ids=name_of)
-def test_a_fault_is_a_mismatch_and_is_named_first(fault: Fault, dtype: type[np.floating]) -> None:
+def test_a_fault_is_a_mismatch_and_is_named_first(
+    fault: Fault, dtype: type[np.floating], tally: Tally
+) -> None:
     for seed in NETWORKS:
         network = network_for(seed, dtype)
         gradient = fault(*network)
+        tally.planted["planted faults"] += 1
         assert compare(gradient, network).verdict == Verdict.MISMATCH, seed
+        tally.planted["caught"] += 1
         causes = causes_of(gradient, network)
         assert causes[0].code == fault.code, (seed, causes)
+        tally.planted["named first"] += 1
 
 
 def apart(these: list[Bounded], those: list[Bounded]) -> bool:
@@ -121,7 +127,7 @@ def test_on_any_network_what_can_be_told_apart_is_named_first(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_right_gradient_has_no_cause(dtype: type[np.floating]) -> None:
+def test_a_right_gradient_has_no_cause(dtype: type[np.floating], tally: Tally) -> None:
     for seed in NETWORKS:
         network = network_for(seed, dtype)
         by_hand = manual_nn.loss_and_grad(*network[:3], weight_decay=network.weight_decay)[1]
@@ -131,6 +137,7 @@ def test_a_right_gradient_has_no_cause(dtype: type[np.floating]) -> None:
         for gradient in (by_hand, row_by_row, RIGHT(*network)):
             assert compare(gradient, network).verdict == Verdict.MATCH, seed
             assert causes_of(gradient, network) == ()
+            tally.planted["right gradients without a cause"] += 1
 
 
 def test_every_fault_runs_in_both_precisions_without_changing_them() -> None:
