@@ -4,8 +4,8 @@ python -m benchmarks.soundness
 
 Each case is one draw of values for one loss, in float32 or float64. Its gradient is computed by XLA
 in that precision, by the same operations one by one in NumPy with every sum and matrix product
-added up in another order, and, for this project's network, by hand in both ways. In float64 XLA is
-what the others are compared with, so there it is no witness.
+added up in another order, and by hand, in the closed forms of benchmarks/losses.py, which owe
+nothing to JAX. In float64 XLA is what the others are compared with, so there it is no witness.
 """
 
 import argparse
@@ -23,7 +23,6 @@ import scipy.special
 from jax.extend import core
 from tqdm import tqdm
 
-import manual_nn
 from benchmarks.losses import LOSSES, Draw, Loss, Shape, rounded
 from reference.comparison import Comparer, Comparison, Verdict
 from reference.report import sensitivity
@@ -267,19 +266,8 @@ HEADING = (
 
 
 def by_hand(loss: Loss, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Compute our network's loss and gradients by hand, in both ways."""
-    if not loss.name.startswith("network"):
-        return {}
-    params, X, y, weight_decay = args
-    results = {}
-    for name, function in (
-        ("by hand", manual_nn.loss_and_grad),
-        ("row by row", manual_nn.rowwise.loss_and_grad),
-    ):
-        value, gradient = function(params, X, y, weight_decay=weight_decay)
-        d_X = manual_nn.input_grad(params, X, y, weight_decay=weight_decay)
-        results[name] = (value, (gradient, d_X))
-    return results
+    """Compute the loss and its gradient in each way that was derived by hand."""
+    return {function.__name__: function(*args) for function in loss.by_hand}
 
 
 def draw_shape(rng: np.random.Generator) -> Shape:

@@ -504,9 +504,8 @@ def _order(leaf: Leaf, axis: int) -> Array | None:
     ):
         return None
     # Sorted, the elements of a column lie within the sorted ends of their bounds, or none fits.
-    if (np.sort(got, 0) > np.sort(want + bound, 0)).any():
-        return None
-    if (np.sort(got, 0) < np.sort(want - bound, 0)).any():
+    above, below = np.sort(want + bound, 0), np.sort(want - bound, 0)
+    if (np.sort(got, 0) > above).any() or (np.sort(got, 0) < below).any():
         return None
     order = np.arange(count)
     for simple in (order[::-1], np.roll(order, 1), np.roll(order, -1)):

@@ -81,7 +81,8 @@ def _integer_pow(rounding: Rounding, x: Bounded, *, y: int, **_: Any) -> Bounded
         spread = abs(value) * np.expm1(y * np.log1p(-ratio))
         spread = np.where(smallest**-y > rounding.tiny, spread, np.inf)
     else:
-        spread = np.where(x.value == 0, x.error**y, abs(value) * np.expm1(y * np.log1p(ratio)))
+        near = abs(value) * np.expm1(y * np.log1p(ratio))  # where the difference would cancel
+        spread = np.where(ratio < 1, near, (abs(x.value) + x.error) ** y - abs(value))
         spread = np.where(x.error == 0, 0.0, spread)
     by_pow = 2 * FUNCTION_ULPS + 1 if abs(y) > 2 else 0
     size = abs(value) + spread
