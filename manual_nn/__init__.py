@@ -2,6 +2,7 @@
 
 from manual_nn import rowwise
 from manual_nn.backprop import Dense
+from manual_nn.curvature import fisher_diagonal, ggn, ggn_diagonal, ggnvp, hessian, hvp, jvp
 from manual_nn.network import (
     init_params,
     input_grad,
@@ -11,6 +12,7 @@ from manual_nn.network import (
     predict,
     predict_proba,
 )
+from manual_nn.per_example import clipped_grad, per_example_grad_norms, per_example_grads
 from manual_nn.training import EarlyStopping, History, TrainingResult, train
 
 __all__ = [
@@ -18,11 +20,21 @@ __all__ = [
     "EarlyStopping",
     "History",
     "TrainingResult",
+    "clipped_grad",
+    "fisher_diagonal",
+    "ggn",
+    "ggn_diagonal",
+    "ggnvp",
+    "hessian",
+    "hvp",
     "init_params",
     "input_grad",
+    "jvp",
     "logits",
     "loss",
     "loss_and_grad",
+    "per_example_grad_norms",
+    "per_example_grads",
     "predict",
     "predict_proba",
     "rowwise",

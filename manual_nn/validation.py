@@ -15,51 +15,70 @@ from manual_nn.backprop import Array, Dense, Params
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def as_params(params: object) -> Params:
+def as_params(params: object, *, name: str = "params") -> Params:
     """Check that the layers are float arrays of one dtype that fit each other."""
     if not isinstance(params, Sequence) or isinstance(params, Dense):
-        msg = f"params must be a sequence of (weight, bias) pairs, got {type(params).__name__}"
+        msg = f"{name} must be a sequence of (weight, bias) pairs, got {type(params).__name__}"
         raise TypeError(msg)
     if not params:
-        raise ValueError("params must have at least one layer, got none")
+        raise ValueError(f"{name} must have at least one layer, got none")
     layers = []
     for l, pair in enumerate(params):
         if not isinstance(pair, Sequence) or len(pair) != 2:
             size = f" of {len(pair)}" if isinstance(pair, Sequence) else ""
-            msg = f"params[{l}] must be a pair (weight, bias), got {type(pair).__name__}{size}"
+            msg = f"{name}[{l}] must be a pair (weight, bias), got {type(pair).__name__}{size}"
             raise TypeError(msg)
         weight, bias = pair
         layers.append(
             Dense(
-                as_array(weight, name=f"params[{l}].weight"),
-                as_array(bias, name=f"params[{l}].bias"),
+                as_array(weight, name=f"{name}[{l}].weight"),
+                as_array(bias, name=f"{name}[{l}].bias"),
             )
         )
     dtype = layers[0].weight.dtype
     if dtype not in DTYPES:
-        raise TypeError(f"params[0].weight must be float32 or float64, got {dtype}")
+        raise TypeError(f"{name}[0].weight must be float32 or float64, got {dtype}")
     fan_in = None
     for l, (weight, bias) in enumerate(layers):
-        for name, array, ndim in (("weight", weight, 2), ("bias", bias, 1)):
+        for part, array, ndim in (("weight", weight, 2), ("bias", bias, 1)):
             if array.ndim != ndim:
-                msg = f"params[{l}].{name} must have {ndim} axes, got shape {array.shape}"
+                msg = f"{name}[{l}].{part} must have {ndim} axes, got shape {array.shape}"
                 raise ValueError(msg)
             if array.dtype != dtype:
-                msg = f"params[{l}].{name} must be {dtype} like params[0].weight, got {array.dtype}"
+                msg = f"{name}[{l}].{part} must be {dtype} like {name}[0].weight, got {array.dtype}"
                 raise TypeError(msg)
         if fan_in is not None and weight.shape[0] != fan_in:
             msg = (
-                f"params[{l}].weight must have {fan_in} rows, one for each column of "
-                f"params[{l - 1}].weight, got shape {weight.shape}"
+                f"{name}[{l}].weight must have {fan_in} rows, one for each column of "
+                f"{name}[{l - 1}].weight, got shape {weight.shape}"
             )
             raise ValueError(msg)
         fan_in = weight.shape[1]
         if bias.shape != (fan_in,):
-            msg = f"params[{l}].bias must have shape ({fan_in},), got {bias.shape}"
+            msg = f"{name}[{l}].bias must have shape ({fan_in},), got {bias.shape}"
             raise ValueError(msg)
         if 0 in weight.shape:
-            raise ValueError(f"params[{l}].weight must not be empty, got shape {weight.shape}")
+            raise ValueError(f"{name}[{l}].weight must not be empty, got shape {weight.shape}")
     return tuple(layers)
+
+
+def as_tangents(params: Params, tangents: object, *, name: str = "tangents") -> Params:
+    """Check that the tangents have the layers, shapes and dtype of the parameters."""
+    checked = as_params(tangents, name=name)
+    if len(checked) != len(params):
+        msg = f"{name} must have {len(params)} layers like params, got {len(checked)}"
+        raise ValueError(msg)
+    for l, (layer, R_layer) in enumerate(zip(params, checked, strict=True)):
+        if R_layer.weight.shape != layer.weight.shape:
+            msg = (
+                f"{name}[{l}].weight must have shape {layer.weight.shape} like "
+                f"params[{l}].weight, got {R_layer.weight.shape}"
+            )
+            raise ValueError(msg)
+        if R_layer.weight.dtype != layer.weight.dtype:
+            msg = f"{name} must be {layer.weight.dtype} like params, got {R_layer.weight.dtype}"
+            raise TypeError(msg)
+    return checked
 
 
 def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:

@@ -6,6 +6,18 @@ from reference.causes import Cause
 from reference.checking import check_gradient
 from reference.codes import Code
 from reference.comparison import Comparer, Comparison, Leaf, Verdict
+from reference.derivatives import (
+    clipped_grad,
+    fisher_diagonal,
+    ggn,
+    ggn_diagonal,
+    ggnvp,
+    hessian,
+    hvp,
+    jvp,
+    per_example_grad_norms,
+    per_example_grads,
+)
 from reference.network import (
     init_params,
     input_grad,
@@ -31,11 +43,21 @@ __all__ = [
     "Traced",
     "Verdict",
     "check_gradient",
+    "clipped_grad",
+    "fisher_diagonal",
+    "ggn",
+    "ggn_diagonal",
+    "ggnvp",
+    "hessian",
+    "hvp",
     "init_params",
     "input_grad",
+    "jvp",
     "logits",
     "loss",
     "loss_and_grad",
+    "per_example_grad_norms",
+    "per_example_grads",
     "predict",
     "predict_proba",
     "register_rule",

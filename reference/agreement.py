@@ -3,6 +3,7 @@
 Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 import manual_nn
 from manual_nn.backprop import Params
-from reference import network
+from reference import derivatives, network
 from reference.comparison import Comparer, Comparison, Leaf, Verdict, worst_verdict
 
 Array = npt.NDArray[Any]
@@ -51,14 +52,56 @@ def draw_case(seed: int) -> Case:
     """Draw depth 1 to 4, widths to 64, up to 128 rows, either kind of target, decay or none."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 65, size=rng.integers(2, 6)).tolist()
-    N, K = int(rng.integers(1, 129)), sizes[-1]
+    N = int(rng.integers(1, 129))
+    return _draw_values(seed, rng, sizes, N, soft=None)
+
+
+def _draw_values(
+    seed: int, rng: np.random.Generator, sizes: list[int], N: int, *, soft: bool | None
+) -> Case:
+    """Draw the numbers, and, where it is left open, whether the targets are probabilities."""
+    K = sizes[-1]
     params = manual_nn.init_params(sizes, rng=rng)
     params = tuple(
         layer._replace(bias=rng.normal(scale=0.1, size=layer.bias.shape)) for layer in params
     )
-    y = rng.integers(K, size=N) if rng.random() < 0.5 else rng.dirichlet(np.ones(K), size=N)
+    soft = bool(rng.random() >= 0.5) if soft is None else soft
+    y = rng.dirichlet(np.ones(K), size=N) if soft else rng.integers(K, size=N)
     weight_decay = 0.0 if rng.random() < 0.5 else float(10 ** rng.uniform(-5, 0))
     return Case(seed, params, rng.normal(size=(N, sizes[0])), y, weight_decay)
+
+
+class DirectedCase(NamedTuple):
+    """A small case with a direction, and a largest norm that some rows' gradients are above."""
+
+    case: Case
+    tangents: Params
+    max_norm: float
+
+    def at(self, dtype: npt.DTypeLike) -> tuple[Any, ...]:
+        """Round the case to this precision."""
+        params, X, y, weight_decay = self.case.at(dtype)
+        tangents = jax.tree.map(lambda array: array.astype(dtype), self.tangents)
+        return params, tangents, X, y, weight_decay, self.max_norm
+
+
+DIRECTED_SHAPES = 12  # each takes JAX some seconds to compile
+
+
+def draw_directed_case(seed: int) -> DirectedCase:
+    """Draw one of twelve shapes: depth 1 to 4, widths to 6, up to 8 rows, either kind of target.
+
+    They are small because second derivatives make large matrices, and few because of the
+    compilation; the values are drawn as in `draw_case`.
+    """
+    rng = np.random.default_rng(seed % DIRECTED_SHAPES)
+    sizes = rng.integers(1, 7, size=rng.integers(2, 6)).tolist()
+    N, soft = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
+    rng = np.random.default_rng([seed, 1])
+    case = _draw_values(seed, rng, sizes, N, soft=soft)
+    tangents = jax.tree.map(lambda array: rng.normal(size=array.shape), case.params)
+    largest = manual_nn.per_example_grad_norms(case.params, case.X, case.y).max()
+    return DirectedCase(case, tangents, max(float(largest) / 2, 2.0**-10))
 
 
 def by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
@@ -103,12 +146,69 @@ def by_hand(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
     }
 
 
+def directed_by_jax(*case: Any) -> dict[str, Any]:
+    """Compute every derivative beyond the gradient with JAX.
+
+    The norms are squared, for a root has no finite error bound where its argument may be 0.
+    """
+    params, tangents, X, y, weight_decay, max_norm = case
+    rows = derivatives.per_example_grads(params, X, y)
+    value, R_value = derivatives.jvp(params, tangents, X, y, weight_decay=weight_decay)
+    return {
+        "per_example_grads": rows,
+        "per_example_grad_norms, squared": derivatives.squared_norms(rows),
+        "clipped_grad": derivatives.clipped_grad(params, X, y, max_norm=max_norm),
+        "jvp, loss": value,
+        "jvp, d_loss": R_value,
+        "hvp": derivatives.hvp(params, tangents, X, y, weight_decay=weight_decay),
+        "ggnvp": derivatives.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
+        "hessian": derivatives.hessian(params, X, y, weight_decay=weight_decay),
+        "ggn": derivatives.ggn(params, X, y, weight_decay=weight_decay),
+        "fisher_diagonal": derivatives.fisher_diagonal(params, X),
+        "ggn_diagonal": derivatives.ggn_diagonal(params, X, y, weight_decay=weight_decay),
+    }
+
+
+def directed_by_hand(*case: Any) -> dict[str, Any]:
+    """Compute every derivative beyond the gradient with `manual_nn`."""
+    params, tangents, X, y, weight_decay, max_norm = case
+    value, R_value = manual_nn.jvp(params, tangents, X, y, weight_decay=weight_decay)
+    return {
+        "per_example_grads": manual_nn.per_example_grads(params, X, y),
+        "per_example_grad_norms, squared": manual_nn.per_example_grad_norms(params, X, y) ** 2,
+        "clipped_grad": manual_nn.clipped_grad(params, X, y, max_norm=max_norm),
+        "jvp, loss": value,
+        "jvp, d_loss": R_value,
+        "hvp": manual_nn.hvp(params, tangents, X, y, weight_decay=weight_decay),
+        "ggnvp": manual_nn.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
+        "hessian": manual_nn.hessian(params, X, y, weight_decay=weight_decay),
+        "ggn": manual_nn.ggn(params, X, y, weight_decay=weight_decay),
+        "fisher_diagonal": manual_nn.fisher_diagonal(params, X),
+        "ggn_diagonal": manual_nn.ggn_diagonal(params, X, y, weight_decay=weight_decay),
+    }
+
+
 def compare_case(case: Case) -> dict[str, Comparison]:
     """Compare by_hand with by_jax in each precision; one compilation serves both."""
     comparer = Comparer(by_jax, *case.at(np.float64))
     return {
         dtype: comparer(by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype) for dtype in DTYPES
     }
+
+
+def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
+    """Compare directed_by_hand with directed_by_jax in each precision."""
+    comparer = _directed_comparer(case.case.seed % DIRECTED_SHAPES)
+    return {
+        dtype: comparer(directed_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        for dtype in DTYPES
+    }
+
+
+@functools.cache
+def _directed_comparer(shape: int) -> Comparer:
+    """Compile one of the twelve shapes, once."""
+    return Comparer(directed_by_jax, *draw_directed_case(shape).at(np.float64))
 
 
 @dataclass
@@ -146,14 +246,16 @@ class Agreement:
         self.rows: dict[tuple[str, str], Row] = {}
 
     def add(self, case: Case) -> None:
-        """Take a case through both and compare."""
-        comparisons = compare_case(case)
-        for dtype, comparison in comparisons.items():
-            for quantity, leaves in comparison.by_key().items():
-                row = self.rows.setdefault((quantity, dtype), Row())
-                row.add(case, leaves)
+        """Take a case, and the small one of its seed, through both and compare."""
+        directed = draw_directed_case(case.seed)
+        compared = ((case, compare_case(case)), (directed.case, compare_directed_case(directed)))
+        for drawn, comparisons in compared:
+            for dtype, comparison in comparisons.items():
+                for quantity, leaves in comparison.by_key().items():
+                    row = self.rows.setdefault((quantity, dtype), Row())
+                    row.add(drawn, leaves)
         self.cases += 1
-        self.kinks += any(comparison.open_kinks for comparison in comparisons.values())
+        self.kinks += any(found.open_kinks for _, two in compared for found in two.values())
 
     @property
     def complete(self) -> bool:
@@ -164,14 +266,14 @@ class Agreement:
     def table(self) -> str:
         """Lay the rows out to be read."""
         header = (
-            f"{'quantity':22} {'dtype':7} {'cases':>5} {'match':>5} {'ambig.':>6} {'n.c.':>4} "
+            f"{'quantity':31} {'dtype':7} {'cases':>5} {'match':>5} {'ambig.':>6} {'n.c.':>4} "
             f"{'wrong':>5} {'ulps':>7} {'of bound':>8}  worst case"
         )
         lines = [header]
         for (quantity, dtype), row in self.rows.items():
             counts = row.verdicts
             lines.append(
-                f"{quantity:22} {dtype:7} {counts.total():5} {counts[Verdict.MATCH]:5} "
+                f"{quantity:31} {dtype:7} {counts.total():5} {counts[Verdict.MATCH]:5} "
                 f"{counts[Verdict.AMBIGUOUS]:6} {counts[Verdict.NOT_COMPARABLE]:4} "
                 f"{counts[Verdict.MISMATCH]:5} {row.ulps:7.3g} {row.share:8.3f}  "
                 + (f"{row.worst.shape}, seed {row.worst.seed}" if row.worst else "")

@@ -56,11 +56,16 @@ def predict(params: Params, X: Any) -> Array:
 
 def loss(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Array:
     """The mean cross-entropy of softmax(logits) against y, plus weight_decay * sum ||W_l||^2."""
-    log_p = jax.nn.log_softmax(logits(params, X))
+    penalty = sum(jnp.sum(weight**2) for weight, _ in params)
+    return cross_entropy(logits(params, X), y) + weight_decay * penalty
+
+
+def cross_entropy(z: Array, y: Any) -> Array:
+    """The mean over the rows of -sum_k y_k ln softmax(z)_k."""
+    log_p = jax.nn.log_softmax(z)
     y = jnp.asarray(y)
     target = y if y.ndim == 2 else jax.nn.one_hot(y, log_p.shape[1], dtype=log_p.dtype)
-    penalty = sum(jnp.sum(weight**2) for weight, _ in params)
-    return jnp.mean(-jnp.sum(target * log_p, axis=1)) + weight_decay * penalty
+    return jnp.mean(-jnp.sum(target * log_p, axis=1))
 
 
 def loss_and_grad(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
+import manual_nn
 from manual_nn import Dense
 from manual_nn.backprop import Params
 
@@ -33,6 +34,22 @@ class Network(NamedTuple):
     X: Array  # (N, D)
     y: Array  # (N,) or (N, K)
     weight_decay: float
+
+
+class DirectedNetwork(NamedTuple):
+    """A network with a direction and a largest norm, as the derivatives beyond the first want."""
+
+    params: Params
+    tangents: Params
+    X: Array  # (N, D)
+    y: Array  # (N,) or (N, K)
+    weight_decay: float
+    max_norm: float
+
+    @property
+    def network(self) -> Network:
+        """The network alone."""
+        return Network(self.params, self.X, self.y, self.weight_decay)
 
 
 shapes = st.builds(
@@ -114,6 +131,27 @@ def make_network(
         for array in (X, y, *(array for layer in params for array in layer)):
             array.setflags(write=False)
     return Network(params, X, y, weight_decay)
+
+
+def make_directed_network(
+    shape: Shape,
+    dtype: npt.DTypeLike,
+    *,
+    seed: int,
+    trait: str = "plain",
+    weight_decay: float = 0.0,
+) -> DirectedNetwork:
+    """Make a network with normal tangents; some rows' gradients are longer than max_norm."""
+    params, X, y, _ = make_network(shape, dtype, seed=seed, trait=trait)
+    rng = np.random.default_rng([seed, 1])
+    tangents = tuple(
+        Dense(*(rng.normal(size=array.shape).astype(dtype) for array in layer)) for layer in params
+    )
+    if trait == "strided":
+        tangents = tuple(Dense(strided(weight), strided(bias)) for weight, bias in tangents)
+    median = np.median(manual_nn.per_example_grad_norms(params, X, y))
+    max_norm = 2.0 ** np.round(np.log2(median)) if median > 2.0**-10 else 1.0
+    return DirectedNetwork(params, tangents, X, y, weight_decay, float(max_norm))
 
 
 def strided(array: Array) -> Array:

@@ -57,11 +57,16 @@ def test_agreement_exits_with_0_and_says_so(three_cases: Output) -> None:
     assert three_cases.out.endswith("All agree.\n")
 
 
+def all_quantities(seed: int) -> list[str]:
+    return [
+        *agreement.by_hand(*agreement.draw_case(seed).at("float64")),
+        *agreement.directed_by_hand(*agreement.draw_directed_case(seed).at("float64")),
+    ]
+
+
 def test_every_quantity_is_listed_in_both_dtypes_with_every_case(three_cases: Output) -> None:
-    case = agreement.draw_case(5)
-    quantities = agreement.by_hand(*case.at("float64"))
     assert set(three_cases.rows) == {
-        (quantity, dtype) for quantity in quantities for dtype in ("float32", "float64")
+        (quantity, dtype) for quantity in all_quantities(5) for dtype in ("float32", "float64")
     }
     for row in three_cases.rows.values():
         counts = [int(row[key]) for key in ("match", "ambiguous", "not_comparable", "wrong")]
@@ -70,7 +75,7 @@ def test_every_quantity_is_listed_in_both_dtypes_with_every_case(three_cases: Ou
 
 
 def test_every_function_of_manual_nn_is_among_the_quantities() -> None:
-    quantities = {name.partition(",")[0] for name in agreement.by_hand(*agreement.draw_case(5)[1:])}
+    quantities = {name.partition(",")[0] for name in all_quantities(5)}
     not_compared = {"Dense", "EarlyStopping", "History", "TrainingResult", "init_params", "train"}
     assert set(manual_nn.__all__) - not_compared <= quantities
 

@@ -53,6 +53,8 @@ def good_arguments() -> dict[str, Any]:
         "sizes": [D, H, K],
         "dtype": np.float64,
         "rng": rng,
+        "tangents": manual_nn.init_params([D, H, K], rng=rng),
+        "max_norm": 0.5,
     }
 
 
@@ -165,6 +167,27 @@ BAD_PARAMS = [
     ),
 ]
 
+BAD_TANGENTS = [
+    Bad(
+        bad.what, bad.value, bad.error, tuple(said.replace("params", "{name}") for said in bad.said)
+    )
+    for bad in BAD_PARAMS
+] + [
+    Bad("one layer", (Dense(np.zeros((D, K)), BIAS),), ValueError, ("{name} must have 2 layers",)),
+    Bad(
+        "another width",
+        (Dense(np.zeros((D, H + 1)), np.zeros(H + 1)), Dense(np.zeros((H + 1, K)), BIAS)),
+        ValueError,
+        ("{name}[0].weight must have shape (3, 4) like params[0].weight", "(3, 5)"),
+    ),
+    Bad(
+        "another dtype",
+        manual_nn.init_params([D, H, K], rng=np.random.default_rng(0), dtype=np.float32),
+        TypeError,
+        ("{name} must be float64 like params", "float32"),
+    ),
+]
+
 BAD_X = [
     Bad("None", None, TypeError, ("{name} must be an array of real numbers", "object")),
     Bad("words", [["a"] * D], TypeError, ("{name} must be an array of real numbers", "<U1")),
@@ -274,6 +297,11 @@ BAD: dict[str, list[Bad]] = {
     "X_val": BAD_X,
     "y_val": BAD_Y,
     "batch_size": BAD_COUNTS,
+    "tangents": BAD_TANGENTS,
+    "max_norm": [
+        *bad_numbers("above 0"),
+        Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
+    ],
     "learning_rate": [
         *bad_numbers("above 0"),
         Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
@@ -344,8 +372,11 @@ def arrays_of(tree: Any) -> Iterator[Array]:
 def test_inputs_keep_their_bits_and_results_are_new_arrays(
     function: str, layers: int, *, soft: bool
 ) -> None:
-    params = manual_nn.init_params([D, *[H] * (layers - 1), K], rng=np.random.default_rng(0))
-    changes: dict[str, Any] = {"params": params}
+    sizes = [D, *[H] * (layers - 1), K]
+    params, tangents = (
+        manual_nn.init_params(sizes, rng=np.random.default_rng(seed)) for seed in (0, 1)
+    )
+    changes: dict[str, Any] = {"params": params, "tangents": tangents}
     if soft:
         changes |= {"y": SOFT.copy(), "y_train": SOFT.copy(), "y_val": SOFT.copy()}
     arguments = {name: (good_arguments() | changes)[name] for name in names_of(function)}
@@ -366,6 +397,10 @@ EXACT_PARAMS = (
     Dense(np.array([[1.0, -2.0, 0.0], [3.0, 1.0, -1.0]]), np.array([0.0, 1.0, 2.0])),
     Dense(np.array([[2.0, 2.0], [-1.0, -1.0], [3.0, 3.0]]), np.array([1.0, 1.0])),
 )
+EXACT_TANGENTS = (
+    Dense(np.array([[0.0, 1.0, -1.0], [2.0, 1.0, 1.0]]), np.array([1.0, 0.0, -2.0])),
+    Dense(np.array([[1.0, 0.0], [-1.0, 2.0], [0.0, 3.0]]), np.array([0.0, -1.0])),
+)
 EXACT_X = np.array([[0.0, 1.0], [2.0, 3.0], [1.0, 0.0], [4.0, 2.0]])
 EXACT_Y = np.array([0, 1, 1, 1])
 
@@ -373,7 +408,14 @@ ON_DATA = [name for name in FUNCTIONS if {"X", "y"} & set(names_of(name))]
 
 
 def call_exactly(function: str, **changes: Any) -> list[Array]:
-    arguments = {"params": EXACT_PARAMS, "X": EXACT_X, "y": EXACT_Y, "weight_decay": 0.25} | changes
+    arguments: dict[str, Any] = {
+        "params": EXACT_PARAMS,
+        "tangents": EXACT_TANGENTS,
+        "X": EXACT_X,
+        "y": EXACT_Y,
+        "weight_decay": 0.25,
+        "max_norm": 2.0**20,  # above every norm: then the clipped mean is exact
+    } | changes
     result = FUNCTIONS[function](**{name: arguments[name] for name in names_of(function)})
     return list(arrays_of(result))
 
@@ -421,8 +463,13 @@ def unaligned(array: Array) -> Array:
 def test_any_memory_layout_gives_the_same_bits(
     function: str, layout: Callable[[Array], Array]
 ) -> None:
-    params = tuple(Dense(layout(weight), layout(bias)) for weight, bias in EXACT_PARAMS)
-    got = call_exactly(function, params=params, X=layout(EXACT_X), y=layout(EXACT_Y))
+    params, tangents = (
+        tuple(Dense(layout(weight), layout(bias)) for weight, bias in layers)
+        for layers in (EXACT_PARAMS, EXACT_TANGENTS)
+    )
+    got = call_exactly(
+        function, params=params, tangents=tangents, X=layout(EXACT_X), y=layout(EXACT_Y)
+    )
     assert same_bits(got, call_exactly(function))
 
 
@@ -455,8 +502,12 @@ def test_booleans_are_the_inputs_0_and_1(function: str) -> None:
 
 @pytest.mark.parametrize("function", ON_DATA)
 def test_nested_lists_give_the_same_bits(function: str) -> None:
-    params = [[weight, bias] for weight, bias in EXACT_PARAMS]
-    got = call_exactly(function, params=params, X=EXACT_X.tolist(), y=EXACT_Y.tolist())
+    params, tangents = (
+        [[weight, bias] for weight, bias in layers] for layers in (EXACT_PARAMS, EXACT_TANGENTS)
+    )
+    got = call_exactly(
+        function, params=params, tangents=tangents, X=EXACT_X.tolist(), y=EXACT_Y.tolist()
+    )
     assert same_bits(got, call_exactly(function))
 
 
@@ -486,13 +537,14 @@ def test_no_decay_may_be_any_kind_of_0(weight_decay: Any) -> None:
 def test_results_have_the_dtype_of_the_parameters(
     function: str, params_dtype: npt.DTypeLike, X_dtype: str
 ) -> None:
-    params = tuple(
-        Dense(weight.astype(params_dtype), bias.astype(params_dtype))
-        for weight, bias in EXACT_PARAMS
+    params, tangents = (
+        tuple(Dense(*(array.astype(params_dtype) for array in layer)) for layer in layers)
+        for layers in (EXACT_PARAMS, EXACT_TANGENTS)
     )
     result = call_exactly(
         function,
         params=params,
+        tangents=tangents,
         X=EXACT_X.astype(X_dtype),
         y=np.eye(2)[EXACT_Y],
         weight_decay=np.float64(0.25),

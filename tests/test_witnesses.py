@@ -24,9 +24,9 @@ def loss_and_grad(params: Params, X: Array, y: Array, weight_decay: float) -> tu
     return reference.loss_and_grad(params, X, y, weight_decay=weight_decay)
 
 
-def bounded_leaves(traced: Traced, network: Network, dtype: npt.DTypeLike) -> list[Bounded]:
-    """List the leaves of a traced function of a network, with open kinks left open."""
-    bounded = traced.bounded(*network, rounding=Rounding(dtype, kinks="open"))
+def bounded_leaves(traced: Traced, args: tuple[Any, ...], dtype: npt.DTypeLike) -> list[Bounded]:
+    """List the leaves of a traced function of these, with open kinks left open."""
+    bounded = traced.bounded(*args, rounding=Rounding(dtype, kinks="open"))
     return jax.tree.leaves(bounded, is_leaf=lambda leaf: isinstance(leaf, Bounded))
 
 

@@ -1,0 +1,140 @@
+"""Gradients of single rows: all of them, their norms alone, and the mean of the clipped ones.
+
+A row's gradient is that of its own cross-entropy, without the penalty and without the 1/N of the
+batch. In a dense layer it is an outer product, eq. (23), which is why its norm, and a weighted mean
+of the rows' gradients, need no array with a weight for every row. Axes: N rows in the batch,
+D inputs, K classes.
+"""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn import backprop
+from manual_nn.backprop import Array, Dense, Params
+from manual_nn.validation import as_inputs, as_number, as_params, as_targets
+
+
+def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Params:
+    """Compute the gradient of every row's own cross-entropy.
+
+    d_W_l of row n is the outer product of row n of a_{l-1} and row n of d_z_l, d_b_l that row of
+    d_z_l, where d_z_L = p - y; eq. (22), (23). Their mean over the rows is the batch's gradient.
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+
+    Returns:
+        The gradients, shaped like `params` with an axis of the N rows before the others.
+
+    Raises:
+        TypeError, ValueError: as for `loss`.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))
+    >>> ((d_weight, d_bias),) = per_example_grads((zero,), [[2.0], [4.0]], [0, 1])
+    >>> d_weight[:, 0]
+    array([[-1.,  1.],
+           [ 2., -2.]])
+    >>> d_bias
+    array([[-0.5,  0.5],
+           [ 0.5, -0.5]])
+    """
+    params = as_params(params)
+    X = as_inputs(params, X)
+    a, d_z = _rows(params, X, as_targets(params, len(X), y))
+    return tuple(
+        Dense(a_below[:, :, None] * d_z_l[:, None, :], d_z_l)
+        for a_below, d_z_l in zip(a, d_z, strict=True)
+    )
+
+
+def per_example_grad_norms(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Array:
+    """Compute the Euclidean norm of every row's gradient, without forming any of them.
+
+    ||g_n||^2 = sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), of row n of each; eq. (24), after Goodfellow
+    (2015).
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+
+    Returns:
+        The norms over all weights and biases, (N,), of the gradients as `per_example_grads` has
+        them.
+
+    Raises:
+        TypeError, ValueError: as for `loss`.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))  # d_z = (-1/2, 1/2) and the opposite
+    >>> per_example_grad_norms((zero,), [[1.0], [7.0]], [0, 1])
+    array([1., 5.])
+    """
+    params = as_params(params)
+    X = as_inputs(params, X)
+    return _norms(*_rows(params, X, as_targets(params, len(X), y)))
+
+
+def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm: float) -> Params:
+    """Compute the mean of the rows' gradients, each scaled down to a norm of at most max_norm.
+
+    1/N sum_n min(1, max_norm / ||g_n||) g_n, where g_n is the gradient of row n over all weights
+    and biases; eq. (25), (26): what private training adds its noise to (Abadi et al., 2016). One
+    pass finds the norms, a second one sums; neither forms a row's gradient.
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        max_norm: the largest norm that a row's gradient keeps, above 0.
+
+    Returns:
+        The mean, shaped like `params`. It has no penalty.
+
+    Raises:
+        TypeError: as for `loss`, or max_norm is not a real number.
+        ValueError: as for `loss`, or max_norm is not above 0 and finite.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))  # norms 1 and 5
+    >>> ((d_weight, _),) = clipped_grad((zero,), [[1.0], [7.0]], [0, 1], max_norm=2.5)
+    >>> d_weight  # the mean of (-1/2, 1/2) and (7/2, -7/2) / 2
+    array([[ 0.625, -0.625]])
+    """
+    params = as_params(params)
+    X = as_inputs(params, X)
+    max_norm = as_number(max_norm, name="max_norm", minimum=0, strict=True)
+    a, d_z = _rows(params, X, as_targets(params, len(X), y))
+    held = np.finfo(X.dtype)
+    limit = X.dtype.type(np.clip(max_norm, float(held.smallest_subnormal), float(held.max)))
+    scale = limit / np.maximum(_norms(a, d_z), limit) / len(X)  # (N,)
+    return tuple(
+        backprop.dense_backward(scale[:, None] * d_z_l, a_below, layer, 0)
+        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
+    )
+
+
+def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Array]]:
+    """Go up and down: [a_0, ..., a_{L-1}], and [d_z_1, ..., d_z_L] of each row's own loss."""
+    a, z = backprop.forward(params, X)
+    return a, backprop.backward(params, a, np.exp(backprop.log_softmax(z)) - target)  # eq. (22)
+
+
+def _norms(a: list[Array], d_z: list[Array]) -> Array:
+    """||g_n||, the root of sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), (N,), eq. (24)."""
+    layers = (
+        _row_norms(d_z_l) * np.hypot(_row_norms(a_below), 1)
+        for a_below, d_z_l in zip(a, d_z, strict=True)
+    )
+    return functools.reduce(np.hypot, layers)
+
+
+def _row_norms(x: Array) -> Array:
+    """||x_n||, (N,): of rows times a power of two, so that their squares keep within the range."""
+    largest = np.maximum(x.max(axis=1), -x.min(axis=1))
+    held = np.finfo(x.dtype)
+    exponent = np.clip(np.frexp(largest)[1], held.minexp, held.maxexp - 1)
+    scaled = x * np.ldexp(x.dtype.type(1), -exponent)[:, None]
+    return np.ldexp(np.sqrt(np.vecdot(scaled, scaled)), exponent)
