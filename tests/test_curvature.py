@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual_nn
@@ -33,6 +33,8 @@ from tests.strategies import (
     weight_decays,
 )
 from tests.test_witnesses import bounded_leaves
+
+FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 small_shapes = st.builds(  # for dense matrices, whose bounds are dense too
@@ -87,6 +89,7 @@ def compared(
     return comparison
 
 
+@FEWER
 @given(shape=shapes, data=st.data())
 def test_products_agree_with_jax(
     shape: Shape, data: st.DataObject, draws: int, tally: Tally
@@ -94,6 +97,7 @@ def test_products_agree_with_jax(
     agree_with_jax(along_by, shape, data, draws, tally)
 
 
+@FEWER
 @given(shape=small_shapes, data=st.data())
 def test_matrices_and_diagonals_agree_with_jax(
     shape: Shape, data: st.DataObject, draws: int, tally: Tally
@@ -190,6 +194,7 @@ def bound_of(traced: Traced, args: tuple[Any, ...], dtype: npt.DTypeLike) -> flo
 
 
 @pytest.mark.parametrize("product", ["hvp", "ggnvp"])
+@FEWER
 @given(
     shape=shapes,
     dtype=dtypes,
@@ -213,6 +218,7 @@ def test_products_are_symmetric(
     assert abs(float(form(*network)) - float(form(*network.swapped))) <= bound
 
 
+@FEWER
 @given(
     shape=shapes,
     dtype=dtypes,
@@ -230,6 +236,7 @@ def test_the_gauss_newton_matrix_is_positive_semi_definite(
     assert float(form_by(manual_nn, "ggnvp")(*network)) >= -bound
 
 
+@FEWER
 @given(
     shape=shapes,
     dtype=dtypes,
@@ -289,6 +296,7 @@ def test_with_one_layer_hessian_and_gauss_newton_are_the_same_bits(
         np.testing.assert_array_equal(one, other)
 
 
+@FEWER
 @given(shape=small_shapes, dtype=dtypes, seed=seeds, weight_decay=weight_decays)
 def test_the_columns_of_the_matrices_are_the_products_with_unit_vectors(
     shape: Shape, dtype: type[np.floating], seed: int, weight_decay: float
@@ -311,6 +319,7 @@ def test_the_columns_of_the_matrices_are_the_products_with_unit_vectors(
         )
 
 
+@FEWER
 @given(shape=small_shapes, dtype=dtypes, seed=seeds, trait=st.sampled_from(TRAITS))
 def test_the_diagonals_of_fisher_and_gauss_newton_are_equal(
     shape: Shape, dtype: type[np.floating], seed: int, trait: str
@@ -377,6 +386,7 @@ def test_the_factor_times_its_transpose_is_the_curvature_of_the_softmax(
 # Arithmetic chosen to be exact
 
 
+@FEWER
 @given(
     seed=seeds,
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3),
@@ -584,6 +594,7 @@ def remainders(ray: Ray, second_derivative: float | None = None) -> Remainders:
     )
 
 
+@FEWER
 @given(shape=shapes, seed=seeds, weight_decay=weight_decays)
 def test_the_remainders_of_taylors_series_are_of_order_two_and_three(
     shape: Shape, seed: int, weight_decay: float

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import manual_nn
@@ -34,6 +34,8 @@ from tests.strategies import (
 )
 from tests.test_invariants import bounds_of
 from tests.test_witnesses import bounded_leaves
+
+FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 CLIPPED = "clipped_grad"
@@ -79,6 +81,7 @@ def assert_rows_agree(
         assert worst_verdict(leaves) in allowed, (name, leaves)
 
 
+@FEWER
 @given(shape=shapes, data=st.data())
 def test_rows_agree_with_jax(shape: Shape, data: st.DataObject, draws: int, tally: Tally) -> None:
     comparer = Comparer(rows_by_jax, *arguments(make_directed_network(shape, np.float64, seed=0)))
@@ -115,6 +118,7 @@ def mean_of_rows_by_jax(params: Params, X: Array, y: Array) -> Params:
     return jax.tree.map(lambda leaf: leaf.mean(axis=0), rows)
 
 
+@FEWER
 @given(shape=shapes, dtype=dtypes, seed=seeds, trait=st.sampled_from(TRAITS))
 def test_gradients_of_rows_average_to_the_gradient_of_the_batch(
     shape: Shape, dtype: type[np.floating], seed: int, trait: str
