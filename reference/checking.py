@@ -279,8 +279,8 @@ def _blind(leaves: Sequence[Leaf]) -> list[str]:
                 f"gradient{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
                 f"{leaf.got.dtype}, which may be flushed to 0"
             )
-        hanging = float(np.mean(leaf.open_bound > leaf.bound)) if leaf.bound.size else 0.0
-        if hanging:
+        if leaf.hanging.any():
+            hanging = float(np.mean(leaf.hanging))
             blind.append(
                 f"{hanging:.1%} of gradient{leaf.path} hangs on kinks within rounding: what is "
                 "wrong there may pass as ambiguous"

@@ -76,11 +76,19 @@ class Leaf:
         return (self.error > self.bound) & ~self.wrong
 
     @property
+    def hanging(self) -> Array:
+        """Say which elements hang on a kink within rounding: low and high are not the bound's."""
+        with np.errstate(invalid="ignore"):  # computed as `_leaf` does, so that equal is equal
+            low, high = self.want - self.bound, self.want + self.bound
+        return np.isfinite(self.bound) & ((self.low != low) | (self.high != high))
+
+    @property
     def open_bound(self) -> Array:
         """How far `got` may be from `want` with every kink within rounding left open."""
         with np.errstate(invalid="ignore"):
             reach = np.maximum(self.high - self.want, self.want - self.low)
-        return np.where(np.isnan(reach), np.inf, np.maximum(self.bound, reach))
+        reach = np.where(np.isnan(reach), np.inf, np.maximum(self.bound, reach))
+        return np.where(self.hanging, reach, self.bound)
 
     @property
     def share(self) -> Array:

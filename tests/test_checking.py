@@ -51,6 +51,7 @@ def test_a_right_gradient_matches_and_has_no_cause(dtype: npt.DTypeLike) -> None
         assert report.ok
         assert report.verdict == Verdict.MATCH
         assert report.causes == ()
+        assert report.warnings == ()  # no kink, nothing lost
         assert report.dtype == np.dtype(dtype).name
 
 
