@@ -3,12 +3,17 @@
 Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers. Layer l takes a_{l-1},
 with fan_in columns, to z_l, with fan_out columns; a_0 = X has D columns and z_L = logits has K.
 `d_name` is dL/d(name), the derivative of the loss with respect to `name`, and has its shape.
+`share` is what each row counts in the mean over the rows, 1/N or its weight's part. `out` is an
+array to write the result into, as in NumPy; without it the result is a new one.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from manual_nn.finite import check_pre_activations
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -21,84 +26,123 @@ class Dense(NamedTuple):
 
 
 Params: TypeAlias = tuple[Dense, ...]  # layers 1 to L
+Share: TypeAlias = np.floating[Any] | Array  # a scalar or (N, 1)
 
 
-def dense_forward(a: Array, layer: Dense) -> Array:
+class Arrays(NamedTuple):
+    """Where a pass over N rows writes what it makes."""
+
+    z: Sequence[Array]  # z_1 to z_L, (N, fan_out) each; a_l takes the place of z_l
+    d_z: Sequence[Array]  # d_z_1 to d_z_{L-1}
+    gradient: Params
+
+
+def dense_forward(a: Array, layer: Dense, out: Array | None = None) -> Array:
     """z = a W + b, (N, fan_out), eq. (9)."""
-    return a @ layer.weight + layer.bias
+    z = np.matmul(a, layer.weight, out=out)
+    z += layer.bias
+    return z
 
 
-def dense_backward(d_z: Array, a: Array, layer: Dense, weight_decay: float) -> Dense:
+def dense_backward(
+    d_z: Array, a: Array, layer: Dense, weight_decay: float, out: Dense | None = None
+) -> Dense:
     """d_W = a^T d_z + 2 weight_decay W, d_b = column sums of d_z, eq. (10), (11), (18)."""
-    d_weight = a.T @ d_z
+    d_weight_out, d_bias_out = out or (None, None)
+    d_weight = outer_products(a, d_z, d_weight_out)
     if weight_decay:
         d_weight += 2 * weight_decay * layer.weight
-    return Dense(d_weight, d_z.sum(axis=0))
+    return Dense(d_weight, d_z.sum(axis=0, out=d_bias_out))
 
 
-def dense_input_backward(d_z: Array, layer: Dense) -> Array:
+def outer_products(a: Array, d_z: Array, out: Array | None = None) -> Array:
+    """a^T d_z, the sum over the rows of their outer products, (fan_in, fan_out)."""
+    if len(a) == 1:  # several times faster than as a product of matrices
+        return np.einsum("i,j->ij", a[0], d_z[0], out=out)
+    return np.matmul(a.T, d_z, out=out)
+
+
+def dense_input_backward(d_z: Array, layer: Dense, out: Array | None = None) -> Array:
     """d_a = d_z W^T, (N, fan_in), eq. (12)."""
-    return d_z @ layer.weight.T
+    return np.matmul(d_z, layer.weight.T, out=out)
 
 
-def relu_forward(z: Array) -> Array:
+def relu_forward(z: Array, out: Array | None = None) -> Array:
     """a = max(z, 0), (N, H), eq. (13)."""
-    return np.maximum(z, 0)
+    return np.maximum(z, np.zeros(z.shape[1], z.dtype), out=out)  # twice as fast as with a scalar
 
 
-def relu_backward(d_a: Array, a: Array) -> Array:
+def relu_backward(d_a: Array, a: Array, out: Array | None = None) -> Array:
     """d_z = d_a where z > 0, which is where a > 0, and else 0; (N, H), eq. (14)."""
-    return d_a * (a > 0)
+    return np.multiply(d_a, a > 0, out=out)
 
 
-def log_softmax(z: Array) -> Array:
-    """ln p = z - m - ln sum_k exp(z_k - m), m the largest z of the row; (N, K), eq. (2), (6)."""
+def softmax(z: Array) -> tuple[Array, Array]:
+    """p and ln p = z - m - ln sum_k exp(z_k - m), m the row's largest z; (N, K), eq. (1), (6)."""
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
-        shifted = np.maximum(z - z.max(axis=1, keepdims=True), np.finfo(z.dtype).min)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        shifted = z - np.maximum.reduce(z, axis=1, keepdims=True)
+    np.maximum(shifted, np.finfo(z.dtype).min, out=shifted)
+    p = np.exp(shifted)
+    total = np.add.reduce(p, axis=1, keepdims=True)
+    p /= total
+    shifted -= np.log(total)
+    return p, shifted
 
 
-def cross_entropy_forward(log_p: Array, target: Array) -> np.floating[Any]:
-    """-1/N sum over rows and classes of target ln p, a scalar, eq. (7)."""
-    return -(target * (log_p / len(log_p))).sum()  # divided first, the sum cannot overflow
+def cross_entropy_forward(log_p: Array, target: Array, share: Share) -> np.floating[Any]:
+    """The mean over the rows of -sum_k target ln p, a scalar, eq. (7), (45)."""
+    return -np.vdot(target, log_p * share)  # multiplied first, the sum cannot overflow
 
 
-def softmax_cross_entropy_backward(log_p: Array, target: Array) -> Array:
-    """d_logits = (p - target) / N, eq. (3), (4), (5), (8): the only place where 1/N appears."""
-    return (np.exp(log_p) - target) / len(log_p)
+def softmax_cross_entropy_backward(p: Array, target: Array, share: Share) -> Array:
+    """d_logits = (p - target) / N, eq. (3), (5), (8), (46): the one place with 1/N."""
+    d_logits = p - target
+    d_logits *= share
+    return d_logits
 
 
 def penalty_forward(params: Params, weight_decay: float) -> np.floating[Any]:
     """weight_decay times the sum of all squared weights, a scalar, eq. (17)."""
-    return np.sum([(weight_decay * weight * weight).sum() for weight, _ in params])
+    return weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
 
 
-def forward(params: Params, X: Array) -> tuple[list[Array], Array]:
+def forward(
+    params: Params, X: Array, out: Sequence[Array | None] | None = None
+) -> tuple[list[Array], Array]:
     """Go up: a_0 = X, a_l = relu(a_{l-1} W_l + b_l); returns [a_0, ..., a_{L-1}], z_L; eq. (15)."""
+    out = out or [None] * len(params)
     a = [X]
-    for layer in params[:-1]:
-        a.append(relu_forward(dense_forward(a[-1], layer)))
-    return a, dense_forward(a[-1], params[-1])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        for l, layer in enumerate(params, start=1):
+            z = dense_forward(a[-1], layer, out[l - 1])
+            check_pre_activations(z, l, params, X)
+            a.append(relu_forward(z, out=z) if l < len(params) else z)
+    *a, z = a
+    return a, z
 
 
-def backward(params: Params, a: list[Array], d_logits: Array) -> list[Array]:
+def backward(
+    params: Params, a: list[Array], d_logits: Array, out: Sequence[Array | None] | None = None
+) -> list[Array]:
     """Go down: d_z_{l-1} = d_z_l W_l^T where z_{l-1} > 0; returns [d_z_1, ..., d_z_L]; eq. (16)."""
+    out = out or [None] * len(params)
     d_z = [d_logits]
-    for layer, a_below in zip(params[:0:-1], a[:0:-1], strict=True):
-        d_z.append(relu_backward(dense_input_backward(d_z[-1], layer), a_below))
+    for l in range(len(params) - 1, 0, -1):  # params[l] is layer l + 1, above a_l
+        d_a = dense_input_backward(d_z[-1], params[l], out[l - 1])
+        d_z.append(relu_backward(d_a, a[l], out=d_a))
     return d_z[::-1]
 
 
 def loss_and_grad(
-    params: Params, X: Array, target: Array, weight_decay: float
+    params: Params, X: Array, target: Array, share: Share, weight_decay: float, *, out: Arrays
 ) -> tuple[np.floating[Any], Params]:
     """Go up and down: the loss, eq. (17), and d_W_l, d_b_l for each layer, eq. (18)."""
-    a, z = forward(params, X)
-    log_p = log_softmax(z)
-    loss = cross_entropy_forward(log_p, target) + penalty_forward(params, weight_decay)
-    d_z = backward(params, a, softmax_cross_entropy_backward(log_p, target))
+    a, z = forward(params, X, out.z)
+    p, log_p = softmax(z)
+    loss = cross_entropy_forward(log_p, target, share) + penalty_forward(params, weight_decay)
+    d_z = backward(params, a, softmax_cross_entropy_backward(p, target, share), out.d_z)
     gradient = tuple(
-        dense_backward(d_z_l, a_below, layer, weight_decay)
-        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
+        dense_backward(d_z_l, a_below, layer, weight_decay, d_layer)
+        for d_z_l, a_below, layer, d_layer in zip(d_z, a, params, out.gradient, strict=True)
     )
     return loss, gradient

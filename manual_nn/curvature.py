@@ -7,6 +7,7 @@ eq. (27), (28). The ReLU's derivative is constant to either side of 0, so R of i
 Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers, P parameters.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn import backprop
-from manual_nn.backprop import Array, Dense, Params
-from manual_nn.validation import as_inputs, as_number, as_params, as_tangents, as_targets
+from manual_nn.backprop import Array, Dense, Params, Share
+from manual_nn.finite import check_finite_params
+from manual_nn.validation import as_batch, as_inputs, as_params, as_share, as_tangents
 
 MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
 
@@ -26,17 +28,20 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
     Returns [R_a_1, ..., R_a_{L-1}], because R_a_0 = R_X = 0, and R_z_L; eq. (29), (30).
     """
     R_a: list[Array] = []
-    R_z = backprop.dense_forward(a[0], tangents[0])
-    for layer, R_layer, a_below in zip(params[1:], tangents[1:], a[1:], strict=True):
-        R_a.append(backprop.relu_backward(R_z, a_below))
-        R_z = backprop.dense_forward(a_below, R_layer)
-        R_z += R_a[-1] @ layer.weight
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        R_z = backprop.dense_forward(a[0], tangents[0])
+        for layer, R_layer, a_below in zip(params[1:], tangents[1:], a[1:], strict=True):
+            R_a.append(backprop.relu_backward(R_z, a_below, out=R_z))
+            R_z = backprop.dense_forward(a_below, R_layer)
+            R_z += R_a[-1] @ layer.weight
+    if not math.isfinite(np.vdot(R_z, R_z)):  # which no infinity or NaN in the tangents leaves so
+        check_finite_params(tangents, name="tangents")
     return R_a, R_z
 
 
-def softmax_tangent(p: Array, R_z: Array) -> Array:
+def softmax_tangent(p: Array, R_z: Array, share: Share) -> Array:
     """R_d_logits = H_L R_z with H_L = (diag(p) - p p^T) / N in each row, (N, K), eq. (32)."""
-    return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) / len(p)
+    return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * share
 
 
 def backward_tangents(
@@ -52,7 +57,7 @@ def backward_tangents(
     ):
         R_d_a = backprop.dense_input_backward(R_d_z[-1], layer)
         R_d_a += backprop.dense_input_backward(d_z_l, R_layer)
-        R_d_z.append(backprop.relu_backward(R_d_a, a_below))
+        R_d_z.append(backprop.relu_backward(R_d_a, a_below, out=R_d_a))
     return R_d_z[::-1]
 
 
@@ -102,7 +107,8 @@ def jvp(
     params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
     a, z = backprop.forward(params, X)
     _, R_z = forward_tangents(params, tangents, a)
-    log_p = backprop.log_softmax(z)
+    p, log_p = backprop.softmax(z)
+    share = as_share(params, len(X), None)
     penalty = backprop.penalty_forward(params, weight_decay)
     R_penalty = np.sum(
         [
@@ -110,8 +116,8 @@ def jvp(
             for (weight, _), (R_weight, _) in zip(params, tangents, strict=True)
         ]
     )
-    d_logits = backprop.softmax_cross_entropy_backward(log_p, target)
-    return backprop.cross_entropy_forward(log_p, target) + penalty, (
+    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+    return backprop.cross_entropy_forward(log_p, target, share) + penalty, (
         (d_logits * R_z).sum() + R_penalty
     )
 
@@ -218,9 +224,8 @@ def hessian(
            [ 0.5 , -0.5 ,  0.25, -0.25],
            [-0.5 ,  0.5 , -0.25,  0.25]])
     """
-    params = _as_small(as_params(params))
-    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
-    target = as_targets(params, len(X), y)
+    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    _check_small(params)
     return _dense_matrix(params, _hessian_product(params, X, target, weight_decay))
 
 
@@ -246,9 +251,8 @@ def ggn(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: flo
     array([[ 1. , -1. ,  0.5, -0.5],
            [-1. ,  1. , -0.5,  0.5]])
     """
-    params = _as_small(as_params(params))
-    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
-    as_targets(params, len(X), y)
+    params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
+    _check_small(params)
     return _dense_matrix(params, _ggn_product(params, X, weight_decay))
 
 
@@ -276,7 +280,7 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
     params = as_params(params)
     X = as_inputs(params, X)
     a, z = backprop.forward(params, X)
-    p = np.exp(backprop.log_softmax(z))
+    p, _ = backprop.softmax(z)
     squares = [np.zeros((len(X), bias.size), X.dtype) for _, bias in params]
     for k, p_k in enumerate(p.T):
         d_logits = p.copy()
@@ -312,12 +316,10 @@ def ggn_diagonal(
     >>> ggn_diagonal((zero,), [[2.0]], [0], weight_decay=0.5)
     (Dense(weight=array([[2., 2.]]), bias=array([0.25, 0.25])),)
     """
-    params = as_params(params)
-    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
-    as_targets(params, len(X), y)
+    params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
     a, z = backprop.forward(params, X)
     squares = [np.zeros((len(X), bias.size), X.dtype) for _, bias in params]
-    for d_logits in softmax_curvature_factor(np.exp(backprop.log_softmax(z))):
+    for d_logits in softmax_curvature_factor(backprop.softmax(z)[0]):
         for squares_l, d_z_l in zip(squares, backprop.backward(params, a, d_logits), strict=True):
             squares_l += d_z_l**2
     diagonal = _summed_squares(a, squares)
@@ -345,10 +347,8 @@ def _checked(
     params: Params, tangents: Params, X: npt.ArrayLike, y: npt.ArrayLike, weight_decay: float
 ) -> tuple[Params, Params, Array, Array, float]:
     """Check what `jvp`, `hvp` and `ggnvp` take."""
-    params = as_params(params)
-    tangents, X = as_tangents(params, tangents), as_inputs(params, X)
-    weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    return params, tangents, X, as_targets(params, len(X), y), weight_decay
+    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    return params, as_tangents(params, tangents), X, target, weight_decay
 
 
 def _hessian_product(
@@ -356,13 +356,14 @@ def _hessian_product(
 ) -> Callable[[Params], Params]:
     """Go up and down once; returns the function of tangents that goes up and down with them."""
     a, z = backprop.forward(params, X)
-    log_p = backprop.log_softmax(z)
-    p = np.exp(log_p)
-    d_z = backprop.backward(params, a, backprop.softmax_cross_entropy_backward(log_p, target))
+    p, _ = backprop.softmax(z)
+    share = as_share(params, len(X), None)
+    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+    d_z = backprop.backward(params, a, d_logits)
 
     def product(tangents: Params) -> Params:
         R_a, R_z = forward_tangents(params, tangents, a)
-        R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z))
+        R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z, share))
         first = backprop.dense_backward(R_d_z[0], a[0], tangents[0], weight_decay)  # R_a_0 = 0
         others = (
             dense_backward_tangent(*layer, weight_decay=weight_decay)
@@ -376,11 +377,12 @@ def _hessian_product(
 def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Params], Params]:
     """Go up once; returns the function of tangents that goes up with them, and down; eq. (36)."""
     a, z = backprop.forward(params, X)
-    p = np.exp(backprop.log_softmax(z))
+    p, _ = backprop.softmax(z)
+    share = as_share(params, len(X), None)
 
     def product(tangents: Params) -> Params:
         _, R_z = forward_tangents(params, tangents, a)
-        d_z = backprop.backward(params, a, softmax_tangent(p, R_z))
+        d_z = backprop.backward(params, a, softmax_tangent(p, R_z, share))
         layers = zip(d_z, a, tangents, strict=True)
         return tuple(backprop.dense_backward(*layer, weight_decay) for layer in layers)
 
@@ -395,7 +397,7 @@ def _summed_squares(a: list[Array], squares: list[Array]) -> Params:
     )
 
 
-def _as_small(params: Params) -> Params:
+def _check_small(params: Params) -> None:
     P = sum(array.size for layer in params for array in layer)
     if P > MAX_DENSE_PARAMETERS:
         msg = (
@@ -403,7 +405,6 @@ def _as_small(params: Params) -> Params:
             f"matrix, got {P}; take products with hvp or ggnvp"
         )
         raise ValueError(msg)
-    return params
 
 
 def _dense_matrix(params: Params, product: Callable[[Params], Params]) -> Array:

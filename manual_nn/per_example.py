@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from manual_nn import backprop
 from manual_nn.backprop import Array, Dense, Params
-from manual_nn.validation import as_inputs, as_number, as_params, as_targets
+from manual_nn.validation import as_batch, as_number
 
 
 def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Params:
@@ -42,11 +42,10 @@ def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Par
     array([[-0.5,  0.5],
            [ 0.5, -0.5]])
     """
-    params = as_params(params)
-    X = as_inputs(params, X)
-    a, d_z = _rows(params, X, as_targets(params, len(X), y))
+    params, X, target, _ = as_batch(params, X, y)
+    a, d_z = _rows(params, X, target)
     return tuple(
-        Dense(a_below[:, :, None] * d_z_l[:, None, :], d_z_l)
+        Dense(np.einsum("ni,nj->nij", a_below, d_z_l), d_z_l)
         for a_below, d_z_l in zip(a, d_z, strict=True)
     )
 
@@ -73,9 +72,8 @@ def per_example_grad_norms(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -
     >>> per_example_grad_norms((zero,), [[1.0], [7.0]], [0, 1])
     array([1., 5.])
     """
-    params = as_params(params)
-    X = as_inputs(params, X)
-    return _norms(*_rows(params, X, as_targets(params, len(X), y)))
+    params, X, target, _ = as_batch(params, X, y)
+    return _norms(*_rows(params, X, target))
 
 
 def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm: float) -> Params:
@@ -103,10 +101,9 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     >>> d_weight  # the mean of (-1/2, 1/2) and (7/2, -7/2) / 2
     array([[ 0.625, -0.625]])
     """
-    params = as_params(params)
-    X = as_inputs(params, X)
+    params, X, target, _ = as_batch(params, X, y)
     max_norm = as_number(max_norm, name="max_norm", minimum=0, strict=True)
-    a, d_z = _rows(params, X, as_targets(params, len(X), y))
+    a, d_z = _rows(params, X, target)
     held = np.finfo(X.dtype)
     limit = X.dtype.type(np.clip(max_norm, float(held.smallest_subnormal), float(held.max)))
     scale = limit / np.maximum(_norms(a, d_z), limit) / len(X)  # (N,)
@@ -119,7 +116,7 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
 def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Array]]:
     """Go up and down: [a_0, ..., a_{L-1}], and [d_z_1, ..., d_z_L] of each row's own loss."""
     a, z = backprop.forward(params, X)
-    return a, backprop.backward(params, a, np.exp(backprop.log_softmax(z)) - target)  # eq. (22)
+    return a, backprop.backward(params, a, backprop.softmax(z)[0] - target)  # eq. (22)
 
 
 def _norms(a: list[Array], d_z: list[Array]) -> Array:
@@ -132,9 +129,15 @@ def _norms(a: list[Array], d_z: list[Array]) -> Array:
 
 
 def _row_norms(x: Array) -> Array:
-    """||x_n||, (N,): of rows times a power of two, so that their squares keep within the range."""
-    largest = np.maximum(x.max(axis=1), -x.min(axis=1))
+    """||x_n||, (N,)."""
     held = np.finfo(x.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.vecdot(x, x)
+    # of a square below the normal numbers all may be lost, which is then a rounding of the sum
+    if squares.min() >= x.shape[1] * held.tiny / held.eps and squares.max() < np.inf:
+        return np.sqrt(squares)
+    # else of rows times a power of 2, so that their squares keep within the range
+    largest = np.maximum(x.max(axis=1), -x.min(axis=1))
     exponent = np.clip(np.frexp(largest)[1], held.minexp, held.maxexp - 1)
     scaled = x * np.ldexp(x.dtype.type(1), -exponent)[:, None]
     return np.ldexp(np.sqrt(np.vecdot(scaled, scaled)), exponent)

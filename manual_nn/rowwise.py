@@ -11,11 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.backprop import Array, Dense, Params
-from manual_nn.validation import as_inputs, as_number, as_params, as_targets
+from manual_nn.finite import check_finite, check_finite_params
+from manual_nn.validation import as_batch, as_share
 
 
 def loss_and_grad(
-    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+    params: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> tuple[np.floating[Any], Params]:
     """Compute the loss and its gradient in every weight and bias, row by row.
 
@@ -27,6 +33,7 @@ def loss_and_grad(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
+        sample_weight: how much each row counts, (N,), none negative, or None for all the same.
 
     Returns:
         The loss, a scalar of the dtype of the parameters, and the gradient, shaped like `params`.
@@ -39,20 +46,20 @@ def loss_and_grad(
     >>> d_layer.bias
     array([ 0.25,  0.25,  0.25, -0.75])
     """
-    params = as_params(params)
-    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
-    target = as_targets(params, len(X), y)
-    N = len(X)
+    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    check_finite(X, name="X")
+    check_finite_params(params)
+    shares = np.broadcast_to(as_share(params, len(X), sample_weight), (len(X), 1))
     value = X.dtype.type(0)
     gradient = [Dense(np.zeros_like(weight), np.zeros_like(bias)) for weight, bias in params]
-    for x, t in zip(X, target, strict=True):
+    for x, t, (share,) in zip(X, target, shares, strict=True):
         row_value, row_gradient = _row_loss_and_grad(params, x, t)
-        value += row_value / N
+        value += row_value * share
         for (d_weight, d_bias), (row_d_weight, row_d_bias) in zip(
             gradient, row_gradient, strict=True
         ):
-            d_weight += row_d_weight / N
-            d_bias += row_d_bias / N
+            d_weight += row_d_weight * share
+            d_bias += row_d_bias * share
     for (weight, _), (d_weight, _) in zip(params, gradient, strict=True):
         value += (weight_decay * weight * weight).sum()
         d_weight += 2 * weight_decay * weight

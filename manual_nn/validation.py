@@ -90,8 +90,22 @@ def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:
         raise ValueError(msg) from error
 
 
+def as_batch(
+    params: object, X: npt.ArrayLike, y: npt.ArrayLike, weight_decay: object = 0.0
+) -> tuple[Params, Array, Array, float]:
+    """Check what every function of a batch takes; returns params, X, target and weight_decay."""
+    params = as_params(params)
+    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
+    return params, X, as_targets(params, len(X), y), weight_decay
+
+
 def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
     """Check that X is (N, D) with N at least 1, and give it the dtype of the parameters."""
+    return as_rows(params, X, name=name).astype(params[0].weight.dtype, copy=False)
+
+
+def as_rows(params: Params, X: npt.ArrayLike, *, name: str = "X") -> npt.NDArray[Any]:
+    """Check that X is (N, D) with N at least 1, and leave it as it is, perhaps on disk."""
     weight = params[0].weight
     array = as_array(X, name=name)
     if array.dtype.kind not in "fiub":
@@ -102,33 +116,33 @@ def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
             f"has shape {weight.shape}; got {array.shape}"
         )
         raise ValueError(msg)
-    return array.astype(weight.dtype, copy=False)
+    return array
 
 
 def as_targets(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> Array:
     """Check y, class numbers (N,) or target probabilities (N, K), and make it the latter."""
     K, dtype = params[-1].bias.size, params[-1].bias.dtype
-    array = as_array(y, name=name)
-    if array.shape not in ((N,), (N, K)):
-        msg = f"{name} must have shape ({N},) or ({N}, {K}), got {array.shape}"
-        raise ValueError(msg)
-    if array.ndim == 1:
-        _check_class_numbers(array, K, name)
-        target = np.zeros((N, K), dtype)
-        target[np.arange(N), array] = 1
-        return target
-    _check_probabilities(array, name)
-    return array.astype(dtype, copy=False)
-
-
-def _check_class_numbers(array: npt.NDArray[Any], K: int, name: str) -> None:
+    array = as_labels(params, N, y, name=name)
+    if array.ndim == 2:
+        _check_probabilities(array, name)
+        return array.astype(dtype, copy=False)
     if array.dtype.kind not in "iu":
         msg = f"{name} of one axis must hold integer class numbers, got dtype {array.dtype}"
         raise TypeError(msg)
-    lowest, highest = array.min(), array.max()
-    if lowest < 0 or highest >= K:
-        wrong = lowest if lowest < 0 else highest
+    is_class = array[:, np.newaxis] == np.arange(K)  # (N, K)
+    if np.count_nonzero(is_class) < N:  # a class number out of range is equal to none
+        wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"{name} must hold class numbers from 0 to {K - 1}, got {wrong}")
+    return is_class.astype(dtype)
+
+
+def as_labels(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> npt.NDArray[Any]:
+    """Check the shape of y, (N,) or (N, K), and leave it as it is, perhaps on disk."""
+    K = params[-1].bias.size
+    array = as_array(y, name=name)
+    if array.shape not in ((N,), (N, K)):
+        raise ValueError(f"{name} must have shape ({N},) or ({N}, {K}), got {array.shape}")
+    return array
 
 
 def _check_probabilities(array: npt.NDArray[Any], name: str) -> None:
@@ -150,6 +164,39 @@ def _check_probabilities(array: npt.NDArray[Any], name: str) -> None:
     if (off > (array.shape[1] + 1) * eps).any():
         row = int(off.argmax())
         raise ValueError(f"{name} must have rows that sum to 1, but row {row} sums to {sums[row]}")
+
+
+def as_sample_weight(
+    N: int, sample_weight: npt.ArrayLike | None, *, name: str = "sample_weight"
+) -> Array | None:
+    """Check that the weights of the N rows are finite and none negative, and not all 0."""
+    if sample_weight is None:
+        return None
+    array = as_array(sample_weight, name=name)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    if array.shape != (N,):
+        raise ValueError(f"{name} must have shape ({N},), got {array.shape}")
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        msg = f"{name} must hold finite numbers, none negative, got {array[row]} in row {row}"
+        raise ValueError(msg)
+    if not array.any():
+        raise ValueError(f"{name} must not be zero in every row")
+    return array.astype(np.float64, copy=False)
+
+
+def as_share(
+    params: Params, N: int, sample_weight: npt.ArrayLike | None
+) -> np.floating[Any] | Array:
+    """Make what each row counts in the mean: 1/N, or its weight's part of them all, (N, 1)."""
+    dtype = params[0].weight.dtype
+    weights = as_sample_weight(N, sample_weight)
+    if weights is None:
+        return dtype.type(1 / N)
+    weights = weights / weights.max()  # whose sum cannot overflow
+    return (weights / weights.sum()).astype(dtype)[:, None]
 
 
 def as_number(value: object, *, name: str, minimum: float, strict: bool = False) -> float:
@@ -196,7 +243,7 @@ def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return known
 
 
-def as_rng(rng: object) -> np.random.Generator:
+def as_rng(rng: object) -> "np.random.Generator":
     """Check that rng is a NumPy random generator."""
     if not isinstance(rng, np.random.Generator):
         msg = f"rng must be a numpy.random.Generator, got {type(rng).__name__}"

@@ -54,26 +54,41 @@ def predict(params: Params, X: Any) -> Array:
     return jnp.argmax(logits(params, X), axis=1)
 
 
-def loss(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Array:
+def loss(
+    params: Params,
+    X: Any,
+    y: Any,
+    *,
+    weight_decay: Any = 0.0,
+    sample_weight: Any = None,
+    chunk_size: int | None = None,  # noqa: ARG001, how `manual_nn` computes it, not what
+) -> Array:
     """The mean cross-entropy of softmax(logits) against y, plus weight_decay * sum ||W_l||^2."""
     penalty = sum(jnp.sum(weight**2) for weight, _ in params)
-    return cross_entropy(logits(params, X), y) + weight_decay * penalty
+    return cross_entropy(logits(params, X), y, sample_weight) + weight_decay * penalty
 
 
-def cross_entropy(z: Array, y: Any) -> Array:
-    """The mean over the rows of -sum_k y_k ln softmax(z)_k."""
+def cross_entropy(z: Array, y: Any, sample_weight: Any = None) -> Array:
+    """The mean over the rows, perhaps weighted, of -sum_k y_k ln softmax(z)_k."""
     log_p = jax.nn.log_softmax(z)
     y = jnp.asarray(y)
     target = y if y.ndim == 2 else jax.nn.one_hot(y, log_p.shape[1], dtype=log_p.dtype)
-    return jnp.mean(-jnp.sum(target * log_p, axis=1))
+    return jnp.average(-jnp.sum(target * log_p, axis=1), weights=sample_weight)
 
 
 def loss_and_grad(
-    params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0
+    params: Params,
+    X: Any,
+    y: Any,
+    *,
+    weight_decay: Any = 0.0,
+    sample_weight: Any = None,
+    chunk_size: int | None = None,  # noqa: ARG001, how `manual_nn` computes it, not what
+    workspace: Any = None,  # noqa: ARG001, the same
 ) -> tuple[Array, Params]:
     """The loss and its gradient, shaped like params."""
     value_and_grad: Any = jax.value_and_grad(loss)
-    return value_and_grad(params, X, y, weight_decay=weight_decay)
+    return value_and_grad(params, X, y, weight_decay=weight_decay, sample_weight=sample_weight)
 
 
 def input_grad(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Array:

@@ -130,7 +130,7 @@ def test_huge_logits_give_a_finite_loss_the_right_gradient_and_no_warning(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [0.0, -7.0, 1e30])
 def test_equal_logits_are_equally_likely(dtype: type[np.floating], value: float) -> None:
-    log_p = backprop.log_softmax(np.full((3, 4), value, dtype))
+    log_p = backprop.softmax(np.full((3, 4), value, dtype))[1]
     np.testing.assert_array_equal(log_p, np.full((3, 4), -np.log(dtype(4))))
 
 

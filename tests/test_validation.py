@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn import Dense, EarlyStopping
+from manual_nn import Dense, EarlyStopping, Workspace
 
 Array = npt.NDArray[Any]
 
@@ -49,12 +49,17 @@ def good_arguments() -> dict[str, Any]:
         "learning_rate": 0.1,
         "epochs": 2,
         "early_stopping": EarlyStopping(),
+        "sample_weight": np.array([2.0, 1.0, 0.5, 0.0, 3.0]),
+        "checkpoint": None,
+        "resume": False,
         "progress": False,
         "sizes": [D, H, K],
         "dtype": np.float64,
         "rng": rng,
         "tangents": manual_nn.init_params([D, H, K], rng=rng),
         "max_norm": 0.5,
+        "chunk_size": None,
+        "workspace": None,
     }
 
 
@@ -78,7 +83,27 @@ class Bad(NamedTuple):
 
 RAGGED = [[1.0, 2.0, 3.0], [4.0]]
 
+
+def with_one(shape: tuple[int, ...], index: tuple[int, ...], value: float) -> Array:
+    """Build an array of halves, but for one element."""
+    array = np.full(shape, 0.5)
+    array[index] = value
+    return array
+
+
 BAD_PARAMS = [
+    Bad(
+        "a NaN",
+        (Dense(with_one((D, H), (1, 2), np.nan), np.zeros(H)), Dense(np.ones((H, K)), BIAS)),
+        ValueError,
+        ("params[0].weight must be finite", "nan", "[1, 2]"),
+    ),
+    Bad(
+        "infinite, which a ReLU hides",
+        (Dense(np.ones((D, H)), with_one((H,), (3,), -np.inf)), Dense(np.ones((H, K)), BIAS)),
+        ValueError,
+        ("params[0].bias must be finite", "-inf", "[3]"),
+    ),
     Bad("None", None, TypeError, ("params must be a sequence", "NoneType")),
     Bad("a layer alone", Dense(WEIGHT, BIAS), TypeError, ("params must be a sequence", "Dense")),
     Bad("an array", np.zeros((1, 2, 3)), TypeError, ("params must be a sequence", "ndarray")),
@@ -199,6 +224,18 @@ BAD_X = [
     Bad("one axis", np.zeros(D), ValueError, ("{name} must have shape (N, 3)", "(3,)")),
     Bad("three axes", np.zeros((N, D, 1)), ValueError, ("{name} must have", "(5, 3, 1)")),
     Bad("transposed", np.zeros((D, N)), ValueError, ("{name} must have shape (N, 3)", "(3, 5)")),
+    Bad(
+        "a NaN",
+        with_one((N, D), (2, 1), np.nan),
+        ValueError,
+        ("{name} must be finite, got nan at [2, 1]",),
+    ),
+    Bad(
+        "infinite",
+        with_one((N, D), (4, 0), -np.inf),
+        ValueError,
+        ("{name} must be finite, got -inf at [4, 0]",),
+    ),
     Bad("no row", np.zeros((0, D)), ValueError, ("{name} must have", "at least 1", "(0, 3)")),
 ]
 
@@ -232,6 +269,20 @@ BAD_Y = [
 ]
 
 
+BAD_SAMPLE_WEIGHT = [
+    Bad("a number", 1.0, ValueError, ("{name} must have shape (5,)", "()")),
+    Bad("too few", np.ones(N - 1), ValueError, ("{name} must have shape (5,)", "(4,)")),
+    Bad("a column", np.ones((N, 1)), ValueError, ("{name} must have shape (5,)", "(5, 1)")),
+    Bad("words", ["a"] * N, TypeError, ("{name} must be an array of real numbers", "<U1")),
+    Bad("complex", np.ones(N, complex), TypeError, ("{name} must be an array", "complex128")),
+    Bad("ragged", RAGGED, ValueError, ("{name} must be an array", "unequal lengths")),
+    Bad("negative", [1, 1, -0.5, 1, 1], ValueError, ("{name}", "none negative", "-0.5", "row 2")),
+    Bad("NaN", [1, np.nan, 1, 1, 1], ValueError, ("{name}", "finite", "nan", "row 1")),
+    Bad("infinite", [1, 1, 1, 1, np.inf], ValueError, ("{name}", "finite", "inf", "row 4")),
+    Bad("all 0", np.zeros(N), ValueError, ("{name} must not be zero in every row",)),
+]
+
+
 def bad_numbers(minimum: str) -> list[Bad]:
     return [
         Bad("None", None, TypeError, ("{name} must be a real number", "NoneType")),
@@ -254,6 +305,25 @@ BAD_COUNTS = [
     Bad("a fraction", 2.5, TypeError, ("{name} must be a whole number", "2.5")),
     Bad("none", 0, ValueError, ("{name} must be at least 1", "0")),
     Bad("negative", -3, ValueError, ("{name} must be at least 1", "-3")),
+]
+
+OTHER = manual_nn.init_params([D, H + 1, K], rng=np.random.default_rng(0))
+
+BAD_WORKSPACES = [
+    Bad("a word", "fast", TypeError, ("{name} must be a manual_nn.Workspace or None", "str")),
+    Bad("of other sizes", Workspace(OTHER, N), ValueError, ("{name} must be made for", "(3, 5)")),
+    Bad(
+        "of another dtype",
+        Workspace(manual_nn.init_params([D, H, K], rng=np.random.default_rng(0), dtype="f4"), N),
+        ValueError,
+        ("{name} must be made for", "float64", "float32"),
+    ),
+    Bad(
+        "too small",
+        Workspace(manual_nn.init_params([D, H, K], rng=np.random.default_rng(0)), 1),
+        ValueError,
+        ("{name} must be made for at least 5 rows", "got 1"),
+    ),
 ]
 
 BAD_SIZES = [
@@ -294,14 +364,30 @@ BAD: dict[str, list[Bad]] = {
     "weight_decay": bad_numbers("of at least 0"),
     "X_train": BAD_X,
     "y_train": BAD_Y,
-    "X_val": BAD_X,
-    "y_val": BAD_Y,
+    "X_val": [
+        Bad("missing", None, ValueError, ("{name} must be given with y_val", "None")),
+        *(bad for bad in BAD_X if bad.value is not None),
+    ],
+    "y_val": [
+        Bad("missing", None, ValueError, ("{name} must be given with X_val", "None")),
+        *(bad for bad in BAD_Y if bad.value is not None),
+    ],
+    "sample_weight": BAD_SAMPLE_WEIGHT,
+    "checkpoint": [
+        Bad("a number", 3, TypeError, ("{name} must be a path or None", "int")),
+        Bad("bytes", b"run.npz", TypeError, ("{name} must be a path or None", "bytes")),
+    ],
+    "resume": [
+        Bad("of no file", value=True, error=ValueError, said=("checkpoint must be the file",))
+    ],
     "batch_size": BAD_COUNTS,
     "tangents": BAD_TANGENTS,
     "max_norm": [
         *bad_numbers("above 0"),
         Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
     ],
+    "chunk_size": [bad for bad in BAD_COUNTS if bad.value is not None],
+    "workspace": BAD_WORKSPACES,
     "learning_rate": [
         *bad_numbers("above 0"),
         Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
@@ -415,6 +501,9 @@ def call_exactly(function: str, **changes: Any) -> list[Array]:
         "y": EXACT_Y,
         "weight_decay": 0.25,
         "max_norm": 2.0**20,  # above every norm: then the clipped mean is exact
+        "sample_weight": None,
+        "chunk_size": None,
+        "workspace": None,
     } | changes
     result = FUNCTIONS[function](**{name: arguments[name] for name in names_of(function)})
     return list(arrays_of(result))
