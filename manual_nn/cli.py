@@ -22,9 +22,21 @@ from manual_nn.data import (
     split_validation,
 )
 from manual_nn.network import init_params, predict, predict_proba
-from manual_nn.plots import plot_history
+from manual_nn.plots import (
+    plot_confusion_matrix,
+    plot_first_layer,
+    plot_history,
+    plot_mistakes,
+)
 from manual_nn.storage import load_params, read_npy, save_params
-from manual_nn.training import EarlyStopping, History, TrainingResult, evaluate, train_epochs
+from manual_nn.training import (
+    EarlyStopping,
+    History,
+    TrainingDiverged,
+    TrainingResult,
+    evaluate,
+    train_epochs,
+)
 from manual_nn.validation import as_count, as_number
 
 DATA_SETS = ("digits", "mnist")
@@ -67,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, or None for those of the process.
 
     Returns:
-        The exit status: 0, 2 after wrong input, 130 after an interruption, 141 when the reader of
-        the output has closed it.
+        The exit status: 0, 2 after wrong input or when training diverged, 130 after an
+        interruption, 141 when the reader of the output has closed it.
     """
     args = parser().parse_args(argv)
     try:
@@ -80,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the pipe has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (ValueError, OSError, ImportError, MemoryError) as error:
+    except (ValueError, OSError, ImportError, MemoryError, TrainingDiverged) as error:
         print(f"manual-nn: error: {_in_one_line(error)}", file=sys.stderr)
         return WRONG_INPUT
     return status
@@ -90,8 +102,14 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = _Parser(
         prog="manual-nn",
-        description="A neural network whose every derivative is derived by hand, on handwritten "
+        description="A neural network whose every derivative is derived by hand, on handwritten\n"
         "digits: train it, evaluate it, predict with it.",
+        epilog="example:\n"
+        "  manual-nn train\n"
+        "  manual-nn evaluate --model output/model.npz --output output\n"
+        "  manual-nn predict --model output/model.npz\n\n"
+        "`manual-nn COMMAND --help` lists the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
@@ -110,7 +128,12 @@ def load_data(name: str, folder: Path | None, dtype: npt.DTypeLike) -> Dataset:
 
 
 def start_training(
-    dataset: Dataset, settings: Settings, *, progress: bool = False
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
 ) -> Iterator[TrainingResult]:
     """Train on a data set, and give out what has been reached after each epoch.
 
@@ -119,18 +142,21 @@ def start_training(
     Args:
         dataset: its training rows are split into those trained on and those held out.
         settings: how to train.
+        checkpoint: a file to keep what has been reached in, or None for none.
+        resume: go on from the checkpoint, if there is one yet.
         progress: show a progress bar.
 
-    Yields:
-        The result after each epoch.
+    Returns:
+        An iterator over the results after each epoch.
 
     Raises:
-        ValueError: a setting is out of range, or training has diverged.
+        OSError, TrainingDiverged: as for `train`.
+        ValueError: as for `train`, or a setting is out of range.
     """
     rng = np.random.default_rng(as_count(settings.seed, name="seed", minimum=0))
     split = split_validation(dataset.X_train, dataset.y_train, rng=rng)
     sizes = _sizes(dataset, settings)
-    results = train_epochs(
+    return train_epochs(
         init_params(sizes, rng=rng, dtype=settings.dtype),
         *split,
         batch_size=settings.batch_size,
@@ -139,44 +165,51 @@ def start_training(
         epochs=settings.epochs,
         early_stopping=settings.early_stopping,
         rng=rng,
+        checkpoint=checkpoint,
+        resume=resume,
         progress=progress,
     )
-    while True:
-        # What overflows ends in a loss that is not finite, which is told below.
-        with np.errstate(over="ignore", invalid="ignore"):
-            result = next(results, None)
-        if result is None:
-            return
-        epoch, train_loss = len(result.history), result.history.train_loss[-1]
-        if not math.isfinite(train_loss):
-            msg = f"training diverged, the loss after epoch {epoch} is {train_loss}"
-            raise ValueError(f"{msg}: choose a smaller learning rate")
-        yield result
 
 
 def _train(args: argparse.Namespace) -> int:
     settings = _settings(args)
     _check_output(args.output)
+    if args.resume and args.checkpoint is None:
+        raise ValueError("--resume needs --checkpoint, the file to resume from")
     last: TrainingResult | None = None
-    interrupted = False
+    interrupted, diverged = False, None
     try:
         dataset = load_data(args.data, args.data_dir, settings.dtype)
         _say(
             f"{dataset.name}: {len(dataset.X_train)} training and {len(dataset.X_test)} test rows, "
             f"layers {'-'.join(map(str, _sizes(dataset, settings)))}, {settings.dtype}"
         )
-        for last in start_training(dataset, settings, progress=sys.stderr.isatty()):
+        if args.resume:
+            found = args.checkpoint.exists()
+            _say(f"Resuming from {args.checkpoint}" if found else "No checkpoint yet: beginning")
+        for last in start_training(
+            dataset,
+            settings,
+            checkpoint=args.checkpoint,
+            resume=args.resume,
+            progress=sys.stderr.isatty(),
+        ):
             _say(_epoch_line(last.history, settings.epochs))
     except KeyboardInterrupt:
         interrupted = True
-    if last is None:  # epochs are at least 1, so only an interruption leads here
-        _say("Interrupted before the first epoch was complete: nothing is written")
-        return INTERRUPTED
-    if interrupted:
-        _say(f"Interrupted: going on with what was reached after epoch {len(last.history)}")
-    elif last.stopped_early:
-        _say("Stopping early")
-    _report(dataset, last, args.output)
+    except TrainingDiverged as error:
+        diverged = error
+    if last is not None:
+        if interrupted or diverged:
+            what = "Interrupted" if interrupted else "Diverged"
+            _say(f"{what}: going on with what was reached after epoch {len(last.history)}")
+        elif last.stopped_early:
+            _say("Stopping early")
+        _report(dataset, last, args.output)
+    elif interrupted:
+        _say("Interrupted before the first epoch was complete: no model is written")
+    if diverged is not None:
+        raise diverged
     return INTERRUPTED if interrupted else 0
 
 
@@ -199,11 +232,29 @@ def _report(dataset: Dataset, result: TrainingResult, output: Path) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    if args.output is not None:
+        _check_output(args.output)
     model = _load_model(args.model)
-    for name, X, y in _parts(_data_for(model, args)):
+    dataset = _data_for(model, args)
+    for name, X, y in _parts(dataset):
         value, accuracy = evaluate(model.params, X, y)
         _say(f"{name + ':':10} loss {value:.4f}  accuracy {accuracy:.5f}  ({len(X)} rows)")
+    if args.output is not None:
+        _draw(model.params, dataset, args.output)
     return 0
+
+
+def _draw(params: Params, dataset: Dataset, output: Path) -> None:
+    """Write the pictures of what the parameters make of the test rows, and of the parameters."""
+    X, y, shape = dataset.X_test, dataset.y_test, dataset.image_shape
+    proba = predict_proba(params, X)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [output / f"{name}.png" for name in ("confusion_matrix", "mistakes", "first_layer")]
+    plot_confusion_matrix(y, proba.argmax(axis=1), paths[0], classes=CLASSES)
+    plot_mistakes(X, y, proba, paths[1], image_shape=shape)
+    plot_first_layer(params, paths[2], image_shape=shape)
+    for path in paths:
+        _say(f"Wrote {path}")
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -310,10 +361,15 @@ def _read_input(path: Path, model: Model) -> Array:
     if pixels.ndim == 0 or pixels.shape[1:] != expected or len(pixels) == 0:
         msg = f"{path}: the model takes an array of shape {('N', *expected)}, got {pixels.shape}"
         raise ValueError(msg.replace("'", ""))
-    if pixels.dtype.kind not in "fiub" or not np.isfinite(pixels).all():
-        raise ValueError(f"{path}: pixels must be finite real numbers (dtype {pixels.dtype})")
     dtype = model.params[0].weight.dtype
-    return pixels.reshape(len(pixels), -1).astype(dtype) / dtype.type(model.pixel_scale)
+    if pixels.dtype.kind not in "fiub":
+        raise ValueError(f"{path}: pixels must be real numbers, got dtype {pixels.dtype}")
+    with np.errstate(over="ignore"):  # what overflows in the model's dtype is refused, too
+        X: Array = pixels.reshape(len(pixels), -1).astype(dtype)
+        X /= dtype.type(model.pixel_scale)
+    if not np.isfinite(X).all():
+        raise ValueError(f"{path}: pixels must be finite real numbers in {dtype}")
+    return X
 
 
 def _say(line: str) -> None:
@@ -397,6 +453,18 @@ def _add_train(commands: Any) -> None:
     add("--seed", int, default.seed, "seed of the random generator", metavar="NUMBER")
     add("--dtype", str, default.dtype, "precision of the parameters", choices=DTYPES)
     add("--output", Path, Path("output"), "folder for the results", metavar="FOLDER")
+    command.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="keep what has been reached in this file, replaced after each epoch (default: none)",
+    )
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint, if there is one yet, to the same result as without the "
+        "interruption",
+    )
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -404,10 +472,17 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        help="print loss (without the penalty) and accuracy of a trained network",
-        example="manual-nn evaluate --model output/model.npz",
+        help="print loss (mean cross-entropy) and accuracy of a network, draw its mistakes",
+        example="manual-nn evaluate --model output/model.npz --output output",
     )
     _add_model(command)
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for pictures of the confusion matrix and the most confident mistakes, both "
+        "of the test rows, and of the weights of the first layer (default: no pictures)",
+    )
 
 
 def _add_predict(commands: Any) -> None:

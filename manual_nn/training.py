@@ -3,18 +3,37 @@
 Axes: N rows in the batch, D inputs, K classes, L layers.
 """
 
+import contextlib
 import copy
+import errno
+import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_nn import backprop
-from manual_nn.backprop import Dense, Params
-from manual_nn.network import loss_and_grad
-from manual_nn.validation import as_count, as_inputs, as_number, as_params, as_rng, as_targets
+from manual_nn.backprop import Array, Params
+from manual_nn.checkpoint import CheckpointFile, fingerprint
+from manual_nn.finite import check_finite, check_finite_params
+from manual_nn.sgd import SGD
+from manual_nn.validation import (
+    as_count,
+    as_inputs,
+    as_number,
+    as_params,
+    as_rng,
+    as_sample_weight,
+    as_share,
+    as_targets,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class EarlyStopping(NamedTuple):
@@ -44,7 +63,8 @@ class EarlyStopping(NamedTuple):
 class History:
     """Loss and accuracy after each epoch.
 
-    `train_loss` includes the penalty on the weights, `val_loss` does not.
+    `train_loss` includes the penalty on the weights, `val_loss` does not. Without validation rows
+    `val_loss` and `val_acc` stay empty.
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -54,7 +74,13 @@ class History:
 
     def __len__(self) -> int:
         """Count the epochs."""
-        return len(self.val_acc)
+        return len(self.train_loss)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw the curves, as `manual_nn.plots.plot_history` does."""
+        from manual_nn.plots import plot_history  # noqa: PLC0415, which imports this module
+
+        return plot_history(self, path)
 
 
 class TrainingResult(NamedTuple):
@@ -65,19 +91,42 @@ class TrainingResult(NamedTuple):
     stopped_early: bool
 
 
+class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
+    """Training came to numbers that are not finite, in batch `batch` of epoch `epoch`.
+
+    `result` is what the epochs before have reached; before the first, the parameters are those
+    that training began with, and the history is empty.
+    """
+
+    def __init__(self, epoch: int, batch: int, reason: str, result: TrainingResult) -> None:
+        """Take what the message says, and the result."""
+        super().__init__(epoch, batch, reason, result)  # from which it is made again elsewhere
+        self.epoch, self.batch, self.reason, self.result = epoch, batch, reason, result
+
+    def __str__(self) -> str:
+        """Say where training diverged and what to try."""
+        return (
+            f"training diverged in epoch {self.epoch}, batch {self.batch}: {self.reason}; "
+            "choose a smaller learning_rate"
+        )
+
+
 def train(
     params: Params,
     X_train: npt.ArrayLike,
     y_train: npt.ArrayLike,
-    X_val: npt.ArrayLike,
-    y_val: npt.ArrayLike,
+    X_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int = 32,
     learning_rate: float = 0.1,
     weight_decay: float = 1e-4,
     epochs: int = 30,
     early_stopping: EarlyStopping | None = EarlyStopping(),  # noqa: B008, it cannot be changed
+    sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
     """Train by minibatch stochastic gradient descent from the given parameters.
@@ -89,14 +138,23 @@ def train(
         params: where to start, float32 or float64; left as they are.
         X_train: the training inputs, (N, D).
         y_train: their class numbers, (N,), or target probabilities, (N, K).
-        X_val: the validation inputs, (N_val, D).
-        y_val: their targets, likewise.
+        X_val: the validation inputs, (N_val, D), or None for no validation.
+        y_val: their targets, likewise; given if and only if X_val is.
         batch_size: rows in a step; the last batch of an epoch has what remains.
         learning_rate: the factor of the gradient in a step.
         weight_decay: the factor of the penalty on the weights.
         epochs: how many to run at most.
-        early_stopping: when to stop before that, or None for never.
+        early_stopping: when to stop before that, or None for never, as it must be without
+            validation.
+        sample_weight: how much each training row counts, (N,), none negative, or None for all
+            the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
+            rows, and the history's likewise. A row of weight 0 is as if it were not there.
         rng: draws the order of the rows; the same state gives the same result, to the bit.
+        checkpoint: a file to keep what has been reached in, replaced after each epoch, whole or
+            not at all; or None for none. There must be none yet, unless training resumes.
+        resume: go on from the checkpoint, if there is one yet, to the same result, to the bit, as
+            without an interruption. The settings and the data must be the same; `epochs` may be
+            more. `params` and `rng` then give way to those of the checkpoint.
         progress: show a progress bar on the standard error stream, which needs tqdm.
 
     Returns:
@@ -104,8 +162,13 @@ def train(
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: shapes do not fit each other, or a number is out of range.
+        ValueError: shapes do not fit each other, a number is out of range, or the checkpoint is
+            damaged or another training's.
+        OSError: the checkpoint cannot be read or written, or there is one already.
+        TrainingDiverged: the loss or the parameters are no longer finite. What the epochs before
+            have reached is the error's `result`, and stays in the checkpoint.
 
+    >>> from manual_nn import Dense
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 2))
     >>> y = (X.sum(axis=1) > 0).astype(int)
@@ -124,7 +187,10 @@ def train(
         weight_decay=weight_decay,
         epochs=epochs,
         early_stopping=early_stopping,
+        sample_weight=sample_weight,
         rng=rng,
+        checkpoint=checkpoint,
+        resume=resume,
         progress=progress,
     )
     *_, last = results
@@ -135,91 +201,274 @@ def train_epochs(
     params: Params,
     X_train: npt.ArrayLike,
     y_train: npt.ArrayLike,
-    X_val: npt.ArrayLike,
-    y_val: npt.ArrayLike,
+    X_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int,
     learning_rate: float,
     weight_decay: float,
     epochs: int,
     early_stopping: EarlyStopping | None,
+    sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
-    progress: bool,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
 ) -> Iterator[TrainingResult]:
     """Train as `train` does, and give out what has been reached after each epoch.
 
-    Whoever iterates may stop at any time and keep the last result.
+    Whoever iterates may stop at any time and keep the last result. When training resumes, what the
+    checkpoint has reached comes first, unless that is no epoch.
     """
     params = as_params(params)
-    X_train, X_val = (
-        as_inputs(params, X_train, name="X_train"),
-        as_inputs(params, X_val, name="X_val"),
+    check_finite_params(params)
+    task = _Task(
+        *_as_training_rows(params, X_train, y_train, sample_weight),
+        *_as_validation_rows(params, X_val, y_val),
+        as_count(batch_size, name="batch_size"),
+        as_number(learning_rate, name="learning_rate", minimum=0, strict=True),
+        as_number(weight_decay, name="weight_decay", minimum=0),
+        _as_early_stopping(early_stopping, validated=X_val is not None),
     )
-    y_train = as_targets(params, len(X_train), y_train, name="y_train")
-    y_val = as_targets(params, len(X_val), y_val, name="y_val")
-    batch_size = as_count(batch_size, name="batch_size")
-    learning_rate = as_number(learning_rate, name="learning_rate", minimum=0, strict=True)
-    weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    _check_early_stopping(early_stopping)
-    as_rng(rng)
-    history = History()
-    for epoch in range(1, as_count(epochs, name="epochs") + 1):
-        order = rng.permutation(len(X_train))
-        starts: Iterable[int] = range(0, len(X_train), batch_size)
-        for start in _with_bar(starts, f"epoch {epoch}") if progress else starts:
-            rows = order[start : start + batch_size]
-            _, gradient = loss_and_grad(
-                params, X_train[rows], y_train[rows], weight_decay=weight_decay
-            )
-            params = sgd_step(params, gradient, learning_rate)
-        train_loss, train_acc = evaluate(params, X_train, y_train, weight_decay=weight_decay)
-        val_loss, val_acc = evaluate(params, X_val, y_val)
-        history.train_loss.append(train_loss)
-        history.train_acc.append(train_acc)
-        history.val_loss.append(val_loss)
-        history.val_acc.append(val_acc)
-        stop = early_stopping is not None and early_stopping.reached(history.val_acc)
-        yield TrainingResult(params, copy.deepcopy(history), stop)
-        if stop:
-            return
+    epochs = as_count(epochs, name="epochs")
+    rng = as_rng(rng)
+    reached = TrainingResult(params, History(), stopped_early=False)
+    file = _as_checkpoint_file(checkpoint, task, resume=resume)
+    if file is not None:
+        reached = _take_up(file, reached, task, rng, resume=resume)
+        if len(reached.history) > epochs:
+            msg = f"epochs must be at least the {len(reached.history)} that {file.path} has reached"
+            raise ValueError(f"{msg}, got {epochs}")
+        if len(reached.history) > 0:
+            yield _given_out(reached)
+    while len(reached.history) < epochs and not reached.stopped_early:
+        reached = _next_epoch(reached, task, rng, progress=progress)
+        if file is not None:
+            file.save(reached.params, vars(reached.history), rng)
+        yield _given_out(reached)
 
 
-def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
-    """Take one step down the gradient, W <- W - learning_rate * d_W, b likewise; eq. (20)."""
-    return tuple(
-        Dense(weight - learning_rate * d_weight, bias - learning_rate * d_bias)
-        for (weight, bias), (d_weight, d_bias) in zip(params, gradient, strict=True)
+class _Task(NamedTuple):
+    """What is trained on, and how: it decides, with the start, all that a training reaches."""
+
+    X_train: Array  # (N, D)
+    y_train: Array  # (N, K)
+    sample_weight: Array | None  # (N,), all above 0
+    X_val: Array | None  # (N_val, D)
+    y_val: Array | None  # (N_val, K)
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    early_stopping: EarlyStopping | None
+
+
+def _given_out(reached: TrainingResult) -> TrainingResult:
+    """Copy the history, which whoever has it may change."""
+    return reached._replace(history=_copied(reached.history))
+
+
+def _copied(history: History) -> History:
+    return History(*(list(curve) for curve in vars(history).values()))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
+def _next_epoch(
+    reached: TrainingResult, task: _Task, rng: np.random.Generator, *, progress: bool
+) -> TrainingResult:
+    """Train for one epoch more, and measure what it has reached."""
+    epoch = len(reached.history) + 1
+    try:
+        params = _epoch(
+            reached.params,
+            task,
+            rng.permutation(len(task.X_train)),
+            description=f"epoch {epoch}" if progress else None,
+        )
+        history = _with_measures(reached.history, params, task)
+    except _NotFiniteError as error:
+        raise TrainingDiverged(epoch, error.batch, error.reason, copy.deepcopy(reached)) from error
+    stop = task.early_stopping is not None and task.early_stopping.reached(history.val_acc)
+    return TrainingResult(params, history, stop)
+
+
+class _NotFiniteError(ArithmeticError):
+    """The loss or the parameters are no longer finite, as it shows in this batch of an epoch."""
+
+    def __init__(self, batch: int, reason: str) -> None:
+        super().__init__(batch, reason)
+        self.batch, self.reason = batch, reason
+
+
+def _epoch(
+    params: Params,
+    task: _Task,
+    order: npt.NDArray[np.int64],
+    *,
+    description: str | None,
+) -> Params:
+    """Take a step for each batch of the rows in this order."""
+    sgd = SGD(
+        params,
+        task.X_train,
+        task.y_train,
+        batch_size=min(task.batch_size, len(order)),
+        learning_rate=task.learning_rate,
+        weight_decay=task.weight_decay,
+        sample_weight=task.sample_weight,
     )
+    with _bar(range(0, len(order), task.batch_size), description) as starts:
+        for batch, start in enumerate(starts, start=1):
+            try:
+                sgd.step(order[start : start + task.batch_size])
+            except ValueError as error:  # X_train was checked: the parameters have grown too large
+                raise _NotFiniteError(batch, str(error)) from error
+    return sgd.params
+
+
+def _with_measures(history: History, params: Params, task: _Task) -> History:
+    """Add the losses and accuracies that the parameters have after an epoch."""
+    history = _copied(history)
+    batches = math.ceil(len(task.X_train) / task.batch_size)
+    try:
+        train_loss, train_acc = evaluate(
+            params,
+            task.X_train,
+            task.y_train,
+            weight_decay=task.weight_decay,
+            sample_weight=task.sample_weight,
+        )
+        if task.X_val is not None and task.y_val is not None:
+            val_loss, val_acc = evaluate(params, task.X_val, task.y_val)
+            history.val_loss.append(val_loss)
+            history.val_acc.append(val_acc)
+    except ValueError as error:  # as in _epoch
+        raise _NotFiniteError(batches, str(error)) from error
+    if not math.isfinite(train_loss):
+        raise _NotFiniteError(batches, f"the loss after it is {train_loss}")
+    history.train_loss.append(train_loss)
+    history.train_acc.append(train_acc)
+    return history
+
+
+def _take_up(
+    file: CheckpointFile,
+    start: TrainingResult,
+    task: _Task,
+    rng: np.random.Generator,
+    *,
+    resume: bool,
+) -> TrainingResult:
+    """Go on from the checkpoint, or begin, and write the first, which shows that one can."""
+    file.remove_drafts()
+    if not file.path.exists():
+        file.save(start.params, vars(start.history), rng)
+        return start
+    if not resume:
+        what = "there is a checkpoint already, resume from it or remove it"
+        raise FileExistsError(errno.EEXIST, what, os.fspath(file.path))
+    params, curves = file.load(start.params, vars(start.history), rng)
+    stop = task.early_stopping is not None and task.early_stopping.reached(curves["val_acc"])
+    return TrainingResult(params, History(**curves), stop)
 
 
 def evaluate(
-    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+    params: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Compute the loss, as `loss` does, and the accuracy, with one forward pass for both.
 
-    The accuracy is the share of rows whose largest logit is at the right class: at the class
-    number or, with target probabilities, at the most probable class.
+    The accuracy is the share of rows, counted by their weights, whose largest logit is at the right
+    class: at the class number or, with target probabilities, at the most probable class.
     """
     params = as_params(params)
     X = as_inputs(params, X)
     target = as_targets(params, len(X), y)
+    weights = as_sample_weight(len(X), sample_weight)
+    share = as_share(params, len(X), weights)
     logits = backprop.forward(params, X)[1]
-    cross_entropy = backprop.cross_entropy_forward(backprop.log_softmax(logits), target)
+    _, log_p = backprop.softmax(logits)
+    cross_entropy = backprop.cross_entropy_forward(log_p, target, share)
     value = cross_entropy + backprop.penalty_forward(params, weight_decay)
-    return float(value), float(np.mean(logits.argmax(axis=1) == target.argmax(axis=1)))
+    right = logits.argmax(axis=1) == target.argmax(axis=1)
+    if weights is not None:
+        weights = weights / weights.max()  # whose sum cannot overflow
+    return float(value), float(np.average(right, weights=weights))
 
 
-def _check_early_stopping(early_stopping: object) -> None:
+def _as_training_rows(
+    params: Params,
+    X_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None,
+) -> tuple[Array, Array, Array | None]:
+    """Check the training rows, and leave out those of weight 0: no batch is without weight."""
+    X_train = as_inputs(params, X_train, name="X_train")
+    check_finite(X_train, name="X_train")
+    target = as_targets(params, len(X_train), y_train, name="y_train")
+    sample_weight = as_sample_weight(len(X_train), sample_weight)
+    if sample_weight is None or sample_weight.all():
+        return X_train, target, sample_weight
+    kept = sample_weight > 0
+    return X_train[kept], target[kept], sample_weight[kept]
+
+
+def _as_validation_rows(
+    params: Params, X_val: npt.ArrayLike | None, y_val: npt.ArrayLike | None
+) -> tuple[Array | None, Array | None]:
+    """Check the validation rows, which are both given or both not."""
+    if X_val is None and y_val is None:
+        return None, None
+    if X_val is None or y_val is None:
+        given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+        raise ValueError(f"{missing} must be given with {given}, got None")
+    X_val = as_inputs(params, X_val, name="X_val")
+    check_finite(X_val, name="X_val")
+    return X_val, as_targets(params, len(X_val), y_val, name="y_val")
+
+
+def _as_early_stopping(early_stopping: object, *, validated: bool) -> EarlyStopping | None:
     if early_stopping is None:
-        return
+        return None
     if not isinstance(early_stopping, EarlyStopping):
         got = type(early_stopping).__name__
         raise TypeError(f"early_stopping must be an EarlyStopping or None, got {got}")
-    for name, value in early_stopping._asdict().items():
-        as_number(value, name=f"early_stopping.{name}", minimum=0)
+    rule = EarlyStopping(
+        *(
+            as_number(value, name=f"early_stopping.{name}", minimum=0)
+            for name, value in early_stopping._asdict().items()
+        )
+    )
+    if not validated:
+        raise ValueError(f"early_stopping must be None without X_val and y_val, got {rule}")
+    return rule
 
 
-def _with_bar(starts: Iterable[int], description: str) -> Iterable[int]:
+def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> CheckpointFile | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("checkpoint must be the file to resume from, got None")
+        return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        got = type(checkpoint).__name__
+        raise TypeError(f"checkpoint must be a path or None, got {got}")
+    facts = task._asdict()
+    arrays = ("X_train", "y_train", "sample_weight", "X_val", "y_val")
+    data = {name: fingerprint(facts.pop(name)) for name in arrays}
+    if task.early_stopping is not None:
+        facts["early_stopping"] = task.early_stopping._asdict()
+    return CheckpointFile(Path(checkpoint), settings=facts, data=data)
+
+
+def _bar(
+    starts: Iterable[int], description: str | None
+) -> contextlib.AbstractContextManager[Iterable[int]]:
+    """Show a progress bar while the batches are gone through, if it has a description."""
+    if description is None:
+        return contextlib.nullcontext(starts)
     from tqdm.auto import tqdm  # noqa: PLC0415, the core needs NumPy alone
 
-    return cast("Iterable[int]", tqdm(starts, desc=description, unit="batch", leave=False))
+    return tqdm(starts, desc=description, unit="batch", leave=False)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib import image
 
 from manual_nn import cli
 from manual_nn.data import load_digits
@@ -118,6 +119,32 @@ def test_evaluate_finds_the_accuracies_that_train_printed(
     printed = re.findall(r"(\S+) accuracy (\S+) \((\d+) rows\)\n", trained.output.out)
     assert found == printed
     assert [name for name, _, _ in found] == ["In-sample", "Test"]
+
+
+def test_evaluate_draws_into_the_folder_it_is_given(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", trained.folder / "model.npz")
+    plain = run_here(capsys, "evaluate", *model)
+    folder = tmp_path / "new" / "folder"
+    status, out, err = run_here(capsys, "evaluate", *model, "--output", folder)
+    assert (status, err) == (0, "")
+    pictures = [folder / f"{name}.png" for name in ("confusion_matrix", "mistakes", "first_layer")]
+    assert out == plain.out + "".join(f"Wrote {picture}\n" for picture in pictures)
+    assert files_in(folder) == sorted(picture.name for picture in pictures)
+    for picture in pictures:
+        height, width, _ = image.imread(picture).shape
+        assert min(height, width) > 300
+
+
+def test_evaluate_draws_a_network_without_hidden_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, "--hidden")
+    model = ("--model", tmp_path / "model.npz")
+    status, out, _ = run_here(capsys, "evaluate", *model, "--output", tmp_path / "pictures")
+    assert status == 0
+    assert len(files_in(tmp_path / "pictures")) == out.count("Wrote") == 3
 
 
 def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
@@ -256,8 +283,60 @@ def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate()
     assert (process.returncode, err) == (130, "")
-    assert rest == "Interrupted before the first epoch was complete: nothing is written\n"
+    assert rest == "Interrupted before the first epoch was complete: no model is written\n"
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_training_that_is_killed_resumes_to_the_same_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kill: signal.Signals
+) -> None:
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
+    with start("train", *ENDLESS, *checkpoint, "--output", tmp_path / "killed") as process:
+        read_until(process, "Epoch      3")
+        process.send_signal(kill)
+        process.communicate()
+    _, metadata = load_params(tmp_path / "checkpoint.npz")
+    reached = len(metadata["checkpoint"]["curves"]["train_loss"])
+    ends = ("train", *ENDLESS, "--epochs", str(reached + 3), "--output")
+    whole = run_here(capsys, *ends, tmp_path / "whole")
+    resumed = run_here(capsys, *ends, tmp_path / "resumed", *checkpoint, "--resume")
+    assert (whole.status, resumed.status) == (0, 0)
+    first, *lines = whole.out.splitlines()
+    resuming = f"Resuming from {checkpoint[1]}"
+    assert resumed.out.splitlines()[:-2] == [first, resuming, *lines[reached - 1 : -2]]
+    models = [(tmp_path / end / "model.npz").read_bytes() for end in ("whole", "resumed")]
+    assert models[0] == models[1]
+
+
+def test_to_resume_without_a_checkpoint_yet_is_to_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz", "--resume")
+    begun = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    assert "No checkpoint yet: beginning\nEpoch 1" in begun.out
+    again = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    assert f"Resuming from {checkpoint[1]}\nEpoch 1" in again.out
+
+
+def test_what_was_reached_before_a_divergence_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The penalty takes W to -2 W in a step: some 60 steps of 39 in an epoch are too many.
+    options = ("--hidden", "--weight-decay", "1.5", "--learning-rate", "1")
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
+    status, out, err = run_here(capsys, "train", *options, *checkpoint, "--output", tmp_path)
+    assert status == 2
+    assert re.fullmatch(r"manual-nn: error: training diverged in epoch 2, batch \d+: .*\n", err)
+    assert "\nDiverged: going on with what was reached after epoch 1\nIn-sample" in out
+    assert files_in(tmp_path) == ["checkpoint.npz", "epoch_plots.png", "model.npz"]
+    saved, (kept, metadata) = (
+        load_params(tmp_path / f"{name}.npz") for name in ("model", "checkpoint")
+    )
+    assert len(metadata["checkpoint"]["curves"]["train_loss"]) == 1
+    for got, want in zip(saved[0][0], kept[0], strict=True):
+        assert np.array_equal(got, want)
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(trained: Trained) -> None:
@@ -314,7 +393,14 @@ def read_terminal(terminal: int) -> bytes:
         ("train --learning-rate nan", "learning_rate must be a finite number above 0"),
         ("train --weight-decay -1", "weight_decay must be a finite number of at least 0"),
         ("train --seed -1", "seed must be at least 0, got -1"),
-        ("train --learning-rate 1e6", "diverged, the loss after epoch 1 is nan: choose a smaller"),
+        (
+            "train --learning-rate 1e6",
+            r"diverged in epoch 1, batch \d+: .*; choose a smaller learn",
+        ),
+        ("train --resume", "--resume needs --checkpoint, the file to resume from"),
+        ("train --checkpoint text", "text: there is a checkpoint already, resume from it or"),
+        ("train --checkpoint text --resume", "text: not an npz file"),
+        ("train --checkpoint nowhere/file", "nowhere: No such file or directory"),
         ("train --data-dir .", "digits is embedded and takes no --data-dir"),
         ("train --data mnist --data-dir nowhere", "nowhere: there is no such folder"),
         ("train --data mnist --data-dir .", "there is no file train-images-idx3-ubyte"),
@@ -322,6 +408,7 @@ def read_terminal(terminal: int) -> bytes:
         ("evaluate --model text", "text: not an npz file"),
         ("predict --model text", "text: not an npz file"),
         ("train --output text", "text is not a folder"),
+        ("evaluate --model nothing.npz --output text", "text is not a folder"),
         ("train --output text/below", "text is not a folder"),
     ],
 )
@@ -349,6 +436,7 @@ def test_wrong_input_gets_one_line_and_status_2(
         (np.zeros(()), r"an array of shape \(N, 64\), got \(\)"),
         (np.zeros((0, 64)), r"an array of shape \(N, 64\), got \(0, 64\)"),
         (np.full((2, 64), np.nan), "finite real numbers"),
+        (np.full((2, 64), 1e300), "finite real numbers in float32"),
         (np.full((2, 64), "1"), "real numbers"),
         (np.full((2, 64), 1j), "real numbers"),
         (np.full((2, 64), None), "Python objects"),
@@ -482,6 +570,20 @@ def test_help_fits_80_columns_and_its_example_parses(
     assert example[0] == "manual-nn"
     assert example[1] == command
     cli.parser().parse_args(example[1:])
+
+
+def test_the_help_shows_every_command_in_80_columns_and_its_examples_parse(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run_here(capsys, "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    examples = [line.split() for line in out.splitlines() if line.startswith("  manual-nn ")]
+    assert [example[1] for example in examples] == ["train", "evaluate", "predict"]
+    for example in examples:
+        assert f"\n    {example[1]} " in out
+        cli.parser().parse_args(example[1:])
 
 
 def test_the_command_line_imports_what_it_needs_when_it_needs_it() -> None:

@@ -80,6 +80,21 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    path.mkdir()
+    with pytest.raises(OSError, match=r"model\.npz") as error:
+        save_params(path, some_params())
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_another_file_is_not_renamed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error, replacing(tmp_path / "copy") as file:
+        file.write((tmp_path / "source").read_bytes())
+    assert error.value.filename == str(tmp_path / "source")
+
+
 def test_metadata_that_json_cannot_hold_is_refused_before_writing(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -165,6 +180,37 @@ def test_a_false_shape_takes_no_memory(path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_is_compressed_is_refused_before_it_takes_memory(path: Path, compression: int) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("metadata.npy", bytes(1 << 24))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"model.npz: .*an array is compressed"):
+        load_params(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_arrays_that_lie_in_the_same_place_are_refused_before_they_take_memory(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.npy", bytes(1 << 20))
+        archive.filelist *= 100
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"model.npz: .*claim to be larger than the file"):
+        load_params(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 << 20
+
+
+def test_metadata_nested_too_deep_are_refused(path: Path) -> None:
+    arrays = saved_arrays(path) | {"metadata": np.array("[" * 100_000)}
+    np.savez(path, **arrays)  # type: ignore[arg-type] # NumPy's own stubs
+    with pytest.raises(ValueError, match=r"model.npz: the metadata is nested too deep"):
+        load_params(path)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -1,0 +1,104 @@
+"""Steps of stochastic gradient descent, in place, with arrays that are made once.
+
+A step, eq. (20), needs the gradient only to take it away from the parameters, and not the loss:
+
+    W <- (1 - 2 learning_rate weight_decay) W - a^T (learning_rate d_z)
+
+With the learning rate in d_z, which is small, and the decay in W, a step passes over W as few times
+as NumPy can. Axes: N rows to train on, n of them in a batch; D inputs, K classes.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn import backprop
+from manual_nn.backprop import Array, Dense, Params
+from manual_nn.validation import as_share
+from manual_nn.workspace import Workspace
+
+
+def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
+    """Take one step down the gradient, W <- W - learning_rate * d_W, b likewise; eq. (20)."""
+    return tuple(
+        Dense(weight - learning_rate * d_weight, bias - learning_rate * d_bias)
+        for (weight, bias), (d_weight, d_bias) in zip(params, gradient, strict=True)
+    )
+
+
+class SGD:
+    """Parameters on their way down: each step moves them against the gradient of one batch.
+
+    It is `loss_and_grad` followed by `sgd_step`, up to the rounding of the update.
+
+    Args:
+        params: where to start; left as they are, for the steps change a copy, `SGD.params`.
+        X: the inputs, (N, D), in the dtype of the parameters.
+        target: the target probabilities, (N, K), in the dtype of the parameters.
+        batch_size: the most rows of a batch.
+        learning_rate: the factor of the gradient.
+        weight_decay: the factor of the penalty on the weights.
+        sample_weight: how much each row counts within its batch, (N,), or None for all the same.
+
+    >>> sgd = SGD(
+    ...     (Dense(np.zeros((1, 2)), np.zeros(2)),),
+    ...     X=np.array([[1.0], [2.0]]),
+    ...     target=np.eye(2),
+    ...     batch_size=1,
+    ...     learning_rate=0.5,
+    ...     weight_decay=0.0,
+    ... )
+    >>> sgd.step(np.array([1]))
+    >>> sgd.params[0].weight  # d_W = 2 (1/2, -1/2)
+    array([[-0.5,  0.5]])
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        X: Array,
+        target: Array,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        sample_weight: Array | None = None,
+    ) -> None:
+        """Copy the parameters, and make the arrays that the steps write to."""
+        self.params: Params = tuple(
+            Dense(weight.copy(order="C"), bias.copy()) for weight, bias in params
+        )
+        self.X, self.target, self.sample_weight = X, target, sample_weight
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self._workspace = Workspace(params, batch_size)
+        self._X = np.empty((batch_size, X.shape[1]), X.dtype)
+        self._target = np.empty((batch_size, target.shape[1]), X.dtype)
+
+    def step(self, rows: npt.NDArray[np.integer[Any]]) -> None:
+        """Take the step for the batch of these rows, (n,); eq. (20).
+
+        Raises:
+            ValueError: the pre-activations are infinite or NaN.
+        """
+        n = len(rows)
+        # "clip" has NumPy write into place; no row number is out of range
+        X = np.take(self.X, rows, axis=0, out=self._X[:n], mode="clip")
+        target = np.take(self.target, rows, axis=0, out=self._target[:n], mode="clip")
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        share = as_share(self.params, n, weights)
+        out = self._workspace.arrays(n)
+
+        a, z = backprop.forward(self.params, X, out.z)
+        p, _ = backprop.softmax(z)
+        d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+        d_logits *= self.learning_rate
+        d_z = backprop.backward(self.params, a, d_logits, out.d_z)  # times the learning rate, all
+
+        kept = 1 - 2 * self.learning_rate * self.weight_decay
+        for layer, a_below, d_z_l, d_layer in zip(self.params, a, d_z, out.gradient, strict=True):
+            weight, bias = layer
+            if kept != 1:
+                weight *= kept
+            weight -= backprop.outer_products(a_below, d_z_l, d_layer.weight)
+            bias -= d_z_l.sum(axis=0, out=d_layer.bias)
