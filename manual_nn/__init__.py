@@ -1,8 +1,13 @@
-"""A neural network whose every derivative is derived by hand, in plain NumPy."""
+"""A neural network whose every derivative is derived by hand, in plain NumPy.
 
-from manual_nn import rowwise
+The network and its gradient are imported at once, the rest when it is first asked for, so that
+importing the package takes hardly longer than importing NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
 from manual_nn.backprop import Dense
-from manual_nn.curvature import fisher_diagonal, ggn, ggn_diagonal, ggnvp, hessian, hvp, jvp
 from manual_nn.network import (
     init_params,
     input_grad,
@@ -12,14 +17,23 @@ from manual_nn.network import (
     predict,
     predict_proba,
 )
-from manual_nn.per_example import clipped_grad, per_example_grad_norms, per_example_grads
-from manual_nn.training import EarlyStopping, History, TrainingResult, train
+from manual_nn.workspace import Workspace
 
+if TYPE_CHECKING:
+    from manual_nn import rowwise
+    from manual_nn.curvature import fisher_diagonal, ggn, ggn_diagonal, ggnvp, hessian, hvp, jvp
+    from manual_nn.estimator import BackpropClassifier as BackpropClassifier
+    from manual_nn.per_example import clipped_grad, per_example_grad_norms, per_example_grads
+    from manual_nn.training import EarlyStopping, History, TrainingDiverged, TrainingResult, train
+
+# Without the estimator: a star import must not need scikit-learn, nor wait for it.
 __all__ = [
     "Dense",
     "EarlyStopping",
     "History",
+    "TrainingDiverged",
     "TrainingResult",
+    "Workspace",
     "clipped_grad",
     "fisher_diagonal",
     "ggn",
@@ -40,3 +54,33 @@ __all__ = [
     "rowwise",
     "train",
 ]
+
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "curvature": "fisher_diagonal ggn ggn_diagonal ggnvp hessian hvp jvp",
+        "estimator": "BackpropClassifier",
+        "per_example": "clipped_grad per_example_grad_norms per_example_grads",
+        "training": "EarlyStopping History TrainingDiverged TrainingResult train",
+    }.items()
+    for name in names.split()
+}
+
+if not TYPE_CHECKING:  # to a type checker it would make every name exist
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for."""
+        if name == "rowwise":
+            return importlib.import_module("manual_nn.rowwise")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"manual_nn.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """List what there is, the estimator only where scikit-learn is installed."""
+    from importlib.util import find_spec  # noqa: PLC0415, not needed otherwise
+
+    return sorted({*globals(), *__all__, *(["BackpropClassifier"] if find_spec("sklearn") else [])})

@@ -14,6 +14,8 @@ import manual_nn
 import reference
 
 OPTIONAL = {
+    "dask",
+    "distributed",
     "jax",
     "jaxlib",
     "matplotlib",
@@ -44,14 +46,37 @@ def imports_of(source: Path, package: str) -> Iterator[tuple[str, str | None]]:
             yield from ((module, alias.name) for alias in node.names)
 
 
-def test_importing_manual_nn_imports_no_optional_dependency() -> None:
-    code = "import json, sys; import manual_nn; print(json.dumps(sorted(sys.modules)))"
+def modules_after(statement: str) -> set[str]:
+    """List what a fresh interpreter has imported after the statement."""
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
     finished = subprocess.run(  # noqa: S603, the interpreter of this test
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
-    imported = {name.partition(".")[0] for name in json.loads(finished.stdout)}
+    return set(json.loads(finished.stdout))
+
+
+def test_importing_manual_nn_imports_no_optional_dependency() -> None:
+    imported = {name.partition(".")[0] for name in modules_after("import manual_nn")}
     assert {"manual_nn", "numpy"} <= imported
     assert not imported & OPTIONAL
+
+
+def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() -> None:
+    """What costs time, such as the random generators or the file formats, waits for its use."""
+    more = modules_after("import manual_nn") - modules_after("import numpy")
+    core = ("backprop", "finite", "network", "validation", "workspace")
+    assert {name for name in more if name.startswith("manual_nn")} == {
+        "manual_nn",
+        *(f"manual_nn.{module}" for module in core),
+    }
+    others = {name for name in more if not name.startswith("manual_nn")}
+    assert others <= modules_after("import numpy.typing")
+
+
+@pytest.mark.parametrize("name", manual_nn.__all__)
+def test_what_waits_for_its_use_is_there_when_it_is_asked_for(name: str) -> None:
+    assert getattr(manual_nn, name) is getattr(manual_nn, name)
+    assert name in dir(manual_nn)
 
 
 @pytest.mark.parametrize("source", sources_of(manual_nn), ids=lambda source: source.name)

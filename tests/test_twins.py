@@ -20,7 +20,9 @@ WITHOUT_TWIN = {
         # training, and the row-by-row witness
         "EarlyStopping",
         "History",
+        "TrainingDiverged",
         "TrainingResult",
+        "Workspace",
         "rowwise",
         "train",
     },
@@ -83,9 +85,10 @@ def test_the_parameters_are_the_same_pytree() -> None:
     assert manual_nn.Dense is reference.Dense
 
 
-def test_rowwise_has_the_signature_of_loss_and_grad() -> None:
+def test_rowwise_has_the_signature_of_loss_and_grad_but_for_what_goes_row_by_row_anyway() -> None:
     rowwise = parameters_of(manual_nn.rowwise.loss_and_grad)
-    assert rowwise == parameters_of(manual_nn.loss_and_grad)
+    batched = parameters_of(manual_nn.loss_and_grad)
+    assert rowwise == [part for part in batched if part[0] not in {"chunk_size", "workspace"}]
 
 
 @given(
