@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.test_util import check_grads
 
+from benchmarks.tables import print_row
 from manual_nn import init_params
 from reference import check_gradient, loss
 
@@ -202,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.checkers", description=(__doc__ or "").partition("\n")[0]
     ).parse_args(argv)
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
-    print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}")
+    print_row(HEADINGS)
+    print_row(["---"] * len(HEADINGS))
     times = {}
     for family, cases in FAMILIES.items():
         for case in cases:
@@ -213,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 words = {(True, True): "alarm either way", (True, False): "caught"}
                 cells = [words.get(pair, "missed") for pair in zip(alarms, control, strict=True)]
-            print(f"| {' | '.join([family, case.mistake, *cells])} |", flush=True)
+            print_row([family, case.mistake, *cells])
     print("\nseconds of our check of the right gradient, compilation included:")
     for (family, mistake), seconds in times.items():
         if mistake == "none":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.tables import print_heading, print_row
 from manual_nn.cli import DTYPES, Settings, start_training
 from manual_nn.data import Dataset, load_mnist
 from manual_nn.training import evaluate
@@ -48,14 +49,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default=Settings().dtype)
     args = parser.parse_args(argv)
     dataset = load_mnist(args.data_dir, dtype=args.dtype)
-    _print_row(HEADINGS)
-    _print_row(["---:"] * len(HEADINGS))
+    print_heading(HEADINGS)
     runs = []
     for seed in args.seeds:
         runs.append(train_once(dataset, Settings(seed=seed, dtype=args.dtype)))
-        _print_row([str(seed), *_cells(runs[-1])])
-    _print_row(["mean", *_cells(Run(*np.mean(runs, axis=0)))])
-    _print_row(ORIGIN)
+        print_row([str(seed), *_cells(runs[-1])])
+    print_row(["mean", *_cells(Run(*np.mean(runs, axis=0)))])
+    print_row(ORIGIN)
 
 
 def train_once(dataset: Dataset, settings: Settings) -> Run:
@@ -78,10 +78,6 @@ def train_once(dataset: Dataset, settings: Settings) -> Run:
 
 def _cells(run: Run) -> list[str]:
     return [format(value, spec) for value, spec in zip(run, FORMATS, strict=True)]
-
-
-def _print_row(cells: Sequence[str]) -> None:
-    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
