@@ -39,6 +39,8 @@ IDX_OTHER_TYPES = {
 }
 NUMPY_MAX_AXES = 64
 GZIP_MAGIC = b"\x1f\x8b"
+# No byte unzips to more: 258 bytes may be coded in 2 bits (RFC 1951, sections 3.2.5 and 3.2.7).
+GZIP_MOST = 258 * 8 // 2
 CHUNK = 1 << 20
 
 
@@ -152,8 +154,9 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
     """Read an IDX file of unsigned bytes, gzipped or not: its content decides, not its name.
 
     An IDX file is two zero bytes, the type of the elements, the number of axes, the length of each
-    axis (4 bytes, big-endian) and the elements. No more is ever read than the header announces and
-    one byte, and no memory taken before the file has shown the bytes for it.
+    axis (4 bytes, big-endian) and the elements. A header that announces more than a file of this
+    size can hold is refused before anything is read; no more is ever read than it announces and one
+    byte, and no memory taken before the file has shown the bytes for it.
 
     Args:
         path: the file.
@@ -167,13 +170,14 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
     """
     path = Path(path)
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         zipped = file.read(2) == GZIP_MAGIC
         file.seek(0)
         if not zipped:
-            return _read_idx(file, path)
+            return _read_idx(file, path, size)
         try:
             with gzip.GzipFile(fileobj=file) as unzipped:
-                return _read_idx(cast("BinaryIO", unzipped), path)
+                return _read_idx(cast("BinaryIO", unzipped), path, GZIP_MOST * size)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: the gzip file is damaged: {error}") from error
 
@@ -188,7 +192,8 @@ def train_extra(package: str) -> Iterator[None]:
         raise ImportError(msg) from error
 
 
-def _read_idx(file: BinaryIO, path: Path) -> Pixels:
+def _read_idx(file: BinaryIO, path: Path, most: int) -> Pixels:
+    """Read from a file, perhaps being unzipped, that holds so many bytes at most."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         msg = f"{path}: not an IDX file, it begins with {magic!r} instead of two zero bytes"
@@ -206,10 +211,13 @@ def _read_idx(file: BinaryIO, path: Path) -> Pixels:
     size = math.prod(shape)
     if size == 0:
         raise ValueError(f"{path}: holds no elements, the IDX header announces shape {shape}")
+    announced = f"{path}: the IDX header announces {size} bytes, shape {shape}"
+    if size > most:
+        raise ValueError(f"{announced}; truncated, for a file of this size holds at most {most}")
     content = _read_up_to(file, size + 1)
     if len(content) != size:
         found = "more" if len(content) > size else f"truncated after {len(content)}"
-        raise ValueError(f"{path}: the IDX header announces {size} bytes, shape {shape}; {found}")
+        raise ValueError(f"{announced}; {found}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
