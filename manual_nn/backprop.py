@@ -103,6 +103,8 @@ def softmax_cross_entropy_backward(p: Array, target: Array, share: Share) -> Arr
 
 def penalty_forward(params: Params, weight_decay: float) -> np.floating[Any]:
     """weight_decay times the sum of all squared weights, a scalar, eq. (17)."""
+    if weight_decay == 0:  # ||W||^2 may overflow, and 0 times infinity is NaN
+        return params[0].weight.dtype.type(0)
     return weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
 
 

@@ -101,7 +101,8 @@ def as_batch(
 
 def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
     """Check that X is (N, D) with N at least 1, and give it the dtype of the parameters."""
-    return as_rows(params, X, name=name).astype(params[0].weight.dtype, copy=False)
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+        return as_rows(params, X, name=name).astype(params[0].weight.dtype, copy=False)
 
 
 def as_rows(params: Params, X: npt.ArrayLike, *, name: str = "X") -> npt.NDArray[Any]:
@@ -183,7 +184,7 @@ def as_sample_weight(
         msg = f"{name} must hold finite numbers, none negative, got {array[row]} in row {row}"
         raise ValueError(msg)
     if not array.any():
-        raise ValueError(f"{name} must not be zero in every row")
+        raise ValueError(f"{name} must not be zero in every row, got no other")
     return array.astype(np.float64, copy=False)
 
 
@@ -216,7 +217,8 @@ def as_number(value: object, *, name: str, minimum: float, strict: bool = False)
 def as_count(value: object, *, name: str, minimum: int = 1) -> int:
     """Check that value is a whole number of at least the minimum."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
+        got = " ".join(repr(value).split())  # in one line, an array too
+        raise TypeError(f"{name} must be a whole number, got {got}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return int(value)
@@ -224,7 +226,7 @@ def as_count(value: object, *, name: str, minimum: int = 1) -> int:
 
 def as_sizes(sizes: object) -> list[int]:
     """Check that sizes are at least two whole numbers of at least 1."""
-    if not isinstance(sizes, Sequence | np.ndarray):
+    if not isinstance(sizes, Sequence) and not (isinstance(sizes, np.ndarray) and sizes.ndim):
         msg = f"sizes must be a sequence of whole numbers, got {type(sizes).__name__}"
         raise TypeError(msg)
     if len(sizes) < 2:
