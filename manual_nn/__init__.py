@@ -66,12 +66,14 @@ _MODULE_OF = {
     for name in names.split()
 }
 
+_SUBMODULES = {"curvature", "per_example", "rowwise", "training"}
+
 if not TYPE_CHECKING:  # to a type checker it would make every name exist
 
     def __getattr__(name: str) -> object:
         """Import what is asked for."""
-        if name == "rowwise":
-            return importlib.import_module("manual_nn.rowwise")
+        if name in _SUBMODULES:
+            return importlib.import_module(f"manual_nn.{name}")
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"manual_nn.{_MODULE_OF[name]}"), name)

@@ -73,7 +73,7 @@ def relu_forward(z: Array, out: Array | None = None) -> Array:
 
 
 def relu_backward(d_a: Array, a: Array, out: Array | None = None) -> Array:
-    """d_z = d_a where z > 0, which is where a > 0, and else 0; (N, H), eq. (14)."""
+    """d_z = d_a [z > 0], which is where a > 0, for finite d_a; (N, H), eq. (14)."""
     return np.multiply(d_a, a > 0, out=out)
 
 
@@ -103,9 +103,12 @@ def softmax_cross_entropy_backward(p: Array, target: Array, share: Share) -> Arr
 
 def penalty_forward(params: Params, weight_decay: float) -> np.floating[Any]:
     """weight_decay times the sum of all squared weights, a scalar, eq. (17)."""
-    if weight_decay == 0:  # ||W||^2 may overflow, and 0 times infinity is NaN
+    if weight_decay == 0:
         return params[0].weight.dtype.type(0)
-    return weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
+    penalty = weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
+    if np.isinf(penalty):  # the squares may be too large where the penalty is not
+        penalty = np.add.reduce([np.vdot(weight_decay * weight, weight) for weight, _ in params])
+    return penalty
 
 
 def forward(

@@ -34,8 +34,14 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
             R_a.append(backprop.relu_backward(R_z, a_below, out=R_z))
             R_z = backprop.dense_forward(a_below, R_layer)
             R_z += R_a[-1] @ layer.weight
-    if not math.isfinite(np.vdot(R_z, R_z)):  # which no infinity or NaN in the tangents leaves so
+    if not math.isfinite(np.vdot(R_z, R_z)):  # which no infinity or NaN on the way leaves so
         check_finite_params(tangents, name="tangents")
+        if not np.isfinite(R_z).all():
+            msg = (
+                "X, params and tangents must give finite derivatives of the logits, but those "
+                f"exceed the largest {R_z.dtype}, {np.finfo(R_z.dtype).max:.3g}"
+            )
+            raise ValueError(msg)
     return R_a, R_z
 
 
@@ -112,7 +118,7 @@ def jvp(
     penalty = backprop.penalty_forward(params, weight_decay)
     R_penalty = np.sum(
         [
-            2 * weight_decay * np.vdot(weight, R_weight)
+            np.vdot(2 * weight_decay * weight, R_weight)
             for (weight, _), (R_weight, _) in zip(params, tangents, strict=True)
         ]
     )

@@ -3,22 +3,23 @@
 Axes: N rows, D inputs, K classes.
 """
 
+import contextlib
+import copy
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn import network
+from manual_nn import backprop, network
 from manual_nn.backprop import Array, Params
 from manual_nn.data import train_extra
 from manual_nn.training import EarlyStopping, History, train
 from manual_nn.validation import DTYPES, as_count, as_number, as_sample_weight
 
 with train_extra("scikit-learn"):
-    from scipy.special import log_softmax
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelEncoder
@@ -128,7 +129,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         fresh = not (self.warm_start and hasattr(self, "params_"))
         epochs, rule = as_count(self.max_iter, name="max_iter"), _as_rule(self.early_stopping)
-        return self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
+        with _unchanged_on_failure(self):
+            self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
+        return self
 
     def partial_fit(
         self,
@@ -168,9 +171,11 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if not (fresh or classes is None or np.array_equal(np.unique(classes), self.classes_)):
             msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
             raise ValueError(msg)
-        return self._train(
-            X, y, sample_weight, fresh=fresh, classes=classes, epochs=1, early_stopping=None
-        )
+        with _unchanged_on_failure(self):
+            self._train(
+                X, y, sample_weight, fresh=fresh, classes=classes, epochs=1, early_stopping=None
+            )
+        return self
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """Compute the label of the most probable class of each row.
@@ -214,7 +219,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        return log_softmax(network.logits(*self._network_and(X)), axis=1)
+        return backprop.softmax(network.logits(*self._network_and(X)))[1]
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -236,7 +241,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         classes: npt.ArrayLike | None = None,
         epochs: int,
         early_stopping: EarlyStopping | None,
-    ) -> Self:
+    ) -> None:
         X, y = validate_data(self, X, y, reset=fresh)
         check_classification_targets(y)
         settings, hidden_sizes = self._settings(), _as_hidden_sizes(self.hidden_layer_sizes)
@@ -265,7 +270,6 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             **settings,
         )
         self.history_ = History(*map(operator.add, astuple(self.history_), astuple(history)))
-        return self
 
     def _settings(self) -> dict[str, Any]:
         """Check the parameters that `train` takes, under the names that they have here."""
@@ -309,6 +313,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         for label, value in zip(labels, factors, strict=True):
             as_number(value, name=f"class_weight[{label}]", minimum=0)
         factor = factors[np.searchsorted(weighted, y)]
+        if not factor.any():
+            raise ValueError(f"class_weight must not be 0 for all rows, got {self.class_weight}")
         return X, y, factor if weight is None else factor * weight
 
     def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
@@ -326,6 +332,20 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _network_and(self, X: npt.ArrayLike) -> tuple[Params, Array]:
         check_is_fitted(self, "params_")
         return self.params_, _as_float(validate_data(self, X, reset=False))
+
+
+@contextlib.contextmanager
+def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Put everything back if it fails: a network there was, or that there was none."""
+    before = vars(estimator).copy()
+    if "_rng" in before:  # which training advances in place
+        before["_rng"] = copy.deepcopy(before["_rng"])
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 def _as_float(X: npt.NDArray[Any]) -> Array:

@@ -79,7 +79,8 @@ def logits(params: Params, X: npt.ArrayLike) -> Array:
 
     Raises:
         TypeError: an argument is not of numbers, or layers differ in dtype.
-        ValueError: shapes do not fit each other, or the batch is empty.
+        ValueError: shapes do not fit each other, the batch is empty, X or a parameter is infinite
+            or NaN, or pre-activations exceed the dtype.
 
     >>> identity = Dense(np.eye(2), np.zeros(2))
     >>> logits((identity, identity), [[3.0, -1.0]])  # the ReLU between them drops the -1
@@ -156,8 +157,9 @@ def loss(
     Raises:
         TypeError: an argument is not of numbers, or layers differ in dtype.
         ValueError: shapes do not fit each other, the batch is empty, X or a parameter is infinite
-            or NaN, a class number is out of range, target probabilities do not sum to 1, or
-            weight_decay is negative.
+            or NaN, pre-activations exceed the dtype, a class number is out of range, target
+            probabilities do not sum to 1, weight_decay or a weight is negative, all weights are 0,
+            or chunk_size is below 1.
 
     >>> zero = Dense(np.zeros((2, 4)), np.zeros(4))
     >>> loss((zero,), [[1.0, 2.0]], [3]) == np.log(4)  # four classes, equally likely

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.backprop import Array, Dense, Params
-from manual_nn.finite import check_finite, check_finite_params
+from manual_nn.finite import check_finite, check_finite_params, check_pre_activations
 from manual_nn.validation import as_batch, as_share
 
 
@@ -70,10 +70,12 @@ def _row_loss_and_grad(params: Params, x: Array, t: Array) -> tuple[np.floating[
     """Take one row x (D,) with target t (K,) through the network and back."""
     inputs, pre_activations = [], []
     a = x  # (D,)
-    for weight, bias in params:
+    for l, (weight, bias) in enumerate(params, start=1):
         inputs.append(a)
-        c = a @ weight  # (fan_out,)
-        z = c + bias  # (fan_out,)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            c = a @ weight  # (fan_out,)
+            z = c + bias  # (fan_out,)
+        check_pre_activations(z, l, params, x)
         pre_activations.append(z)
         a = np.where(z > 0, z, 0)  # (fan_out,), not used after the last layer
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there

@@ -2,10 +2,12 @@
 
 A step, eq. (20), needs the gradient only to take it away from the parameters, and not the loss:
 
-    W <- (1 - 2 learning_rate weight_decay) W - a^T (learning_rate d_z)
+    W <- W - (a^T (learning_rate d_z) + 2 learning_rate weight_decay W)
 
-With the learning rate in d_z, which is small, and the decay in W, a step passes over W as few times
-as NumPy can. Axes: N rows to train on, n of them in a batch; D inputs, K classes.
+The learning rate goes into d_z, which is small beside W. The decay does not go into a factor of W,
+1 - 2 learning_rate weight_decay: rounded to float32, that is off by the same for every step.
+`step_name` is learning_rate d_name.
+Axes: N rows to train on, n of them in a batch; D inputs, K classes.
 """
 
 from typing import Any
@@ -15,12 +17,29 @@ import numpy.typing as npt
 
 from manual_nn import backprop
 from manual_nn.backprop import Array, Dense, Params
-from manual_nn.validation import as_share
+from manual_nn.validation import as_number, as_share
 from manual_nn.workspace import Workspace
 
 
 def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
-    """Take one step down the gradient, W <- W - learning_rate * d_W, b likewise; eq. (20)."""
+    """Take one step down a gradient, W <- W - learning_rate * d_W, b likewise; eq. (20).
+
+    Args:
+        params: the layers, float32 or float64.
+        gradient: shaped like `params`, from wherever it is.
+        learning_rate: the factor of the gradient, above 0.
+
+    Returns:
+        The new parameters, in the dtype of `params`.
+
+    Raises:
+        TypeError, ValueError: the learning rate is not a number above 0.
+
+    >>> params = (Dense(np.array([[1.0, 2.0]]), np.zeros(2)),)
+    >>> sgd_step(params, params, 0.25)
+    (Dense(weight=array([[0.75, 1.5 ]]), bias=array([0., 0.])),)
+    """
+    learning_rate = as_number(learning_rate, name="learning_rate", minimum=0, strict=True)
     return tuple(
         Dense(weight - learning_rate * d_weight, bias - learning_rate * d_bias)
         for (weight, bias), (d_weight, d_bias) in zip(params, gradient, strict=True)
@@ -91,14 +110,14 @@ class SGD:
 
         a, z = backprop.forward(self.params, X, out.z)
         p, _ = backprop.softmax(z)
-        d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
-        d_logits *= self.learning_rate
-        d_z = backprop.backward(self.params, a, d_logits, out.d_z)  # times the learning rate, all
+        step_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+        step_logits *= self.learning_rate
+        step_z = backprop.backward(self.params, a, step_logits, out.d_z)  # linear in its start
 
-        kept = 1 - 2 * self.learning_rate * self.weight_decay
-        for layer, a_below, d_z_l, d_layer in zip(self.params, a, d_z, out.gradient, strict=True):
-            weight, bias = layer
-            if kept != 1:
-                weight *= kept
-            weight -= backprop.outer_products(a_below, d_z_l, d_layer.weight)
-            bias -= d_z_l.sum(axis=0, out=d_layer.bias)
+        decay = self.learning_rate * self.weight_decay
+        for layer, a_below, step_z_l, into in zip(
+            self.params, a, step_z, out.gradient, strict=True
+        ):
+            step = backprop.dense_backward(step_z_l, a_below, layer, decay, into)
+            for array, step_array in zip(layer, step, strict=True):
+                array -= step_array

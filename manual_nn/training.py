@@ -3,6 +3,7 @@
 Axes: N rows in the batch, D inputs, K classes, L layers.
 """
 
+import collections
 import contextlib
 import copy
 import errno
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn import backprop
-from manual_nn.backprop import Array, Params
+from manual_nn.backprop import Array, Dense, Params
 from manual_nn.checkpoint import CheckpointFile, fingerprint
 from manual_nn.finite import check_finite, check_finite_params
 from manual_nn.sgd import SGD
@@ -148,7 +149,8 @@ def train(
             validation.
         sample_weight: how much each training row counts, (N,), none negative, or None for all
             the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
-            rows, and the history's likewise. A row of weight 0 is as if it were not there.
+            rows, and the history's likewise. A row of weight 0 is as if it were not there, but
+            for its numbers, which must be finite.
         rng: draws the order of the rows; the same state gives the same result, to the bit.
         checkpoint: a file to keep what has been reached in, replaced after each epoch, whole or
             not at all; or None for none. There must be none yet, unless training resumes.
@@ -168,7 +170,6 @@ def train(
         TrainingDiverged: the loss or the parameters are no longer finite. What the epochs before
             have reached is the error's `result`, and stays in the checkpoint.
 
-    >>> from manual_nn import Dense
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 2))
     >>> y = (X.sum(axis=1) > 0).astype(int)
@@ -193,8 +194,7 @@ def train(
         resume=resume,
         progress=progress,
     )
-    *_, last = results
-    return last
+    return collections.deque(results, maxlen=1).pop()
 
 
 def train_epochs(
@@ -263,8 +263,9 @@ class _Task(NamedTuple):
 
 
 def _given_out(reached: TrainingResult) -> TrainingResult:
-    """Copy the history, which whoever has it may change."""
-    return reached._replace(history=_copied(reached.history))
+    """Copy the arrays and the history, which whoever has them may change."""
+    params = tuple(Dense(*map(np.array, layer)) for layer in reached.params)
+    return TrainingResult(params, _copied(reached.history), reached.stopped_early)
 
 
 def _copied(history: History) -> History:
@@ -359,14 +360,15 @@ def _take_up(
     resume: bool,
 ) -> TrainingResult:
     """Go on from the checkpoint, or begin, and write the first, which shows that one can."""
-    file.remove_drafts()
     if not file.path.exists():
+        file.remove_drafts()
         file.save(start.params, vars(start.history), rng)
         return start
     if not resume:
         what = "there is a checkpoint already, resume from it or remove it"
         raise FileExistsError(errno.EEXIST, what, os.fspath(file.path))
     params, curves = file.load(start.params, vars(start.history), rng)
+    file.remove_drafts()
     stop = task.early_stopping is not None and task.early_stopping.reached(curves["val_acc"])
     return TrainingResult(params, History(**curves), stop)
 

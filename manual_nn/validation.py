@@ -101,8 +101,18 @@ def as_batch(
 
 def as_inputs(params: Params, X: npt.ArrayLike, *, name: str = "X") -> Array:
     """Check that X is (N, D) with N at least 1, and give it the dtype of the parameters."""
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
-        return as_rows(params, X, name=name).astype(params[0].weight.dtype, copy=False)
+    rows, dtype = as_rows(params, X, name=name), params[0].weight.dtype
+    if rows.dtype == dtype:
+        return rows
+    with np.errstate(over="ignore"):
+        array = rows.astype(dtype)
+    if np.finfo(dtype).bits < 8 * rows.dtype.itemsize:
+        overflown = np.isinf(array) & np.isfinite(rows)
+        if overflown.any():
+            index = tuple(int(i) for i in np.argwhere(overflown)[0])
+            msg = f"{name} must be within {dtype} like params, got {rows[index]} at {list(index)}"
+            raise ValueError(msg)
+    return array
 
 
 def as_rows(params: Params, X: npt.ArrayLike, *, name: str = "X") -> npt.NDArray[Any]:
@@ -178,6 +188,8 @@ def as_sample_weight(
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     if array.shape != (N,):
         raise ValueError(f"{name} must have shape ({N},), got {array.shape}")
+    with np.errstate(over="ignore", under="ignore"):  # of more than 64 bits; refused below
+        array = array.astype(np.float64, copy=False)
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         row = int(wrong.argmax())
@@ -185,7 +197,7 @@ def as_sample_weight(
         raise ValueError(msg)
     if not array.any():
         raise ValueError(f"{name} must not be zero in every row, got no other")
-    return array.astype(np.float64, copy=False)
+    return array
 
 
 def as_share(

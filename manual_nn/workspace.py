@@ -47,9 +47,8 @@ class Workspace:
             Dense(np.empty(shape, self.dtype), np.empty(shape[1], self.dtype))
             for shape in self.shapes
         )
-        self._z, self._d_z = (
-            [np.empty((rows, fan_out), self.dtype) for _, fan_out in self.shapes] for _ in range(2)
-        )
+        self._z = [np.empty((rows, fan_out), self.dtype) for _, fan_out in self.shapes]
+        self._d_z = [np.empty_like(z) for z in self._z[:-1]]
         self._all = Arrays(self._z, self._d_z, self.gradient)
 
     def arrays(self, N: int) -> Arrays:
@@ -93,6 +92,8 @@ def as_workspace(workspace: object, params: Params, N: int) -> Workspace:
             f"one for {workspace.shapes} and {workspace.dtype}"
         )
         raise ValueError(msg)
+    if params[0].weight is workspace.gradient[0].weight:
+        raise ValueError("params must not be the workspace's own gradient, which is overwritten")
     if workspace.rows < N:
         raise ValueError(f"workspace must be made for at least {N} rows, got {workspace.rows}")
     return workspace

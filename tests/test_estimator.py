@@ -4,6 +4,7 @@ Axes: N rows, D inputs, K classes.
 """
 
 import contextlib
+import copy
 import itertools
 import pickle
 import subprocess
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import (
     GridSearchCV,
@@ -658,3 +659,44 @@ def test_without_scikit_learn_the_package_can_be_imported_whole_and_described() 
         "print('loss_and_grad' in pydoc.render_doc(manual_nn))"
     )
     assert run_without_scikit_learn(code).split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [({}, -1.0), ({"learning_rate_init": 1e300}, 1.0)],
+    ids=["bad", "diverged"],
+)
+def test_what_fails_changes_nothing(method: str, settings: dict[str, float], weight: float) -> None:
+    """A network that there was goes on to answer, and where there was none there is none."""
+    X, y = load_iris(return_X_y=True)
+    weights = np.full(len(X), weight)
+    classes = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
+    new = BackpropClassifier((4,), max_iter=3, random_state=0)
+    fitted = clone(new).fit(X, y)
+    kept = copy.deepcopy(fitted)
+    for classifier in (new, fitted):
+        classifier.set_params(**settings)
+        with pytest.raises((ValueError, TrainingDiverged)):
+            getattr(classifier, method)(X, y, **classes, sample_weight=weights)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+    assert np.array_equal(fitted.predict_proba(X), kept.predict_proba(X))
+    fitted.set_params(learning_rate_init=0.1)
+    assert np.array_equal(
+        fitted.partial_fit(X, y).predict_proba(X), kept.partial_fit(X, y).predict_proba(X)
+    )
+
+
+def test_class_weights_of_0_are_named() -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="class_weight must not be 0 for all rows"):
+        BackpropClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
+
+
+def test_logarithms_of_probabilities_are_finite_where_the_probabilities_are_0() -> None:
+    classifier = BackpropClassifier((), max_iter=1, random_state=0).fit([[0.0], [1.0]], [0, 1])
+    classifier.params_ = (Dense(np.array([[1e308, -1e308]]), np.zeros(2)),)
+    logarithms = classifier.predict_log_proba([[1.0]])
+    assert np.array_equal(classifier.predict_proba([[1.0]]), [[1, 0]])
+    assert np.array_equal(logarithms, [[0, -np.finfo(float).max]])

@@ -4,6 +4,7 @@ Axes: N rows in the batch, D inputs, H hidden units, K classes.
 """
 
 import warnings
+from typing import Any
 
 import jax
 import numpy as np
@@ -176,3 +177,54 @@ def test_a_worked_example() -> None:
         got = jax.tree.leaves(function(params, X, y, weight_decay=weight_decay))
         for leaf, expected, (_, bound) in zip(got, want, bounds, strict=True):
             assert (abs(leaf - np.array(expected)) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "decay"), [(np.float32, 66, -33), (np.float64, 530, -60)]
+)
+def test_a_penalty_is_finite_though_the_squares_of_the_weights_are_not(
+    dtype: type[np.floating], size: int, decay: int
+) -> None:
+    """Powers of 2, beside which the cross-entropy, ln 2, is nothing."""
+    params = (Dense(np.full((1, 2), 2.0**size, dtype), np.zeros(2, dtype)),)
+    for function in (manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad):
+        loss, _ = function(params, [[0.0]], [0], weight_decay=2.0**decay)
+        assert loss == 2.0 ** (decay + 2 * size + 1)
+        assert function(params, [[0.0]], [0])[0] == np.log(dtype(2))
+
+
+def test_without_decay_a_jvp_takes_no_square_of_a_weight() -> None:
+    params = (Dense(np.array([[1e160, 0.0]]), np.zeros(2)),)
+    _, d_loss = manual_nn.jvp(params, params, [[0.0]], [0])
+    assert d_loss == 0
+
+
+@pytest.mark.parametrize("function", [manual_nn.jvp, manual_nn.hvp, manual_nn.ggnvp])
+def test_tangents_that_overflow_are_refused(function: Any) -> None:
+    params = (Dense(np.array([[1.0, -1.0]]), np.zeros(2)), Dense(np.eye(2), np.zeros(2)))
+    tangents = (Dense(np.array([[0.0, 1e308]]), np.zeros(2)), Dense(np.eye(2), np.zeros(2)))
+    with pytest.raises(ValueError, match="X, params and tangents must give finite derivatives"):
+        function(params, tangents, [[10.0]], [0])
+
+
+@pytest.mark.parametrize("function", [manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad])
+def test_pre_activations_that_overflow_are_refused(function: Any) -> None:
+    params = (Dense(np.full((1, 2), 1e200), np.zeros(2)),)
+    with pytest.raises(ValueError, match="X and params must give finite pre-activations"):
+        function(params, [[1e200]], [0])
+
+
+def test_inputs_beyond_float32_are_named_as_they_were_given() -> None:
+    params = (Dense(np.ones((2, 2), np.float32), np.zeros(2, np.float32)),)
+    with pytest.raises(ValueError, match=r"X must be within float32 .*got 1e\+39 at \[1, 0\]"):
+        manual_nn.loss(params, [[0.0, 1.0], [1e39, 0.0]], [0, 1])
+
+
+@pytest.mark.parametrize("exponent", [-400, 400])
+def test_weights_beyond_float64_are_refused(exponent: int) -> None:
+    weights = np.array([10], np.longdouble) ** exponent
+    if weights[0] in {0, np.inf}:  # where long double is no longer than double
+        weights[0] = 0
+    params = (Dense(np.ones((1, 2)), np.zeros(2)),)
+    with pytest.raises(ValueError, match="sample_weight must"):
+        manual_nn.loss(params, [[1.0]], [0], sample_weight=weights)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_the_layer_norm_fails_as_the_readme_says_and_passes_when_mended(tmp_path
             printed = without_numbers(done.stdout)
             wanted = without_numbers(said)
             assert any(printed[i : i + len(wanted)] == wanted for i in range(len(printed)))
+
+
+def test_the_scikit_learn_example_finds_a_good_network() -> None:
+    code = next(block for block in blocks("python") if "GridSearchCV" in block)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102, our own README
+    assert names["search"].best_score_ > 0.9
+
+
+def test_the_dask_example_prints_what_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the three digits there are: the sums over blocks may be rounded in another order."""
+    code = next(block for block in blocks("python") if "dask" in block)
+    start = README.index(code)
+    said = next(block for block in blocks("text") if README.index(block) > start)
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(code, {})  # noqa: S102, our own README
+    assert output.getvalue() == said
 
 
 @pytest.mark.parametrize("code", Code)

@@ -31,10 +31,8 @@ def leaves(value_and_gradient: Any) -> list[Array]:
 
 
 def same_bits(got: Any, want: Any) -> bool:
-    return all(
-        np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b)
-        for a, b in zip(leaves(got), leaves(want), strict=True)
-    )
+    pairs = zip(map(np.asarray, leaves(got)), map(np.asarray, leaves(want)), strict=True)
+    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def weighted_by_jax(params: Any, X: Any, y: Any, weight_decay: Any, sample_weight: Any) -> Any:
@@ -183,6 +181,14 @@ def test_a_workspace_takes_layers_that_are_plain_pairs() -> None:
     pairs: Any = [list(layer) for layer in params]
     got = manual_nn.loss_and_grad(pairs, X, y, workspace=workspace)
     assert same_bits(got, manual_nn.loss_and_grad(params, X, y))
+
+
+def test_a_workspace_does_not_overwrite_the_parameters_it_is_given() -> None:
+    params, X, y, _ = exact_network(np.float64)
+    workspace = Workspace(params, len(X))
+    _, gradient = manual_nn.loss_and_grad(params, X, y, workspace=workspace)
+    with pytest.raises(ValueError, match="params must not be the workspace's own gradient"):
+        manual_nn.loss_and_grad(gradient, X, y, workspace=workspace)
 
 
 @pytest.mark.parametrize(

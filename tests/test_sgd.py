@@ -3,6 +3,7 @@
 Axes: N rows in the batch, D inputs, K classes.
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import manual_nn
@@ -84,17 +85,59 @@ def test_the_plain_update_is_learning_rate_times_the_gradient_down(dtype: npt.DT
     np.testing.assert_array_equal(layer.bias, np.array([3.0, -4.5], dtype), strict=True)
 
 
-def test_the_plain_update_rounds_as_its_formula_does() -> None:
-    rng = np.random.default_rng(0)
-    params = manual_nn.init_params([3, 5, 4], rng=rng)
-    gradient = manual_nn.init_params([3, 5, 4], rng=rng)
-    for new, old, d_old in zip(
-        itertools.chain(*sgd_step(params, gradient, 0.1)),
-        itertools.chain(*params),
-        itertools.chain(*gradient),
-        strict=True,
-    ):
-        assert new.tobytes() == (old - 0.1 * d_old).tobytes()
+@pytest.mark.parametrize("learning_rate", [np.float64(0.5), np.float32(0.5), 1])
+def test_the_plain_update_keeps_float32_whatever_number_the_rate_is(learning_rate: Any) -> None:
+    params = manual_nn.init_params([3, 2], rng=np.random.default_rng(0), dtype=np.float32)
+    (layer,) = sgd_step(params, params, learning_rate)
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
+    with pytest.raises(ValueError, match="learning_rate must be a finite number above 0"):
+        sgd_step(params, params, 0 * learning_rate)
+
+
+def test_a_small_decay_is_not_lost_in_float32() -> None:
+    """From a factor 1 - 2e-8 float32 would make 1. With X = 0 nothing else moves the weights."""
+    params = (Dense(np.full((1, 2), 1e-30, np.float32), np.zeros(2, np.float32)),)
+    X, target = np.zeros((1, 1), np.float32), np.full((1, 2), 0.5, np.float32)
+    sgd = SGD(params, X, target, batch_size=1, learning_rate=0.1, weight_decay=1e-7)
+    sgd._workspace.gradient[0].weight[:] = np.nan  # must be written to
+    sgd.step(np.array([0]))
+    step = sgd._workspace.gradient[0].weight
+    np.testing.assert_array_equal(step, np.float32(2 * (0.1 * 1e-7)) * params[0].weight)
+
+
+@given(seed=seeds, exponent=st.floats(-7, 0), small=st.sampled_from([1e-12, 1e-6, 1.0]))
+@example(seed=64, exponent=-5.0, small=1e-6)
+def test_a_step_of_decay_alone_is_within_the_bound_of_jax_s_formula(
+    seed: int, exponent: float, small: float
+) -> None:
+    """Large weights and a small gradient: all rounding is that of the update."""
+    rng = np.random.default_rng(seed)
+    params = (
+        Dense(
+            rng.uniform(0.5, 1, size=(60, 2)).astype(np.float32),
+            rng.uniform(0.5, 1, size=2).astype(np.float32),
+        ),
+    )
+    X, y = (small * rng.normal(size=(1, 60))).astype(np.float32), rng.integers(2, size=1)
+    target, weight_decay = np.eye(2, dtype=np.float32)[y], 10.0**exponent
+    sgd = SGD(
+        params, X, target, batch_size=1, learning_rate=LEARNING_RATE, weight_decay=weight_decay
+    )
+    sgd.step(np.array([0]))
+    args = params, X, y, weight_decay, None
+    assert decay_comparer(*args)(sgd.params, *args).verdict is Verdict.MATCH
+
+
+@functools.cache
+def _compiled() -> list[Comparer]:
+    return []
+
+
+def decay_comparer(*args: Any) -> Comparer:
+    """Compile the one shape once."""
+    if not _compiled():
+        _compiled().append(Comparer(jax_step, *args))
+    return _compiled()[0]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
