@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import epochs, gradients, imports
+from benchmarks import checks, epochs, gradients, imports
 from benchmarks.peers import load, missing
 from benchmarks.picture import draw_ratios
 from benchmarks.tables import print_heading, print_row
@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument(
-        "--full", action="store_true", help="every network, batch and precision: takes an hour"
+        "--full",
+        action="store_true",
+        help="every network, batch and precision: takes a quarter of an hour",
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     parser.add_argument("--output", type=Path, default=Path("output"), help="folder to write to")
@@ -66,6 +68,11 @@ def time_with(threads: int, rounds: int, *, full: bool) -> dict[str, Any]:
     with process_of(threads) as process:
         found["environment"] = process.submit(load, threads).result()
         print(f"\n{words}:", *map(": ".join, found["environment"].items()), sep="\n")
+        timings = process.submit(checks.measure, rounds, threads).result()
+        print(
+            f"\nThe checks of the arguments / ours, {checks.WHERE}: {timings.over['ours']['checks']}"
+        )
+        found["checks"] = timings.as_json()
         shapes = gradients.FULL if full else gradients.QUICK
         for dtype, group in itertools.groupby(shapes, key=lambda shape: shape.dtype):
             print(f"\nThe loss and its gradient, {dtype}, {words}\n")

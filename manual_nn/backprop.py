@@ -35,6 +35,7 @@ class Arrays(NamedTuple):
     z: Sequence[Array]  # z_1 to z_L, (N, fan_out) each; a_l takes the place of z_l
     d_z: Sequence[Array]  # d_z_1 to d_z_{L-1}
     gradient: Params
+    decay: Sequence[Array]  # 2 weight_decay W_1 to W_L, for a moment each, in the same memory
 
 
 def dense_forward(a: Array, layer: Dense, out: Array | None = None) -> Array:
@@ -45,13 +46,18 @@ def dense_forward(a: Array, layer: Dense, out: Array | None = None) -> Array:
 
 
 def dense_backward(
-    d_z: Array, a: Array, layer: Dense, weight_decay: float, out: Dense | None = None
+    d_z: Array,
+    a: Array,
+    layer: Dense,
+    weight_decay: float,
+    out: tuple[Dense | None, Array | None] = (None, None),
 ) -> Dense:
     """d_W = a^T d_z + 2 weight_decay W, d_b = column sums of d_z, eq. (10), (11), (18)."""
-    d_weight_out, d_bias_out = out or (None, None)
+    d_layer_out, decay_out = out
+    d_weight_out, d_bias_out = d_layer_out or (None, None)
     d_weight = outer_products(a, d_z, d_weight_out)
     if weight_decay:
-        d_weight += 2 * weight_decay * layer.weight
+        d_weight += np.multiply(2 * weight_decay, layer.weight, out=decay_out)
     return Dense(d_weight, d_z.sum(axis=0, out=d_bias_out))
 
 
@@ -146,8 +152,9 @@ def loss_and_grad(
     p, log_p = softmax(z)
     loss = cross_entropy_forward(log_p, target, share) + penalty_forward(params, weight_decay)
     d_z = backward(params, a, softmax_cross_entropy_backward(p, target, share), out.d_z)
+    into = zip(out.gradient, out.decay, strict=True)
     gradient = tuple(
-        dense_backward(d_z_l, a_below, layer, weight_decay, d_layer)
-        for d_z_l, a_below, layer, d_layer in zip(d_z, a, params, out.gradient, strict=True)
+        dense_backward(d_z_l, a_below, layer, weight_decay, out_l)
+        for d_z_l, a_below, layer, out_l in zip(d_z, a, params, into, strict=True)
     )
     return loss, gradient

@@ -115,9 +115,8 @@ class SGD:
         step_z = backprop.backward(self.params, a, step_logits, out.d_z)  # linear in its start
 
         decay = self.learning_rate * self.weight_decay
-        for layer, a_below, step_z_l, into in zip(
-            self.params, a, step_z, out.gradient, strict=True
-        ):
-            step = backprop.dense_backward(step_z_l, a_below, layer, decay, into)
+        into = zip(out.gradient, out.decay, strict=True)
+        for layer, a_below, step_z_l, out_l in zip(self.params, a, step_z, into, strict=True):
+            step = backprop.dense_backward(step_z_l, a_below, layer, decay, out_l)
             for array, step_array in zip(layer, step, strict=True):
                 array -= step_array

@@ -3,6 +3,7 @@
 Axes: N rows in the batch.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,16 @@ class Workspace:
         )
         self._z = [np.empty((rows, fan_out), self.dtype) for _, fan_out in self.shapes]
         self._d_z = [np.empty_like(z) for z in self._z[:-1]]
-        self._all = Arrays(self._z, self._d_z, self.gradient)
+        decay = np.empty(max(fan_in * fan_out for fan_in, fan_out in self.shapes), self.dtype)
+        self._decay = [decay[: math.prod(shape)].reshape(shape) for shape in self.shapes]
+        self._all = Arrays(self._z, self._d_z, self.gradient, self._decay)
 
     def arrays(self, N: int) -> Arrays:
         """Give the part of the arrays that a batch of N rows needs."""
         if self.rows == N:
             return self._all
-        return Arrays([z[:N] for z in self._z], [d_z[:N] for d_z in self._d_z], self.gradient)
+        z, d_z = ([array[:N] for array in arrays] for arrays in (self._z, self._d_z))
+        return Arrays(z, d_z, self.gradient, self._decay)
 
     def fits(self, params: Any) -> bool:
         """Say whether params are layers with the sizes and the dtype of this workspace."""
