@@ -69,9 +69,8 @@ def time_with(threads: int, rounds: int, *, full: bool) -> dict[str, Any]:
         found["environment"] = process.submit(load, threads).result()
         print(f"\n{words}:", *map(": ".join, found["environment"].items()), sep="\n")
         timings = process.submit(checks.measure, rounds, threads).result()
-        print(
-            f"\nThe checks of the arguments / ours, {checks.WHERE}: {timings.over['ours']['checks']}"
-        )
+        over = timings.over["ours"]["checks"]
+        print(f"\nThe checks of the arguments / ours, {checks.WHERE}: {over}")
         found["checks"] = timings.as_json()
         shapes = gradients.FULL if full else gradients.QUICK
         for dtype, group in itertools.groupby(shapes, key=lambda shape: shape.dtype):

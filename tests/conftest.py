@@ -37,6 +37,7 @@ class Tally:
         self.shapes = 0
         self.open_kinks = 0
         self.planted: Counter[str] = Counter()  # gradients with a fault, and right ones
+        self.foreign: Counter[str] = Counter()  # networks that each other library took part in
 
     def add(self, comparison: Comparison) -> None:
         """Count a comparison of one network."""
@@ -64,6 +65,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TALLY.planted:
         counts = ", ".join(f"{count:,} {what}" for what, count in TALLY.planted.items())
         terminalreporter.write_line(f"diagnosis: {counts}")
+    if TALLY.foreign:
+        counts = ", ".join(f"{count:,} networks by {name}" for name, count in TALLY.foreign.items())
+        terminalreporter.write_line(f"foreign witnesses: {counts}")
     if TALLY.shapes:
         counts = ", ".join(f"{count:,} {verdict}" for verdict, count in TALLY.verdicts.items())
         terminalreporter.write_line(
