@@ -91,7 +91,8 @@ def jax_epoch(training: Training) -> Contender:
     gradient_of: Any = jax.grad(reference.loss)
 
     def epoch(params: Any, key: Any, X: Any, y: Any) -> Any:
-        order = jax.random.permutation(key, len(X)).reshape(-1, batch_size)
+        rows = jnp.arange(len(X), dtype=jnp.int32)  # as without x64
+        order = jax.random.permutation(key, rows).reshape(-1, batch_size)
 
         def step(params: Any, rows: Any) -> Any:
             gradient = gradient_of(params, X[rows], y[rows], weight_decay=weight_decay)

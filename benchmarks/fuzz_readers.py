@@ -144,7 +144,7 @@ def _read_one(kind: Format, path: Path, content: bytes, tally: Tally, where: str
         refused = type(error).__name__
         if str(path) not in str(error) or "\n" in str(error):
             wrong = f"the error does not name the file in one line: {error}"
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except (Exception, SystemExit) as error:
         wrong = f"{type(error).__name__}: {error}"
     seconds = time.process_time() - start
     memory = tracemalloc.get_traced_memory()[1] - held

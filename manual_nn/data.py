@@ -155,8 +155,8 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
 
     An IDX file is two zero bytes, the type of the elements, the number of axes, the length of each
     axis (4 bytes, big-endian) and the elements. A header that announces more than a file of this
-    size can hold is refused before anything is read; no more is ever read than it announces and one
-    byte, and no memory taken before the file has shown the bytes for it.
+    size can hold is refused before any element is read; no more is ever read than it announces and
+    one byte, and no memory taken before the file has shown the bytes for it.
 
     Args:
         path: the file.

@@ -8,8 +8,8 @@ number N where there are none,
 and its gradient likewise; eq. (47), (48). A task for each block computes L^(b) and its gradient by
 `manual_nn.backprop`, laid out as one row of numbers; Dask adds these rows up as a tree; the penalty
 is added once, in the process that asked. So parameters travel to the machines, and gradients back:
-the data stay where they are. A block's task gives the same bits wherever it runs, and again if its
-machine is lost.
+the data stay where they are. A block whose machine is lost is computed again on another, to the
+same bits where processor, BLAS and number of threads are the same, anywhere within the error bound.
 
 Dask runs a task on every core at once: where it does so with threads, give BLAS one thread, as by
 OPENBLAS_NUM_THREADS=1, or the tasks will get in each other's way. (Its worker processes do so.)
@@ -160,7 +160,7 @@ def _as_rows(params: Params, X: da.Array, y: da.Array, sample_weight: da.Array |
         return _Rows(numbers, X, y, None, float(len(X)))
     sample_weight = da.map_blocks(
         _checked_weight, numbers, sample_weight.rechunk(blocks), dtype=np.float64
-    )
+    ).persist()  # read once; they are few numbers beside X
     largest = float(sample_weight.max().compute())
     as_sample_weight(1, [largest])  # which refuses 0
     sample_weight = sample_weight / largest  # whose sum cannot overflow

@@ -64,11 +64,25 @@ def drafts_in(folder: Path) -> int:
     return len(list(folder.glob(".*.tmp")))
 
 
-def run_until_killed(action: Callable[..., object], *args: object, seconds: float | None) -> bool:
-    """Run the action in a process and kill it after these seconds; says whether it was in time."""
+def run_until_killed(
+    action: Callable[..., object],
+    *args: object,
+    seconds: float | None,
+    after: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Run the action in a process and kill it; says whether it was in time.
+
+    Args:
+        action: what to run.
+        args: its arguments.
+        seconds: how long to wait before the kill, or None for no kill.
+        after: what must have come about before that, if the process gets so far.
+    """
     process = processes.Process(target=action, args=args)
     process.start()
     if seconds is not None:
+        while process.is_alive() and not after():
+            time.sleep(LONGEST / 100)
         time.sleep(seconds)
         process.kill()
     process.join()
@@ -87,7 +101,14 @@ def kill_at_random(folder: Path) -> dict[str, Any]:
     chance = random.Random(0)  # noqa: S311, any moment will do
     killed, in_a_write, epochs = 0, 0, []
     while killed < KILLS:
-        if not run_until_killed(train, path, seconds=chance.uniform(0, LONGEST)):
+        before = _stamp(path)
+        early = chance.random() < 0.2  # perhaps before it has written anything
+
+        def has_written(before: object = before, *, early: bool = early) -> bool:
+            return early or _stamp(path) != before
+
+        seconds = chance.uniform(0, LONGEST)
+        if not run_until_killed(train, path, seconds=seconds, after=has_written):
             path.unlink()
             continue
         killed += 1
@@ -103,6 +124,11 @@ def kill_at_random(folder: Path) -> dict[str, Any]:
         assert in_bytes(last.params) == in_bytes(whole[-1].params)
         assert last.history == whole[-1].history
     return {"killed": killed, "in the middle of a write": in_a_write, "after epochs": epochs}
+
+
+def _stamp(path: Path) -> object:
+    """Tell one file at this path from the next."""
+    return path.stat().st_ino if path.exists() else None
 
 
 class Save:

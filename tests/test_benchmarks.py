@@ -197,8 +197,8 @@ def test_the_command_prints_tables_and_writes_the_picture_and_the_figures(
     found = json.loads((tmp_path / "benchmarks.json").read_text())
     (run,) = found["threads"]
     (result,) = run["gradients"]
-    assert set(result["over"]["floor"]) == set(HERE)
-    assert set(result["over"]["ours"]) == {"floor", *HERE} - {"ours"}
+    assert set(result["over"]["floor"]) == {*HERE, gradients.NO_DECAY}
+    assert set(result["over"]["ours"]) == {"floor", gradients.NO_DECAY, *HERE} - {"ours"}
     assert found["import"]["over"]["numpy"]["manual_nn"]["median"] > 0
     assert (tmp_path / "ratio_to_floor.png").read_bytes().startswith(b"\x89PNG")
 
