@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import timing
+from benchmarks.tables import print_heading, print_row
 
 
 class Settings(NamedTuple):
@@ -70,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if len(args.seeds) < 2:
         parser.error("--seeds must be two or more, for a spread")
-    print_row(HEADINGS)
-    print_row(["---"] + ["---:"] * (len(HEADINGS) - 1))
+    print_heading(HEADINGS)
     environments = []
     for threads in dict.fromkeys(args.threads):
         with timing.process_of(threads) as process:
@@ -162,11 +162,6 @@ def cells(found: Found, settings: Settings) -> list[str]:
         *(str(timing.figure(values)) for values in seconds.values()),
         str(timing.ratio(seconds[THEIRS], seconds[OURS])),
     ]
-
-
-def print_row(cells: Sequence[str]) -> None:
-    """Print a row of the table at once."""
-    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

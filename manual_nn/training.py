@@ -5,7 +5,6 @@ Axes: N rows in the batch, D inputs, K classes, L layers.
 
 import collections
 import contextlib
-import copy
 import errno
 import math
 import os
@@ -287,7 +286,7 @@ def _next_epoch(
         )
         history = _with_measures(reached.history, params, task)
     except _NotFiniteError as error:
-        raise TrainingDiverged(epoch, error.batch, error.reason, copy.deepcopy(reached)) from error
+        raise TrainingDiverged(epoch, error.batch, error.reason, _given_out(reached)) from error
     stop = task.early_stopping is not None and task.early_stopping.reached(history.val_acc)
     return TrainingResult(params, history, stop)
 
