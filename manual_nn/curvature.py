@@ -287,13 +287,14 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
     X = as_inputs(params, X)
     a, z = backprop.forward(params, X)
     p, _ = backprop.softmax(z)
-    squares = [np.zeros((len(X), bias.size), X.dtype) for _, bias in params]
-    for k, p_k in enumerate(p.T):
-        d_logits = p.copy()
-        d_logits[:, k] -= 1  # of -ln p_k, eq. (4)
-        for squares_l, d_z_l in zip(squares, backprop.backward(params, a, d_logits), strict=True):
-            squares_l += p_k[:, None] * d_z_l**2
-    return _summed_squares(a, squares)
+
+    def passes() -> Iterator[tuple[Array, list[Array]]]:
+        for k, p_k in enumerate(p.T):
+            d_logits = p.copy()
+            d_logits[:, k] -= 1  # of -ln p_k, eq. (4)
+            yield p_k[:, None], backprop.backward(params, a, d_logits)
+
+    return _mean_squares(params, a, passes)
 
 
 def ggn_diagonal(
@@ -324,11 +325,14 @@ def ggn_diagonal(
     """
     params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
     a, z = backprop.forward(params, X)
-    squares = [np.zeros((len(X), bias.size), X.dtype) for _, bias in params]
-    for d_logits in softmax_curvature_factor(backprop.softmax(z)[0]):
-        for squares_l, d_z_l in zip(squares, backprop.backward(params, a, d_logits), strict=True):
-            squares_l += d_z_l**2
-    diagonal = _summed_squares(a, squares)
+    p, _ = backprop.softmax(z)
+    ones = np.ones((len(X), 1), X.dtype)
+
+    def passes() -> Iterator[tuple[Array, list[Array]]]:
+        for d_logits in softmax_curvature_factor(p):
+            yield ones, backprop.backward(params, a, d_logits)
+
+    diagonal = _mean_squares(params, a, passes)
     for d_weight, _ in diagonal:
         d_weight += 2 * weight_decay
     return diagonal
@@ -395,12 +399,36 @@ def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Par
     return product
 
 
-def _summed_squares(a: list[Array], squares: list[Array]) -> Params:
-    """(a^2)^T squares / N and the column sums of squares / N, of every layer, eq. (41), (44)."""
-    return tuple(
-        Dense((a_below**2).T @ squares_l / len(squares_l), squares_l.mean(axis=0))
-        for a_below, squares_l in zip(a, squares, strict=True)
-    )
+def _mean_squares(
+    params: Params, a: list[Array], passes: Callable[[], Iterator[tuple[Array, list[Array]]]]
+) -> Params:
+    """1/N sum_n weight_n (a_ni d_z_nj)^2 of every layer, and of the biases, where a_ni is 1.
+
+    Summed over passes, each of which gives a weight for each row, (N, 1), and [d_z_1, ..., d_z_L];
+    eq. (41), (44).
+    """
+    N = len(a[0])
+    squares = [np.zeros((N, bias.size), bias.dtype) for _, bias in params]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weight, d_z in passes():
+            for squares_l, d_z_l in zip(squares, d_z, strict=True):
+                squares_l += weight * d_z_l**2
+        shares = [squares_l / N for squares_l in squares]
+        diagonal = tuple(
+            Dense((a_below**2).T @ share_l, share_l.sum(axis=0))
+            for a_below, share_l in zip(a, shares, strict=True)
+        )
+    if all(np.isfinite(leaf).all() for layer in diagonal for leaf in layer):
+        return diagonal
+    # a^2 or d_z^2 exceeds the largest float: multiply first and square then, row by row
+    diagonal = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
+    for weight, d_z in passes():
+        for (d_weight, d_bias), a_below, d_z_l in zip(diagonal, a, d_z, strict=True):
+            for share, a_n, d_z_n in zip(weight / N, a_below, d_z_l, strict=True):
+                d_weight_n = np.outer(a_n, d_z_n)
+                d_weight += share * d_weight_n * d_weight_n
+                d_bias += share * d_z_n * d_z_n
+    return diagonal
 
 
 def _check_small(params: Params) -> None:

@@ -23,6 +23,9 @@ Kinks: TypeAlias = Literal["decided", "open"]
 ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; (R3)
 FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; (R4)
 
+# A function is compiled to be run a few times: compiling takes half as long without optimisation.
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
+
 
 class Bounded(NamedTuple):
     """An array and how far an implementation's array may be off.
@@ -130,7 +133,7 @@ class Rounding:
         """Add the rounding of an operation to what its operands' errors make of it; eq. (R3)."""
         size = abs(value) + spread
         error = spread + roundings * self.unit_roundoff * size + self.tiny * (size > 0)
-        return self._overflowing(value, error)
+        return self._overflowing(value, error, abs(value))
 
     def function(self, value: Array, spread: Array) -> Bounded:
         """Add the error of an elementary function; eq. (R4)."""
@@ -139,7 +142,7 @@ class Rounding:
     def summed(self, value: Array, spread: Array, size: Array, terms: int) -> Bounded:
         """Add the error of a sum of `terms` whose absolute values sum to `size`; eq. (R6)."""
         error = spread + self.gamma(terms + 1) * size + terms * self.tiny * (size > 0)
-        return self._overflowing(value, error)
+        return self._overflowing(value, error, size)  # a partial sum may be as large as that
 
     def gamma(self, k: int) -> float:
         """gamma_k = k u / (1 - k u), the error of k roundings in a row; eq. (R1)."""
@@ -160,9 +163,9 @@ class Rounding:
         self.open_kinks += int(unsure.sum())
         return Bounded(value, unsure & (self.kinks == "open"))
 
-    def _overflowing(self, value: Array, error: Array) -> Bounded:
+    def _overflowing(self, value: Array, error: Array, size: Array) -> Bounded:
         """Where the implementation may overflow anything may come out."""
-        may_overflow = ~(abs(value) + error <= self.largest)
+        may_overflow = ~(size + error <= self.largest)
         return Bounded(value, np.where(may_overflow, np.inf, error))
 
 
@@ -250,7 +253,7 @@ class Traced:
     @functools.cached_property
     def _compiled(self) -> Any:
         with precise_jax():
-            return self._lowered.lower().compile()
+            return self._lowered.lower().compile(COMPILER_OPTIONS)
 
     def by_xla(self, *args: Any) -> Any:
         """Evaluate at these arguments in float64 as JAX does, compiled by XLA."""
@@ -314,7 +317,7 @@ def evaluate(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def _needed(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, ...]:
     """List the operations that the results depend on, in order."""
     needed, wanted = [], {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
