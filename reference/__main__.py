@@ -2,22 +2,34 @@
 
 import argparse
 import importlib
+import math
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from manual_nn.validation import as_count
+from manual_nn.validation import as_count, as_number
+from reference import unattended
 from reference.agreement import Agreement, draw_case
+from reference.campaign import compare_case, plan_block
 from reference.checking import check_gradient
+from reference.comparison import Verdict
+from reference.report import table
+from reference.unattended import Campaign, Log
 
 DESCRIPTION = """\
 Draw random networks (depth 1 to 4, widths to 64, up to 128 rows, class numbers or
 target probabilities, with and without weight decay), compute everything once with
 manual_nn in float32 and float64 and once with JAX autodiff in float64, and compare
 every element under an error bound derived from rounding-error analysis.
+
+`--campaign` draws many more, of every memory layout and from tiny to huge, with all
+derivatives; it runs until it has taken --cases or --minutes, writes down what it finds,
+and goes on from there when it is started again.
 
 `python -m reference check --help` is for a gradient of your own."""
 
@@ -26,6 +38,16 @@ match: every element within its bound. ambig.: only if a kink within rounding of
 open. n.c.: not comparable, the bound is infinite. ulps: the worst difference in units of the
 last place of the leaf's largest entry; of bound: in parts of its bound. A case is drawn again
 by --seed SEED --cases 1."""
+
+CAMPAIGN_LEGEND = """\
+match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
+open. n.c.: not comparable, the bound is infinite. refused: by manual_nn, because something
+overflows. of bound: the worst error of a match in parts of its bound. A case is shown again
+by --campaign --seed SEED --replay CASE."""
+
+CASES = 100
+CAMPAIGN_CASES = 10_000
+LOG = Path("output/campaign.jsonl")
 
 CHECK_DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss, at one example, element
@@ -46,10 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the first case (default: 0)")
-    parser.add_argument("--cases", type=int, default=100, help="how many (default: 100)")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        help=f"how many (default: {CASES}; of a campaign {CAMPAIGN_CASES:,}, or --minutes)",
+    )
+    _add_campaign(parser.add_argument_group("campaign"))
     parser.set_defaults(run=_agreement)
     _add_check(parser.add_subparsers(title="commands", metavar="check"))
     options = parser.parse_args(argv)
+    if options.campaign:
+        options.run = _campaign if options.replay is None else _replay
     try:
         status: int = options.run(options)
     except UsageError as error:
@@ -63,7 +92,7 @@ class UsageError(ValueError):
 
 def _agreement(options: argparse.Namespace) -> int:
     try:
-        cases = as_count(options.cases, name="--cases")
+        cases = as_count(CASES if options.cases is None else options.cases, name="--cases")
         seed = as_count(options.seed, name="--seed", minimum=0)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -81,6 +110,72 @@ def _agreement(options: argparse.Namespace) -> int:
         print("Interrupted.")
         return 130
     return 0 if agreement.complete else 1
+
+
+def _add_campaign(group: Any) -> None:
+    group.add_argument("--campaign", action="store_true", help="run one")
+    group.add_argument("--minutes", type=float, help="stop after so long")
+    group.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)"
+    )
+    group.add_argument(
+        "--block", type=int, default=100, help="networks of one shape at once (default: 100)"
+    )
+    group.add_argument(
+        "--log", type=Path, default=LOG, metavar="FILE", help=f"what was found (default: {LOG})"
+    )
+    group.add_argument("--replay", metavar="CASE", help="show one case again, BLOCK:NUMBER")
+
+
+def _campaign(options: argparse.Namespace) -> int:
+    try:
+        seed = as_count(options.seed, name="--seed", minimum=0)
+        workers = as_count(options.workers, name="--workers")
+        networks = as_count(options.block, name="--block")
+        cases, until = options.cases, math.inf
+        if options.minutes is not None:
+            minutes = as_number(options.minutes, name="--minutes", minimum=0, strict=True)
+            until = time.monotonic() + 60 * minutes
+        elif cases is None:
+            cases = CAMPAIGN_CASES
+        blocks = None if cases is None else math.ceil(as_count(cases, name="--cases") / networks)
+        campaign = Campaign.here(seed, networks)
+        log = Log(options.log, campaign)
+    except OSError as error:
+        raise UsageError(f"--log {options.log}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    interrupted = False
+    try:
+        unattended.run(log, campaign, blocks, until=until, workers=workers)
+    except KeyboardInterrupt:
+        interrupted = True
+    print(unattended.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
+    print("\n" + unattended.summary(log, campaign))
+    if interrupted:
+        print(f"Interrupted; the same command goes on from {log.path}.")
+        return 130
+    return 1 if any(record.wrong for record in log.records) or not log.records else 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    try:
+        seed = as_count(options.seed, name="--seed", minimum=0)
+        block, number = map(int, options.replay.split(":"))
+        as_count(block, name="BLOCK", minimum=0)
+        as_count(number, name="NUMBER", minimum=0)
+    except ValueError as error:
+        raise UsageError(f"--replay must be BLOCK:NUMBER, got {options.replay!r}") from error
+    plan = plan_block(seed, block)
+    print(f"{plan.group}: {plan.shape}, {plan.dtype}")
+    try:
+        kind, comparison = compare_case(seed, block, number)
+    except ValueError as error:
+        print(f"refused: {error}")
+        return 0
+    print(f"{kind.trait}, {kind.layout}, {kind.magnitude}: {comparison.verdict}", "", sep="\n")
+    print("\n".join(table(comparison.leaves)))
+    return 1 if comparison.verdict == Verdict.MISMATCH else 0
 
 
 def _add_check(commands: Any) -> None:

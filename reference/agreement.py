@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 import manual_nn
 from manual_nn.backprop import Params
-from reference import derivatives, network
+from reference import quantities
 from reference.comparison import Comparer, Comparison, Leaf, Verdict, worst_verdict
+from reference.quantities import gradient_by_hand, gradient_by_jax
 
 Array = npt.NDArray[Any]
 
@@ -104,95 +105,32 @@ def draw_directed_case(seed: int) -> DirectedCase:
     return DirectedCase(case, tangents, max(float(largest) / 2, 2.0**-10))
 
 
-def by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute every quantity with JAX; what `manual_nn` computes twice JAX gives once."""
-    value, gradient = network.loss_and_grad(params, X, y, weight_decay=weight_decay)
-    d_weights, d_biases = zip(*gradient, strict=True)
-    return {
-        "logits": network.logits(params, X),
-        "predict_proba": network.predict_proba(params, X),
-        "predict": network.predict(params, X),
-        "loss": network.loss(params, X, y, weight_decay=weight_decay),
-        "loss_and_grad, loss": value,
-        "loss_and_grad, weights": d_weights,
-        "loss_and_grad, biases": d_biases,
-        "rowwise, loss": value,
-        "rowwise, weights": d_weights,
-        "rowwise, biases": d_biases,
-        "input_grad": network.input_grad(params, X, y, weight_decay=weight_decay),
-    }
-
-
-def by_hand(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute every quantity with `manual_nn`."""
-    value, gradient = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
-    d_weights, d_biases = zip(*gradient, strict=True)
-    row_value, row_gradient = manual_nn.rowwise.loss_and_grad(
-        params, X, y, weight_decay=weight_decay
-    )
-    row_d_weights, row_d_biases = zip(*row_gradient, strict=True)
-    return {
-        "logits": manual_nn.logits(params, X),
-        "predict_proba": manual_nn.predict_proba(params, X),
-        "predict": manual_nn.predict(params, X),
-        "loss": manual_nn.loss(params, X, y, weight_decay=weight_decay),
-        "loss_and_grad, loss": value,
-        "loss_and_grad, weights": d_weights,
-        "loss_and_grad, biases": d_biases,
-        "rowwise, loss": row_value,
-        "rowwise, weights": row_d_weights,
-        "rowwise, biases": row_d_biases,
-        "input_grad": manual_nn.input_grad(params, X, y, weight_decay=weight_decay),
-    }
-
-
 def directed_by_jax(*case: Any) -> dict[str, Any]:
-    """Compute every derivative beyond the gradient with JAX.
-
-    The norms are squared, for a root has no finite error bound where its argument may be 0.
-    """
+    """Compute every derivative beyond the gradient with JAX."""
     params, tangents, X, y, weight_decay, max_norm = case
-    rows = derivatives.per_example_grads(params, X, y)
-    value, R_value = derivatives.jvp(params, tangents, X, y, weight_decay=weight_decay)
     return {
-        "per_example_grads": rows,
-        "per_example_grad_norms, squared": derivatives.squared_norms(rows),
-        "clipped_grad": derivatives.clipped_grad(params, X, y, max_norm=max_norm),
-        "jvp, loss": value,
-        "jvp, d_loss": R_value,
-        "hvp": derivatives.hvp(params, tangents, X, y, weight_decay=weight_decay),
-        "ggnvp": derivatives.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
-        "hessian": derivatives.hessian(params, X, y, weight_decay=weight_decay),
-        "ggn": derivatives.ggn(params, X, y, weight_decay=weight_decay),
-        "fisher_diagonal": derivatives.fisher_diagonal(params, X),
-        "ggn_diagonal": derivatives.ggn_diagonal(params, X, y, weight_decay=weight_decay),
+        **quantities.rows_by_jax(params, X, y, max_norm),
+        **quantities.products_by_jax(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by_jax(params, X, y, weight_decay),
     }
 
 
 def directed_by_hand(*case: Any) -> dict[str, Any]:
     """Compute every derivative beyond the gradient with `manual_nn`."""
     params, tangents, X, y, weight_decay, max_norm = case
-    value, R_value = manual_nn.jvp(params, tangents, X, y, weight_decay=weight_decay)
     return {
-        "per_example_grads": manual_nn.per_example_grads(params, X, y),
-        "per_example_grad_norms, squared": manual_nn.per_example_grad_norms(params, X, y) ** 2,
-        "clipped_grad": manual_nn.clipped_grad(params, X, y, max_norm=max_norm),
-        "jvp, loss": value,
-        "jvp, d_loss": R_value,
-        "hvp": manual_nn.hvp(params, tangents, X, y, weight_decay=weight_decay),
-        "ggnvp": manual_nn.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
-        "hessian": manual_nn.hessian(params, X, y, weight_decay=weight_decay),
-        "ggn": manual_nn.ggn(params, X, y, weight_decay=weight_decay),
-        "fisher_diagonal": manual_nn.fisher_diagonal(params, X),
-        "ggn_diagonal": manual_nn.ggn_diagonal(params, X, y, weight_decay=weight_decay),
+        **quantities.rows_by_hand(params, X, y, max_norm),
+        **quantities.products_by_hand(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by_hand(params, X, y, weight_decay),
     }
 
 
 def compare_case(case: Case) -> dict[str, Comparison]:
-    """Compare by_hand with by_jax in each precision; one compilation serves both."""
-    comparer = Comparer(by_jax, *case.at(np.float64))
+    """Compare the gradient and what goes with it in each precision, with one compilation."""
+    comparer = Comparer(gradient_by_jax, *case.at(np.float64))
     return {
-        dtype: comparer(by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype) for dtype in DTYPES
+        dtype: comparer(gradient_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        for dtype in DTYPES
     }
 
 

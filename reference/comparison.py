@@ -113,6 +113,18 @@ class Leaf:
             return Verdict.AMBIGUOUS
         return Verdict.MATCH
 
+    def verdicts(self) -> list[Verdict]:
+        """Say the worst verdict of each element along the first axis, which has many results."""
+        order = list(Verdict)
+        worst = np.zeros(len(self.want), int)
+        for verdict, elements in (
+            (Verdict.AMBIGUOUS, self.ambiguous),
+            (Verdict.NOT_COMPARABLE, ~np.isfinite(self.bound)),
+            (Verdict.MISMATCH, self.wrong),
+        ):
+            worst[elements.reshape(len(worst), -1).any(axis=1)] = order.index(verdict)
+        return [order[place] for place in worst.tolist()]
+
     @property
     def ulps(self) -> float:
         """The largest error in units of the last place of the leaf's largest entry."""
@@ -165,8 +177,17 @@ class Comparer:
         """Trace the function at the shapes of these arguments."""
         self.traced = Traced(function, *args)
 
-    def __call__(self, got: Any, *args: Any, dtype: npt.DTypeLike | None = None) -> Comparison:
+    def __call__(
+        self, got: Any, *args: Any, dtype: npt.DTypeLike | None = None, compiled: bool = True
+    ) -> Comparison:
         """Compare `got`, computed in `dtype` (by default its own), with the function's result.
+
+        Args:
+            got: a result, in the function's structure.
+            *args: where it was computed.
+            dtype: in which precision.
+            compiled: take the function's result from XLA, which compiles it for a second or more;
+                else from the evaluation of JAX's operations by NumPy that the bounds belong to.
 
         Raises:
             ValueError: the result has another structure or shape than the function's.
@@ -179,8 +200,12 @@ class Comparer:
         if dtype is None:
             dtype = np.result_type(*(result for result in results if result.dtype.kind == "f"))
         rounding = Rounding(dtype)
-        wanted = jax.tree.leaves(self.traced.by_xla(*args))
         decided = opened = self._bounded(args, rounding)
+        wanted = (
+            jax.tree.leaves(self.traced.by_xla(*args))
+            if compiled
+            else [bounded.value for bounded in decided]
+        )
         if rounding.open_kinks:
             opened = self._bounded(args, Rounding(dtype, kinks="open"))
         leaves = []

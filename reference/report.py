@@ -151,7 +151,7 @@ def _text(
         likely = "or" if rank else "likely" if cause.code in LIKELY else ""
         lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
         lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
-    lines += ["", *_table(leaves)] if leaves else []
+    lines += ["", *table(leaves)] if leaves else []
     notes = [line for leaf in leaves for line in _ambiguous(leaf)]
     notes += [f"warning: {warning}" for warning in warnings]
     lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []
@@ -166,7 +166,8 @@ def _wrapped(text: str, *, indent: str = "  ") -> list[str]:
     )
 
 
-def _table(leaves: Sequence[Leaf]) -> list[str]:
+def table(leaves: Sequence[Leaf]) -> list[str]:
+    """Lay out the arrays, the worst dozen if there are more, in lines."""
     shown = leaves if len(leaves) <= ROWS else _worst_first(leaves)[:ROWS]
     header = (
         "leaf",

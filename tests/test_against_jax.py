@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.agreement import by_hand, by_jax
 from reference.comparison import Comparer, Verdict
+from reference.quantities import gradient_by_hand, gradient_by_jax
 from tests.conftest import Tally
 from tests.strategies import TRAITS, Shape, make_network, networks, shapes
 
@@ -17,12 +17,12 @@ DTYPES = (np.float32, np.float64)
 def test_everything_agrees_with_jax(
     shape: Shape, data: st.DataObject, draws: int, tally: Tally
 ) -> None:
-    comparer = Comparer(by_jax, *make_network(shape, np.float64, seed=0))
+    comparer = Comparer(gradient_by_jax, *make_network(shape, np.float64, seed=0))
     tally.shapes += 1
     for draw in range(draws):
         dtype = DTYPES[draw % 2]
         network = data.draw(networks(shape, dtype))
-        comparison = comparer(by_hand(*network), *network, dtype=dtype)
+        comparison = comparer(gradient_by_hand(*network), *network, dtype=dtype)
         tally.add(comparison)
         allowed = {Verdict.MATCH, Verdict.AMBIGUOUS} if comparison.open_kinks else {Verdict.MATCH}
         assert comparison.verdict in allowed, comparison
@@ -41,9 +41,9 @@ def test_everything_agrees_with_jax(
     ],
 )
 def test_every_trap_agrees_with_jax(shape: Shape, dtype: type[np.floating]) -> None:
-    comparer = Comparer(by_jax, *make_network(shape, np.float64, seed=0))
+    comparer = Comparer(gradient_by_jax, *make_network(shape, np.float64, seed=0))
     for seed, trait in enumerate(TRAITS):
         network = make_network(shape, dtype, seed=seed, trait=trait, weight_decay=0.1)
-        comparison = comparer(by_hand(*network), *network, dtype=dtype)
+        comparison = comparer(gradient_by_hand(*network), *network, dtype=dtype)
         allowed = {Verdict.MATCH, Verdict.AMBIGUOUS} if comparison.open_kinks else {Verdict.MATCH}
         assert comparison.verdict in allowed, (trait, comparison)

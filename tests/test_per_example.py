@@ -18,8 +18,8 @@ import manual_nn
 import reference
 from manual_nn import Dense
 from manual_nn.backprop import Array, Params
-from reference import derivatives
 from reference.comparison import Comparer, Verdict, worst_verdict
+from reference.quantities import rows_by_hand, rows_by_jax
 from reference.rounding import FUNCTION_ULPS, Traced
 from tests.conftest import Tally
 from tests.strategies import (
@@ -39,23 +39,6 @@ FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # JAX comp
 
 DTYPES = (np.float32, np.float64)
 CLIPPED = "clipped_grad"
-
-
-def rows_by_jax(params: Params, X: Array, y: Array, max_norm: float) -> dict[str, Any]:
-    rows = reference.per_example_grads(params, X, y)
-    return {
-        "per_example_grads": rows,
-        "per_example_grad_norms, squared": derivatives.squared_norms(rows),
-        CLIPPED: reference.clipped_grad(params, X, y, max_norm=max_norm),
-    }
-
-
-def rows_by_hand(params: Params, X: Array, y: Array, max_norm: float) -> dict[str, Any]:
-    return {
-        "per_example_grads": manual_nn.per_example_grads(params, X, y),
-        "per_example_grad_norms, squared": manual_nn.per_example_grad_norms(params, X, y) ** 2,
-        CLIPPED: manual_nn.clipped_grad(params, X, y, max_norm=max_norm),
-    }
 
 
 def arguments(network: DirectedNetwork) -> tuple[Params, Array, Array, float]:
