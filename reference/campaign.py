@@ -150,6 +150,12 @@ class Record:
     found: dict[str, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @classmethod
+    def read(cls, line: dict[str, Any]) -> "Record":
+        """Make the record again of which this is the line in JSON."""
+        worst = {quantity: (share, number) for quantity, (share, number) in line["worst"].items()}
+        return cls(**{**line, "worst": worst})
+
     @property
     def wrong(self) -> list[int]:
         """List the numbers of the cases with a verdict that speaks of a mistake."""

@@ -86,6 +86,8 @@ class Log:
         self.path = path
         self.records: list[Record] = []
         self.started = dt.datetime.now(dt.UTC).date().isoformat()
+        if path.exists() and not path.is_file():
+            raise ValueError(f"--log {path} is no file")
         if path.exists() and path.stat().st_size:
             self._take_up(campaign)
         else:
@@ -108,7 +110,7 @@ class Log:
         try:
             head, *lines = map(json.loads, whole.decode().splitlines())
             before, self.started = Campaign(**head["campaign"]), head["started"]
-            self.records = [Record(**line) for line in lines]
+            self.records = [Record.read(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"--log {self.path} is not the log of a campaign") from error
         for name, now in dataclasses.asdict(campaign).items():
