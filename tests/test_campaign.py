@@ -113,12 +113,7 @@ def test_a_block_says_of_each_network_what_it_says_of_it_alone(group: str) -> No
             verdicts = dict.fromkeys(record.verdicts, REFUSED)
         else:
             comparison = comparer(got, *case, dtype=record.dtype, compiled=False)
-            verdicts = {
-                name: max(
-                    (leaf.verdict for leaf in leaves), key=list(type(leaves[0].verdict)).index
-                )
-                for name, leaves in comparison.by_key().items()
-            }
+            verdicts = {name: worst_verdict(leaves) for name, leaves in comparison.by_key().items()}
         for name, verdict in verdicts.items():
             counts = found.setdefault(name, {})
             counts[str(verdict)] = counts.get(str(verdict), 0) + 1

@@ -630,3 +630,30 @@ def test_a_dense_matrix_of_too_many_parameters_is_refused(matrix: Any) -> None:
     params = (Dense(np.zeros((limit, 1)), np.zeros(1)),)
     with pytest.raises(ValueError, match=f"params must have at most {limit} .* got {limit + 1}; "):
         matrix(params, np.zeros((1, limit)), [0])
+
+
+# Range
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.25])
+def test_a_square_beyond_the_largest_float_is_not_in_the_way_of_a_diagonal(
+    dtype: type[np.floating], weight_decay: float
+) -> None:
+    """X^2 is infinite and (X d_z)^2 is 1: found by the long campaign, where it came out as NaN."""
+    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp * 2 // 3)
+    first = Dense(np.zeros((1, 1), dtype), np.ones(1, dtype))  # the activation is 1
+    second = Dense(np.full((1, 2), 1 / large), np.zeros(2, dtype))  # p = (1/2, 1/2)
+    second.weight[0, 1] *= -1
+    params, X = (first, second), np.full((2, 1), large)
+    decay = 2 * weight_decay
+    fisher, ggn = (
+        manual_nn.fisher_diagonal(params, X),
+        manual_nn.ggn_diagonal(params, X, [0, 1], weight_decay=weight_decay),
+    )
+    for diagonal, extra in ((fisher, 0.0), (ggn, decay)):
+        np.testing.assert_array_equal(diagonal[0].weight, np.full((1, 1), 1 + extra, dtype))
+        np.testing.assert_array_equal(diagonal[0].bias, np.full(1, (1 / large) ** 2, dtype))
+        np.testing.assert_array_equal(diagonal[1].weight, np.full((1, 2), 0.25 + extra, dtype))
+        np.testing.assert_array_equal(diagonal[1].bias, np.full(2, 0.25, dtype))
+        assert diagonal[0].weight.dtype == dtype

@@ -324,6 +324,23 @@ def test_what_may_overflow_has_no_bound() -> None:
     assert square.bounded(1e20, rounding=Rounding(np.float64)).error == 0
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sum_whose_partial_sums_may_overflow_has_no_bound(dtype: type[np.floating]) -> None:
+    """Found by the long campaign: the order of addition decides, and the sum itself is in range."""
+    large = 2.0 ** (np.finfo(dtype).maxexp - 1)
+    terms, ones = np.array([large, large, -large]), np.ones(3)
+    for function, args in (
+        (jnp.sum, (terms,)),
+        (jnp.dot, (terms, ones)),
+        (jnp.cumsum, (terms,)),
+    ):
+        traced = Traced(function, *args)
+        value, error = traced.bounded(*args, rounding=Rounding(dtype))
+        assert np.isinf(np.atleast_1d(error)[-1]), value
+        _, error = traced.bounded(terms / 4, *args[1:], rounding=Rounding(dtype))
+        assert np.isfinite(error).all()
+
+
 def test_an_exact_infinity_is_known() -> None:
     """A mask of -inf makes no softmax incomparable."""
 
