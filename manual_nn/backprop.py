@@ -7,6 +7,7 @@ with fan_in columns, to z_l, with fan_out columns; a_0 = X has D columns and z_L
 array to write the result into, as in NumPy; without it the result is a new one.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -79,8 +80,11 @@ def relu_forward(z: Array, out: Array | None = None) -> Array:
 
 
 def relu_backward(d_a: Array, a: Array, out: Array | None = None) -> Array:
-    """d_z = d_a [z > 0], which is where a > 0, for finite d_a; (N, H), eq. (14)."""
-    return np.multiply(d_a, a > 0, out=out)
+    """d_z = d_a [z > 0], which is where a > 0; (N, H), eq. (14)."""
+    d_z = np.multiply(d_a, a > 0, out=out)
+    if not math.isfinite(np.vdot(d_z, d_z)):  # a d_a that overflowed: 0 times it is not 0
+        np.copyto(d_z, 0, where=a <= 0)
+    return d_z
 
 
 def softmax(z: Array) -> tuple[Array, Array]:

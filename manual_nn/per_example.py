@@ -73,7 +73,7 @@ def per_example_grad_norms(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -
     array([1., 5.])
     """
     params, X, target, _ = as_batch(params, X, y)
-    return _norms(*_rows(params, X, target))
+    return _norms(_layer_norms(*_rows(params, X, target)))
 
 
 def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm: float) -> Params:
@@ -106,11 +106,17 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     a, d_z = _rows(params, X, target)
     held = np.finfo(X.dtype)
     limit = X.dtype.type(np.clip(max_norm, float(held.smallest_subnormal), float(held.max)))
-    scale = limit / np.maximum(_norms(a, d_z), limit) / len(X)  # (N,)
-    return tuple(
-        backprop.dense_backward(scale[:, None] * d_z_l, a_below, layer, 0)
-        for layer, a_below, d_z_l in zip(params, a, d_z, strict=True)
-    )
+    norms = _layer_norms(a, d_z)
+    scale = limit / np.maximum(_norms(norms), limit)[:, None] / len(X)  # (N, 1)
+    clipped = []
+    for a_below, d_z_l, (a_norms, d_z_norms) in zip(a, d_z, norms, strict=True):
+        scaled = scale * d_z_l
+        if a_norms.max() > d_z_norms.max():  # the larger one is scaled, which loses no digits
+            d_weight = backprop.outer_products(scale * a_below, d_z_l)
+        else:
+            d_weight = backprop.outer_products(a_below, scaled)
+        clipped.append(Dense(d_weight, scaled.sum(axis=0)))
+    return tuple(clipped)
 
 
 def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Array]]:
@@ -119,12 +125,14 @@ def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Ar
     return a, backprop.backward(params, a, backprop.softmax(z)[0] - target)  # eq. (22)
 
 
-def _norms(a: list[Array], d_z: list[Array]) -> Array:
+def _layer_norms(a: list[Array], d_z: list[Array]) -> list[tuple[Array, Array]]:
+    """||a_{l-1}|| and ||d_z_l|| of each row, (N,), for each layer."""
+    return [(_row_norms(a_below), _row_norms(d_z_l)) for a_below, d_z_l in zip(a, d_z, strict=True)]
+
+
+def _norms(layer_norms: list[tuple[Array, Array]]) -> Array:
     """||g_n||, the root of sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), (N,), eq. (24)."""
-    layers = (
-        _row_norms(d_z_l) * np.hypot(_row_norms(a_below), 1)
-        for a_below, d_z_l in zip(a, d_z, strict=True)
-    )
+    layers = (d_z_norms * np.hypot(a_norms, 1) for a_norms, d_z_norms in layer_norms)
     return functools.reduce(np.hypot, layers)
 
 

@@ -657,3 +657,26 @@ def test_a_square_beyond_the_largest_float_is_not_in_the_way_of_a_diagonal(
         np.testing.assert_array_equal(diagonal[1].weight, np.full((1, 2), 0.25 + extra, dtype))
         np.testing.assert_array_equal(diagonal[1].bias, np.full(2, 0.25, dtype))
         assert diagonal[0].weight.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_derivative_that_overflows_at_a_unit_that_is_off_is_0(dtype: type[np.floating]) -> None:
+    """0 times infinity is NaN, and JAX selects 0: found by the long campaign in hvp and ggnvp."""
+    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 1)
+    zero, one = np.zeros((1, 1), dtype), np.ones((1, 1), dtype)
+    params = (
+        Dense(one, np.full(1, -1, dtype)),  # z_1 = 0, the unit is off
+        Dense(np.array([[large, -large]]), np.zeros(2, dtype)),
+    )
+    tangents = (Dense(zero, zero[0]), Dense(np.zeros((1, 2), dtype), np.array([8, -8], dtype)))
+    steeper = (Dense(large * one, zero[0]), tangents[1])
+    arguments = one, np.array([0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = [manual_nn.hvp, manual_nn.ggnvp]
+        results = [product(params, tangents, *arguments) for product in products]
+        results.append(manual_nn.ggnvp(params, steeper, *arguments))
+    for result in results:
+        assert not result[0].weight.any()
+        assert not result[0].bias.any()
+        assert np.isfinite(result[1].bias).all()
+    assert np.isfinite(manual_nn.jvp(params, steeper, *arguments)[1])

@@ -267,3 +267,24 @@ def test_norms_and_clipping_take_at_most_twice_the_memory_of_a_gradient(
     plain = peak_of(lambda: manual_nn.loss_and_grad(params, X, y))
     assert peak_of(lambda: manual_nn.per_example_grad_norms(params, X, y)) <= 2 * plain
     assert peak_of(lambda: manual_nn.clipped_grad(params, X, y, max_norm=1.0)) <= 2 * plain
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clipping_loses_no_digits_of_a_small_error_above_large_inputs(
+    dtype: type[np.floating],
+) -> None:
+    """The scale times the error is subnormal where times the inputs, too, it is not.
+
+    Found by the long campaign. Row 1 is on the right side, so sure that its error is tiny; its
+    norm is that of the tiny error times the huge inputs.
+    """
+    info = np.finfo(dtype)
+    large = np.ldexp(dtype(1), info.maxexp * 3 // 4)
+    z = dtype(-np.log(2.0) * (info.maxexp // 2))
+    params = (Dense(np.zeros((1, 3), dtype), np.array([0, z, 7 * z / 4], dtype)),)
+    X = np.array([[large]])
+    ((d_weight, _),) = manual_nn.clipped_grad(params, X, [0], max_norm=2.0**-10)
+    p = manual_nn.predict_proba(params, X)[0]
+    assert p[2] * 2.0**-10 / (p[1] * large) < info.tiny  # what scaling the error first would make
+    ratio = d_weight[0, 2] / d_weight[0, 1]  # of two rounded products
+    assert abs(ratio - p[2] / p[1]) <= 2 * info.eps * p[2] / p[1]  # with the quotients, 4 roundings
