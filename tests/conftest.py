@@ -1,15 +1,17 @@
 """JAX in its strictest setting, and how much Hypothesis tries.
 
-Profiles, chosen with --hypothesis-profile or by CI=true: `dev` while writing, `ci` in .ci/run, and
-`deep`, 2,000 shapes with 20 draws of values each, unattended.
+Profiles, chosen with --hypothesis-profile or by CI=true: `dev` while writing, `ci` in .ci/run,
+`deep`, 2,000 shapes with 20 draws of values each, unattended, and `mutation`, for each of thousands
+of mutants, which draws the same each time, and does not shrink what it finds.
 """
 
 import os
 from collections import Counter
+from typing import Any
 
 import jax
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from reference.comparison import Comparison
 
@@ -23,9 +25,17 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], 
 settings.register_profile("dev", patient, max_examples=20)
 settings.register_profile("ci", patient, max_examples=60, derandomize=True)
 settings.register_profile("deep", patient, max_examples=2000)
+settings.register_profile(
+    "mutation",
+    patient,
+    max_examples=10,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-DRAWS = {"dev": 4, "ci": 6, "deep": 20}  # of values for each shape
+DRAWS = {"dev": 4, "ci": 6, "deep": 20, "mutation": 4}  # of values for each shape
 
 
 class Tally:
@@ -38,6 +48,11 @@ class Tally:
         self.open_kinks = 0
         self.planted: Counter[str] = Counter()  # gradients with a fault, and right ones
         self.foreign: Counter[str] = Counter()  # networks that each other library took part in
+
+    def merge(self, counts: dict[str, Any]) -> None:
+        """Add what another process has counted."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
 
     def add(self, comparison: Comparison) -> None:
         """Count a comparison of one network."""
@@ -58,6 +73,30 @@ def tally() -> Tally:
 def draws() -> int:
     """Say how many draws of values a shape gets in this profile."""
     return DRAWS[settings.get_current_profile_name()]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the tally of one of several processes (pytest -n) to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        counts = {
+            name: {str(what): number for what, number in count.items()}
+            if isinstance(count, Counter)
+            else count
+            for name, count in vars(TALLY).items()
+        }
+        session.config.workeroutput["tally"] = counts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up the tallies of the processes."""
+    counts = getattr(node, "workeroutput", {}).get("tally", {})
+    TALLY.merge(
+        {
+            name: Counter(count) if isinstance(count, dict) else count
+            for name, count in counts.items()
+        }
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

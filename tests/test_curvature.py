@@ -34,7 +34,7 @@ from tests.strategies import (
 )
 from tests.test_witnesses import bounded_leaves
 
-FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # JAX compiles for seconds
+FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 small_shapes = st.builds(  # for dense matrices, whose bounds are dense too

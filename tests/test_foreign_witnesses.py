@@ -38,7 +38,7 @@ from tests.test_curvature import small_shapes
 # PyTorch says it of itself, the first time that its forward mode is used.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
 
-FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # JAX compiles for seconds
+FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 

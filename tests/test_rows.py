@@ -22,7 +22,7 @@ from tests.strategies import Network, Shape, dtypes, make_network, seeds, shapes
 
 Array = npt.NDArray[Any]
 
-FEWER = settings(max_examples=max(1, settings().max_examples // 10))  # each compiles for a second
+FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # each compiles for a second
 
 
 def leaves(value_and_gradient: Any) -> list[Array]:
