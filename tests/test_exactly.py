@@ -202,7 +202,7 @@ def test_without_decay_a_jvp_takes_no_square_of_a_weight() -> None:
 @pytest.mark.parametrize("function", [manual_nn.jvp, manual_nn.hvp, manual_nn.ggnvp])
 def test_tangents_that_overflow_are_refused(function: Any) -> None:
     params = (Dense(np.array([[1.0, -1.0]]), np.zeros(2)), Dense(np.eye(2), np.zeros(2)))
-    tangents = (Dense(np.array([[0.0, 1e308]]), np.zeros(2)), Dense(np.eye(2), np.zeros(2)))
+    tangents = (Dense(np.array([[1e308, 0.0]]), np.zeros(2)), Dense(np.eye(2), np.zeros(2)))
     with pytest.raises(ValueError, match="X, params and tangents must give finite derivatives"):
         function(params, tangents, [[10.0]], [0])
 

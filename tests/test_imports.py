@@ -28,7 +28,7 @@ OPTIONAL = {
 }
 
 # These compare the twins, so they know both; the twin itself knows the type of a layer alone.
-COMPARISON = {"__main__.py", "agreement.py", "campaign.py", "quantities.py"}
+COMPARISON = {"__main__.py", "agreement.py", "campaign.py", "quantities.py", "unattended.py"}
 
 
 def sources_of(package: ModuleType) -> list[Path]:
