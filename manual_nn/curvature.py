@@ -418,13 +418,15 @@ def _mean_squares(
             Dense((a_below**2).T @ share_l, share_l.sum(axis=0))
             for a_below, share_l in zip(a, shares, strict=True)
         )
-    if all(np.isfinite(leaf).all() for layer in diagonal for leaf in layer):
+    # a bias's mean of squares is infinite only if one of them is, times which no a is finite
+    if all(np.isfinite(d_weight).all() for d_weight, _ in diagonal):
         return diagonal
     # a^2 or d_z^2 exceeds the largest float: multiply first and square then, row by row
     diagonal = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
     for weight, d_z in passes():
+        rows = np.flatnonzero(weight)  # a product that is infinite counts for nothing in others
         for (d_weight, d_bias), a_below, d_z_l in zip(diagonal, a, d_z, strict=True):
-            for share, a_n, d_z_n in zip(weight / N, a_below, d_z_l, strict=True):
+            for share, a_n, d_z_n in zip(weight[rows] / N, a_below[rows], d_z_l[rows], strict=True):
                 d_weight_n = np.outer(a_n, d_z_n)
                 d_weight += share * d_weight_n * d_weight_n
                 d_bias += share * d_z_n * d_z_n

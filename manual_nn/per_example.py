@@ -110,12 +110,11 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     scale = limit / np.maximum(_norms(norms), limit)[:, None] / len(X)  # (N, 1)
     clipped = []
     for a_below, d_z_l, (a_norms, d_z_norms) in zip(a, d_z, norms, strict=True):
-        scaled = scale * d_z_l
-        if a_norms.max() > d_z_norms.max():  # the larger one is scaled, which loses no digits
-            d_weight = backprop.outer_products(scale * a_below, d_z_l)
-        else:
-            d_weight = backprop.outer_products(a_below, scaled)
-        clipped.append(Dense(d_weight, scaled.sum(axis=0)))
+        # of each row the larger one is scaled, which loses no digits to numbers below the normal
+        on_a = (a_norms > d_z_norms)[:, None]
+        scaled_a, scaled_d_z = np.where(on_a, scale, 1) * a_below, np.where(on_a, 1, scale) * d_z_l
+        d_weight = backprop.outer_products(scaled_a, scaled_d_z)
+        clipped.append(Dense(d_weight, (scale * d_z_l).sum(axis=0)))
     return tuple(clipped)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 from manual_nn.validation import as_count, as_number
 from reference import unattended
 from reference.agreement import Agreement, draw_case
-from reference.campaign import compare_case, plan_block
+from reference.campaign import compare_cases, plan_block
+from reference.campaign import draw_case as draw_campaign_case
 from reference.checking import check_gradient
-from reference.comparison import Verdict
 from reference.report import table
 from reference.unattended import Campaign, Log
 
@@ -47,6 +47,8 @@ by --campaign --seed SEED --replay CASE."""
 
 CASES = 100
 CAMPAIGN_CASES = 10_000
+BLOCK = 100
+OF_A_RUN = ("minutes", "workers", "block", "log")  # options of a campaign that is run
 LOG = Path("output/campaign.jsonl")
 
 CHECK_DESCRIPTION = """\
@@ -77,10 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.set_defaults(run=_agreement)
     _add_check(parser.add_subparsers(title="commands", metavar="check"))
     options = parser.parse_args(argv)
-    if options.campaign:
-        options.run = _campaign if options.replay is None else _replay
     try:
-        status: int = options.run(options)
+        status: int = _chosen(options)(options)
     except UsageError as error:
         parser.error(str(error))
     return status
@@ -88,6 +88,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class UsageError(ValueError):
     """A mistake on the command line; errors of the functions that are checked pass through."""
+
+
+def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """Choose what to run, and refuse options of what is not."""
+    given = [name for name in (*OF_A_RUN, "replay") if getattr(options, name) is not None]
+    if not options.campaign:
+        if given:
+            raise UsageError(f"--{given[0]} goes with --campaign")
+        chosen: Callable[[argparse.Namespace], int] = options.run
+        return chosen
+    if options.run is not _agreement:
+        raise UsageError("--campaign does not go with check")
+    if options.replay is None:
+        return _campaign
+    if others := [name for name in (*OF_A_RUN, "cases") if getattr(options, name) is not None]:
+        raise UsageError(f"--replay shows one case: --{others[0]} does not go with it")
+    return _replay
 
 
 def _agreement(options: argparse.Namespace) -> int:
@@ -115,23 +132,24 @@ def _agreement(options: argparse.Namespace) -> int:
 def _add_campaign(group: Any) -> None:
     group.add_argument("--campaign", action="store_true", help="run one")
     group.add_argument("--minutes", type=float, help="stop after so long")
+    group.add_argument("--workers", type=int, help="processes (default: one a core)")
     group.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="processes (default: one a core)"
+        "--block", type=int, help=f"networks of one shape at once (default: {BLOCK})"
     )
     group.add_argument(
-        "--block", type=int, default=100, help="networks of one shape at once (default: 100)"
-    )
-    group.add_argument(
-        "--log", type=Path, default=LOG, metavar="FILE", help=f"what was found (default: {LOG})"
+        "--log", type=Path, metavar="FILE", help=f"where it is written down (default: {LOG})"
     )
     group.add_argument("--replay", metavar="CASE", help="show one case again, BLOCK:NUMBER")
 
 
 def _campaign(options: argparse.Namespace) -> int:
+    path = options.log or LOG
     try:
         seed = as_count(options.seed, name="--seed", minimum=0)
-        workers = as_count(options.workers, name="--workers")
-        networks = as_count(options.block, name="--block")
+        workers = os.cpu_count() or 1
+        if options.workers is not None:
+            workers = as_count(options.workers, name="--workers")
+        networks = as_count(BLOCK if options.block is None else options.block, name="--block")
         cases, until = options.cases, math.inf
         if options.minutes is not None:
             minutes = as_number(options.minutes, name="--minutes", minimum=0, strict=True)
@@ -140,20 +158,21 @@ def _campaign(options: argparse.Namespace) -> int:
             cases = CAMPAIGN_CASES
         blocks = None if cases is None else math.ceil(as_count(cases, name="--cases") / networks)
         campaign = Campaign.here(seed, networks)
-        log = Log(options.log, campaign)
+        log = Log(path, campaign)
     except OSError as error:
-        raise UsageError(f"--log {options.log}: {error.strerror}") from error
+        raise UsageError(f"--log {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     interrupted = False
-    try:
-        unattended.run(log, campaign, blocks, until=until, workers=workers)
-    except KeyboardInterrupt:
-        interrupted = True
+    with log:
+        try:
+            unattended.run(log, campaign, blocks, until=until, workers=workers)
+        except KeyboardInterrupt:
+            interrupted = True
     print(unattended.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
     print("\n" + unattended.summary(log, campaign))
     if interrupted:
-        print(f"Interrupted; the same command goes on from {log.path}.")
+        print(f"Interrupted; the same command goes on from {path}.")
         return 130
     return 1 if any(record.wrong for record in log.records) or not log.records else 0
 
@@ -166,16 +185,14 @@ def _replay(options: argparse.Namespace) -> int:
         as_count(number, name="NUMBER", minimum=0)
     except ValueError as error:
         raise UsageError(f"--replay must be BLOCK:NUMBER, got {options.replay!r}") from error
-    plan = plan_block(seed, block)
-    print(f"{plan.group}: {plan.shape}, {plan.dtype}")
-    try:
-        kind, comparison = compare_case(seed, block, number)
-    except ValueError as error:
-        print(f"refused: {error}")
-        return 0
-    print(f"{kind.trait}, {kind.layout}, {kind.magnitude}: {comparison.verdict}", "", sep="\n")
-    print("\n".join(table(comparison.leaves)))
-    return 1 if comparison.verdict == Verdict.MISMATCH else 0
+    plan, (kind, _) = plan_block(seed, block), draw_campaign_case(seed, block, number)
+    print(f"{plan.group}: {plan.shape}, {plan.dtype}; {', '.join(kind)}")
+    compared = compare_cases(seed, block, [number], compiled=True)
+    for quantity, verdicts in compared.record.verdicts.items():
+        print(f"{quantity}: {', '.join(verdicts)}")
+    print(*compared.errors.values(), "", sep="\n")
+    print("\n".join(table([leaf.of_row(0) for leaf in compared.comparison.leaves])))
+    return 1 if compared.record.wrong else 0
 
 
 def _add_check(commands: Any) -> None:

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-import manual_nn
 from reference.comparison import Comparer, Comparison, Leaf, Verdict
 from reference.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network, make_tangents
 from reference.network import Params
@@ -30,11 +29,13 @@ TURNS = (
     *("gradient", "rows", "products", "gradient", "weighted"),
     *("gradient", "rows", "products", "gradient", "matrices"),
 )
-XLA_EVERY = 50  # of the blocks one is compiled, too
+XLA_EVERY = 49  # of the blocks one is compiled, too, of each group in turn
 XLA = "XLA beside NumPy, float64"
 
 REFUSED = "refused"  # by manual_nn, rightly: the bound says that something may overflow
-VERDICTS = (*(verdict.value for verdict in Verdict), REFUSED)
+RAISED = "raised"  # an error, where there should have been a result
+VERDICTS = (*(verdict.value for verdict in Verdict), REFUSED, RAISED)
+OVERFLOWS = "exceed the largest"  # manual_nn says, of what it refuses
 NOT_WRONG = (Verdict.MATCH.value, Verdict.AMBIGUOUS.value, Verdict.NOT_COMPARABLE.value, REFUSED)
 
 
@@ -87,8 +88,8 @@ def plan_block(seed: int, block: int) -> Plan:
 
 def draw_case(seed: int, block: int, number: int) -> tuple[Kind, Case]:
     """Draw a case of a block: what it was drawn with, and its numbers."""
-    group, shape, dtype = plan_block(seed, block)
-    rng = np.random.default_rng([seed, block, number])
+    _, shape, dtype = plan_block(seed, block)
+    rng = np.random.default_rng([seed, block, number + 1])  # with a 0 it would be the plan's
     kind = Kind(
         str(rng.choice(TRAITS)),
         str(rng.choice(list(LAYOUTS))),
@@ -98,27 +99,17 @@ def draw_case(seed: int, block: int, number: int) -> tuple[Kind, Case]:
     params, X, y, _ = make_network(
         shape,
         dtype,
-        seed=[seed, block, number, 1],
+        seed=[seed, block, number + 1, 1],
         trait=kind.trait,
         layout=kind.layout,
         magnitude=kind.magnitude,
     )
-    tangents = make_tangents(params, seed=[seed, block, number, 2], layout=kind.layout)
+    tangents = make_tangents(params, seed=[seed, block, number + 1, 2], layout=kind.layout)
     sample_weight = rng.exponential(size=len(X)) * rng.integers(2, size=len(X))
     sample_weight[rng.integers(len(X))] = 1
-    max_norm = _median_norm(params, X, y) if group == "rows" else 1.0
+    max_norm = 2.0 ** int(rng.integers(-8, 8))
     laid = LAYOUTS[kind.layout](sample_weight.astype(dtype))
     return kind, Case(params, tangents, X, y, weight_decay, laid, max_norm)
-
-
-def _median_norm(params: Params, X: Array, y: Array) -> float:
-    """Find a norm that half of the rows' gradients are longer than, a power of 2."""
-    try:
-        with np.errstate(all="ignore"):
-            median = float(np.median(manual_nn.per_example_grad_norms(params, X, y)))
-    except ValueError:  # the network overflows, which it may
-        return 1.0
-    return float(np.exp2(np.round(np.log2(median)))) if 2.0**-60 < median < 2.0**60 else 1.0
 
 
 @dataclass
@@ -167,30 +158,49 @@ class Record:
         ]
 
 
+class Compared(NamedTuple):
+    """Cases of a block, compared.
+
+    Attributes:
+        record: what they have shown.
+        comparison: all of it, with an axis for the cases before the others.
+        errors: what manual_nn said of those that it gave no result for, by their place.
+    """
+
+    record: Record
+    comparison: Comparison
+    errors: dict[int, str]
+
+
 def compare_block(seed: int, block: int, networks: int) -> Record:
     """Draw the networks of a block, and compare all of them."""
     started = time.perf_counter()
+    record = compare_cases(seed, block, range(networks), compiled=block % XLA_EVERY == 0).record
+    record.seconds = round(time.perf_counter() - started, 3)
+    return record
+
+
+def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
+    """Draw cases of a block, and compare them at once.
+
+    Args:
+        seed: the campaign's.
+        block: the block's number.
+        numbers: which of its cases; the record counts them from 0.
+        compiled: compare with what XLA makes of the function, and XLA with NumPy.
+    """
     plan = plan_block(seed, block)
     group = GROUPS[plan.group]
-    compiled = block % XLA_EVERY == 0
-    record = Record(
-        block,
-        plan.group,
-        list(plan.shape.sizes),
-        plan.shape.N,
-        plan.shape.soft,
-        plan.dtype,
-        networks,
-        compiled,
-    )
-    cases = [draw_case(seed, block, number)[1].arguments(group) for number in range(networks)]
+    sizes, rows, soft = plan.shape
+    record = Record(block, plan.group, list(sizes), rows, soft, plan.dtype, len(numbers), compiled)
+    cases = [draw_case(seed, block, number)[1].arguments(group) for number in numbers]
     stacked = _stacked(cases)
     comparer = Comparer(jax.vmap(group.by_jax), *stacked)
-    results = _Results(comparer, plan.dtype, networks)
+    results = _Results(comparer, plan.dtype, len(numbers))
     for number, case in enumerate(cases):
         results.take(number, group, case)
-    changed = _differing(_stacked(cases), stacked, networks)
-    results.faults.update(dict.fromkeys(changed, Verdict.MUTATED_INPUT.value))
+    for number in _differing(_stacked(cases), stacked, len(numbers)):
+        results.faults[number] = Verdict.MUTATED_INPUT.value
     comparison = comparer(results.tree, *stacked, dtype=plan.dtype, compiled=compiled)
     _count(record, comparison, results)
     if compiled:
@@ -199,24 +209,7 @@ def compare_block(seed: int, block: int, networks: int) -> Record:
         )
         verdicts = [_worst_of(column) for column in zip(*_by_number(by_xla.leaves), strict=True)]
         _add(record, XLA, verdicts, by_xla.leaves)
-    record.seconds = round(time.perf_counter() - started, 3)
-    return record
-
-
-def compare_case(seed: int, block: int, number: int) -> tuple[Kind, Comparison]:
-    """Draw one case again, and compare it by itself with what XLA compiles.
-
-    Raises:
-        ValueError: manual_nn refuses it.
-    """
-    plan = plan_block(seed, block)
-    group = GROUPS[plan.group]
-    kind, case = draw_case(seed, block, number)
-    arguments = case.arguments(group)
-    comparer = Comparer(group.by_jax, *arguments)
-    with np.errstate(all="ignore"):
-        got = group.by_hand(*arguments)
-    return kind, comparer(got, *arguments, dtype=plan.dtype)
+    return Compared(record, comparison, results.errors)
 
 
 class _Results:
@@ -231,19 +224,31 @@ class _Results:
             else np.zeros(aval.shape, np.intp)
             for aval in traced.jaxpr.out_avals
         ]
+        self.structure = traced.structure
         self.tree = jax.tree.unflatten(traced.structure, self.arrays)
         self.refused = np.zeros(networks, bool)
         self.faults: dict[int, str] = {}
+        self.errors: dict[int, str] = {}
 
     def take(self, number: int, group: Group, arguments: tuple[Any, ...]) -> None:
-        """Compute a case by hand, and keep its results."""
+        """Compute a case by hand, and keep its results, or say what is wrong with them."""
         try:
             with np.errstate(all="ignore"):  # a magnitude may be huge
                 results = group.by_hand(*arguments)
-        except ValueError:
-            self.refused[number] = True
+        except Exception as error:  # whatever it is, it is kept, and the rest goes on
+            self.errors[number] = f"{type(error).__name__}: {error}"
+            if isinstance(error, ValueError) and OVERFLOWS in str(error):
+                self.refused[number] = True
+            else:
+                self.faults[number] = RAISED
             return
-        for array, result in zip(self.arrays, jax.tree.leaves(results), strict=True):
+        structure: Any = jax.tree.structure(results)
+        if structure != self.structure:
+            self.faults[number] = Verdict.WRONG_STRUCTURE.value
+            return
+        for array, result in zip(
+            self.arrays, map(np.asarray, jax.tree.leaves(results)), strict=True
+        ):
             if result.shape != array.shape[1:]:
                 self.faults[number] = Verdict.WRONG_SHAPE.value
             elif result.dtype != array.dtype:
@@ -282,9 +287,11 @@ def _count(record: Record, comparison: Comparison, results: _Results) -> None:
     may_overflow = np.zeros(record.networks, bool)
     for leaf in comparison.leaves:
         may_overflow |= ~np.isfinite(leaf.bound).reshape(record.networks, -1).all(axis=1)
-    overruled = dict(results.faults)
-    for number in np.flatnonzero(results.refused).tolist():
-        overruled[number] = REFUSED if may_overflow[number] else Verdict.MISMATCH.value
+    overruled = {
+        number: REFUSED if may_overflow[number] else Verdict.MISMATCH.value
+        for number in np.flatnonzero(results.refused).tolist()
+    }
+    overruled.update(results.faults)
     for quantity, leaves in comparison.by_key().items():
         verdicts = [_worst_of(column) for column in zip(*_by_number(leaves), strict=True)]
         for number, verdict in overruled.items():

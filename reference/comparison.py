@@ -61,7 +61,7 @@ class Leaf:
         if self.want.dtype.kind != "f":
             return (self.got != self.want).astype(np.float64)
         with np.errstate(invalid="ignore"):
-            error = abs(self.got.astype(np.float64) - self.want)
+            error = abs(self.got - self.want)
         return np.where(self.got == self.want, 0.0, np.where(np.isnan(error), np.inf, error))
 
     @property
@@ -94,8 +94,8 @@ class Leaf:
     def share(self) -> Array:
         """error / bound, 0 where there is no error."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(self.error == 0, 0.0, self.error / self.bound)
-        return np.where(np.isnan(share), 0.0, share)  # both infinite: not comparable
+            share = self.error / self.bound
+        return np.where(np.isnan(share), 0.0, share)  # both 0, or both infinite: not comparable
 
     @property
     def worst_index(self) -> tuple[int, ...]:
@@ -122,8 +122,13 @@ class Leaf:
             (Verdict.NOT_COMPARABLE, ~np.isfinite(self.bound)),
             (Verdict.MISMATCH, self.wrong),
         ):
-            worst[elements.reshape(len(worst), -1).any(axis=1)] = order.index(verdict)
+            worst[elements.any(axis=tuple(range(1, elements.ndim)))] = order.index(verdict)
         return [order[place] for place in worst.tolist()]
+
+    def of_row(self, row: int) -> "Leaf":
+        """Give one element of the first axis alone."""
+        arrays = (self.got, self.want, self.bound, self.low, self.high)
+        return Leaf(self.path, *(np.asarray(array[row]) for array in arrays))
 
     @property
     def ulps(self) -> float:

@@ -114,8 +114,8 @@ def make_network(
         layout: one of LAYOUTS, how the arrays lie in memory.
         magnitude: one of MAGNITUDES. Arrays are multiplied by powers of 2: "tiny" down to where
             the product of all is near the square root of the smallest number, "huge" up to where
-            it is near the largest and may overflow; "balanced" makes up in each layer for the
-            layer below, so that the logits remain what they are and only the gradients become
+            it is beyond the largest, so that some overflow; "balanced" makes up in each layer for
+            the layer below, so that the logits remain what they are and only the gradients become
             tiny and huge.
         weight_decay: the factor of the penalty.
     """

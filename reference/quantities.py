@@ -56,15 +56,15 @@ def weighted_by_jax(
     params: Any, X: Any, y: Any, weight_decay: Any, sample_weight: Any
 ) -> dict[str, Any]:
     """Compute the loss and gradient with weights on the rows; by hand it is in several ways."""
-    value, gradient = network.loss_and_grad(
+    both = network.loss_and_grad(
         params, X, y, weight_decay=weight_decay, sample_weight=sample_weight
     )
     return {
-        "loss, weighted": value,
-        "loss_and_grad, weighted": gradient,
-        "loss_and_grad, in blocks": gradient,
-        "loss_and_grad, workspace": gradient,
-        "rowwise, weighted": gradient,
+        "loss, weighted": both[0],
+        "loss_and_grad, weighted": both,
+        "loss_and_grad, in blocks": both,
+        "loss_and_grad, workspace": both,
+        "rowwise, weighted": both,
     }
 
 
@@ -77,14 +77,14 @@ def weighted_by_hand(
     workspace = manual_nn.Workspace(params, len(X) + 1)
     return {
         "loss, weighted": manual_nn.loss(params, X, y, **options, chunk_size=half),
-        "loss_and_grad, weighted": manual_nn.loss_and_grad(params, X, y, **options)[1],
+        "loss_and_grad, weighted": manual_nn.loss_and_grad(params, X, y, **options),
         "loss_and_grad, in blocks": manual_nn.loss_and_grad(
             params, X, y, **options, chunk_size=half
-        )[1],
+        ),
         "loss_and_grad, workspace": manual_nn.loss_and_grad(
             params, X, y, **options, workspace=workspace
-        )[1],
-        "rowwise, weighted": manual_nn.rowwise.loss_and_grad(params, X, y, **options)[1],
+        ),
+        "rowwise, weighted": manual_nn.rowwise.loss_and_grad(params, X, y, **options),
     }
 
 

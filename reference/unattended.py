@@ -10,16 +10,18 @@ import datetime as dt
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import jax
 import numpy as np
@@ -27,6 +29,13 @@ import numpy as np
 import manual_nn
 from reference.campaign import NOT_WRONG, XLA, Record, compare_block
 
+OPTIONS = {  # what a log must agree in, and what a person would call it
+    "seed": "--seed",
+    "networks": "--block",
+    "code": "code of fingerprint",
+    "versions": "versions",
+}
+HEAD = b'{"campaign": '  # a log begins with
 SHOWN = 20  # of the wrong cases
 BLOCKS_OF_A_PROCESS = 250  # then a new one takes over: what JAX has traced stays in memory
 
@@ -88,11 +97,33 @@ class Log:
         self.started = dt.datetime.now(dt.UTC).date().isoformat()
         if path.exists() and not path.is_file():
             raise ValueError(f"--log {path} is no file")
-        if path.exists() and path.stat().st_size:
-            self._take_up(campaign)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        try:
+            self._begin(campaign)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, campaign: Campaign) -> None:
+        """Take up what there is, or write the first line."""
+        _lock(self._file, self.path)
+        data = self.path.read_bytes()
+        if data and not HEAD.startswith(data[: len(HEAD)]):
+            raise ValueError(f"--log {self.path} is not the log of a campaign")
+        if b"\n" in data:
+            self._take_up(campaign, data)
+        else:  # it is new, or was killed before its first line was whole
+            os.truncate(self.path, 0)
             self._append({"campaign": dataclasses.asdict(campaign), "started": self.started})
+
+    def __enter__(self) -> Self:
+        """Use it in a with statement, after which another process may go on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
 
     def add(self, record: Record) -> None:
         """Keep what a block has shown."""
@@ -100,12 +131,11 @@ class Log:
         self.records.append(record)
 
     def _append(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
 
-    def _take_up(self, campaign: Campaign) -> None:
+    def _take_up(self, campaign: Campaign, data: bytes) -> None:
         """Read the blocks so far; the last line, if a kill has cut it off, is dropped."""
-        data = self.path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         try:
             head, *lines = map(json.loads, whole.decode().splitlines())
@@ -113,15 +143,27 @@ class Log:
             self.records = [Record.read(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"--log {self.path} is not the log of a campaign") from error
-        for name, now in dataclasses.asdict(campaign).items():
-            if getattr(before, name) != now:
-                msg = (
-                    f"--log {self.path} has a campaign with {name} {getattr(before, name)}, not "
-                    f"{now}: choose another file"
-                )
-                raise ValueError(msg)
+        for name, what in OPTIONS.items():
+            was, now = getattr(before, name), getattr(campaign, name)
+            if was != now:
+                msg = f"--log {self.path} is of a campaign with {what} {was}, and this is {now}"
+                raise ValueError(f"{msg}: move it away, or name another file")
+        if len({record.block for record in self.records}) < len(self.records):
+            raise ValueError(f"--log {self.path} has a block twice")
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to the file, where the system can."""
+    try:
+        import fcntl  # noqa: PLC0415, which Windows has not
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"--log {path} is being written by another campaign") from error
 
 
 def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, workers: int) -> None:
@@ -137,10 +179,12 @@ def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, worke
     done = {record.block for record in log.records}
     wanted = _missing(done, blocks, until)
     if workers == 1:
-        for block in wanted:
+        for count, block in enumerate(wanted, start=1):
             log.add(compare_block(campaign.seed, block, campaign.networks))
+            if count % BLOCKS_OF_A_PROCESS == 0:
+                jax.clear_caches()
         return
-    with _pool(workers) as pool:
+    with _pool(workers, campaign.code) as pool:
         running: set[Future[Record]] = set()
         try:
             for block in wanted:
@@ -172,18 +216,33 @@ def _collected(running: set[Future[Record]], log: Log) -> set[Future[Record]]:
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes with one BLAS thread each, which leave Ctrl-C to this one."""
+def _pool(workers: int, code: str) -> Iterator[ProcessPoolExecutor]:
+    """Start processes with one BLAS thread each."""
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # read when they import NumPy
     with ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=_begin,
+        initargs=(code,),
         max_tasks_per_child=BLOCKS_OF_A_PROCESS,
     ) as pool:
         yield pool
+
+
+def _begin(code: str) -> None:
+    """Begin a process: leave Ctrl-C to the parent, end with it, and have the campaign's code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if _fingerprint() != code:
+        raise RuntimeError("the code has changed since the campaign was begun")
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 @dataclass
@@ -202,7 +261,7 @@ def totals(records: Iterable[Record]) -> dict[tuple[str, str], Total]:
         for quantity, verdicts in record.verdicts.items():
             total = found.setdefault((quantity, record.dtype), Total())
             total.verdicts.update(verdicts)
-            share, number = record.worst.get(quantity, (0.0, 0))
+            share, number = record.worst.get(quantity, (-1.0, 0))
             if share >= total.share:
                 total.share, total.worst = share, f"{record.block}:{number}"
     return dict(sorted(found.items(), key=lambda item: (item[0][0] == XLA, *item[0])))
@@ -237,13 +296,15 @@ def summary(log: Log, campaign: Campaign) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in campaign.versions.items())
     what = (
         f"{networks:,} networks of {len(shapes):,} shapes in {len(records):,} blocks, "
-        f"{compiled:,} of them also compiled by XLA; seed {campaign.seed}; begun {log.started}; "
+        f"{compiled:,} networks also by XLA; seed {campaign.seed}; begun {log.started}; "
         f"{versions}."
     )
     speed = (
         f"{seconds:,.0f} seconds of work, {networks / max(seconds, 1e-9):,.0f} networks a second "
         "on a core."
     )
+    if not records:
+        return "No network was compared."
     if not wrong:
         return "\n".join([what, speed, "None is wrong."])
     more = ", ..." if len(wrong) > SHOWN else ""

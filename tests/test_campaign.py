@@ -1,5 +1,6 @@
 """`python -m reference --campaign`: what it draws, finds, counts, keeps, and shows again."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,14 @@ import manual_nn
 from reference import unattended
 from reference.__main__ import main
 from reference.campaign import (
+    RAISED,
     REFUSED,
     TURNS,
     XLA,
     XLA_EVERY,
     Record,
     compare_block,
-    compare_case,
+    compare_cases,
     draw_case,
     plan_block,
 )
@@ -71,14 +74,24 @@ def test_everything_is_drawn() -> None:
     assert min(decays) == 0 < max(decays)
 
 
-def test_half_of_the_rows_are_longer_than_the_largest_norm() -> None:
-    block, longer = BLOCK_OF["rows"], []
+def test_some_rows_are_longer_than_the_largest_norm_and_some_are_not() -> None:
+    block, longer = BLOCK_OF["rows"], set()
     for number in range(20):
         kind, case = draw_case(0, block, number)
         if kind.magnitude == "ordinary" and kind.trait == "plain":
             norms = manual_nn.per_example_grad_norms(case.params, case.X, case.y)
-            longer.append(np.mean(norms > case.max_norm))
-    assert 0 < np.mean(longer) < 1
+            longer |= set((norms > case.max_norm).tolist())
+    assert longer == {False, True}
+
+
+def test_the_first_case_of_a_block_hangs_on_its_plan_no_more_than_the_others() -> None:
+    """A seed of zeros at the end is the same seed: the case would begin as the plan does."""
+    for number in (0, 1):
+        pairs = {
+            (len(plan_block(0, block).shape.sizes), draw_case(0, block, number)[0].trait)
+            for block in range(1, 400, 10)
+        }
+        assert len(pairs) > 20
 
 
 def test_the_groups_have_all_that_is_public() -> None:
@@ -120,6 +133,11 @@ def test_a_block_says_of_each_network_what_it_says_of_it_alone(group: str) -> No
     assert found == record.verdicts
 
 
+def test_blocks_of_every_group_are_compiled() -> None:
+    compiled = range(0, 10 * XLA_EVERY, XLA_EVERY)
+    assert {plan_block(0, block).group for block in compiled} == set(GROUPS)
+
+
 def test_a_share_of_the_blocks_is_compiled_and_xla_is_held_to_the_bound_of_float64() -> None:
     record = compare_block(1, XLA_EVERY, 4)
     assert record.compiled
@@ -154,8 +172,8 @@ def test_a_fault_is_found_in_its_quantity_and_its_case_listed(
     assert wrong == quantities
     assert record.wrong == record.found["mismatch"]
     number = record.wrong[0]
-    _, comparison = compare_case(0, record.block, number)
-    assert comparison.verdict == "mismatch"
+    again = compare_cases(0, record.block, [number], compiled=True)
+    assert again.record.found["mismatch"] == again.record.wrong == [0]
 
 
 def changing_its_input(params: Any, X: Any, *_: Any, **__: Any) -> Any:
@@ -173,8 +191,20 @@ def with_another_shape(*args: Any, **options: Any) -> Any:
     return INPUT_GRAD(*args, **options)[None]
 
 
+def in_a_list(*args: Any, **options: Any) -> Any:
+    return [INPUT_GRAD(*args, **options)]
+
+
+def failing(*_: Any, **__: Any) -> Any:
+    raise IndexError("out of range")
+
+
+def complaining(*_: Any, **__: Any) -> Any:
+    raise ValueError("operands could not be broadcast together")
+
+
 def refusing(*_: Any, **__: Any) -> Any:
-    raise ValueError("X must be something else")
+    raise ValueError("X must give something that does not exceed the largest float32")
 
 
 INPUT_GRAD = manual_nn.input_grad
@@ -186,6 +216,9 @@ INPUT_GRAD = manual_nn.input_grad
         (changing_its_input, "mutated input"),
         (in_another_dtype, "wrong dtype"),
         (with_another_shape, "wrong shape"),
+        (in_a_list, "wrong structure"),
+        (failing, RAISED),
+        (complaining, RAISED),
         (refusing, "mismatch"),
     ],
 )
@@ -202,10 +235,23 @@ def test_what_is_wrong_whatever_the_numbers_is_found(
         number
         for number, kind in enumerate(kinds)
         if number not in healthy.found.get(REFUSED, [])
+        and not (verdict == "mismatch" and number in healthy.found.get("not comparable", []))
         and not (verdict == "mutated input" and kind.layout == "read-only")
     ]
     assert record.found[verdict] == expected
     assert record.wrong == expected
+
+
+def test_a_fault_is_not_hidden_by_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def changing_and_refusing(_: Any, X: Any) -> Any:
+        X *= 2
+        refusing()
+
+    monkeypatch.setattr(manual_nn, "logits", changing_and_refusing)
+    record = compare_block(0, BLOCK_OF["gradient"], 6)
+    kinds = [draw_case(0, record.block, number)[0] for number in range(6)]
+    changed = [number for number, kind in enumerate(kinds) if kind.layout != "read-only"]
+    assert record.found["mutated input"] == changed
 
 
 def test_an_overflow_is_refused_rightly() -> None:
@@ -222,39 +268,69 @@ def campaign() -> Campaign:
 
 
 def run(
-    log: Log, campaign: Campaign, blocks: int | None, *, until: float = math.inf, workers: int = 1
-) -> None:
-    unattended.run(log, campaign, blocks, until=until, workers=workers)
+    path: Path, campaign: Campaign, blocks: int | None, *, until: float = math.inf, workers: int = 1
+) -> list[Record]:
+    with Log(path, campaign) as log:
+        unattended.run(log, campaign, blocks, until=until, workers=workers)
+        return log.records
 
 
 def test_a_log_goes_on_where_it_stopped(tmp_path: Path, campaign: Campaign) -> None:
-    whole = Log(tmp_path / "whole.jsonl", campaign)
-    run(whole, campaign, 4)
-    parts = Log(tmp_path / "parts.jsonl", campaign)
-    run(parts, campaign, 2)
-    data = parts.path.read_bytes()
-    parts.path.write_bytes(data[:-20])  # as a kill in the midst of a write leaves it
-    again = Log(parts.path, campaign)
-    assert [record.block for record in again.records] == [0]
-    run(again, campaign, 4)
-    assert list(map(without_seconds, again.records)) == list(map(without_seconds, whole.records))
-    read = Log(parts.path, campaign)
-    assert unattended.table(read.records) == unattended.table(whole.records)
+    whole = run(tmp_path / "whole.jsonl", campaign, 4)
+    path = tmp_path / "parts.jsonl"
+    run(path, campaign, 2)
+    path.write_bytes(path.read_bytes()[:-20])  # as a kill in the midst of a write leaves it
+    with Log(path, campaign) as log:
+        assert [record.block for record in log.records] == [0]
+    again = run(path, campaign, 4)
+    assert list(map(without_seconds, again)) == list(map(without_seconds, whole))
+    with Log(path, campaign) as log:
+        assert unattended.table(log.records) == unattended.table(whole)
+
+
+def test_a_log_killed_in_its_first_line_begins_anew(tmp_path: Path, campaign: Campaign) -> None:
+    path = tmp_path / "log.jsonl"
+    with Log(path, campaign):
+        head = path.read_bytes()
+    for length in range(0, len(head), 7):
+        path.write_bytes(head[:length])
+        with Log(path, campaign) as log:
+            assert not log.records
+        assert path.read_bytes() == head
+
+
+def test_two_campaigns_do_not_write_to_one_log(tmp_path: Path, campaign: Campaign) -> None:
+    path = tmp_path / "log.jsonl"
+    with Log(path, campaign), pytest.raises(ValueError, match="being written by another"):
+        Log(path, campaign)
+    with Log(path, campaign):
+        pass
+
+
+def test_a_block_that_is_there_twice_is_refused(tmp_path: Path, campaign: Campaign) -> None:
+    path = tmp_path / "log.jsonl"
+    run(path, campaign, 1)
+    with path.open("ab") as file:
+        file.write(path.read_bytes().splitlines(keepends=True)[1])
+    with pytest.raises(ValueError, match="has a block twice"):
+        Log(path, campaign)
 
 
 def test_processes_find_the_same(tmp_path: Path, campaign: Campaign) -> None:
-    one, two = (Log(tmp_path / f"{name}.jsonl", campaign) for name in ("one", "two"))
-    run(one, campaign, 3)
-    run(two, campaign, 3, workers=2)
-    assert sorted(map(without_seconds, two.records), key=lambda record: record.block) == list(
-        map(without_seconds, one.records)
-    )
+    one = run(tmp_path / "one.jsonl", campaign, 3)
+    two = run(tmp_path / "two.jsonl", campaign, 3, workers=2)
+    in_order = sorted(two, key=lambda record: record.block)
+    assert list(map(without_seconds, in_order)) == list(map(without_seconds, one))
+
+
+def test_processes_refuse_code_that_has_changed(tmp_path: Path, campaign: Campaign) -> None:
+    other = dataclasses.replace(campaign, code="another")
+    with pytest.raises(BrokenProcessPool):
+        run(tmp_path / "log.jsonl", other, 1, workers=2)
 
 
 def test_after_the_time_no_block_is_begun(tmp_path: Path, campaign: Campaign) -> None:
-    log = Log(tmp_path / "log.jsonl", campaign)
-    run(log, campaign, None, until=time.monotonic())
-    assert not log.records
+    assert not run(tmp_path / "log.jsonl", campaign, None, until=time.monotonic())
 
 
 @pytest.mark.parametrize(
@@ -266,9 +342,11 @@ def test_the_log_of_another_campaign_is_refused(
     tmp_path: Path, campaign: Campaign, change: dict[str, Any]
 ) -> None:
     path = tmp_path / "log.jsonl"
-    Log(path, dataclasses.replace(campaign, **change))
+    with Log(path, dataclasses.replace(campaign, **change)):
+        pass
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=rf"--log .*log\.jsonl has .* {next(iter(change))} "):
+    what = unattended.OPTIONS[next(iter(change))]
+    with pytest.raises(ValueError, match=rf"log\.jsonl is of a campaign with {what} .*: move it"):
         Log(path, campaign)
     assert path.read_bytes() == before
 
@@ -282,32 +360,49 @@ def test_another_file_is_refused_and_left(tmp_path: Path, campaign: Campaign, te
     assert path.read_text() == text
 
 
-def test_a_killed_campaign_goes_on(tmp_path: Path) -> None:
+def processes_of(log: Path) -> list[int]:
+    """List the processes whose environment names this log, where the system tells."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"TEST_LOG={log}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_campaign_goes_on_and_leaves_no_process(tmp_path: Path, workers: int) -> None:
     log = tmp_path / "log.jsonl"
-    options = ["--campaign", "--block", "2", "--workers", "1", "--log", str(log)]
+    options = ["--campaign", "--block", "2", "--workers", str(workers), "--log", str(log)]
     command = [sys.executable, "-m", "reference", *options]
-    process = subprocess.Popen([*command, "--cases", "1000000"])  # noqa: S603, this interpreter
+    process = subprocess.Popen(  # noqa: S603, this interpreter
+        [*command, "--cases", "1000000"], env={**os.environ, "TEST_LOG": str(log)}
+    )
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text().count("\n") > 3) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    while processes_of(log) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of(log)
     reached = log.read_text().count("\n") - 1
     assert reached >= 3
-    cases = 2 * (reached + 2)
+    cases = 2 * (reached + 4)
     finished = subprocess.run(  # noqa: S603, this interpreter
         [*command, "--cases", str(cases)], check=True, capture_output=True, text=True
     )
     assert f"{cases} networks of" in finished.stdout
     blocks = [json.loads(line)["block"] for line in log.read_text().splitlines()[1:]]
-    assert blocks == list(range(reached + 2))
+    assert sorted(blocks) == list(range(reached + 4))
 
 
 # What is printed
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    status = main(["--campaign", "--workers", "1", *arguments])
+    one = [] if "--replay" in arguments else ["--workers", "1"]
+    status = main(["--campaign", *one, *arguments])
     return status, capsys.readouterr().out
 
 
@@ -317,7 +412,7 @@ def test_the_command_prints_counts_that_add_up(
     log = tmp_path / "folder" / "log.jsonl"
     status, out = command(capsys, "--cases", "20", "--block", "2", "--log", str(log))
     assert status == 0
-    assert "20 networks of 10 shapes in 10 blocks, 2 of them also compiled by XLA; seed 0" in out
+    assert "20 networks of 10 shapes in 10 blocks, 2 networks also by XLA; seed 0" in out
     assert out.endswith("None is wrong.\n")
     rows = out[: out.index("\n\n")].splitlines()[1:]
     for row in rows:
@@ -342,17 +437,34 @@ def test_a_wrong_case_is_named_with_status_1_and_shown_again(
     case = out[out.index("WRONG: ") + 7 :].split(",")[0].strip()
     status, out = command(capsys, "--replay", case, *options)
     assert status == 1
-    assert out.splitlines()[1].endswith("mismatch")
+    assert "input_grad: mismatch\n" in out
+    assert "logits: match\n" in out
     assert "['input_grad']" in out
 
 
-def test_a_refused_case_is_shown_with_the_reason(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("faulty", "line"),
+    [
+        (failing, "IndexError: out of range"),
+        (complaining, "ValueError: operands could not be broadcast together"),
+    ],
+)
+def test_a_case_that_raises_is_shown_with_what_it_raised(
+    faulty: Any, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manual_nn, "logits", refusing)
-    status, out = command(capsys, "--replay", "0:0")
-    assert status == 0
-    assert "refused: X must be something else" in out
+    monkeypatch.setattr(manual_nn, "logits", faulty)
+    status, out = command(capsys, "--replay", "10:0")
+    assert status == 1
+    assert "logits: raised\n" in out
+    assert line in out.splitlines()
+
+
+def test_a_campaign_without_a_network_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = command(capsys, "--minutes", "1e-9", "--log", str(tmp_path / "log.jsonl"))
+    assert status == 1
+    assert out.endswith("No network was compared.\n")
 
 
 def test_an_interruption_exits_with_130_and_says_how_to_go_on(
@@ -382,12 +494,22 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
         (("--replay", "12"), "--replay must be BLOCK:NUMBER, got '12'"),
         (("--replay", "1:-1"), "--replay must be BLOCK:NUMBER, got '1:-1'"),
         (("--log", os.devnull), "--log /dev/null is no file"),
+        (("--replay", "1:1", "--block", "2"), "--replay shows one case: --block does not go with"),
+        (("check", "a:b", "c:d", "--example", "e:f"), "--campaign does not go with check"),
     ],
 )
-def test_a_bad_option_exits_with_2_and_a_line_that_names_it(
+def test_a_bad_option_of_a_campaign_exits_with_2_and_a_line_that_names_it(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_info:
         main(["--campaign", *arguments])
     assert exit_info.value.code == 2
     assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--workers", "--block", "--log", "--replay"])
+def test_an_option_of_a_campaign_needs_one(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main([option, "1"])
+    assert exit_info.value.code == 2
+    assert f"error: {option} goes with --campaign\n" in capsys.readouterr().err
