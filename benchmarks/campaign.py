@@ -3,11 +3,13 @@
 The same blocks of networks as in `python -m reference --campaign`, all groups of quantities in its
 proportions, are compared with JAX in four ways: with a compilation for each network, as one would
 begin; the same without XLA's optimisation, which serves no purpose for one call; with a compilation
-for each shape, which many networks share; and with none, JAX's operations being evaluated by NumPy.
+for each shape, which many networks share (XLA is compared with NumPy then, too); and with none,
+JAX's operations being evaluated by NumPy.
 Each block is taken in every way before the next; one process, one BLAS thread.
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from unittest import mock
@@ -18,8 +20,10 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.tables import print_heading, print_row
-from reference import campaign, rounding
-from reference.campaign import TURNS, compare_block, compare_case
+from reference import rounding
+from reference.campaign import REFUSED, TURNS, compare_cases, draw_case, plan_block
+from reference.comparison import Comparer
+from reference.quantities import GROUPS
 
 NETWORKS = 100  # of a block
 ALONE = 2  # of them are taken where each is compiled
@@ -28,12 +32,16 @@ SEED = 2
 
 def one_by_one(block: int) -> int:
     """Compile for each network."""
-    taken = 0
+    plan, taken = plan_block(SEED, block), 0
+    group = GROUPS[plan.group]
     for number in range(NETWORKS):
+        case = draw_case(SEED, block, number)[1].arguments(group)
         try:
-            compare_case(SEED, block, number)
+            with np.errstate(all="ignore"):
+                got = group.by_hand(*case)
         except ValueError:  # it overflows, and is refused
             continue
+        Comparer(group.by_jax, *case)(got, *case, dtype=plan.dtype)
         taken += 1
         if taken == ALONE:
             break
@@ -46,23 +54,17 @@ def optimised(block: int) -> int:
         return one_by_one(block)
 
 
-def by_shape(block: int) -> int:
-    """Compile for each shape."""
-    with mock.patch.object(campaign, "XLA_EVERY", 1):
-        return compare_block(SEED, block, NETWORKS).networks
-
-
-def without(block: int) -> int:
-    """Do not compile."""
-    with mock.patch.object(campaign, "XLA_EVERY", block + 1):
-        return compare_block(SEED, block, NETWORKS).networks
+def at_once(block: int, *, compiled: bool) -> int:
+    """Take the networks of a block at once, and count those that were not refused."""
+    record = compare_cases(SEED, block, range(NETWORKS), compiled=compiled).record
+    return NETWORKS - len(record.found.get(REFUSED, []))
 
 
 WAYS: dict[str, Callable[[int], int]] = {
     "a jit compilation for each network": optimised,
     "the same, not optimised": one_by_one,
-    "a compilation for each shape of 100 networks": by_shape,
-    "no compilation": without,
+    "a compilation for each shape of 100 networks": functools.partial(at_once, compiled=True),
+    "no compilation": functools.partial(at_once, compiled=False),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.backprop import Array, Dense, Params
-from manual_nn.finite import check_finite, check_finite_params, check_pre_activations
+from manual_nn.finite import check_finite, check_pre_activations
 from manual_nn.validation import as_batch, as_share
 
 
@@ -48,7 +48,6 @@ def loss_and_grad(
     """
     params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
     check_finite(X, name="X")
-    check_finite_params(params)
     shares = np.broadcast_to(as_share(params, len(X), sample_weight), (len(X), 1))
     value = X.dtype.type(0)
     gradient = [Dense(np.zeros_like(weight), np.zeros_like(bias)) for weight, bias in params]

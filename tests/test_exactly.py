@@ -83,22 +83,29 @@ def everything_by_jax(params: Params, X: Array, y: Array, weight_decay: float) -
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_derivative_of_relu_at_zero_is_zero(dtype: type[np.floating]) -> None:
-    """Units whose pre-activation is exactly -1, 0, 1: only the last lets the gradient through."""
+@pytest.mark.parametrize(
+    ("function", "of_inputs"),
+    [
+        pytest.param(manual_nn.loss_and_grad, manual_nn.input_grad, id="batch"),
+        pytest.param(manual_nn.rowwise.loss_and_grad, None, id="rowwise"),
+        pytest.param(reference.loss_and_grad, reference.input_grad, id="jax"),
+    ],
+)
+def test_the_derivative_of_relu_at_zero_is_zero(
+    function: Any, of_inputs: Any, dtype: type[np.floating]
+) -> None:
+    """Units whose pre-activation is exactly -1/2, 0, 1: only the last lets the gradient through."""
     params = (
-        Dense(np.array([[1, 1, 1]], dtype), np.array([-2, -1, 0], dtype)),
+        Dense(np.array([[1, 1, 1]], dtype), np.array([-1.5, -1, 0], dtype)),
         Dense(np.array([[0, 2048], [0, 2048], [0, 2048]], dtype), np.array([0, 0], dtype)),
     )
     X, y = np.ones((1, 1), dtype), np.array([0])
     expected = ([[0, 0, 2048]], [0, 0, 2048], [[0, 0], [0, 0], [-1, 1]], [-1, 1])
-    for gradient in (
-        manual_nn.loss_and_grad(params, X, y)[1],
-        manual_nn.rowwise.loss_and_grad(params, X, y)[1],
-        reference.loss_and_grad(params, X, y)[1],
-    ):
-        for d_leaf, want in zip(jax.tree.leaves(gradient), expected, strict=True):
-            np.testing.assert_array_equal(d_leaf, want)
-    np.testing.assert_array_equal(manual_nn.input_grad(params, X, y), [[2048]])
+    _, gradient = function(params, X, y)
+    for d_leaf, want in zip(jax.tree.leaves(gradient), expected, strict=True):
+        np.testing.assert_array_equal(d_leaf, want)
+    if of_inputs is not None:
+        np.testing.assert_array_equal(of_inputs(params, X, y), [[2048]])
 
 
 EXTREMES = [(np.float32, 1e4), (np.float32, 1e38), (np.float64, 1e300), (np.float64, 1e308)]
@@ -185,11 +192,15 @@ def test_a_worked_example() -> None:
 def test_a_penalty_is_finite_though_the_squares_of_the_weights_are_not(
     dtype: type[np.floating], size: int, decay: int
 ) -> None:
-    """Powers of 2, beside which the cross-entropy, ln 2, is nothing."""
-    params = (Dense(np.full((1, 2), 2.0**size, dtype), np.zeros(2, dtype)),)
+    """Powers of 2, beside which the cross-entropy, ln 2, is nothing; the unit is off."""
+    large = 2.0**size
+    params = (
+        Dense(np.full((1, 1), large, dtype), np.full(1, -large, dtype)),
+        Dense(np.full((1, 2), large, dtype), np.full(2, large, dtype)),
+    )
     for function in (manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad):
         loss, _ = function(params, [[0.0]], [0], weight_decay=2.0**decay)
-        assert loss == 2.0 ** (decay + 2 * size + 1)
+        assert loss == 3 * 2.0 ** (decay + 2 * size)
         assert function(params, [[0.0]], [0])[0] == np.log(dtype(2))
 
 

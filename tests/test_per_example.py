@@ -288,3 +288,72 @@ def test_clipping_loses_no_digits_of_a_small_error_above_large_inputs(
     assert p[2] * 2.0**-10 / (p[1] * large) < info.tiny  # what scaling the error first would make
     ratio = d_weight[0, 2] / d_weight[0, 1]  # of two rounded products
     assert abs(ratio - p[2] / p[1]) <= 2 * info.eps * p[2] / p[1]  # with the quotients, 4 roundings
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lost", ["error", "inputs"])
+def test_clipping_scales_the_inputs_or_the_error_whichever_is_larger(
+    dtype: type[np.floating], lost: str
+) -> None:
+    """Of (4, 3 tiny, 5 tiny) and (large,) the one is the input, the other the hidden error.
+
+    The scale times 3 tiny is 0, and times large it is not: 3 and 5 stay in proportion.
+    """
+    size = np.finfo(dtype).maxexp // 4
+    tiny, large = np.ldexp(dtype(1), -2 * size), np.ldexp(dtype(1), size)
+    parts, one = np.array([4, 3 * tiny, 5 * tiny], dtype), np.array([large], dtype)
+    x, error = (one, parts) if lost == "error" else (parts, one)
+    params = (
+        Dense(np.zeros((len(x), len(error)), dtype), np.ones(len(error), dtype)),
+        Dense(np.stack([-error, error], axis=1), np.array([error[0], -error[0]], dtype)),
+    )
+    # logits are 0 and d_z_2 is (-1/2, 1/2), so d_a_1 is the second layer's weights
+    whole = manual_nn.per_example_grads(params, x[None], [0])[0].weight[0].ravel()
+    np.testing.assert_array_equal(whole, large * parts)
+    max_norm = np.ldexp(1.0, -2 * size + 4)
+    clipped = manual_nn.clipped_grad(params, x[None], [0], max_norm=max_norm)[0].weight.ravel()
+    scale = max_norm / (4.0 * float(large))
+    assert dtype(scale * float(parts[1])) == 0
+    assert clipped[1] > 0
+    assert abs(clipped[2] / clipped[1] - 5 / 3) <= 4 * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_norms_of_huge_rows_of_one_sign_are_exact(dtype: type[np.floating], sign: int) -> None:
+    """Also where the number that is largest with its sign is 0; three rows, none like the other."""
+    k = int(0.9 * np.finfo(dtype).maxexp)
+    X = sign * np.ldexp(np.array([[3, 4], [0, 8], [40, 30]], dtype), k)
+    norms = manual_nn.per_example_grad_norms(half_and_half(dtype), X, HALVES * 3)
+    np.testing.assert_array_equal(norms, np.ldexp(np.array([2.5, 4, 25], dtype), k))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("part", [0.52, 0.55, 0.6, 0.9])
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_norm_whose_square_is_lost_is_exact_beside_ordinary_ones(
+    dtype: type[np.floating], part: float, order: int
+) -> None:
+    """Logits (0, -m x): of the row with x = 1 the error is (0, p), and its norm p times sqrt 2."""
+    m = round(part * np.finfo(dtype).maxexp * np.log(2.0))
+    params = (Dense(np.array([[0, -m]], dtype), np.zeros(2, dtype)),)
+    X = np.array([[0], [1]], dtype)[::order]
+    norms = manual_nn.per_example_grad_norms(params, X, [0, 0])[::order]
+    p = manual_nn.predict_proba(params, X)[::order]
+    assert p[1, 0] == 1
+    assert norms[1] == p[1, 1] * np.hypot(dtype(1), dtype(1))
+    assert norms[0] == np.sqrt(dtype(0.5))
+
+
+def test_each_row_is_scaled_where_it_is_larger() -> None:
+    """In the first row the inputs are, in the second the error: scaled, the other loses digits."""
+    weight = np.diag(np.array([2.0**-66, 1], np.float32))
+    above = np.array([[1.1 * 2.0**-60, -1.1 * 2.0**-60], [1.3 * 2.0**55, -1.3 * 2.0**55]])
+    params = (
+        Dense(weight, np.zeros(2, np.float32)),
+        Dense(above.astype(np.float32), np.zeros(2, np.float32)),
+    )
+    X = np.array([[2.0**66, 0], [0, 2.0**-60]], np.float32)
+    args = params, X, np.array([0, 1]), 2.0**-20
+    comparer = Comparer(rows_by_jax, *args)
+    assert comparer(rows_by_hand(*args), *args, dtype=np.float32).verdict == Verdict.MATCH

@@ -5,6 +5,7 @@ Axes: N rows in the batch, D inputs, K classes.
 
 import functools
 import itertools
+import tracemalloc
 from typing import Any
 
 import jax
@@ -83,6 +84,10 @@ def test_the_plain_update_is_learning_rate_times_the_gradient_down(dtype: npt.DT
     (layer,) = sgd_step(params, gradient, 0.25)
     np.testing.assert_array_equal(layer.weight, np.array([[-1.0, 3.0]], dtype), strict=True)
     np.testing.assert_array_equal(layer.bias, np.array([3.0, -4.5], dtype), strict=True)
+    np.testing.assert_array_equal(params[0].weight, [[1, 2]])
+    np.testing.assert_array_equal(params[0].bias, [3, -4])
+    np.testing.assert_array_equal(gradient[0].weight, [[8, -4]])
+    np.testing.assert_array_equal(gradient[0].bias, [0, 2])
 
 
 @pytest.mark.parametrize("learning_rate", [np.float64(0.5), np.float32(0.5), 1])
@@ -92,6 +97,29 @@ def test_the_plain_update_keeps_float32_whatever_number_the_rate_is(learning_rat
     assert layer.weight.dtype == layer.bias.dtype == np.float32
     with pytest.raises(ValueError, match="learning_rate must be a finite number above 0"):
         sgd_step(params, params, 0 * learning_rate)
+
+
+def wide_sgd() -> SGD:
+    """Start a descent of many inputs and few classes: beside a batch all else is small."""
+    params = (Dense(np.zeros((1000, 2)), np.zeros(2)),)
+    X, target = np.ones((500, 1000)), np.full((500, 2), 0.5)
+    return SGD(params, X, target, batch_size=500, learning_rate=0.5, weight_decay=0.0)
+
+
+def test_a_step_takes_its_batch_into_an_array_that_is_there() -> None:
+    sgd, rows = wide_sgd(), np.arange(500)
+    sgd.step(rows)
+    tracemalloc.start()
+    sgd.step(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < sgd.X.nbytes
+
+
+def test_descents_at_the_same_time_do_not_share_the_arrays_of_their_batches() -> None:
+    one, other = wide_sgd(), wide_sgd()
+    assert not np.shares_memory(one._X, other._X)
+    assert not np.shares_memory(one._target, other._target)
 
 
 def test_a_small_decay_is_not_lost_in_float32() -> None:
