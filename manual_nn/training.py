@@ -295,7 +295,6 @@ class _NotFiniteError(ArithmeticError):
     """The loss or the parameters are no longer finite, as it shows in this batch of an epoch."""
 
     def __init__(self, batch: int, reason: str) -> None:
-        super().__init__(batch, reason)
         self.batch, self.reason = batch, reason
 
 

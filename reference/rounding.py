@@ -95,7 +95,7 @@ class Rounding:
         self.computing_in(np.float64)
         self.kinks = kinks
         self.open_kinks = 0
-        self._literals: dict[tuple[Any, str], Bounded] = {}
+        self._literals: dict[tuple[bytes, np.dtype[Any]], Bounded] = {}
 
     def computing_in(self, dtype: npt.DTypeLike) -> None:
         """Take the units of the operations to come, which JAX computes in this dtype; eq. (R2).
@@ -124,9 +124,10 @@ class Rounding:
 
     def literal(self, value: Any, dtype: npt.DTypeLike) -> Bounded:
         """Take a constant of a jaxpr; the same one each time, so that it can be recognised."""
-        key = (np.asarray(value).item(), str(dtype))
+        array = np.asarray(value, dtype)
+        key = array.tobytes(), array.dtype  # 0 and -0 are two constants
         if key not in self._literals:
-            self._literals[key] = self.given(np.asarray(value, dtype))
+            self._literals[key] = self.given(array)
         return self._literals[key]
 
     def rounded(self, value: Array, spread: Array, *, roundings: int = ROUNDINGS) -> Bounded:
@@ -151,7 +152,7 @@ class Rounding:
 
     def product(self, a: Bounded, b: Bounded) -> Bounded:
         """Multiply; |xy - ab| <= |a| e_b + e_a |b| + e_a e_b; eq. (R8)."""
-        spread = _times(abs(a.value), b.error) + _times(a.error, abs(b.value) + b.error)
+        spread = abs(a.value) * b.error + a.error * (abs(b.value) + b.error)
         return self.rounded(a.value * b.value, spread)
 
     def compared(self, value: Array, a: Bounded, b: Bounded) -> Bounded:
@@ -164,7 +165,7 @@ class Rounding:
         return Bounded(value, unsure & (self.kinks == "open"))
 
     def _overflowing(self, value: Array, error: Array, size: Array) -> Bounded:
-        """Where the implementation may overflow anything may come out."""
+        """Where the implementation may overflow, or a bound is NaN, anything may come out."""
         may_overflow = ~(size + error <= self.largest)
         return Bounded(value, np.where(may_overflow, np.inf, error))
 
@@ -182,24 +183,14 @@ def may_tie(a: Bounded, b: Bounded) -> Array:
     for one, other in ((a, b), (b, a)):
         if isinstance(one, Extreme) and (unsure := one.open_against(other)) is not None:
             return unsure
-    joint = _float_error(a) + _float_error(b)
+    joint = reach(a) + reach(b)
     gap = abs(np.subtract(a.value, b.value, dtype=np.float64))
-    near = np.where(np.isnan(gap), ~np.isfinite(joint), (gap <= joint) & (joint > 0))
-    return np.asarray(near | _unsure(a) | _unsure(b))
+    return np.where(np.isnan(gap), ~np.isfinite(joint), (gap <= joint) & (joint > 0))
 
 
-def _times(a: Array, b: Array) -> Array:
-    """Multiply bounds; nothing is known of 0 times what may overflow."""
-    product = a * b
-    return np.where(np.isnan(product), np.inf, product)
-
-
-def _unsure(x: Bounded) -> Array:
-    return x.error if x.error.dtype == bool else np.zeros(x.error.shape, bool)
-
-
-def _float_error(x: Bounded) -> Array:
-    return x.error if x.error.dtype != bool else np.zeros(x.error.shape)
+def reach(x: Bounded) -> Array:
+    """Give the error as a number, infinite where a boolean or an integer is unsure."""
+    return np.where(x.error, np.inf, 0.0) if x.error.dtype == bool else x.error
 
 
 Rule = TypeVar("Rule", bound=Callable[..., Bounded | list[Bounded]])

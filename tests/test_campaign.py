@@ -34,7 +34,7 @@ from reference.campaign import (
     plan_block,
 )
 from reference.comparison import Comparer, worst_verdict
-from reference.draws import LAYOUTS, MAGNITUDES, TRAITS
+from reference.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network
 from reference.quantities import GROUPS
 from reference.unattended import Campaign, Log
 
@@ -102,6 +102,29 @@ def test_the_groups_have_all_that_is_public() -> None:
     }
     training = {"EarlyStopping", "History", "TrainingDiverged", "TrainingResult", "train"}
     assert set(manual_nn.__all__) - {"Dense", "Workspace", "init_params", *training} <= names
+
+
+@pytest.mark.parametrize("N", [1, 4, 5])
+def test_what_is_weighted_goes_in_two_blocks_and_into_a_workspace_with_room(
+    N: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def spied(function: Callable[..., Any]) -> Callable[..., Any]:
+        def spy(*args: Any, **options: Any) -> Any:
+            asked.append(options)
+            return function(*args, **options)
+
+        return spy
+
+    for name in ("loss", "loss_and_grad"):
+        monkeypatch.setattr(manual_nn, name, spied(getattr(manual_nn, name)))
+    params, X, y, _ = make_network(Shape((2, 3), N, soft=False), np.float64, seed=0)
+    GROUPS["weighted"].by_hand(params, X, y, 0.0, np.ones(N))
+    chunks = [options["chunk_size"] for options in asked if "chunk_size" in options]
+    assert [math.ceil(N / chunk) for chunk in chunks] == [min(N, 2)] * 2
+    (workspace,) = (options["workspace"] for options in asked if "workspace" in options)
+    assert workspace.rows > N
 
 
 # What is found
@@ -398,6 +421,103 @@ def test_a_killed_campaign_goes_on_and_leaves_no_process(tmp_path: Path, workers
 
 
 # What is printed
+
+
+def record_of(block: int, dtype: str, **changes: Any) -> Record:
+    return dataclasses.replace(
+        Record(block, "gradient", [2, 3], 4, soft=False, dtype=dtype, networks=0, compiled=False),
+        **changes,
+    )
+
+
+RECORDS = [
+    record_of(
+        7,
+        "float64",
+        networks=1000,
+        verdicts={
+            "loss": {
+                "match": 990,
+                "ambiguous": 4,
+                "not comparable": 3,
+                "refused": 2,
+                "mismatch": 1,
+            },
+            XLA: {"match": 999, "wrong shape": 1},
+        },
+        worst={"loss": (0.25, 20), XLA: (0.125, 5)},
+        found={"mismatch": [17], "refused": [1, 2], "ambiguous": [3], "wrong shape": [8]},
+        seconds=1.5,
+        compiled=True,
+    ),
+    record_of(
+        9,
+        "float64",
+        networks=200,
+        verdicts={"loss": {"match": 200}, "hvp": {"refused": 200}},
+        worst={"loss": (0.5, 30)},
+        seconds=2.5,
+    ),
+    record_of(
+        11, "float32", networks=24, verdicts={"loss": {"match": 24}}, worst={"loss": (0.5, 0)}
+    ),
+    record_of(12, "float64", networks=1, verdicts={"loss": {"match": 1}}, worst={"loss": (0.5, 0)}),
+]
+
+
+def test_the_table_adds_the_blocks_up_with_xla_last() -> None:
+    _, *rows = unattended.table(RECORDS).splitlines()
+    assert [row.split() for row in rows] == [
+        ["hvp", "float64", "200", "0", "0", "0", "200", "0", "0.000"],
+        ["loss", "float32", "24", "24", "0", "0", "0", "0", "0.500", "11:0"],
+        ["loss", "float64", "1,201", "1,191", "4", "3", "2", "1", "0.500", "12:0"],
+        [*XLA.split(), "float64", "1,000", "999", "0", "0", "0", "1", "0.125", "7:5"],
+    ]
+
+
+def test_the_summary_says_how_much_there_was_and_what_is_wrong(
+    tmp_path: Path, campaign: Campaign
+) -> None:
+    campaign = dataclasses.replace(campaign, seed=3, versions={"Python": "3.9", "JAX": "0.8"})
+    with Log(tmp_path / "log.jsonl", campaign) as log:
+        log.started = "2026-01-02"
+        log.records = [*RECORDS, record_of(13, "float64", sizes=[2, 4])]
+        what, speed, wrong = unattended.summary(log, campaign).splitlines()
+    assert what == (
+        "1,225 networks of 2 shapes in 5 blocks, 1,000 networks also by XLA; seed 3; "
+        "begun 2026-01-02; Python 3.9, JAX 0.8."
+    )
+    assert speed == "4 seconds of work, 306 networks a second on a core."
+    assert wrong == "WRONG: 7:17, 7:8"
+
+
+@pytest.mark.parametrize("count", [0, unattended.SHOWN, unattended.SHOWN + 1])
+def test_of_many_wrong_cases_the_first_are_named(
+    count: int, tmp_path: Path, campaign: Campaign
+) -> None:
+    found = {"mismatch": list(range(count))}
+    with Log(tmp_path / "log.jsonl", campaign) as log:
+        log.records = [record_of(0, "float64", networks=count, found=found, seconds=0.5)]
+        _, speed, last = unattended.summary(log, campaign).splitlines()
+    assert speed.endswith(f"work, {2 * count} networks a second on a core.")
+    cases = ", ".join(f"0:{number}" for number in range(min(count, 20)))
+    more = ", ..." if count > 20 else ""
+    assert last == (f"WRONG: {cases}{more}" if count else "None is wrong.")
+
+
+def test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(seed: int, block: int, networks: int) -> Record:
+        assert (seed, networks) == (campaign.seed, campaign.networks)
+        return record_of(block, "float64")
+
+    monkeypatch.setattr(unattended, "compare_block", taken)
+    path = tmp_path / "log.jsonl"
+    with Log(path, campaign) as log:
+        log.add(record_of(1, "float64"))
+    for _ in range(2):
+        assert [record.block for record in run(path, campaign, 4)] == [1, 0, 2, 3]
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

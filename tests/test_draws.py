@@ -20,6 +20,7 @@ from reference.draws import (
 )
 
 SHAPE = Shape((3, 4, 2), 5, soft=True)
+DEEP = Shape((3, 4, 5, 2), 5, soft=True)
 DTYPES = (np.float32, np.float64)
 
 
@@ -123,6 +124,86 @@ def test_tiny_is_smaller_huge_is_larger_and_all_by_powers_of_2(dtype: type[np.fl
                 assert lowest <= exponent - 1 <= highest
 
 
+def test_the_powers_of_2_reach_to_both_ends() -> None:
+    """The largest float32 is below 2^128, and two layers and the inputs share a half of that."""
+    reach = 128 // 6
+    ends = {"tiny": (-reach, 0), "huge": (0, 3 * reach), "balanced": (-reach, reach)}
+    found: dict[tuple[str, str], set[int]] = {}
+    for seed in range(300):
+        plain = make_network(SHAPE, np.float32, seed=seed)
+        for magnitude in ends:
+            network = make_network(SHAPE, np.float32, seed=seed, magnitude=magnitude)
+            pairs = {"inputs": (network.X, plain.X)}
+            if magnitude != "balanced":  # where a layer makes up for the one below
+                for l, (layer, other) in enumerate(zip(network.params, plain.params, strict=True)):
+                    pairs[f"weight {l}"], pairs[f"bias {l}"] = zip(layer, other, strict=True)
+            for name, (scaled, array) in pairs.items():
+                exponent = int(np.log2(scaled.flat[0] / array.flat[0]))
+                found.setdefault((magnitude, name), set()).add(exponent)
+    for (magnitude, name), exponents in found.items():
+        assert (min(exponents), max(exponents)) == ends[magnitude], name
+
+
+@pytest.mark.parametrize("sizes", [(300, 200), (300, 200, 100)])
+def test_values_are_normal_and_a_layer_keeps_the_size_of_what_comes_in(
+    sizes: tuple[int, ...],
+) -> None:
+    """The mean square of n of them is 1 with a standard deviation of sqrt(2 / n)."""
+    network = make_network(Shape(sizes, 100, soft=False), np.float64, seed=0)
+    arrays = [weight * np.sqrt(len(weight)) for weight, _ in network.params]
+    arrays += [network.X, *(bias for _, bias in network.params)]
+    arrays += [array for layer in make_tangents(network.params, seed=1) for array in layer]
+    for array in arrays:
+        assert abs((array**2).mean() - 1) <= 6 * np.sqrt(2 / array.size)
+
+
+@pytest.mark.parametrize(("trait", "factor"), [("large logits", 1000), ("equal logits", 0)])
+def test_these_logits_are_multiples_of_those_of_the_same_seed(trait: str, factor: int) -> None:
+    plain, made = (make_network(DEEP, np.float64, seed=0, trait=name) for name in ("plain", trait))
+    for layer, plain_layer in zip(made.params[:-1], plain.params[:-1], strict=True):
+        assert all(map(np.array_equal, layer, plain_layer))
+    for last, plain_last in zip(made.params[-1], plain.params[-1], strict=True):
+        np.testing.assert_array_equal(last, factor * plain_last)
+
+
+def test_a_network_has_the_decay_that_it_is_given_and_else_none() -> None:
+    assert make_network(DEEP, np.float64, seed=0).weight_decay == 0
+    assert make_network(DEEP, np.float64, seed=0, weight_decay=0.5).weight_decay == 0.5
+
+
+def test_the_targets_are_of_the_classes_of_the_last_layer() -> None:
+    y = make_network(DEEP, np.float32, seed=0).y
+    assert y.shape == (5, 2)
+    assert y.dtype == np.float32
+    y = make_network(DEEP._replace(N=100, soft=False), np.float64, seed=0).y
+    assert set(y.tolist()) == {0, 1}
+    assert y.dtype.kind == "i"
+
+
+def test_every_hidden_layer_has_dead_units_and_the_last_has_none() -> None:
+    *hidden, last = make_network(DEEP, np.float64, seed=0, trait="dead units").params
+    for weight, bias in hidden:
+        assert not weight[:, ::2].any()
+        assert not bias[::2].any()
+        assert weight[:, 1::2].all()
+        assert bias[1::2].all()
+    assert last.weight.all()
+    assert last.bias.all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_kink_that_overflows_is_left_out(dtype: type[np.floating]) -> None:
+    for seed in range(50):
+        network = make_network(SHAPE, dtype, seed=seed, trait="on the kink", magnitude="huge")
+        assert all(np.isfinite(array).all() for layer in network.params for array in layer)
+
+
+def test_a_strided_view_takes_every_other_place_from_behind() -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    assert strided(array).strides == (-2 * 8 * array.itemsize, -2 * array.itemsize)
+
+
 def test_a_shape_is_written_with_its_rows_and_targets() -> None:
     assert str(SHAPE) == "3-4-2, 5 rows, probabilities"
+    assert str(Shape((3, 2), 2, soft=False)) == "3-2, 2 rows, class numbers"
     assert str(Shape((3, 2), 1, soft=False)) == "3-2, 1 row, class numbers"

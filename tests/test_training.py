@@ -263,6 +263,16 @@ def test_changing_a_history_given_out_does_not_change_later_ones() -> None:
     assert len(next(results).history.val_acc) == 2
 
 
+def test_changing_parameters_given_out_does_not_change_later_ones() -> None:
+    given_out = []
+    for result in epochs_of(draw_problem(), epochs=3):
+        given_out.append(copy.deepcopy(result.params))
+        for array in itertools.chain(*result.params):
+            array[:] = 7
+    for params, result in zip(given_out, epochs_of(draw_problem(), epochs=3), strict=True):
+        assert same_bits(params, result.params)
+
+
 def test_training_is_its_last_epoch() -> None:
     *_, last = epochs_of(draw_problem(), epochs=3)
     whole = train(draw_problem(), weight_decay=0.01)
@@ -278,6 +288,31 @@ def test_a_progress_bar_changes_nothing_and_goes_to_stderr(
     assert same_bits(plain.params, shown.params)
     assert out == ""
     assert "epoch 3" in err
+    assert err.rpartition("\r")[2] == "", "the bar is still there"
+
+
+@pytest.mark.parametrize("how", [manual_nn.train, training.train_epochs])
+def test_no_progress_bar_is_shown_unless_it_is_asked_for(
+    how: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"learning_rate": 0.1, "weight_decay": 0.0, "early_stopping": None}
+    list(how(*draw_problem(), **options, batch_size=4, epochs=2, rng=np.random.default_rng(0)))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_not_given_is_as_in_the_readme() -> None:
+    problem, rng = draw_problem(rows=40), np.random.default_rng
+    defaults = manual_nn.train(*problem, rng=rng(0), early_stopping=None)
+    stated: dict[str, Any] = {
+        "batch_size": 32,
+        "learning_rate": 0.1,
+        "weight_decay": 1e-4,
+        "epochs": 30,
+    }
+    given = manual_nn.train(*problem, rng=rng(0), early_stopping=None, **stated)
+    assert same_bits(defaults.params, given.params)
+    assert defaults.history == given.history
+    assert EarlyStopping() == EarlyStopping(min_accuracy=0.975, max_change=0.005)
 
 
 # The steps
@@ -576,10 +611,13 @@ def test_the_epochs_before_a_divergence_are_given_out() -> None:
     assert caught.value.result.history == given_out[-1].history
 
 
-def test_a_divergence_passes_from_process_to_process() -> None:
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_divergence_passes_from_process_to_process(*, by_name: bool) -> None:
     with pytest.raises(manual_nn.TrainingDiverged) as caught:
         train(doubling(np.float32), **DOUBLING)
     error = caught.value
+    if by_name:
+        error = manual_nn.TrainingDiverged(**vars(error))
     copied = pickle.loads(pickle.dumps(error))  # noqa: S301, what we have just made
     assert type(copied) is type(error)
     assert str(copied) == str(error)
