@@ -358,7 +358,7 @@ def _read_input(path: Path, model: Model) -> Array:
         expected: tuple[int, ...] = (len(model.params[0].weight),)
     else:
         pixels, expected = read_idx(path), model.image_shape
-    if pixels.ndim == 0 or pixels.shape[1:] != expected or len(pixels) == 0:
+    if pixels.shape[1:] != expected or len(pixels) == 0:
         msg = f"{path}: the model takes an array of shape {('N', *expected)}, got {pixels.shape}"
         raise ValueError(msg.replace("'", ""))
     dtype = model.params[0].weight.dtype

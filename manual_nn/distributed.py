@@ -86,7 +86,7 @@ def loss(
     """
     params = as_params(params)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    (cross_entropy,) = _sum_over_blocks(_loss, 1, params, _as_rows(params, X, y, sample_weight))
+    (cross_entropy,) = _sum_over_blocks(_loss, params, _as_rows(params, X, y, sample_weight))
     return cross_entropy + backprop.penalty_forward(params, weight_decay)
 
 
@@ -130,9 +130,7 @@ def loss_and_grad(
     """
     params = as_params(params)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    P = sum(array.size for layer in params for array in layer)
-    rows = _as_rows(params, X, y, sample_weight)
-    total = _sum_over_blocks(_loss_and_grad, 1 + P, params, rows)
+    total = _sum_over_blocks(_loss_and_grad, params, _as_rows(params, X, y, sample_weight))
     penalty = backprop.penalty_forward(params, weight_decay)
     return total[0] + penalty, tuple(
         Dense(d_weight + 2 * weight_decay * layer.weight, d_bias)
@@ -175,8 +173,8 @@ def _checked_weight(numbers: npt.NDArray[np.intp], sample_weight: Array) -> Arra
     return sample_weight.astype(np.float64)
 
 
-def _sum_over_blocks(quantity: Quantity, size: int, params: Params, rows: _Rows) -> Array:
-    """Add up the blocks' quantities, (size,), a task for each; eq. (47), (48)."""
+def _sum_over_blocks(quantity: Quantity, params: Params, rows: _Rows) -> Array:
+    """Add up the blocks' quantities, a task for each; eq. (47), (48)."""
     arrays = [(rows.numbers, "n"), (rows.X, "nd"), (rows.y, "nk"[: rows.y.ndim])]
     if rows.sample_weight is not None:
         arrays.append((rows.sample_weight, "n"))
@@ -185,14 +183,13 @@ def _sum_over_blocks(quantity: Quantity, size: int, params: Params, rows: _Rows)
         _of_block,
         "np",  # one row for each block
         *itertools.chain(*arrays),
-        new_axes={"p": size},
+        new_axes={"p": math.nan},  # as many as the quantity has
         adjust_chunks={"n": lambda _: 1},
-        align_arrays=False,
         concatenate=True,  # X may be in blocks of columns too
         dtype=dtype,
         meta=np.empty((0, 0), dtype),
         quantity=quantity,
-        params=delayed(params, traverse=False),  # sent to a machine once, not with each task
+        params=delayed(params),  # sent to a machine once, not with each task
         total=rows.total,
     )
     return quantities.sum(axis=0).compute()

@@ -272,14 +272,14 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.history_ = History(*map(operator.add, astuple(self.history_), astuple(history)))
 
     def _settings(self) -> dict[str, Any]:
-        """Check the parameters that `train` takes, under the names that they have here."""
+        """Give the parameters that `train` takes; check those that have another name there."""
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
         return {
             "batch_size": AUTO_BATCH_SIZE if auto else as_count(self.batch_size, name="batch_size"),
             "learning_rate": as_number(
                 self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True
             ),
-            "weight_decay": as_number(self.weight_decay, name="weight_decay", minimum=0),
+            "weight_decay": self.weight_decay,
             "progress": bool(self.verbose),
         }
 

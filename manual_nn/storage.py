@@ -99,7 +99,7 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
             raise ValueError("it holds Python objects")  # noqa: TRY301, named like the others
         if dtype.subdtype is not None:  # which np.save never writes
             raise ValueError("its elements are arrays")  # noqa: TRY301, likewise
-        if min(shape, default=0) < 0:  # -1 would mean to reshape that NumPy is to find it out
+        if any(side < 0 for side in shape):  # -1 would mean to reshape that NumPy is to find it out
             raise ValueError(f"it claims the shape {shape}")  # noqa: TRY301, likewise
         elements = content[file.tell() :]
         order: Any = "F" if fortran_order else "C"
@@ -167,9 +167,9 @@ def check_version(version: object, known: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows has no such thing
+    if not hasattr(os, "O_DIRECTORY"):  # Windows has no such thing, and opens no folder
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

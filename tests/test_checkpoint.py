@@ -295,11 +295,14 @@ def test_the_content_is_on_the_disk_before_the_name_and_both_before_the_next_epo
         assert calls == one_write * (1 + epoch)
 
 
-def test_what_a_killed_process_left_is_removed(path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True], ids=["begun anew", "resumed"])
+def test_what_a_killed_process_left_is_removed(path: Path, *, resume: bool) -> None:
     left, other = draft_of(path, 1), draft_of(path.with_name("checkpoint.npz.1"), 1)
     for draft in (left, other):
         draft.write_bytes(b"half of a checkpoi")
-    train(checkpoint=path, resume=True)
+    if not resume:
+        path.unlink()
+    train(checkpoint=path, resume=resume)
     assert sorted(path.parent.iterdir()) == sorted([path, other])
 
 
@@ -448,7 +451,8 @@ def test_fewer_rows_of_data_are_named_by_their_shape(path: Path) -> None:
     given = arguments()
     assert_refused(
         path,
-        r"another X_train, \[10, 3\] in float64 .*; now it is \[9, 3\] in float64",
+        r"another X_train, \[10, 3\] in float64 with SHA-256 [0-9a-f]{8}\.\.\.; "
+        r"now it is \[9, 3\] in float64 with SHA-256 [0-9a-f]{8}\.\.\.$",
         X_train=given["X_train"][:9],
         y_train=given["y_train"][:9],
     )
@@ -534,6 +538,59 @@ def test_facts_that_are_no_checkpoints_are_named(
 ) -> None:
     forge(path, **changes)
     assert_refused(path, reason)
+
+
+def test_the_order_of_the_facts_means_nothing(path: Path) -> None:
+    def reversed_(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: reversed_(value[name]) for name in reversed(value)}
+        return value
+
+    whole = train()
+    params, facts = facts_of(path)
+    save_params(path, params, checkpoint=reversed_(facts))
+    assert list(facts_of(path)[1]) == list(facts)[::-1]
+    assert_same(train(checkpoint=path, resume=True), whole)
+
+
+def test_without_validation_only_its_curves_are_empty(tmp_path: Path) -> None:
+    file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
+    params, rng = draw_params(), np.random.default_rng(0)
+    curves: checkpoint.Curves = {"train_loss": [0.5, 0.25], "train_acc": [1.0, 1.0], "val_acc": []}
+    file.save(params, curves, rng)
+    assert file.load(params, curves, rng)[1] == curves
+    file.save(params, curves | {"val_acc": [0.5, 0.5]}, rng)
+    with pytest.raises(ValueError, match="val_acc must have 0 values, got 2"):
+        file.load(params, curves, rng)
+    file.save(params, curves | {"train_acc": []}, rng)
+    with pytest.raises(ValueError, match="train_acc must have 2 values, got 0"):
+        file.load(params, curves, rng)
+
+
+@pytest.mark.parametrize(
+    ("generator", "position"),
+    [
+        (np.random.MT19937, 0),
+        (np.random.MT19937, 624),
+        (np.random.Philox, 0),
+        (np.random.Philox, 4),
+    ],
+)
+def test_a_generator_may_be_at_either_end_of_its_buffer(
+    tmp_path: Path, generator: Callable[[int], np.random.BitGenerator], position: int
+) -> None:
+    saved, loaded = (np.random.Generator(generator(seed)) for seed in (0, 1))
+    state: Any = saved.bit_generator.state
+    if "pos" in state["state"]:
+        state["state"]["pos"] = position
+    else:
+        state["buffer_pos"] = position
+    saved.bit_generator.state = state
+    file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
+    file.save(draw_params(), {"train_loss": []}, saved)
+    file.load(draw_params(), {"train_loss": []}, loaded)
+    np.testing.assert_equal(loaded.bit_generator.state, state)
+    assert np.array_equal(loaded.integers(2**32, size=9), saved.integers(2**32, size=9))
 
 
 @pytest.mark.parametrize("name", ["train_acc", "val_loss", "val_acc"])

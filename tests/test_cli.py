@@ -1,5 +1,6 @@
 """The command line, as its users meet it."""
 
+import dataclasses
 import gzip
 import os
 import pty
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,11 @@ import pytest
 from matplotlib import image
 
 from manual_nn import cli
-from manual_nn.data import load_digits
+from manual_nn.backprop import Params
+from manual_nn.data import Dataset, load_digits
+from manual_nn.network import init_params, predict_proba
 from manual_nn.storage import load_params, save_params
+from manual_nn.training import EarlyStopping, History, TrainingDiverged, TrainingResult
 
 MANUAL_NN = [sys.executable, "-m", "manual_nn"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -427,6 +431,191 @@ def test_wrong_input_gets_one_line_and_status_2(
     assert files_in(tmp_path) == ["text"]
 
 
+FAILURES = [
+    (ValueError("a shape\nthat does not fit"), "a shape that does not fit"),
+    (OSError("no network"), "no network"),
+    (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+    (OSError(28, "No space left on device", "model.npz"), "model.npz: No space left on device"),
+    (ImportError("this needs matplotlib"), "this needs matplotlib"),
+    (MemoryError(), "MemoryError"),
+]
+
+
+@pytest.mark.parametrize(("failure", "said"), FAILURES, ids=lambda value: str(value)[:20])
+def test_what_a_command_cannot_help_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Exception,
+    said: str,
+) -> None:
+    monkeypatch.setattr(cli, "load_params", raising(failure))
+    output = run_here(capsys, "predict", "--model", "model.npz")
+    assert output == (2, "", f"manual-nn: error: {said}\n")
+
+
+def test_an_interruption_is_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "load_params", raising(KeyboardInterrupt()))
+    assert run_here(capsys, "evaluate", "--model", "x") == (130, "", "Interrupted\n")
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def write_model(path: Path, layers: Params, **changes: object) -> None:
+    metadata = {"data": "digits", "pixel_scale": 16, "image_shape": [8, 8]}
+    save_params(path, layers, **(metadata | changes))
+
+
+def network(*sizes: int, dtype: npt.DTypeLike = np.float32) -> Params:
+    return init_params(sizes, rng=np.random.default_rng(0), dtype=dtype)
+
+
+@pytest.mark.parametrize("sizes", [(64, 10), (64, 7, 10)])
+@pytest.mark.parametrize("scale", [16, 1, 0.25])
+def test_pixels_are_divided_by_the_scale_of_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: tuple[int, ...], scale: float
+) -> None:
+    params, path = network(*sizes), tmp_path / "model.npz"
+    write_model(path, params, pixel_scale=scale)
+    pixels = np.random.default_rng(0).integers(17, size=(1, 64))
+    np.save(tmp_path / "one.npy", pixels)
+    status, out, _ = run_here(
+        capsys, "predict", "--model", path, "--input", tmp_path / "one.npy", "--proba"
+    )
+    assert status == 0
+    assert out.split() == [str(p) for p in predict_proba(params, pixels / scale)[0]]
+
+
+def test_the_data_to_predict_may_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10))
+    model = ("predict", "--model", tmp_path / "model.npz")
+    named = run_here(capsys, *model, "--data", "digits")
+    assert named.status == 0
+    assert named == run_here(capsys, *model)
+
+
+def test_pictures_take_the_place_of_those_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 3, 10))
+    command = ("evaluate", "--model", tmp_path / "model.npz", "--output", tmp_path / "new" / "er")
+    first = run_here(capsys, *command)
+    files = {name: (tmp_path / "new" / "er" / name) for name in files_in(tmp_path / "new" / "er")}
+    assert sorted(files) == ["confusion_matrix.png", "first_layer.png", "mistakes.png"]
+    before = {name: path.read_bytes() for name, path in files.items()}
+    assert len(set(before.values())) == 3
+    for path in files.values():
+        path.write_bytes(b"old")
+    assert run_here(capsys, *command) == first == (0, first.out, "")
+    assert {name: path.read_bytes() for name, path in files.items()} == before
+
+
+def tiny() -> Dataset:
+    """Make data that a network learns in no time."""
+    X, y = np.eye(10).repeat(4, axis=0), np.arange(10).repeat(4)
+    return Dataset("digits", X, y, X, y, 1, (2, 5))
+
+
+QUICK = cli.Settings(hidden=(), epochs=3, early_stopping=None, dtype="float64")
+
+
+def test_a_training_shows_no_progress_and_resumes_nothing_unless_asked_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    histories = [len(result.history) for result in cli.start_training(tiny(), QUICK)]
+    assert histories == [1, 2, 3]
+    assert capsys.readouterr() == ("", "")
+    list(cli.start_training(tiny(), QUICK, checkpoint=path))
+    with pytest.raises(FileExistsError):
+        list(cli.start_training(tiny(), QUICK, checkpoint=path))
+    assert len(list(cli.start_training(tiny(), QUICK, checkpoint=path, resume=True))) == 1
+
+
+def test_the_settings_of_the_command_line_are_those_of_the_documented_results() -> None:
+    args = cli.parser().parse_args(["train"])
+    settings = cli.Settings(
+        hidden=(256,),
+        batch_size=32,
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        epochs=30,
+        early_stopping=EarlyStopping(),
+        seed=0,
+        dtype="float32",
+    )
+    assert settings == cli.Settings()
+    assert vars(cli._settings(args)) == vars(settings) | {"hidden": [256]}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 1  # type: ignore[misc] # on purpose
+
+
+@pytest.mark.parametrize("reached", range(4))
+@pytest.mark.parametrize("how", ["interrupted", "diverged"])
+def test_what_was_reached_when_training_ended_before_its_time_is_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    reached: int,
+) -> None:
+    def train(*_: object, **__: object) -> Iterator[TrainingResult]:
+        results = [TrainingResult(network(10, 10), history_of(n), False) for n in range(4)]  # noqa: FBT003
+        yield from results[1 : reached + 1]
+        if how == "diverged":
+            raise TrainingDiverged(reached + 1, 5, "infinite", results[reached])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_data", lambda *_: tiny())
+    monkeypatch.setattr(cli, "start_training", train)
+    status, out, err = run_here(capsys, "train", "--output", tmp_path / "new" / "folder")
+    _, *lines = out.splitlines()
+    assert [line.split()[:2] for line in lines[:reached]] == [
+        ["Epoch", str(n)] for n in range(1, reached + 1)
+    ]
+    if how == "diverged":
+        assert status == 2
+        assert err.startswith(
+            f"manual-nn: error: training diverged in epoch {reached + 1}, batch 5"
+        )
+    else:
+        assert (status, err) == (130, "")
+    if reached:
+        said = f"{how.capitalize()}: going on with what was reached after epoch {reached}"
+        assert lines[reached] == said
+        assert [line.split()[0] for line in lines[reached + 1 :]] == [
+            "In-sample",
+            "Test",
+            "Wrote",
+            "Wrote",
+        ]
+        assert files_in(tmp_path / "new" / "folder") == ["epoch_plots.png", "model.npz"]
+    else:
+        nothing = ["Interrupted before the first epoch was complete: no model is written"]
+        assert lines == ([] if how == "diverged" else nothing)
+        assert files_in(tmp_path) == []
+
+
+def history_of(epochs: int) -> History:
+    """Make one whose numbers are all different."""
+    quarters = [[(4 * n + k) / 64 for n in range(epochs)] for k in range(4)]
+    return History(*quarters)
+
+
+def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
+    assert cli._epoch_line(history_of(4), 30) == (
+        "Epoch  4  Train_loss 0.1875  Train_acc 0.20312  Val_loss 0.2188  Val_acc 0.23438"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -485,6 +674,8 @@ def test_input_and_data_exclude_each_other(
         ({"pixel_scale": 0}, "pixel_scale must be a finite number above 0"),
         ({"pixel_scale": "16"}, "pixel_scale must be a real number"),
         ({"image_shape": None}, "image_shape must be a list"),
+        ({"image_shape": []}, r"image_shape must be a list of numbers, got \[\]"),
+        ({"image_shape": "88"}, "image_shape must be a list of numbers, got '88'"),
         ({"image_shape": [8, "8"]}, "image_shape must be a whole number"),
         ({"image_shape": [8, 9]}, r"image_shape \(8, 9\) does not fit the 64 inputs"),
         ({"pixel_scale": 255}, "divided by 255, digits has .* by 16"),
@@ -558,6 +749,11 @@ def test_the_seeds_benchmark_prints_a_row_for_each_seed_its_mean_and_the_origin(
     assert rows[3][test] == "0.97630"
 
 
+def test_the_package_is_run_as_the_command_line() -> None:
+    assert run_apart("dance").err.startswith("manual-nn: error: ")
+    assert run_apart("dance").status == 2
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 def test_help_fits_80_columns_and_its_example_parses(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
@@ -566,6 +762,11 @@ def test_help_fits_80_columns_and_its_example_parses(
     status, out, _ = run_here(capsys, command, "--help")
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
+    described = re.search(r"\n\n([A-Z].*?\.)\n\n", out, re.DOTALL)
+    assert described is not None
+    sentence = " ".join(described[1].split())
+    overview = " ".join(cli.parser().format_help().split())
+    assert f" {command} {sentence[0].lower()}{sentence[1:-1]}" in overview
     example = out.splitlines()[-1].split()
     assert example[0] == "manual-nn"
     assert example[1] == command

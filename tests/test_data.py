@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import io
 import socket
 import struct
 import sys
@@ -19,6 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from manual_nn import data as data_sets
 from manual_nn.data import GZIP_MOST, load_digits, load_mnist, read_idx, split_validation
 
 Bytes = npt.NDArray[np.uint8]
@@ -132,7 +134,7 @@ def test_every_truncation_is_found(tmp_path: Path, *, zipped: bool) -> None:
         (idx_bytes(LABELS)[::-1], "not an IDX file"),
         (struct.pack("<I", 0x803) + idx_bytes(IMAGES)[4:], "not an IDX file"),
         (idx_claiming(1, content=b"1", element_type=0x07), "unknown type 0x7"),
-        (idx_claiming(1, content=b"1", element_type=0x09), "signed bytes"),
+        (idx_claiming(1, content=b"1", element_type=0x09), "has signed bytes"),
         (idx_claiming(1, content=b"12", element_type=0x0B), "16-bit integers"),
         (idx_claiming(1, content=b"1234", element_type=0x0C), "32-bit integers"),
         (idx_claiming(1, content=b"1234", element_type=0x0D), "32-bit floats"),
@@ -149,6 +151,7 @@ def test_every_truncation_is_found(tmp_path: Path, *, zipped: bool) -> None:
         (gzip.compress(gzip.compress(idx_bytes(LABELS))), "not an IDX file"),
         (b"\x1f\x8bnothing that is gzipped", "gzip file is damaged"),
         (gzip.compress(idx_bytes(LABELS))[:-9], "gzip file is damaged"),
+        (gzip.compress(b"")[:10] + bytes([0x07]), "gzip file is damaged: .*invalid block type"),
         (gzip.compress(idx_bytes(LABELS))[:-8] + bytes(8), "gzip file is damaged: CRC"),
         (gzip.compress(idx_bytes(LABELS)) + b"trailing", "gzip file is damaged"),
     ],
@@ -176,6 +179,38 @@ def test_a_false_header_takes_no_memory(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20  # not even a chunk, where the least of the headers announces 45 MiB
+
+
+def test_a_plain_file_may_hold_no_more_than_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "digits"
+    path.write_bytes(idx_claiming(20, content=bytes(12)))  # 20 bytes with its header
+    with pytest.raises(ValueError, match=r"announces 20 bytes.*; truncated after 12"):
+        read_idx(path)
+    path.write_bytes(idx_claiming(21, content=bytes(12)))
+    with pytest.raises(
+        ValueError, match=r"announces 21 bytes.*a file of this size holds at most 20"
+    ):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_byte_unzips_to_1032_at_most(tmp_path: Path, more: int) -> None:
+    # Deflate's longest match, 258 bytes, with codes of one bit for its length and its distance.
+    path, size = tmp_path / "digits.gz", 100
+    content = gzip.compress(idx_claiming(258 * 4 * size + more))
+    path.write_bytes(content + gzip.compress(b"")[: size - len(content)])
+    assert path.stat().st_size <= size
+    path.write_bytes(content.ljust(size, b"\0"))  # zeros may follow a gzip file
+    found = "truncated, for a file of this size" if more else "truncated after 0"
+    with pytest.raises(ValueError, match=f"announces {103200 + more} bytes.*; {found}"):
+        read_idx(path)
+
+
+def test_a_byte_more_than_is_announced_is_read_and_no_more() -> None:
+    file = io.BytesIO(idx_claiming(3, content=bytes(10)))
+    with pytest.raises(ValueError, match=r"announces 3 bytes.*; more"):
+        data_sets._read_idx(file, Path("digits"), 1000)
+    assert file.tell() == 8 + 3 + 1
 
 
 def test_what_is_zipped_as_far_as_it_can_be_is_read(tmp_path: Path) -> None:
@@ -211,6 +246,12 @@ def test_digits_are_all_there(dtype: npt.DTypeLike) -> None:
     test_counts = np.bincount(digits.y_test)
     assert np.array_equal(np.bincount(digits.y_train) + test_counts, counts)
     assert np.abs(test_counts - counts * 360 / 1797).max() < 1
+
+
+def test_digits_are_split_as_they_have_always_been() -> None:
+    digits = load_digits(dtype=np.float32)
+    assert digits.y_train[:12].tolist() == [3, 9, 1, 3, 1, 9, 4, 4, 2, 8, 3, 5]
+    assert digits.y_test[:12].tolist() == [7, 6, 3, 7, 7, 3, 2, 8, 9, 3, 2, 6]
 
 
 def test_digits_are_split_the_same_way_each_time() -> None:
@@ -264,8 +305,11 @@ def test_a_wrong_mnist_file_is_named(
 def test_a_missing_mnist_file_is_named_with_its_folder(tmp_path: Path, stem: str) -> None:
     write_mnist(tmp_path)
     next(tmp_path.glob(f"{stem}*")).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path.name}: .*{stem}-idx.*{stem}-idx.*gz"):
+    with pytest.raises(FileNotFoundError) as caught:
         load_mnist(tmp_path, dtype=np.float32)
+    kind = f"idx{3 if stem.endswith('images') else 1}-ubyte"
+    names = f"{stem}-{kind}, {stem}-{kind}.gz, {stem}.{kind} or {stem}.{kind}.gz"
+    assert str(caught.value) == f"{tmp_path}: there is no file {names}"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -366,6 +410,21 @@ def test_the_split_follows_the_generator() -> None:
     again = split_validation(X, y, rng=np.random.default_rng(0))[3]
     assert np.array_equal(first, again)
     assert not np.array_equal(first, second)
+
+
+def test_the_split_may_be_any_that_scikit_learn_can_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def split(X: object, y: object, *, test_size: float, random_state: int) -> list[object]:
+        assert test_size == 0.15
+        seeds.append(random_state)
+        return [X, X, y, y]
+
+    monkeypatch.setattr("sklearn.model_selection.train_test_split", split)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        split_validation(np.zeros((2, 1)), np.zeros(2, np.int64), rng=rng)
+    assert 2**31 < max(seeds) < 2**32  # which each is with a probability of 1/2
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1, 1.5, float("nan")])

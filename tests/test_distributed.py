@@ -146,10 +146,19 @@ def test_the_loss_is_that_of_loss_and_grad(*, soft: bool) -> None:
     assert distributed.loss(params, X_blocks, y_blocks, **options) == value
 
 
-def test_equal_weights_of_a_power_of_two_are_as_none() -> None:
+def test_without_a_weight_decay_there_is_no_penalty() -> None:
+    params, X, y = exact_network(0, D=3, hidden=4, K=4, N=8, dtype=np.float64)
+    X_blocks, y_blocks = blocks(X, (3, 5)), blocks(y)
+    local = manual_nn.loss_and_grad(params, X, y, weight_decay=0.0)
+    assert_same_bits(distributed.loss_and_grad(params, X_blocks, y_blocks), local)
+    assert distributed.loss(params, X_blocks, y_blocks) == local[0]
+
+
+@pytest.mark.parametrize("each", [0.5, 2.0**1023])
+def test_equal_weights_of_a_power_of_two_are_as_none(each: float) -> None:
     params, X, y = problem()
     X_blocks, y_blocks = blocks(X, (5, 7)), blocks(y)
-    weight = da.full(12, 0.5, chunks=3)
+    weight = da.full(12, each, chunks=3)
     weighted = distributed.loss_and_grad(params, X_blocks, y_blocks, sample_weight=weight)
     assert_same_bits(weighted, distributed.loss_and_grad(params, X_blocks, y_blocks))
 

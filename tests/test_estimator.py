@@ -32,6 +32,7 @@ from sklearn.model_selection import (
     cross_validate,
     train_test_split,
 )
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -41,6 +42,7 @@ from threadpoolctl import threadpool_limits
 
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
+from manual_nn.cli import Settings
 from manual_nn.training import TrainingDiverged
 
 Array = npt.NDArray[Any]
@@ -167,6 +169,20 @@ def test_auto_is_200_rows_a_batch_or_all_of_them() -> None:
         fitted = classifier(batch_size="auto").fit(inputs, y)
         assert same_bits(fitted.params_, train(inputs, y, batch_size=min(200, len(y))).params)
     assert not same_bits(fitted.params_, train(many, labels, batch_size=450).params)
+
+
+def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line() -> None:
+    ours, theirs, settings = (
+        BackpropClassifier().get_params(),
+        MLPClassifier().get_params(),
+        Settings(),
+    )
+    own = {
+        "class_weight": None,
+        "learning_rate_init": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+    }
+    assert ours == {name: theirs[name] for name in ours if name not in own} | own
 
 
 @pytest.mark.parametrize("sizes", [(), (5,), (6, 3), np.array([6, 3])], ids=str)

@@ -79,6 +79,18 @@ def test_what_waits_for_its_use_is_there_when_it_is_asked_for(name: str) -> None
     assert name in dir(manual_nn)
 
 
+def test_the_estimator_is_listed_though_no_star_import_waits_for_it() -> None:
+    assert "BackpropClassifier" in dir(manual_nn)
+    assert "BackpropClassifier" not in manual_nn.__all__
+    assert dir(manual_nn) == sorted(set(dir(manual_nn)))
+
+
+def test_what_there_is_not_is_no_attribute_and_a_submodule_is_itself() -> None:
+    with pytest.raises(AttributeError, match="'manual_nn' has no attribute 'los'"):
+        manual_nn.__getattr__("los")
+    assert manual_nn.__getattr__("curvature") is sys.modules["manual_nn.curvature"]
+
+
 @pytest.mark.parametrize("source", sources_of(manual_nn), ids=lambda source: source.name)
 def test_manual_nn_never_imports_jax_or_the_reference(source: Path) -> None:
     modules = {module.partition(".")[0] for module, _ in imports_of(source, "manual_nn")}

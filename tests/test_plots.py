@@ -162,6 +162,9 @@ def test_both_panels_show_each_curve_at_whole_epochs(
         )
         assert len(lines) == len(curves) + stopped_early
         assert axes.get_xlabel() == "epoch"
+        assert axes.get_xlim() == (0.5, epochs + 0.5)
+        assert axes.get_axisbelow()  # what helps the eye lies behind what is measured
+        assert all(mark.get_zorder() < lines["training"].get_zorder() for mark in marks)
         shown = [tick for tick in axes.get_xticks() if 0.5 <= tick <= epochs + 0.5]
         assert shown
         assert all(tick == round(tick) for tick in shown)
@@ -170,6 +173,20 @@ def test_both_panels_show_each_curve_at_whole_epochs(
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     mark = [f"stopped early after epoch {epochs}"] if stopped_early else []
     assert texts == [*curves, *mark]
+
+
+@pytest.mark.parametrize(("epochs", "step"), [(1, 1), (8, 1), (9, 2), (12, 2), (30, 5), (64, 10)])
+def test_the_epochs_are_numbered_in_round_steps_of_which_there_are_at_most_8(
+    epochs: int, step: int
+) -> None:
+    for axes in plot_history(history_of(epochs)).axes:
+        ticks = [tick for tick in axes.get_xticks() if 0.5 <= tick <= epochs + 0.5]
+        assert ticks == [epoch for epoch in range(1, epochs + 1) if epoch % step == 0]
+
+
+def test_no_stop_is_marked_unless_it_is_asked_for() -> None:
+    (legend,) = plot_history(history_of(3)).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["training", "validation"]
 
 
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:
@@ -199,6 +216,27 @@ def test_the_confusion_matrix_counts_each_class_taken_for_each() -> None:
     assert isinstance(colours, np.ma.MaskedArray)
     assert colours.mask.sum() == 14  # all but the two kinds of mistakes are left white
     assert (colours[0, 2], colours[1, 0]) == (2, 1)
+    assert axes.images[0].get_clim() == (0, 2)
+
+
+@pytest.mark.parametrize("mistakes", [0, 1])
+def test_the_scale_of_a_confusion_matrix_begins_at_none_and_has_a_length(mistakes: int) -> None:
+    (axes,) = confusion(mistakes).axes
+    assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_counts_can_be_read_on_every_colour_and_the_right_ones_stand_out() -> None:
+    # A class is taken for the next 5, 4, 3 and 0 times: 3 is 0.6 of the most.
+    y = np.repeat([0, 1, 2, 3], [5, 4, 3, 7])
+    predicted = np.where(y == 3, 3, y + 1)
+    (axes,) = plot_confusion_matrix(y, predicted, classes=4).axes
+    texts = {text.get_position()[::-1]: text for text in axes.texts}  # (right, predicted)
+    colours = {place: text.get_color() for place, text in texts.items()}
+    assert [colours[row, row + 1] for row in range(3)] == ["white", "white", "black"]
+    assert {colours[row, row] for row in range(4)} == {"black"}
+    assert len({colours[0, 2], colours[3, 0], "black", "white"}) == 3  # none is pale
+    bold = {place for place, text in texts.items() if text.get_fontweight() == "bold"}
+    assert bold == {(row, row) for row in range(4)}
 
 
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
@@ -218,13 +256,38 @@ def test_the_mistakes_made_with_the_highest_probability_are_shown(
         assert taken == f"{y[row]} taken for {(y[row] + 1) % K}"
         assert certainty == f"{0.5 + row / 1000:.1%} sure"
     assert not any(axes.axison for axes in figure.axes if not axes.images)
-    said = {0: "no mistakes to show", 300: "the 24 surest of 300 mistakes"}
-    assert figure.get_suptitle().startswith(f"{400 - mistakes} of 400 rows right")
-    assert said.get(mistakes, "mistakes") in figure.get_suptitle()
+    said = {
+        0: "no mistakes to show",
+        25: "the 24 surest of 25 mistakes",
+        300: "the 24 surest of 300 mistakes",
+    }
+    right = f"{400 - mistakes} of 400 rows right ({(400 - mistakes) / 4:.2f}%)"
+    shown_are = said.get(mistakes, "the mistakes, the surest first")
+    assert figure.get_suptitle() == f"{right}; {shown_are}"
+
+
+@pytest.mark.parametrize(
+    ("mistakes", "grid"),
+    [(0, (1, 1)), (1, (1, 1)), (8, (1, 8)), (9, (2, 5)), (16, (2, 8)), (17, (3, 6)), (24, (3, 8))],
+)
+def test_images_stand_in_lines_of_up_to_8_about_equally_long(
+    mistakes: int, grid: tuple[int, int]
+) -> None:
+    X, y, proba = mistaken(mistakes, SMALL)
+    spec = plot_mistakes(X, y, proba, image_shape=SMALL).axes[0].get_subplotspec()
+    assert spec is not None
+    assert spec.get_gridspec().get_geometry() == grid
+
+
+def test_mistakes_are_drawn_on_one_scale_of_grey() -> None:
+    X, y, proba = mistaken(3, SMALL)
+    figure = plot_mistakes(X, y, proba, image_shape=SMALL)
+    scales = {axes.images[0].get_clim() for axes in figure.axes}
+    assert scales == {(X.min(), X.max())}
 
 
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
-@pytest.mark.parametrize("hidden", [(), (1,), (20, 5)])
+@pytest.mark.parametrize("hidden", [(), (1,), (20, 5), (64,)])
 def test_the_weights_of_every_unit_are_an_image_on_one_scale(
     hidden: tuple[int, ...], shape: tuple[int, int]
 ) -> None:
@@ -253,7 +316,9 @@ def test_of_more_than_64_units_those_with_the_largest_norms_are_shown_and_counte
 
 def test_weights_that_are_all_0_are_drawn() -> None:
     zero = tuple(manual_nn.Dense(*(0 * array for array in layer)) for layer in network((), SMALL))
-    plot_first_layer(zero, image_shape=SMALL).draw_without_rendering()
+    figure = plot_first_layer(zero, image_shape=SMALL)
+    figure.draw_without_rendering()
+    assert {axes.images[0].get_clim() for axes in figure.axes[:-1]} == {(-1, 1)}
 
 
 def test_the_file_is_a_png_and_takes_the_place_of_the_one_before(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import io
 import itertools
 import json
+import os
+import re
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -15,8 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import manual_nn
+from manual_nn import storage
 from manual_nn.backprop import Params
-from manual_nn.storage import load_params, read_npy, replacing, save_params
+from manual_nn.storage import (
+    draft_of,
+    load_params,
+    read_npy,
+    remove_drafts,
+    replacing,
+    save_params,
+)
 
 SIZES = (6, 5, 3)
 METADATA = {"data": "digits", "pixel_scale": 16, "image_shape": [2, 3]}
@@ -95,6 +105,45 @@ def test_an_error_of_another_file_is_not_renamed(tmp_path: Path) -> None:
     assert error.value.filename == str(tmp_path / "source")
 
 
+@pytest.mark.parametrize("error", [OSError("no number"), OSError()])
+def test_an_error_without_a_number_is_passed_on_as_it_is(tmp_path: Path, error: OSError) -> None:
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "model.npz"):  # noqa: PT011, any
+        raise error
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_content_and_then_the_name_are_on_the_disk_when_the_file_is_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, path.read_bytes()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    old = path.read_bytes()
+    with replacing(path) as file:
+        file.write(b"new")
+    assert synced == [(path.stat().st_ino, old), (path.parent.stat().st_ino, b"new")]
+
+
+def test_of_drafts_only_those_of_the_path_are_removed(path: Path) -> None:
+    others = [path, path.with_name("model.npz.tmp"), draft_of(path.with_name("other.npz"), 17)]
+    for file in (*others[1:], draft_of(path, 1), draft_of(path, 12345)):
+        file.write_bytes(b"half of i")
+    remove_drafts(path)
+    assert sorted(path.parent.iterdir()) == sorted(others)
+
+
+def test_a_draft_that_its_process_has_just_removed_is_none_to_remove(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter([draft_of(path, 1)]))
+    remove_drafts(path)
+
+
 def test_metadata_that_json_cannot_hold_is_refused_before_writing(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -135,6 +184,7 @@ def described(**changes: object) -> npt.NDArray[Any]:
         ({"metadata": described(format_version=2)}, "format version is 2.*knows 1"),
         ({"metadata": described(format_version="1")}, "format version must be a number"),
         ({"metadata": described(format_version=0)}, "format version must be a number"),
+        ({"metadata": described(format_version=True)}, "format version must be a number"),
         ({"metadata": described(sizes=None)}, "sizes must be a list"),
         ({"metadata": described(sizes=[6])}, "sizes must be a list"),
         ({"metadata": described(sizes=[6, 3])}, r"says sizes \[6, 3\], the layers have \[6, 5\]"),
@@ -206,6 +256,14 @@ def test_arrays_that_lie_in_the_same_place_are_refused_before_they_take_memory(p
     assert peak < 3 << 20
 
 
+def test_arrays_of_no_more_bytes_than_the_file_are_read() -> None:
+    members = [zipfile.ZipInfo("weight_1.npy"), zipfile.ZipInfo("bias_1.npy")]
+    members[0].file_size, members[1].file_size = 700, 300
+    storage._check_members(members, 1000)
+    with pytest.raises(ValueError, match="claim to be larger than the file"):
+        storage._check_members(members, 999)
+
+
 def test_metadata_nested_too_deep_are_refused(path: Path) -> None:
     arrays = saved_arrays(path) | {"metadata": np.array("[" * 100_000)}
     np.savez(path, **arrays)  # type: ignore[arg-type] # NumPy's own stubs
@@ -222,6 +280,20 @@ def test_an_npy_file_is_read_in_either_order(shape: tuple[int, ...], order: Any)
     read = read_npy(file.getvalue())
     assert read.shape == shape
     assert np.array_equal(read, array)
+
+
+def test_an_npy_file_with_a_long_header_is_read() -> None:
+    file, array = io.BytesIO(), np.arange(6.0).reshape(2, 3)
+    header = {"descr": "<f8", "fortran_order": False, "shape": (2, 3)}
+    np.lib.format.write_array_header_2_0(file, header)
+    file.write(array.tobytes())
+    assert np.array_equal(read_npy(file.getvalue()), array)
+
+
+@pytest.mark.parametrize("shape", [(-1, 2), (-2, -1), (2, -1)])
+def test_an_npy_file_of_a_negative_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"it claims the shape {shape}")):
+        read_npy(npy_claiming(shape))
 
 
 def test_every_truncation_is_found(path: Path) -> None:

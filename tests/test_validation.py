@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn import Dense, EarlyStopping, Workspace
+from manual_nn import Dense, EarlyStopping, Workspace, validation
 
 Array = npt.NDArray[Any]
 
@@ -329,6 +329,7 @@ BAD_WORKSPACES = [
 BAD_SIZES = [
     Bad("None", None, TypeError, ("sizes must be a sequence", "NoneType")),
     Bad("a number", 3, TypeError, ("sizes must be a sequence", "int")),
+    Bad("of no axis", np.array(3), TypeError, ("sizes must be a sequence", "ndarray")),
     Bad("a generator", iter([3, 2]), TypeError, ("sizes must be a sequence", "iterator")),
     Bad("empty", [], ValueError, ("sizes must have at least two", "[]")),
     Bad("one", [3], ValueError, ("sizes must have at least two", "[3]")),
@@ -686,3 +687,69 @@ def test_rows_may_be_off_by_an_eps_for_each_class_and_one_more(
     row[0, 1] += sign * eps
     with pytest.raises(ValueError, match="y must have rows that sum to 1, but row 0 sums to"):
         loss_of_equal_logits(row)
+
+
+# What each row counts
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> None:
+    params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
+    share = validation.as_share(params, 8, None)
+    assert share.dtype == dtype
+    assert share == 0.125
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_each_row_counts_its_part_of_all_the_weights(dtype: npt.DTypeLike) -> None:
+    params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
+    share = validation.as_share(params, 3, [1, 0, 7])
+    assert share.dtype == dtype
+    assert share.tolist() == [[0.125], [0.0], [0.875]]
+
+
+def test_weights_whose_sum_is_beyond_the_largest_float_count_alike() -> None:
+    weights = [2.0**1023, 2.0**1023, 0, 2.0**1023, 2.0**1023]
+    share = validation.as_share((Dense(WEIGHT, BIAS),), N, weights)
+    assert np.asarray(share).tolist() == [[0.25], [0.25], [0.0], [0.25], [0.25]]
+
+
+# Counts and conversions
+
+
+def test_a_count_may_be_the_least_that_is_allowed() -> None:
+    assert validation.as_count(np.int8(1), name="epochs") == 1
+    assert validation.as_count(0, name="seed", minimum=0) == 0
+    assert validation.as_sizes([1, 1]) == [1, 1]
+
+
+def test_a_batch_without_a_weight_decay_has_the_decay_0() -> None:
+    *_, weight_decay = validation.as_batch((Dense(WEIGHT, BIAS),), np.zeros((N, D)), SOFT)
+    assert weight_decay == 0.0
+
+
+def test_what_needs_no_conversion_is_not_copied() -> None:
+    params = (Dense(WEIGHT, BIAS),)
+    X, weights = np.zeros((N, D)), np.ones(N)
+    assert validation.as_inputs(params, X) is X
+    assert validation.as_targets(params, N, SOFT) is SOFT
+    assert validation.as_sample_weight(N, weights) is weights
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+def test_the_first_input_beyond_the_dtype_of_the_parameters_is_named(dtype: npt.DTypeLike) -> None:
+    X = np.full((3, 2), 0.5, dtype)
+    X[1, 1], X[2, 0] = 2.0**128, -(2.0**129)
+    float32 = (Dense(np.ones((2, K), np.float32), np.zeros(K, np.float32)),)
+    with pytest.raises(
+        ValueError, match=r"within float32 like params, got 3\.40.*e\+38 at \[1, 1\]"
+    ):
+        manual_nn.loss(float32, X, [0, 1, 0])
+
+
+def test_the_largest_input_of_the_dtype_of_the_parameters_is_converted() -> None:
+    largest = float(np.finfo(np.float32).max)
+    params = (Dense(np.ones((1, 2), np.float32), np.zeros(2, np.float32)),)
+    X = validation.as_inputs(params, [[largest], [-1.0]])
+    assert X.dtype == np.float32
+    assert X.tolist() == [[largest], [-1.0]]
