@@ -136,7 +136,7 @@ def compare_case(case: Case) -> dict[str, Comparison]:
 
 def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
     """Compare directed_by_hand with directed_by_jax in each precision."""
-    comparer = _directed_comparer(case.case.seed % DIRECTED_SHAPES)
+    comparer = directed_comparer(case.case.seed % DIRECTED_SHAPES)
     return {
         dtype: comparer(directed_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
         for dtype in DTYPES
@@ -144,7 +144,7 @@ def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
 
 
 @functools.cache
-def _directed_comparer(shape: int) -> Comparer:
+def directed_comparer(shape: int) -> Comparer:
     """Compile one of the twelve shapes, once."""
     return Comparer(directed_by_jax, *draw_directed_case(shape).at(np.float64))
 

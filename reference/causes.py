@@ -116,9 +116,9 @@ class Case:
 
     @functools.cached_property
     def numbers(self) -> list[float]:
-        """Positive numbers that may be a weight decay."""
+        """Numbers that may be a weight decay."""
         numbers = scalars(self.others)
-        if self.weight_decay is not None and not numbers and self.weight_decay.value > 0:
+        if self.weight_decay is not None and not numbers:
             numbers = [float(self.weight_decay.value)]
         return numbers
 
@@ -260,7 +260,7 @@ def _shared_then_each(
     found = attempt(wrong)
     if found:
         yield found
-    elif len(wrong) > 1:
+    else:
         yield from filter(None, (attempt(frozenset({i})) for i in sorted(wrong)))
 
 
@@ -312,7 +312,7 @@ def scaled(case: Case) -> Iterator[Found]:
         size = abs(want) + error
         fixed = case.rounding.tiny * (size > 0)
         found = fit(_flat(leaves, lambda i: case.leaves[i].got), want, fixed, error)
-        if not _telling(found) or 0.0 in found or 1.0 in found:
+        if not _telling(found) or 1.0 in found:
             return None
         for c, (code, text) in names.items():
             if c in found:
@@ -325,8 +325,8 @@ def scaled(case: Case) -> Iterator[Found]:
 
 
 def _telling(found: Interval | None) -> TypeGuard[Interval]:
-    """Say whether the number was found, and its bounds say something about it."""
-    return found is not None and bool(np.isfinite(found.high) and np.isfinite(found.low))
+    """Say whether the number was found, is bounded, and is not 0, which explains nothing."""
+    return found is not None and bool(np.isfinite(found).all()) and 0.0 not in found
 
 
 def data_scaled(case: Case) -> Iterator[Found]:
@@ -382,7 +382,7 @@ def _fit_penalty(case: Case, i: int, predicted: Bounded) -> Interval | None:
 def transposed(case: Case) -> Iterator[Found]:
     """Compare with the transpose, with its elements in order, and with these put back."""
     ways: tuple[tuple[str, Callable[[Array], Array]], ...] = (
-        ("", lambda x: x.T if x.T.shape == x.shape else x),
+        ("", lambda x: x.T),
         ("the elements run in the order of the transpose", lambda x: x.T.reshape(x.shape)),
         ("the elements were put in as those of the transpose", lambda x: x.reshape(x.T.shape).T),
         ("the last two axes", lambda x: x.swapaxes(-1, -2)),
@@ -458,7 +458,7 @@ def _decay(case: Case, c: Interval, leaves: Iterable[int]) -> str:
             1 / N - 1: f"as if the penalty {half} were divided by the {N} rows",
         }
         for multiple, text in multiples.items():
-            if multiple and multiple * number in c:
+            if multiple * number in c:
                 return text
     return ""
 
@@ -496,12 +496,7 @@ def _order(leaf: Leaf, axis: int) -> Array | None:
     got, want, bound = (
         np.moveaxis(x, axis, 0).reshape(count, -1) for x in (leaf.got, leaf.want, leaf.open_bound)
     )
-    if (
-        count < 2
-        or not want.size
-        or not np.isfinite(leaf.got).all()
-        or not np.isfinite(bound).all()
-    ):
+    if count < 2 or not np.isfinite(got).all() or not np.isfinite(bound).all():
         return None
     # Sorted, the elements of a column lie within the sorted ends of their bounds, or none fits.
     above, below = np.sort(want + bound, 0), np.sort(want - bound, 0)
@@ -581,7 +576,7 @@ def _layers_above_only(case: Case) -> list[Cause]:
 
 def _parent(path: str) -> str:
     """Cut the last step off a path as JAX writes it: [0].weight, [0][1], ['w']."""
-    return path[: max(path.rfind("["), path.rfind("."), 0)]
+    return path[: max(path.rfind("["), path.rfind("."))]
 
 
 Hypothesis: TypeAlias = Callable[[Case], Iterator[Found]]

@@ -64,8 +64,8 @@ def check_gradient(
     places = _places(argnums, len(args))
     argnums = places[0] if one else places
     dtype = _precision(args, places)
-    target = args[places[0]] if one else tuple(args[i] for i in places)
     given = jax.tree.map(_copied, args)  # whatever grad does to its arguments
+    target = given[places[0]] if one else tuple(given[i] for i in places)
     calls = _Calls(grad, args, given, places, dtype) if callable(grad) else None
     result = calls.first if calls else grad
     if fault := _wrong_form(result, target):
@@ -80,7 +80,8 @@ def check_gradient(
     causes = tuple(faults)
     if verdict == Verdict.MISMATCH:
         causes = diagnose(Difference(comparison.leaves, loss, given, argnums))
-    warnings = _blind(comparison.leaves) + _decay_unseen(comparison.leaves, loss, given, argnums)
+    warnings = blind_spots(comparison.leaves)
+    warnings += unseen_decay(comparison.leaves, loss, given, argnums)
     return GradientReport(verdict, comparison.leaves, causes, tuple(warnings), dtype)
 
 
@@ -160,8 +161,8 @@ class _Calls:
         """Find a gradient that was computed once and is given out for ever."""
         if self.there is None or not _equal(self.there, self.first):
             return []
-        if comparer(self.there, *self.moved, dtype=self.dtype).verdict in RIGHT:
-            return []  # it is the same there, as that of a linear function is
+        if comparer(self.there, *self.moved, dtype=self.dtype).verdict != Verdict.MISMATCH:
+            return []  # it is the same there, as that of a linear function is, or nobody knows
         evidence = "called at x and then at y, the second result is the first again"
         return [_fault(Code.STALE, evidence)]
 
@@ -269,7 +270,7 @@ def _not_finite(leaves: Sequence[Leaf]) -> list[Cause]:
     return [_fault(Code.NON_FINITE, evidence)]
 
 
-def _blind(leaves: Sequence[Leaf]) -> list[str]:
+def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
     """Say where the check is nearly blind: at half of a leaf it loses half the digits or more."""
     blind = []
     for leaf in leaves:
@@ -297,7 +298,7 @@ def _blind(leaves: Sequence[Leaf]) -> list[str]:
     return blind
 
 
-def _decay_unseen(
+def unseen_decay(
     leaves: Sequence[Leaf], loss: Callable[..., Any], args: tuple[Any, ...], argnums: Any
 ) -> list[str]:
     """For a network like ours, say if its weight decay's gradient, 2 decay W, is below the bound.

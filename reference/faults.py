@@ -220,7 +220,7 @@ def mask_of(offset: int) -> Callable[[Pass, int, Array], Array]:
 
     def step(now: Pass, l: int, d_a: Array) -> Array:
         other = l + offset
-        fits = 0 <= other < len(now.z) and now.z[other].shape == d_a.shape
+        fits = other >= 0 and now.z[other].shape == d_a.shape
         return masked(d_a, now.z[other if fits else l] > 0)
 
     return step
@@ -527,7 +527,7 @@ def recognised_weight_decay(
     gradient more sharply than from the value. If a number among the arguments is possible, it is
     that; if none is and 0 is possible, it is 0.
     """
-    if argnums not in (0, (0,), [0]) or not _like_ours(args):
+    if argnums not in (0, (0,), [0]) or not like_ours(args):
         return None
     rounding = Rounding(np.float64, kinks="open")
     try:
@@ -555,7 +555,7 @@ def recognised_weight_decay(
     return Bounded(np.asarray(found.middle), np.asarray(found.high - found.middle))
 
 
-def _like_ours(args: Sequence[Any]) -> bool:
+def like_ours(args: Sequence[Any]) -> bool:
     """Say whether these are layers that chain, X and y."""
     try:
         params, X, y = args[:3]
@@ -642,9 +642,8 @@ def worst_share(leaf: Leaf, predicted: Bounded) -> float:
     if (~np.isfinite(predicted.error) & (leaf.error > leaf.open_bound)).any():
         return math.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(distance <= predicted.error, 0.0, math.inf)
-        inside = np.where(predicted.error > 0, distance / predicted.error, share)
-    return float(np.where(np.isnan(inside), 0.0, inside).max(initial=0))
+        share = distance / predicted.error
+    return float(np.where(np.isnan(share), 0.0, share).max(initial=0))
 
 
 def _learning_rate(leaves: Sequence[Leaf], bounds: Bounds, fault: Fault) -> Interval | None:

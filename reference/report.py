@@ -26,6 +26,7 @@ NOTES = 6
 INDICES = 5  # of ambiguous elements
 PANELS = 12  # of the picture at most
 CELLS = 96  # across a panel: larger leaves are shown by the worst of each block
+SCALE = 1e3  # times the bound is as red as can be, and 1 / SCALE of it as blue
 
 
 class GradientReport(str):
@@ -259,7 +260,7 @@ def _draw(leaves: Sequence[Leaf]) -> "Figure":
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(leaves) :]:
         axes.set_axis_off()
-    norm = LogNorm(1e-3, 1e3, clip=True)
+    norm = LogNorm(1 / SCALE, SCALE)
     for axes, leaf in zip(panels, leaves, strict=False):
         cells, (high, wide) = _blocks(leaf.share)
         height, width = _as_matrix(leaf.share).shape
@@ -290,7 +291,7 @@ def _as_matrix(share: Array) -> Array:
 
 def _blocks(share: Array) -> tuple[Array, tuple[int, int]]:
     """Take the largest of each block, as many blocks as fit, so that nothing wrong is lost."""
-    matrix = np.maximum(_as_matrix(share), 1e-300)
+    matrix = np.clip(_as_matrix(share), 1 / SCALE, SCALE)  # what is infinite is not drawn
     sides = tuple(-(-size // CELLS) for size in matrix.shape)
     for axis, side in enumerate(sides):
         starts = range(0, matrix.shape[axis], side)

@@ -15,8 +15,10 @@ import pytest
 
 import manual_nn
 import reference
-from reference import GradientReport, Verdict, check_gradient
+from reference import GradientReport, Leaf, Verdict, check_gradient
+from reference.checking import blind_spots, unseen_decay
 from reference.codes import Code
+from tests.strategies import Shape, make_network
 
 Array = npt.NDArray[Any]
 Gradient = Callable[[Array, Array, Array], Array]
@@ -152,6 +154,181 @@ def test_what_makes_a_comparison_pointless_has_a_verdict_of_its_own(
     assert code.value in str(report)
 
 
+def half_square(w: Any, *_: Any) -> Any:
+    """Have the gradient w."""
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w)) / 2
+
+
+def test_the_gradient_is_called_at_the_example_a_sixteenth_further_and_there_again() -> None:
+    points: list[Any] = []
+
+    def noting(*args: Any) -> Any:
+        points.append((args[0].copy(), args[1].copy(), args[2]))
+        assert isinstance(args[2], float)
+        return args[0] + 0, args[2] + 0
+
+    args = np.array([2, -4], np.float32), np.array([8.0]), 2.0
+
+    def loss_of_both(w: Any, _: Any, scale: Any) -> Any:
+        return half_square((w, scale))
+
+    assert check_gradient(noting, loss_of_both, *args, argnums=(0, 2)).ok
+    for point in points:
+        assert [arg.dtype for arg in point[:2]] == [np.float32, np.float64]
+    for w, unmoved, scale in points:
+        np.testing.assert_array_equal(unmoved, [8])
+        np.testing.assert_array_equal(w, np.array([2, -4]) * scale / 2)
+    assert [point[2] for point in points] == [2, 2.125, 2]
+
+
+def test_a_kink_may_be_decided_one_way_and_then_the_other() -> None:
+    """A match and then an ambiguous result at the same arguments are both right."""
+    x, w = np.array([0.1, 0.2, -0.3]), np.ones(3)
+    slopes = iter([0.0, 0.0, 1.0])
+    report = check_gradient(lambda _w, x: next(slopes) * x, lambda w, x: jax.nn.relu(w @ x), w, x)
+    assert report.ok
+
+
+def test_what_changes_from_call_to_call_is_named_with_the_largest_difference() -> None:
+    calls = iter([0.0, 7.0, 0.5])
+
+    def jumping(ws: Any) -> Any:
+        jump = next(calls)
+        return [ws[0] + jump * np.array([1, 0.5]), ws[1] + 0]
+
+    report = check_gradient(jumping, half_square, [np.array([-8.0, 8.0]), np.ones(2)])
+    assert report.verdict == Verdict.NONDETERMINISTIC
+    assert report.causes[0].evidence == "gradient[0] differs by up to 0.5"
+
+
+def test_arguments_that_were_changed_are_named_and_only_arrays_of_their_shape_are_put_back() -> (
+    None
+):
+    params = {"array": np.ones(2), "number": 1.0, "shape": np.ones(2), "untouched": np.ones(2)}
+
+    def changing(params: Any) -> Any:
+        result = jax.tree.map(np.ones_like, params)
+        params["array"] *= 2
+        params["number"] = 3.0
+        params["shape"] = np.ones(1)
+        return result
+
+    report = check_gradient(changing, half_square, params)
+    assert report.verdict == Verdict.MUTATED_INPUT
+    named = "args[0]['array'], args[0]['number'], args[0]['shape']"
+    assert report.causes[0].evidence == named
+    np.testing.assert_array_equal(params["array"], [1, 1])
+    assert params["number"] == 3
+
+    def removing(params: Any) -> Any:
+        params.pop("array", None)
+        return {"array": np.ones(2), "other": np.ones(2)}
+
+    report = check_gradient(removing, half_square, {"array": np.ones(2), "other": np.ones(2)})
+    assert report.causes[0].evidence == "the structure of the arguments"
+
+
+def test_of_several_faults_the_first_is_the_verdict_and_all_are_listed() -> None:
+    def both(w: Array) -> Array:
+        w += 0.5
+        return w
+
+    report = check_gradient(both, half_square, np.ones(2))
+    assert report.verdict == Verdict.MUTATED_INPUT
+    assert [(cause.code, cause.evidence) for cause in report.causes] == [
+        (Code.MUTATED_INPUT, "args[0]"),
+        (
+            Code.ALIASED_OUTPUT,
+            "a later call wrote into the arrays that an earlier one had returned",
+        ),
+        (Code.ALIASED_OUTPUT, "gradient and args[0]"),
+    ]
+
+
+def test_a_view_of_a_jax_array_is_no_alias_for_nobody_can_write_to_it() -> None:
+    assert check_gradient(np.asarray, half_square, jnp.ones(3)).ok
+
+
+def test_what_is_not_finite_is_counted_and_the_first_named() -> None:
+    wrong = np.ones((2, 3)), np.ones(2), np.ones(2)
+    wrong[0][0, 2] = wrong[0][1, 0] = np.nan
+    wrong[1][1] = np.inf
+    report = check_gradient(wrong, half_square, tuple(map(np.ones_like, wrong)))
+    assert report.verdict == Verdict.NON_FINITE
+    evidence = "gradient[0]: 2 of 6, the first at (0, 2); gradient[1]: 1 of 2, the first at (1,)"
+    assert report.causes[0].evidence == evidence
+
+
+def test_what_overflows_in_jax_too_cannot_be_compared() -> None:
+    with np.errstate(over="ignore"):
+        report = check_gradient(np.exp, lambda w: jnp.exp(w).sum(), np.array([1000.0, 0.0]))
+    assert report.verdict == Verdict.NOT_COMPARABLE
+    assert report.causes == ()
+
+
+def leaf_of(want: Any, bound: Any, dtype: npt.DTypeLike = np.float64, path: str = "") -> Leaf:
+    """Make an array that was computed right."""
+    want, bound = np.array(want, np.float64), np.array(bound, np.float64)
+    with np.errstate(invalid="ignore"):
+        return Leaf(path, want.astype(dtype), want, bound, want - bound, want + bound)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_that_may_be_flushed_to_0_are_counted(dtype: npt.DTypeLike) -> None:
+    tiny = float(np.finfo(dtype).tiny)  # itself normal
+    leaf = leaf_of([tiny, tiny / 2, -tiny / 4, 0, 1, -1], 0 * np.ones(6), dtype)
+    name = np.dtype(dtype).name
+    assert blind_spots([leaf]) == [
+        f"gradient has 2 elements too small for a normal {name}, which may be flushed to 0"
+    ]
+
+
+def test_an_array_is_blind_from_half_of_the_digits_on() -> None:
+    """At 2^-26 for float64, of half of its elements; one whose bound is infinite says so itself."""
+    half = 2.0**-26
+    seen = leaf_of([1, 2, -4], [0, 2 * half, 4])
+    unseen = leaf_of([1, 2, -4], [0, 2.5 * half, 4], path="[1]")
+    unbounded = leaf_of([1, 1, 1], [np.inf, 1, 1])
+    assert blind_spots([seen]) == []
+    assert blind_spots([unbounded, unseen, unbounded]) == [
+        "at half of gradient[1] an element could be off by 2e-08 of itself or more unseen"
+    ]
+
+
+def test_where_the_gradient_is_0_the_error_that_shows_is_said() -> None:
+    assert blind_spots([leaf_of([0, 0], [0, 0])]) == [
+        "at half of gradient an element could be off by inf of itself or more unseen"
+    ]
+    assert blind_spots([leaf_of([0, 0], [0.5, 0.25])]) == [
+        "gradient is 0: only errors above 0.5 show"
+    ]
+
+
+def test_a_decay_is_unseen_below_the_smallest_bound_over_twice_the_weight() -> None:
+    params, X, y, _ = make_network(Shape((2, 2), 3, soft=False), np.float64, seed=0)
+    np.copyto(params[0].weight, [[1, -2], [4, 0]])
+    bound = np.array([[1, 1], [2, 0]])  # over twice the weight: 1/2, 1/4, 1/4 and anything
+
+    def warnings(weight_decay: float, times: float = 1.0) -> list[str]:
+        (_, gradient) = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
+        leaves = (
+            leaf_of(times * gradient[0].weight, bound),
+            leaf_of(times * gradient[0].bias, [0, 0]),
+        )
+
+        def multiple(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:
+            return times * reference.loss(params, X, y, weight_decay=weight_decay)
+
+        return unseen_decay(leaves, multiple, (params, X, y, weight_decay), 0)
+
+    (warning,) = warnings(0.125)
+    assert "weight_decay 0.125, drowns in the bound" in warning
+    assert "shows from 0.25 on" in warning
+    assert warnings(0.25) == []
+    assert warnings(0.0) == []
+    assert warnings(0.125, times=2) == []  # another network than ours
+
+
 def test_a_gradient_that_was_computed_once_and_for_all_is_stale() -> None:
     once = gradient(*example())
     report = check(lambda *_: once.copy())
@@ -176,8 +353,12 @@ def test_arguments_counted_from_the_end_are_moved_too() -> None:
     once = last(*args)
     report = check_gradient(lambda *_: once.copy(), loss_of_last, *args, argnums=-1)
     assert report.verdict == Verdict.STALE
-    with pytest.raises(ValueError, match="argnums must be from 0 to 2 for 3 arguments, got 3"):
-        check_gradient(last, loss_of_last, *args, argnums=3)
+    assert check_gradient(lambda *args: (gradient(*args[::-1]),), loss_of_last, *args, argnums=[-1])
+    assert check_gradient(gradient, loss, *example(), argnums=-3)
+    for place in (3, -4):
+        words = f"argnums must be from 0 to 2 for 3 arguments, got {place}"
+        with pytest.raises(ValueError, match=words):
+            check_gradient(last, loss_of_last, *args, argnums=place)
 
 
 def test_numbers_reach_the_gradient_as_numbers() -> None:

@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
 import manual_nn
-from reference import Verdict, agreement
+from reference import agreement
 from reference.__main__ import main
 from reference.quantities import gradient_by_hand
 
@@ -154,17 +153,6 @@ def test_a_fault_exits_with_1_and_shows_where(
     assert output.out.endswith("NOT all agree.\n")
     wrong = {key for key, row in output.rows.items() if row["wrong"] == "1"}
     assert wrong == {("loss_and_grad, weights", "float32"), ("loss_and_grad, weights", "float64")}
-
-
-@pytest.mark.parametrize("verdict", Verdict)
-def test_what_cannot_be_compared_is_not_agreement(verdict: Verdict) -> None:
-    found = agreement.Agreement()
-    found.rows["loss", "float32"] = agreement.Row(Counter({Verdict.MATCH: 2, verdict: 1}))
-    assert found.complete == (verdict in {Verdict.MATCH, Verdict.AMBIGUOUS})
-
-
-def test_no_case_at_all_is_not_agreement() -> None:
-    assert not agreement.Agreement().complete
 
 
 def test_an_interruption_exits_with_130_after_the_table_so_far(
