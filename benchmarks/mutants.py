@@ -12,7 +12,7 @@ benchmarks/equivalent_mutants.toml, with the reason.
 Each of the processes at work has a copy of the tree. What is found is kept in a Cosmic Ray session
 after each mutant, from which the same command goes on; a module that has changed begins anew. The
 survivors are written beside the session, in the form that the list of equivalent ones has. The exit
-status is 1 if any survives, and 2 if something must be put right first.
+status is 1 if any survives or is untested, and 2 if something must be put right first.
 """
 
 import argparse
@@ -173,10 +173,13 @@ def run(
     path = session.with_name("survivors.toml")
     path.write_text("\n".join(entry_of(mutant) for mutant in survivors), encoding="utf-8")
     print(f"\nWrote the survivors, {len(survivors):,}, to {path}")
-    wrong = [m for m in mutants if m.key in reasons and is_killed(results.get(m.item.job_id))]
+    untested = [m for m in mutants if state_of(m, results, reasons) == "untested"]
+    wrong = [
+        m for m in mutants if m.key in reasons and _state(results.get(m.item.job_id)) == "killed"
+    ]
     for mutant in wrong:
         print(f"listed as equivalent, but killed: {where(mutant)}", file=sys.stderr)
-    return 2 if wrong else 1 if survivors else 0
+    return 2 if wrong else 1 if survivors or untested else 0
 
 
 def is_due(result: WorkResult | None, again: str | None, *, listed: bool) -> bool:
@@ -544,7 +547,7 @@ def result_of(mutant: Mutant, answer: Mapping[str, Any]) -> WorkResult:
     return WorkResult(
         worker_outcome=WorkerOutcome.NORMAL if status is not None else WorkerOutcome.ABNORMAL,
         test_outcome=TestOutcome.SURVIVED if status == 0 else TestOutcome.KILLED,
-        output=f"{answer['seconds']:.1f} s\n{answer['output']}",
+        output=f"{answer['seconds']:.1f} s, {answer['way']}\n{answer['output']}",
         diff="\n".join([f"-{mutant.before}", f"+{mutant.after}"]),
     )
 
