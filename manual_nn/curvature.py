@@ -31,18 +31,24 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         R_z = backprop.dense_forward(a[0], tangents[0])
         for layer, R_layer, a_below in zip(params[1:], tangents[1:], a[1:], strict=True):
+            _check_tangents(R_z, tangents)
             R_a.append(backprop.relu_backward(R_z, a_below, out=R_z))
             R_z = backprop.dense_forward(a_below, R_layer)
             R_z += R_a[-1] @ layer.weight
-    if not math.isfinite(np.vdot(R_z, R_z)):  # which no infinity or NaN on the way leaves so
-        check_finite_params(tangents, name="tangents")
-        if not np.isfinite(R_z).all():
-            msg = (
-                "X, params and tangents must give finite derivatives of the logits, but those "
-                f"exceed the largest {R_z.dtype}, {np.finfo(R_z.dtype).max:.3g}"
-            )
-            raise ValueError(msg)
+    _check_tangents(R_z, tangents)
+    if not np.isfinite(R_z).all():
+        msg = (
+            "X, params and tangents must give finite derivatives of the logits, but those "
+            f"exceed the largest {R_z.dtype}, {np.finfo(R_z.dtype).max:.3g}"
+        )
+        raise ValueError(msg)
     return R_a, R_z
+
+
+def _check_tangents(R_z: Array, tangents: Params) -> None:
+    """Check the tangents if R_z_l is not finite, (N, H), before a unit that is off hides it."""
+    if not math.isfinite(np.vdot(R_z, R_z)):
+        check_finite_params(tangents, name="tangents")
 
 
 def softmax_tangent(p: Array, R_z: Array, share: Share) -> Array:
