@@ -291,3 +291,12 @@ def test_the_middle_of_the_bound_is_the_value_of_jax(monkeypatch: pytest.MonkeyP
         opened.value[1] + opened.error[1],
     )
     assert y.hanging.tolist() == [False, True]
+
+
+def test_one_row_of_many_results_keeps_all_that_is_known_of_it() -> None:
+    arrays = [np.arange(6.0).reshape(2, 3) + 10 * number for number in range(5)]
+    row = Leaf("w", *arrays).of_row(1)
+    assert row.path == "w"
+    kept = (row.got, row.want, row.bound, row.low, row.high)
+    for array, whole in zip(kept, arrays, strict=True):
+        np.testing.assert_array_equal(array, whole[1])
