@@ -491,3 +491,19 @@ def test_a_matrix_has_the_products_in_its_columns(package: Any) -> None:
     large, small = 1, 3  # the places of the weights of the second class
     assert matrix[large, small] == 0
     assert 2.0**-61 < matrix[small, large] < 2.0**-59
+
+
+@pytest.mark.parametrize("function", [manual_nn.jvp, manual_nn.hvp, manual_nn.ggnvp])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_tangent_that_is_not_finite_is_named_though_its_unit_is_off(
+    function: Any, layer: int
+) -> None:
+    """Times the 0 of a unit that is off it would be seen nowhere else."""
+    params = (
+        Dense(np.ones((1, 1)), np.full(1, -2.0)),
+        Dense(np.ones((1, 2)), np.zeros(2)),
+    )
+    tangents = [Dense(np.ones_like(weight), np.ones_like(bias)) for weight, bias in params]
+    tangents[layer].weight[0, 0] = np.nan
+    with pytest.raises(ValueError, match=rf"tangents\[{layer}\]\.weight must be finite, got nan"):
+        function(params, tuple(tangents), [[1.0]], [0])
