@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn import Dense, EarlyStopping, Workspace, validation
+from reference.draws import read_only, unaligned
 
 Array = npt.NDArray[Any]
 
@@ -532,20 +533,6 @@ def strided(array: Array) -> Array:
 def backwards(array: Array) -> Array:
     """Copy with a negative stride."""
     return array[::-1].copy()[::-1]
-
-
-def read_only(array: Array) -> Array:
-    array = array.copy()
-    array.setflags(write=False)
-    return array
-
-
-def unaligned(array: Array) -> Array:
-    """Copy to where no number of this size should begin."""
-    memory = np.zeros(array.nbytes + 1, np.uint8)
-    view = memory[1:].view(array.dtype).reshape(array.shape)
-    view[...] = array
-    return view
 
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, strided, backwards, read_only, unaligned])
