@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import manual_nn
 from manual_nn.backprop import Params
-from reference import quantities
+from reference import derivatives, quantities
 from reference.comparison import Comparer, Comparison, Leaf, Verdict, worst_verdict
 from reference.quantities import gradient_by_hand, gradient_by_jax
 
@@ -110,8 +110,8 @@ def directed_by_jax(*case: Any) -> dict[str, Any]:
     params, tangents, X, y, weight_decay, max_norm = case
     return {
         **quantities.rows_by_jax(params, X, y, max_norm),
-        **quantities.products_by_jax(params, tangents, X, y, weight_decay),
-        **quantities.matrices_by_jax(params, X, y, weight_decay),
+        **quantities.products_by(derivatives)(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by(derivatives)(params, X, y, weight_decay),
     }
 
 
@@ -120,8 +120,8 @@ def directed_by_hand(*case: Any) -> dict[str, Any]:
     params, tangents, X, y, weight_decay, max_norm = case
     return {
         **quantities.rows_by_hand(params, X, y, max_norm),
-        **quantities.products_by_hand(params, tangents, X, y, weight_decay),
-        **quantities.matrices_by_hand(params, X, y, weight_decay),
+        **quantities.products_by(manual_nn)(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by(manual_nn)(params, X, y, weight_decay),
     }
 
 

@@ -4,6 +4,7 @@ Axes: N rows in the batch.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import manual_nn
@@ -110,50 +111,33 @@ def rows_by_hand(params: Any, X: Any, y: Any, max_norm: Any) -> dict[str, Any]:
     }
 
 
-def products_by_jax(
-    params: Any, tangents: Any, X: Any, y: Any, weight_decay: Any
-) -> dict[str, Any]:
-    """Compute what is along a direction."""
-    value, R_value = derivatives.jvp(params, tangents, X, y, weight_decay=weight_decay)
-    return {
-        "jvp, loss": value,
-        "jvp, d_loss": R_value,
-        "hvp": derivatives.hvp(params, tangents, X, y, weight_decay=weight_decay),
-        "ggnvp": derivatives.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
-    }
+def products_by(package: ModuleType) -> Callable[..., dict[str, Any]]:
+    """Make the function that computes what is along a direction, by JAX or by hand."""
+
+    def products(params: Any, tangents: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
+        value, R_value = package.jvp(params, tangents, X, y, weight_decay=weight_decay)
+        return {
+            "jvp, loss": value,
+            "jvp, d_loss": R_value,
+            "hvp": package.hvp(params, tangents, X, y, weight_decay=weight_decay),
+            "ggnvp": package.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
+        }
+
+    return products
 
 
-def products_by_hand(
-    params: Any, tangents: Any, X: Any, y: Any, weight_decay: Any
-) -> dict[str, Any]:
-    """Compute the same with `manual_nn`."""
-    value, R_value = manual_nn.jvp(params, tangents, X, y, weight_decay=weight_decay)
-    return {
-        "jvp, loss": value,
-        "jvp, d_loss": R_value,
-        "hvp": manual_nn.hvp(params, tangents, X, y, weight_decay=weight_decay),
-        "ggnvp": manual_nn.ggnvp(params, tangents, X, y, weight_decay=weight_decay),
-    }
+def matrices_by(package: ModuleType) -> Callable[..., dict[str, Any]]:
+    """Make the function that computes the matrices of second derivatives, and their diagonals."""
 
+    def matrices(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
+        return {
+            "hessian": package.hessian(params, X, y, weight_decay=weight_decay),
+            "ggn": package.ggn(params, X, y, weight_decay=weight_decay),
+            "fisher_diagonal": package.fisher_diagonal(params, X),
+            "ggn_diagonal": package.ggn_diagonal(params, X, y, weight_decay=weight_decay),
+        }
 
-def matrices_by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute the matrices of second derivatives, and their diagonals."""
-    return {
-        "hessian": derivatives.hessian(params, X, y, weight_decay=weight_decay),
-        "ggn": derivatives.ggn(params, X, y, weight_decay=weight_decay),
-        "fisher_diagonal": derivatives.fisher_diagonal(params, X),
-        "ggn_diagonal": derivatives.ggn_diagonal(params, X, y, weight_decay=weight_decay),
-    }
-
-
-def matrices_by_hand(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute the same with `manual_nn`."""
-    return {
-        "hessian": manual_nn.hessian(params, X, y, weight_decay=weight_decay),
-        "ggn": manual_nn.ggn(params, X, y, weight_decay=weight_decay),
-        "fisher_diagonal": manual_nn.fisher_diagonal(params, X),
-        "ggn_diagonal": manual_nn.ggn_diagonal(params, X, y, weight_decay=weight_decay),
-    }
+    return matrices
 
 
 class Group(NamedTuple):
@@ -171,7 +155,13 @@ GROUPS = {
     ),
     "rows": Group(("params", "X", "y", "max_norm"), rows_by_jax, rows_by_hand),
     "products": Group(
-        ("params", "tangents", "X", "y", "weight_decay"), products_by_jax, products_by_hand
+        ("params", "tangents", "X", "y", "weight_decay"),
+        products_by(derivatives),
+        products_by(manual_nn),
     ),
-    "matrices": Group(("params", "X", "y", "weight_decay"), matrices_by_jax, matrices_by_hand),
+    "matrices": Group(
+        ("params", "X", "y", "weight_decay"),
+        matrices_by(derivatives),
+        matrices_by(manual_nn),
+    ),
 }

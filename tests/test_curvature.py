@@ -5,6 +5,7 @@ Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers, P para
 
 import itertools
 import math
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ import manual_nn
 import reference
 from manual_nn import Dense, curvature
 from manual_nn.backprop import Array, Params
+from reference import quantities
 from reference.comparison import Comparer, Comparison, Verdict
 from reference.rounding import Traced
 from tests.conftest import Tally
@@ -45,38 +47,21 @@ small_shapes = st.builds(  # for dense matrices, whose bounds are dense too
 )
 
 
-def along_by(package: Any) -> Any:
+def along_by(package: ModuleType) -> Any:
     """Make the function that computes what has a direction, with this package."""
-
-    def along(
-        params: Params, tangents: Params, X: Array, y: Array, weight_decay: float, _: float
-    ) -> dict[str, Any]:
-        return {
-            name: getattr(package, name)(params, tangents, X, y, weight_decay=weight_decay)
-            for name in ("jvp", "hvp", "ggnvp")
-        }
-
-    return along
+    products = quantities.products_by(package)
+    return lambda params, tangents, X, y, weight_decay, _: products(
+        params, tangents, X, y, weight_decay
+    )
 
 
-def matrices_by(package: Any) -> Any:
+def curvature_by(package: ModuleType) -> Any:
     """Make the function that computes the matrices and diagonals, with this package."""
-
-    def matrices(
-        params: Params, _: Params, X: Array, y: Array, weight_decay: float, __: float
-    ) -> dict[str, Any]:
-        return {
-            "fisher_diagonal": package.fisher_diagonal(params, X),
-            **{
-                name: getattr(package, name)(params, X, y, weight_decay=weight_decay)
-                for name in ("hessian", "ggn", "ggn_diagonal")
-            },
-        }
-
-    return matrices
+    matrices = quantities.matrices_by(package)
+    return lambda params, _, X, y, weight_decay, __: matrices(params, X, y, weight_decay)
 
 
-GROUPS = {"along": along_by, "matrices": matrices_by}
+GROUPS = {"along": along_by, "matrices": curvature_by}
 
 
 def compared(
@@ -102,7 +87,7 @@ def test_products_agree_with_jax(
 def test_matrices_and_diagonals_agree_with_jax(
     shape: Shape, data: st.DataObject, draws: int, tally: Tally
 ) -> None:
-    agree_with_jax(matrices_by, shape, data, draws, tally)
+    agree_with_jax(curvature_by, shape, data, draws, tally)
 
 
 def agree_with_jax(make: Any, shape: Shape, data: st.DataObject, draws: int, tally: Tally) -> None:
