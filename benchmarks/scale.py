@@ -225,10 +225,9 @@ def peak_anonymous_memory() -> Iterator[Peak]:
 
 
 def anonymous_memory() -> int:
-    """Read how many KiB the process holds that are not of a file."""
+    """Read how many KiB the process holds that are not of a file, in memory or swapped out."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (kib,) = (line.split()[1] for line in lines if line.startswith("RssAnon:"))
-    return int(kib)
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "VmSwap:")))
 
 
 def measure_exponent(name: str, sweep: Sweep, rounds: int) -> Exponent:
