@@ -700,21 +700,20 @@ def test_where_no_layer_is_below_no_update_is_too_early(monkeypatch: pytest.Monk
 
 
 def test_bounds_take_the_rate_that_they_are_given_and_else_none() -> None:
-    args, rounding = deep(2, 2, 2), Rounding(np.float64)
+    """The logits of a row are equal, so that p is 1/2 and all numbers are dyadic, and exact."""
+    first = Dense(np.array([[1.0, 2.0], [3.0, -1.0]]), np.full(2, 8.0))
+    second = Dense(np.array([[1.0, 1.0], [2.0, 2.0]]), np.full(2, 4.0))
+    args = (first, second), np.array([[1.0, -2.0], [2.0, 1.0]]), np.array([0, 1])
+    rounding = Rounding(np.float64)
     bounds = Bounds(args, rounding.given(0.25), rounding)
-
-    def values(*gradient: Any) -> list[Array]:
-        return [
-            leaf.value for leaf in jax.tree.leaves(bounds.gradient(*gradient), is_leaf=is_bounded)
-        ]
-
-    half = bounds.at_rate(rounding.given(0.5))
-    for got, want in zip(values(UPDATED), jax.tree.leaves(UPDATED(*args, 0.25, 0.0)), strict=True):
-        np.testing.assert_allclose(got, want, rtol=2.0**-40)
-    for got, want in zip(
-        values(UPDATED, half), jax.tree.leaves(UPDATED(*args, 0.25, 0.5)), strict=True
-    ):
-        np.testing.assert_allclose(got, want, rtol=2.0**-40)
+    at_half = bounds.gradient(UPDATED, bounds.at_rate(rounding.given(0.5)))
+    for rate, bounded in ((0.0, bounds.gradient(UPDATED)), (0.5, at_half)):
+        got, want = jax.tree.leaves(bounded, is_leaf=is_bounded), UPDATED(*args, 0.25, rate)
+        for leaf, exact in zip(got, jax.tree.leaves(want), strict=True):
+            same(leaf.value, exact)
+    assert not np.array_equal(
+        UPDATED(*args, 0.25, 0.5)[0].weight, UPDATED(*args, 0.25, 0.0)[0].weight
+    )
 
 
 # Kinks within rounding
