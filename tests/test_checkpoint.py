@@ -345,6 +345,14 @@ def test_a_write_that_the_kernel_cuts_short_leaves_the_old_checkpoint(
     assert_same(train(checkpoint=path, resume=True), train())
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_what_the_checkpoint_has_reached_is_the_first_result(tmp_path: Path, epochs: int) -> None:
+    options = arguments(checkpoint=tmp_path / "new.npz", progress=False)
+    train(checkpoint=options["checkpoint"], epochs=epochs)
+    first, *_ = training.train_epochs(**options | {"resume": True})
+    assert_same(first, train(epochs=epochs))
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(path: Path) -> None:
     before = path.read_bytes()
     results = training.train_epochs(**arguments(), checkpoint=path, resume=True, progress=False)

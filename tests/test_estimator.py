@@ -327,7 +327,8 @@ def test_partial_fit_says_what_is_wrong_with_the_classes() -> None:
 @pytest.mark.parametrize("early_stopping", [False, NEVER], ids=["all rows", "rows held out"])
 def test_a_warm_start_goes_on_as_if_it_had_not_stopped(early_stopping: object) -> None:
     """With rows held out: they are the same, or it would have trained on those it judges by."""
-    whole = classifier(early_stopping=early_stopping, max_iter=6).fit(X, Y)
+    whole = classifier(hidden_layer_sizes=(5, 4), early_stopping=early_stopping, max_iter=6)
+    whole.fit(X, Y)
     parts = clone(whole).set_params(warm_start=True, max_iter=2)
     for _ in range(3):
         parts.fit(X, Y)

@@ -99,6 +99,24 @@ def step_along(
     return sgd.params
 
 
+def test_there_are_as_many_results_as_epochs_and_each_is_an_epoch_longer() -> None:
+    """It comes first: where the end is missed, all the other trainings have none."""
+    results = training.train_epochs(
+        *draw_problem(),
+        batch_size=4,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        epochs=2,
+        early_stopping=None,
+        rng=np.random.default_rng(0),
+    )
+    curves = [
+        [len(curve) for curve in vars(result.history).values()]
+        for result in itertools.islice(results, 3)
+    ]
+    assert curves == [[1] * 4, [2] * 4]
+
+
 # The rule of the early stop. Numbers are dyadic, so that differences of them are exact.
 
 

@@ -357,6 +357,12 @@ BAD_EARLY_STOPPING = [
         TypeError,
         ("{name}.max_change must be a real number", "str"),
     ),
+    Bad(
+        "negative",
+        EarlyStopping(max_change=-0.5),
+        ValueError,
+        ("{name}.max_change must be a finite number of at least 0", "-0.5"),
+    ),
 ]
 
 BAD: dict[str, list[Bad]] = {
