@@ -1,4 +1,4 @@
-"""The mistakes that people make in a backward pass, as mutation operators for Cosmic Ray.
+"""The mistakes that people make in a backward pass, as operators that make mutants.
 
 An operator proposes changes of a module's text, found in its syntax tree. `OPERATORS` holds the
 telling ones before the general ones, because of two that make the same code the first one counts.
@@ -9,9 +9,6 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
-
-from cosmic_ray.ast import get_ast
-from cosmic_ray.operators.operator import Example, Operator
 
 OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.Starred)
 HOLDERS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr, ast.keyword, ast.Call)
@@ -30,6 +27,7 @@ IN_PLACE = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: 
 SHARES = {"share", "scale"}  # names of what each row counts
 COUNTS = {"N", "n", "P", "D", "K", "L", "l", "k", "i", "start", "size", "batch", "epoch", "terms"}
 FACTORS = {"learning_rate", "weight_decay"}
+UNTESTED = {"zip": "strict", "lru_cache": "maxsize"}  # keywords of calls
 FRESH = {"zeros", "zeros_like", "empty", "empty_like", "ones", "ones_like"}
 
 
@@ -142,8 +140,9 @@ def _untested(tree: ast.AST) -> Iterator[ast.AST]:
     """
     for node in ast.walk(tree):
         match node:
-            case ast.keyword(arg="strict" | "maxsize", value=value):
-                yield value
+            case ast.Call(keywords=keywords):
+                left_out = UNTESTED.get(name_of(node), "")
+                yield from (word.value for word in keywords if word.arg == left_out)
             case ast.arg(annotation=ast.AST() as annotation):
                 yield annotation
             case ast.FunctionDef(returns=ast.AST() as returns):
@@ -154,11 +153,6 @@ def _untested(tree: ast.AST) -> Iterator[ast.AST]:
                     yield value
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 yield node
-
-
-@functools.lru_cache(maxsize=4)
-def _code_of(text: str) -> Code:
-    return Code(text)
 
 
 def name_of(node: ast.AST) -> str:
@@ -205,8 +199,8 @@ def moved(code: Code, node: ast.expr, by: int) -> str:
     return f"{code.operand(node)} {'-' if by < 0 else '+'} {abs(by)}"
 
 
-class GradientOperator(Operator):  # type: ignore[misc] # Cosmic Ray ships no types
-    """An operator whose positions are places in the text of a whole module.
+class GradientOperator:
+    """What proposes changes of a whole module's text.
 
     Attributes:
         numerical: it is for the numerical core, and not for every module.
@@ -230,29 +224,6 @@ class GradientOperator(Operator):  # type: ignore[misc] # Cosmic Ray ships no ty
     def changes_at(self, node: ast.AST, code: Code) -> Iterable[Change]:  # noqa: ARG002
         """List the changes at a node."""
         return ()
-
-    def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-        """Give the places of the changes, of the root of the tree alone, as lines and columns."""
-        if node.type == "file_input":
-            text = node.get_code()
-            for start, end, _ in self.changes(_code_of(text)):
-                yield _place(text, start), _place(text, end)
-
-    def mutate(self, node: Any, index: int) -> Any:
-        """Make a change."""
-        text = node.get_code()
-        start, end, new = self.changes(_code_of(text))[index]
-        return get_ast(text[:start] + new + text[end:])
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Give the samples as Cosmic Ray has them, the first change of each."""
-        return tuple(Example(before, after) for before, after in cls.samples)
-
-
-def _place(text: str, offset: int) -> tuple[int, int]:
-    before = text[:offset]
-    return before.count("\n") + 1, offset - (before.rfind("\n") + 1)
 
 
 # Products of matrices
@@ -289,6 +260,29 @@ class TransposeAdded(GradientOperator):
         for factor in factors:
             if not code.of(factor).endswith(".T"):
                 yield code.changed(factor, f"{code.operand(factor)}.T")
+
+
+class OuterTransposed(GradientOperator):
+    """The outer product of x and y becomes that of y and x."""
+
+    samples = (
+        ("z = np.outer(x, y)", "z = np.outer(y, x)"),
+        ('z = np.einsum("ni,nj->nij", x, y)', 'z = np.einsum("ni,nj->nji", x, y)'),
+        ('z = np.einsum("i,j->ij", x, y, out=out)', 'z = np.einsum("i,j->ji", x, y, out=out)'),
+    )
+
+    def changes_at(self, node: ast.AST, code: Code) -> Iterable[Change]:
+        """See the class."""
+        match node:
+            case ast.Call(args=[x, y]) if name_of(node) == "outer":
+                start, end = code.span(x)[0], code.span(y)[1]
+                yield Change(start, end, f"{code.of(y)}, {code.of(x)}")
+            case ast.Call(args=[ast.Constant(value=str(axes)) as value, *_]) if (
+                name_of(node) == "einsum"
+            ):
+                _, _, out = axes.partition("->")
+                if len(out) > 1:
+                    yield code.changed(value, f'"{axes[:-2]}{axes[:-3:-1]}"')
 
 
 class Float64Detour(GradientOperator):
@@ -679,6 +673,22 @@ class SliceOffByOne(GradientOperator):
                 yield Change(*code.span(node), f"{texts[0]}:{texts[1]}{step}")
 
 
+class SliceShifted(GradientOperator):
+    """As many layers are taken, each of them the one below or above."""
+
+    samples = (
+        ("z = x[1:]", "z = x[:-1]"),
+        ("z = x[:-1]", "z = x[1:]"),
+        ("z = x[:0:-1]", "z = x[-2::-1]"),
+    )
+    OTHER: ClassVar[dict[str, str]] = {"1:": ":-1", ":-1": "1:", ":0:-1": "-2::-1"}
+
+    def changes_at(self, node: ast.AST, code: Code) -> Iterable[Change]:
+        """See the class."""
+        if isinstance(node, ast.Slice) and (other := self.OTHER.get(code.of(node))):
+            yield Change(*code.span(node), other)
+
+
 class ReversalDropped(GradientOperator):
     """What was turned round is left as it was."""
 
@@ -935,6 +945,10 @@ class DecayForEachRow(GradientOperator):
             "def f(weight_decay): return loss_and_grad(params, *block, 0.0, out=out)",
             "def f(weight_decay): return loss_and_grad(params, *block, weight_decay, out=out)",
         ),
+        (
+            "def f(weight_decay): return block_loss_and_grad(params, weight_decay=0.0)",
+            "def f(weight_decay): return block_loss_and_grad(params, weight_decay=weight_decay)",
+        ),
     )
 
     def changes_at(self, node: ast.AST, code: Code) -> Iterable[Change]:
@@ -948,9 +962,10 @@ class DecayForEachRow(GradientOperator):
                         start, end = code.span(layers)
                         text = code.of(layers).replace("\n", "\n    ")
                         yield Change(start, end, "    " + text)
-            case ast.Call(args=args) if name_of(node) == "loss_and_grad":
+            case ast.Call(args=args, keywords=keywords) if name_of(node).endswith("loss_and_grad"):
                 names = {arg.arg for f in code.functions_around(node) for arg in _arguments(f)}
-                for arg in args:
+                given = [word.value for word in keywords if word.arg == "weight_decay"]
+                for arg in [*args, *given]:
                     if number_in(arg) == 0 and "weight_decay" in names:
                         yield code.changed(arg, "weight_decay")
 
@@ -1093,12 +1108,14 @@ class StatementRemoved(GradientOperator):
 
 
 class SeedIgnored(GradientOperator):
-    """The generator that was given is not what is drawn from, or nothing is drawn at all."""
+    """The generator that was given, or its seed, does not count, or nothing is drawn at all."""
 
+    numerical = False
     samples = (
         ("order = rng.permutation(n)", "order = np.arange(n)"),
         ("z = rng.normal(size=n)", "z = np.random.default_rng(0).normal(size=n)"),
         ("z = init_params(sizes, rng=rng)", "z = init_params(sizes, rng=np.random.default_rng(0))"),
+        ("z = np.random.default_rng(seed)", "z = np.random.default_rng(0)"),
     )
 
     def changes_at(self, node: ast.AST, code: Code) -> Iterable[Change]:
@@ -1109,6 +1126,9 @@ class SeedIgnored(GradientOperator):
                     yield code.changed(node, f"np.arange({code.of(args[0])})")
             case ast.Name(id="rng", ctx=ast.Load()):
                 yield code.changed(node, "np.random.default_rng(0)")
+            case ast.Call(args=[seed]) if name_of(node) == "default_rng":
+                if number_in(seed) is None:
+                    yield code.changed(seed, "0")
 
 
 # What Cosmic Ray's own operators leave out, for every module
@@ -1175,6 +1195,7 @@ OPERATORS: dict[str, type[GradientOperator]] = {
     for operator in (
         TransposeDropped,
         TransposeAdded,
+        OuterTransposed,
         Float64Detour,
         AxisSwapped,
         SumForMean,
@@ -1190,6 +1211,7 @@ OPERATORS: dict[str, type[GradientOperator]] = {
         LayerSkipped,
         RangeOffByOne,
         SliceOffByOne,
+        SliceShifted,
         ReversalDropped,
         FactorDropped,
         FactorDoubled,
@@ -1211,15 +1233,3 @@ OPERATORS: dict[str, type[GradientOperator]] = {
         ExceptionMissed,
     )
 }
-
-
-class Provider:
-    """The operators as Cosmic Ray looks them up."""
-
-    def __iter__(self) -> Iterator[str]:
-        """List their names."""
-        return iter(OPERATORS)
-
-    def __getitem__(self, name: str) -> type[GradientOperator]:
-        """Give the one of a name."""
-        return OPERATORS[name]

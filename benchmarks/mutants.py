@@ -10,9 +10,10 @@ which tests are about which module. A survivor that computes the same is listed 
 benchmarks/equivalent_mutants.toml, with the reason.
 
 Each of the processes at work has a copy of the tree. What is found is kept in a Cosmic Ray session
-after each mutant, from which the same command goes on; a module that has changed begins anew. The
-survivors are written beside the session, in the form that the list of equivalent ones has. The exit
-status is 1 if any survives or is untested, and 2 if something must be put right first.
+after each mutant, from which the same command goes on; a module that has changed begins anew. What
+survives or times out is written beside the session, in the form that the list has. The exit
+status is 1 if any survives, times out or is untested, but for those listed, which must have been
+tested too, and 2 if something must be put right first.
 """
 
 import argparse
@@ -46,7 +47,7 @@ from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkI
 from tqdm import tqdm
 
 from benchmarks import mutant_runner
-from benchmarks.gradient_operators import OPERATORS, Code, Provider
+from benchmarks.gradient_operators import OPERATORS, Code
 from benchmarks.tables import print_heading, print_row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,13 +55,11 @@ SESSION = Path("build/mutants.sqlite")
 EQUIVALENT = Path("benchmarks/equivalent_mutants.toml")
 COPIED = ("manual_nn", "reference", "benchmarks", "tests", "pyproject.toml", "README.md", "LICENSE")
 ENTRY = ("module", "function", "operator", "before", "after")  # of the list, without the reason
-OURS = "gradient"  # the name of our provider of operators
+OURS = "gradient"  # before the names of our operators
 SLOWER = 3.0  # times as long as without a mutant, and so many seconds
 MORE = 10.0
 GROUPS = {"core": "Cosmic Ray's own", OURS: "of gradients"}
 STATES = ("killed", "timed out", "survived", "equivalent", "untested")
-
-cosmic_ray.plugins.OPERATOR_PROVIDERS[OURS] = Provider()
 
 
 class Config(NamedTuple):
@@ -169,17 +168,16 @@ def run(
             test_mutants(root, left, config, database, workers)
             results = dict(database.results)
     report(mutants, results, reasons)
-    survivors = [m for m in mutants if state_of(m, results, reasons) == "survived"]
+    found = [(m, state_of(m, results, reasons)) for m in mutants]
+    failed = [m for m, state in found if state in {"survived", "timed out"}]
     path = session.with_name("survivors.toml")
-    path.write_text("\n".join(entry_of(mutant) for mutant in survivors), encoding="utf-8")
-    print(f"\nWrote the survivors, {len(survivors):,}, to {path}")
-    untested = [m for m in mutants if state_of(m, results, reasons) == "untested"]
-    wrong = [
-        m for m in mutants if m.key in reasons and _state(results.get(m.item.job_id)) == "killed"
-    ]
+    path.write_text("\n".join(entry_of(mutant) for mutant in failed), encoding="utf-8")
+    print(f"\nWrote what survived or timed out, {len(failed):,}, to {path}")
+    wrong = [m for m, state in found if m.key in reasons and state == "killed"]
+    untested = [m for m, state in found if state == "untested"]
     for mutant in wrong:
         print(f"listed as equivalent, but killed: {where(mutant)}", file=sys.stderr)
-    return 2 if wrong else 1 if survivors or untested else 0
+    return 2 if wrong else 1 if failed or untested else 0
 
 
 def is_due(result: WorkResult | None, again: str | None, *, listed: bool) -> bool:
@@ -566,9 +564,9 @@ def state_of(
     mutant: Mutant, results: Mapping[str, WorkResult], reasons: Mapping[tuple[str, ...], str]
 ) -> str:
     """Say what has become of a mutant: one of STATES."""
-    if mutant.key in reasons:
-        return "equivalent"
-    return _state(results.get(mutant.item.job_id))
+    state = _state(results.get(mutant.item.job_id))
+    listed = mutant.key in reasons and state in {"survived", "timed out"}
+    return "equivalent" if listed else state
 
 
 def _state(result: WorkResult | None) -> str:
@@ -576,12 +574,7 @@ def _state(result: WorkResult | None) -> str:
         return "untested"
     if result.worker_outcome == WorkerOutcome.ABNORMAL:
         return "timed out"
-    return "killed" if is_killed(result) else "survived"
-
-
-def is_killed(result: WorkResult | None) -> bool:
-    """Say whether a test has failed, or the time was over."""
-    return result is not None and result.test_outcome == TestOutcome.KILLED
+    return "killed" if result.test_outcome == TestOutcome.KILLED else "survived"
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     scale = limit / np.maximum(_norms(norms), limit)[:, None] / len(X)  # (N, 1)
     clipped = []
     for a_below, d_z_l, (a_norms, d_z_norms) in zip(a, d_z, norms, strict=True):
-        # of each row the larger one is scaled, which loses no digits to numbers below the normal
+        # of each row the larger one is scaled: of it, what is below the normal numbers loses digits
         on_a = (a_norms > d_z_norms)[:, None]
         scaled_a, scaled_d_z = np.where(on_a, scale, 1) * a_below, np.where(on_a, 1, scale) * d_z_l
         d_weight = backprop.outer_products(scaled_a, scaled_d_z)
@@ -145,6 +145,6 @@ def _row_norms(x: Array) -> Array:
         return np.sqrt(squares)
     # else of rows times a power of 2, so that their squares keep within the range
     largest = np.maximum(x.max(axis=1), -x.min(axis=1))
-    exponent = np.clip(np.frexp(largest)[1], held.minexp, held.maxexp - 1)
+    exponent = np.maximum(np.frexp(largest)[1], held.minexp)
     scaled = x * np.ldexp(x.dtype.type(1), -exponent)[:, None]
     return np.ldexp(np.sqrt(np.vecdot(scaled, scaled)), exponent)

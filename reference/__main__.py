@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from manual_nn.validation import as_count, as_number
 from reference import unattended
 from reference.agreement import Agreement, draw_case
-from reference.campaign import compare_cases, plan_block
+from reference.campaign import compare_cases, is_compiled, plan_block
 from reference.campaign import draw_case as draw_campaign_case
 from reference.checking import check_gradient
 from reference.report import table
@@ -43,7 +44,7 @@ CAMPAIGN_LEGEND = """\
 match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
 open. n.c.: not comparable, the bound is infinite. refused: by manual_nn, because something
 overflows. of bound: the worst error of a match in parts of its bound. A case is shown again
-by --campaign --seed SEED --replay CASE."""
+by --campaign --replay CASE, with the --seed and --block of the campaign."""
 
 CASES = 100
 CAMPAIGN_CASES = 10_000
@@ -102,7 +103,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
         raise UsageError("--campaign does not go with check")
     if options.replay is None:
         return _campaign
-    if others := [name for name in (*OF_A_RUN, "cases") if getattr(options, name) is not None]:
+    others = [name for name in (*OF_A_RUN, "cases") if getattr(options, name) is not None]
+    if others := [name for name in others if name != "block"]:
         raise UsageError(f"--replay shows one case: --{others[0]} does not go with it")
     return _replay
 
@@ -163,36 +165,47 @@ def _campaign(options: argparse.Namespace) -> int:
         raise UsageError(f"--log {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
-    interrupted = False
+    ended = ""
     with log:
         try:
             unattended.run(log, campaign, blocks, until=until, workers=workers)
         except KeyboardInterrupt:
-            interrupted = True
+            ended = "Interrupted"
+        except BrokenProcessPool:
+            ended = "A process has ended before its time, for a reason given above"
     print(unattended.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
     print("\n" + unattended.summary(log, campaign))
-    if interrupted:
-        print(f"Interrupted; the same command goes on from {path}.")
-        return 130
+    if ended:
+        print(f"{ended}; the same command goes on from {path}.")
+        return 130 if ended == "Interrupted" else 1
     return 1 if any(record.wrong for record in log.records) or not log.records else 0
 
 
 def _replay(options: argparse.Namespace) -> int:
+    """Compare a block again, and show one of its cases: what it is compared with is the same."""
     try:
         seed = as_count(options.seed, name="--seed", minimum=0)
+        networks = as_count(BLOCK if options.block is None else options.block, name="--block")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
         block, number = map(int, options.replay.split(":"))
         as_count(block, name="BLOCK", minimum=0)
         as_count(number, name="NUMBER", minimum=0)
     except ValueError as error:
         raise UsageError(f"--replay must be BLOCK:NUMBER, got {options.replay!r}") from error
+    if number >= networks:
+        raise UsageError(f"--replay {options.replay}: a block has {networks} cases, see --block")
     plan, (kind, _) = plan_block(seed, block), draw_campaign_case(seed, block, number)
     print(f"{plan.group}: {plan.shape}, {plan.dtype}; {', '.join(kind)}")
-    compared = compare_cases(seed, block, [number], compiled=True)
-    for quantity, verdicts in compared.record.verdicts.items():
-        print(f"{quantity}: {', '.join(verdicts)}")
-    print(*compared.errors.values(), "", sep="\n")
-    print("\n".join(table([leaf.of_row(0) for leaf in compared.comparison.leaves])))
-    return 1 if compared.record.wrong else 0
+    compared = compare_cases(seed, block, range(networks), compiled=is_compiled(block))
+    for quantity, verdicts in compared.verdicts.items():
+        print(f"{quantity}: {verdicts[number]}")
+    if number in compared.errors:
+        print(compared.errors[number])
+    print()
+    print("\n".join(table([leaf.of_row(number) for leaf in compared.comparison.leaves])))
+    return 1 if number in compared.record.wrong else 0
 
 
 def _add_check(commands: Any) -> None:

@@ -126,6 +126,7 @@ class Record:
             number of its case.
         found: the numbers of the cases with another verdict than a match, by verdict.
         seconds: how long it took.
+        error: why the block could not be compared, if that is so; its first case stands for it.
     """
 
     block: int
@@ -140,6 +141,7 @@ class Record:
     worst: dict[str, tuple[float, int]] = field(default_factory=dict)
     found: dict[str, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
+    error: str = ""
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> "Record":
@@ -164,20 +166,41 @@ class Compared(NamedTuple):
     Attributes:
         record: what they have shown.
         comparison: all of it, with an axis for the cases before the others.
+        verdicts: for each quantity, and for XLA, that of each case.
         errors: what manual_nn said of those that it gave no result for, by their place.
     """
 
     record: Record
     comparison: Comparison
+    verdicts: dict[str, list[str]]
     errors: dict[int, str]
 
 
 def compare_block(seed: int, block: int, networks: int) -> Record:
-    """Draw the networks of a block, and compare all of them."""
+    """Draw the networks of a block, and compare all of them.
+
+    An error does not end a campaign: the block's record has it.
+    """
     started = time.perf_counter()
-    record = compare_cases(seed, block, range(networks), compiled=block % XLA_EVERY == 0).record
+    try:
+        record = compare_cases(seed, block, range(networks), compiled=is_compiled(block)).record
+    except Exception as error:  # by_hand's are caught; this one is of the comparison itself
+        record = _new_record(seed, block, networks, compiled=is_compiled(block))
+        record.found[RAISED] = [0]
+        record.error = f"{type(error).__name__}: {error}"
     record.seconds = round(time.perf_counter() - started, 3)
     return record
+
+
+def is_compiled(block: int) -> bool:
+    """Say whether XLA takes a block of a campaign, too."""
+    return block % XLA_EVERY == 0
+
+
+def _new_record(seed: int, block: int, networks: int, *, compiled: bool) -> Record:
+    plan = plan_block(seed, block)
+    sizes, rows, soft = plan.shape
+    return Record(block, plan.group, list(sizes), rows, soft, plan.dtype, networks, compiled)
 
 
 def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
@@ -191,8 +214,7 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
     """
     plan = plan_block(seed, block)
     group = GROUPS[plan.group]
-    sizes, rows, soft = plan.shape
-    record = Record(block, plan.group, list(sizes), rows, soft, plan.dtype, len(numbers), compiled)
+    record = _new_record(seed, block, len(numbers), compiled=compiled)
     cases = [draw_case(seed, block, number)[1].arguments(group) for number in numbers]
     stacked = _stacked(cases)
     comparer = Comparer(jax.vmap(group.by_jax), *stacked)
@@ -202,14 +224,17 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
     for number in _differing(_stacked(cases), stacked, len(numbers)):
         results.faults[number] = Verdict.MUTATED_INPUT.value
     comparison = comparer(results.tree, *stacked, dtype=plan.dtype, compiled=compiled)
-    _count(record, comparison, results)
+    verdicts = _verdicts(comparison, results)
+    by_quantity = comparison.by_key()
     if compiled:
         by_xla = comparer(
             comparer.traced.by_xla(*stacked), *stacked, dtype=np.float64, compiled=False
         )
-        verdicts = [_worst_of(column) for column in zip(*_by_number(by_xla.leaves), strict=True)]
-        _add(record, XLA, verdicts, by_xla.leaves)
-    return Compared(record, comparison, results.errors)
+        by_quantity[XLA] = list(by_xla.leaves)
+        verdicts[XLA] = _worst_of_each(by_xla.leaves)
+    for quantity, leaves in by_quantity.items():
+        _add(record, quantity, verdicts[quantity], leaves)
+    return Compared(record, comparison, verdicts, results.errors)
 
 
 class _Results:
@@ -270,33 +295,31 @@ def _differing(one: Any, other: Any, networks: int) -> list[int]:
     return np.flatnonzero(differs).tolist()
 
 
-def _by_number(leaves: Sequence[Leaf]) -> list[list[str]]:
-    """Give, for each leaf, the verdict of each network."""
-    return [[verdict.value for verdict in leaf.verdicts()] for leaf in leaves]
+def _worst_of_each(leaves: Sequence[Leaf]) -> list[str]:
+    """Give the worst verdict of each network, over the leaves."""
+    by_leaf = ([verdict.value for verdict in leaf.verdicts()] for leaf in leaves)
+    return [max(verdicts, key=VERDICTS.index) for verdicts in zip(*by_leaf, strict=True)]
 
 
-def _worst_of(verdicts: Sequence[str]) -> str:
-    return max(verdicts, key=VERDICTS.index)
-
-
-def _count(record: Record, comparison: Comparison, results: _Results) -> None:
-    """Count the verdicts of each quantity over the networks.
+def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]:
+    """Give the verdict of each network, for each quantity.
 
     A network is refused rightly if an element of any result may overflow: its bound is infinite.
     """
-    may_overflow = np.zeros(record.networks, bool)
+    networks = len(results.refused)
+    may_overflow = np.zeros(networks, bool)
     for leaf in comparison.leaves:
-        may_overflow |= ~np.isfinite(leaf.bound).reshape(record.networks, -1).all(axis=1)
+        may_overflow |= ~np.isfinite(leaf.bound).reshape(networks, -1).all(axis=1)
     overruled = {
         number: REFUSED if may_overflow[number] else Verdict.MISMATCH.value
         for number in np.flatnonzero(results.refused).tolist()
     }
     overruled.update(results.faults)
-    for quantity, leaves in comparison.by_key().items():
-        verdicts = [_worst_of(column) for column in zip(*_by_number(leaves), strict=True)]
+    found = {quantity: _worst_of_each(leaves) for quantity, leaves in comparison.by_key().items()}
+    for verdicts in found.values():
         for number, verdict in overruled.items():
             verdicts[number] = verdict
-        _add(record, quantity, verdicts, leaves)
+    return found
 
 
 def _add(record: Record, quantity: str, verdicts: list[str], leaves: Sequence[Leaf]) -> None:

@@ -68,9 +68,13 @@ def test_a_small_case_has_one_of_twelve_shapes_and_a_norm_that_some_rows_are_abo
     assert (case.shape, case.y.ndim == 2, f"{drawn.max_norm:.3g}") == expected
     norms = manual_nn.per_example_grad_norms(case.params, case.X, case.y)
     assert drawn.max_norm == (norms.max() / 2 if norms.any() else 2.0**-10)
-    again = draw_directed_case(seed + 12).case
-    assert again.shape == case.shape
-    assert not np.array_equal(again.X, case.X)
+    again = draw_directed_case(seed + 12)
+    assert again.case.shape == case.shape
+    assert not np.array_equal(again.case.X, case.X)
+    for one, other in zip(
+        itertools.chain(*drawn.tangents), itertools.chain(*again.tangents), strict=True
+    ):
+        assert not np.array_equal(one, other)
 
 
 def test_sizes_are_up_to_64_rows_up_to_128_and_biases_about_a_tenth() -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from reference.campaign import (
     TURNS,
     XLA,
     XLA_EVERY,
+    Compared,
     Record,
     compare_block,
     compare_cases,
@@ -58,20 +59,82 @@ def test_a_case_is_drawn_again_from_its_numbers_alone() -> None:
         assert not np.array_equal(one[1].X, draw_case(3, block, 6)[1].X)
 
 
+@pytest.mark.parametrize(
+    ("block", "number", "plan", "kind", "values", "weights"),
+    [
+        (
+            1,
+            7,
+            "rows: 10-10, 8 rows, class numbers, float64",
+            "zero parameters, offset view, ordinary",
+            "0 0.03125 -0.1972 -0.3306",
+            "0.338 0 1.05 0 1 0 0.749 0.271",
+        ),
+        (
+            5,
+            11,
+            "gradient: 9-11-11-11, 10 rows, class numbers, float64",
+            "equal logits, read-only, balanced",
+            "9.71 0.25 3.11e+05 -0.4753",
+            "0 0 1.37 0 0 0.0186 1.24 0.638 1 0",
+        ),
+        (
+            9,
+            4,
+            "matrices: 3-4-4-4, 3 rows, class numbers, float32",
+            "plain, read-only, balanced",
+            "0.007812 2 0.08882 -1.521",
+            "0.258 1 0.917",
+        ),
+        (
+            14,
+            5,
+            "weighted: 10-1-9, 8 rows, probabilities, float32",
+            "equal logits, C order, balanced",
+            "3.303e-06 0.5 0.9943 -0.4905",
+            "0 0 0 1 0.272 0 0.0473 0",
+        ),
+    ],
+)
+def test_a_case_is_the_same_on_every_machine(
+    block: int, number: int, plan: str, kind: str, values: str, weights: str
+) -> None:
+    """The number of a case stands in a log and in the README."""
+    group, shape, dtype = plan_block(5, block)
+    assert f"{group}: {shape}, {dtype}" == plan
+    drawn, case = draw_case(5, block, number)
+    assert ", ".join(drawn) == kind
+    numbers = (case.weight_decay, case.max_norm, case.X[0, 0], case.tangents[-1].bias[0])
+    assert " ".join(f"{number:.4g}" for number in numbers) == values
+    assert " ".join(f"{weight:.3g}" for weight in case.sample_weight) == weights
+
+
 def test_everything_is_drawn() -> None:
     plans = [plan_block(0, block) for block in range(400)]
     assert {plan.group for plan in plans} == set(GROUPS)
     assert {plan.dtype for plan in plans} == {"float32", "float64"}
     assert {plan.shape.soft for plan in plans} == {False, True}
-    assert {len(plan.shape.sizes) for plan in plans} == {2, 3, 4, 5}
-    assert {1, 12} <= {size for plan in plans for size in plan.shape.sizes}
-    assert {1, 16} <= {plan.shape.N for plan in plans}
+    for matrices, layers, width, rows in ((False, 4, 12, 16), (True, 3, 4, 5)):
+        shapes = [plan.shape for plan in plans if (plan.group == "matrices") == matrices]
+        assert {len(shape.sizes) - 1 for shape in shapes} == set(range(1, layers + 1))
+        assert {size for shape in shapes for size in shape.sizes} == set(range(1, width + 1))
+        assert {shape.N for shape in shapes} == set(range(1, rows + 1))
     kinds = [draw_case(0, 1, number)[0] for number in range(200)]
     assert {kind.trait for kind in kinds} == set(TRAITS)
     assert {kind.layout for kind in kinds} == set(LAYOUTS)
     assert {kind.magnitude for kind in kinds} == set(MAGNITUDES)
-    decays = [draw_case(0, 1, number)[1].weight_decay for number in range(50)]
-    assert min(decays) == 0 < max(decays)
+    decays = {draw_case(0, 1, number)[1].weight_decay for number in range(50)}
+    assert {0, 2.0**-7} < decays
+    assert len(decays) > 10
+    assert max(decays) <= 10
+
+
+def test_one_row_or_another_counts_1_and_some_count_nothing() -> None:
+    block = next(block for block in range(100) if plan_block(0, block).shape.N == 8)
+    weights = [draw_case(0, block, number)[1].sample_weight for number in range(100)]
+    assert all((weight == 1).sum() == 1 for weight in weights)
+    assert {int(weight.argmax()) for weight in np.stack(weights) == 1} == set(range(8))
+    assert {int((weight == 0).sum()) for weight in weights} > set(range(2, 6))
 
 
 def test_some_rows_are_longer_than_the_largest_norm_and_some_are_not() -> None:
@@ -166,6 +229,29 @@ def test_a_share_of_the_blocks_is_compiled_and_xla_is_held_to_the_bound_of_float
     assert record.compiled
     assert sum(record.verdicts[XLA].values()) == 4
     assert not record.wrong
+    assert record.worst[XLA][0] > 0  # XLA and NumPy do not round alike
+
+
+def test_the_worst_match_of_each_quantity_is_kept_with_its_number() -> None:
+    before, without = time.perf_counter(), set()
+    for networks, block in ((8, 10), (8, 20), (1, 130)):
+        record = compare_block(0, block, networks)
+        again = compare_cases(0, block, range(networks), compiled=False)
+        assert 0 <= record.seconds <= time.perf_counter() - before + 0.001  # which are rounded
+        assert record.worst == again.record.worst
+        for quantity, leaves in again.comparison.by_key().items():
+            shares = {
+                number: max(float(leaf.of_row(number).share.max()) for leaf in leaves)
+                for number, verdict in enumerate(again.verdicts[quantity])
+                if verdict == "match"
+            }
+            if shares:
+                number = max(shares, key=lambda number: shares[number])
+                assert record.worst[quantity] == (shares[number], number)
+            else:
+                assert quantity not in record.worst
+            without.add(quantity not in record.worst)
+    assert without == {False, True}
 
 
 def scaled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,6 +283,35 @@ def test_a_fault_is_found_in_its_quantity_and_its_case_listed(
     number = record.wrong[0]
     again = compare_cases(0, record.block, [number], compiled=True)
     assert again.record.found["mismatch"] == again.record.wrong == [0]
+    assert {name for name, (verdict,) in again.verdicts.items() if verdict == "mismatch"} == wrong
+
+
+def test_a_block_that_cannot_be_compared_is_wrong_and_does_not_end_the_campaign(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing_at_1(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
+        if block == 1:
+            raise NotImplementedError("no rule for it")
+        return compare_cases(seed, block, numbers, compiled=compiled)
+
+    monkeypatch.setattr("reference.campaign.compare_cases", failing_at_1)
+    path = tmp_path / "log.jsonl"
+    for _ in range(2):  # the second time from the log
+        records = run(path, campaign, 3)
+        assert [record.block for record in records] == [0, 1, 2]
+        assert [record.wrong for record in records] == [[], [0], []]
+        failed = records[1]
+        assert failed.error == "NotImplementedError: no rule for it"
+        assert failed.found == {RAISED: [0]}
+        plan = plan_block(0, 1)
+        assert (failed.group, failed.rows, failed.dtype) == (
+            plan.group,
+            plan.shape.N,
+            plan.dtype,
+        )
+        assert not failed.compiled
+        assert failed.networks == campaign.networks
+        assert failed.seconds >= 0
 
 
 def changing_its_input(params: Any, X: Any, *_: Any, **__: Any) -> Any:
@@ -555,7 +670,7 @@ def test_a_wrong_case_is_named_with_status_1_and_shown_again(
     assert status == 1
     assert "WRONG: 0:" in out
     case = out[out.index("WRONG: ") + 7 :].split(",")[0].strip()
-    status, out = command(capsys, "--replay", case, *options)
+    status, out = command(capsys, "--replay", case, "--block", "4", *options)
     assert status == 1
     assert "input_grad: mismatch\n" in out
     assert "logits: match\n" in out
@@ -614,7 +729,7 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
         (("--replay", "12"), "--replay must be BLOCK:NUMBER, got '12'"),
         (("--replay", "1:-1"), "--replay must be BLOCK:NUMBER, got '1:-1'"),
         (("--log", os.devnull), "--log /dev/null is no file"),
-        (("--replay", "1:1", "--block", "2"), "--replay shows one case: --block does not go with"),
+        (("--replay", "1:1", "--log", "a"), "--replay shows one case: --log does not go with it"),
         (("check", "a:b", "c:d", "--example", "e:f"), "--campaign does not go with check"),
     ],
 )

@@ -23,10 +23,10 @@ from matplotlib import image
 
 from manual_nn import cli
 from manual_nn.backprop import Params
-from manual_nn.data import Dataset, load_digits
+from manual_nn.data import Dataset, load_digits, split_validation
 from manual_nn.network import init_params, predict_proba
 from manual_nn.storage import load_params, save_params
-from manual_nn.training import EarlyStopping, History, TrainingDiverged, TrainingResult
+from manual_nn.training import EarlyStopping, History, TrainingDiverged, TrainingResult, train
 
 MANUAL_NN = [sys.executable, "-m", "manual_nn"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -538,6 +538,26 @@ def test_a_training_shows_no_progress_and_resumes_nothing_unless_asked_to(
     with pytest.raises(FileExistsError):
         list(cli.start_training(tiny(), QUICK, checkpoint=path))
     assert len(list(cli.start_training(tiny(), QUICK, checkpoint=path, resume=True))) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_generator_draws_the_split_the_parameters_and_the_batches(seed: int) -> None:
+    dataset, settings = tiny(), dataclasses.replace(QUICK, hidden=(3,), batch_size=5, seed=seed)
+    *_, got = cli.start_training(dataset, settings)
+    rng = np.random.default_rng(seed)
+    split = split_validation(dataset.X_train, dataset.y_train, rng=rng)
+    want = train(
+        init_params([10, 3, 10], rng=rng),
+        *split,
+        batch_size=5,
+        epochs=3,
+        early_stopping=None,
+        rng=rng,
+    )
+    assert got.history == want.history
+    for layer, want_layer in zip(got.params, want.params, strict=True):
+        for array, want_array in zip(layer, want_layer, strict=True):
+            np.testing.assert_array_equal(array, want_array)
 
 
 def test_the_settings_of_the_command_line_are_those_of_the_documented_results() -> None:

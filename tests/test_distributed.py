@@ -27,10 +27,11 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
-from manual_nn import distributed
+from manual_nn import Dense, distributed
 from reference.comparison import Comparer, Verdict
 from tests.strategies import TRAITS, Shape, dtypes, make_network, seeds, weight_decays
 from tests.test_exactly import exact_network
+from tests.test_passes import SQUARES, TOTAL
 
 Array = npt.NDArray[Any]
 
@@ -161,6 +162,37 @@ def test_equal_weights_of_a_power_of_two_are_as_none(each: float) -> None:
     weight = da.full(12, each, chunks=3)
     weighted = distributed.loss_and_grad(params, X_blocks, y_blocks, sample_weight=weight)
     assert_same_bits(weighted, distributed.loss_and_grad(params, X_blocks, y_blocks))
+
+
+@pytest.mark.parametrize("weight_dtype", [np.float16, np.float32, np.uint8])
+def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike) -> None:
+    params, X, y = problem()
+    X_blocks, y_blocks, weight = blocks(X, (5, 7)), blocks(y), np.tile([1.0, 2.0, 3.0], 4)
+    got, want = (
+        distributed.loss_and_grad(params, X_blocks, y_blocks, sample_weight=blocks(given))
+        for given in (weight.astype(weight_dtype), weight)
+    )
+    assert_same_bits(got, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weight", [None, np.array([3.0, 1.0, 7.0])])
+def test_one_block_has_the_bits_of_the_local_function(
+    dtype: type[np.floating], weight: Array | None
+) -> None:
+    params, X, y, _ = make_network(Shape((3, 4, 2), 3, soft=False), dtype, seed=1)
+    weight_block = None if weight is None else blocks(weight)
+    got = distributed.loss_and_grad(params, blocks(X), blocks(y), sample_weight=weight_block)
+    assert_same_bits(got, manual_nn.loss_and_grad(params, X, y, sample_weight=weight))
+
+
+def test_blocks_are_added_up_in_the_dtype_of_the_parameters() -> None:
+    """Each adds x / 8 to the gradient, and the sum is another if float64 rounds it at the end."""
+    zero = (Dense(np.zeros((1, 2), np.float32), np.zeros(2, np.float32)),)
+    X, y = np.append(SQUARES, np.float32(0))[:, None], np.ones(4, int)
+    _, (d_layer,) = distributed.loss_and_grad(zero, blocks(X, (1, 1, 1, 1)), blocks(y))
+    assert d_layer.weight.dtype == np.float32
+    assert d_layer.weight.tolist() == [[TOTAL / 8, -TOTAL / 8]]
 
 
 def test_blocks_of_weight_0_and_blocks_without_rows_are_as_if_they_were_not_there() -> None:

@@ -83,6 +83,25 @@ def test_each_trait_is_in_the_values(dtype: type[np.floating]) -> None:
     assert not any(array.any() for layer in networks["zero parameters"].params for array in layer)
 
 
+def test_equal_rows_are_all_the_first() -> None:
+    plain, equal = (
+        make_network(SHAPE, np.float64, seed=7, trait=t) for t in ("plain", "equal rows")
+    )
+    np.testing.assert_array_equal(equal.X[0], plain.X[0])
+    np.testing.assert_array_equal(equal.y[0], plain.y[0])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_every_array_hangs_on_the_seed_and_no_two_are_alike(*, soft: bool) -> None:
+    shape = Shape((5, 5, 5), 5, soft=soft)
+    arrays: list[np.ndarray] = []
+    for seed in (1, 2):
+        params, X, y, _ = make_network(shape, np.float64, seed=seed)
+        arrays += [X, y, *itertools.chain(*params, *make_tangents(params, seed=seed + 10))]
+    for one, other in itertools.combinations(arrays, 2):
+        assert one.shape != other.shape or not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (2, 3, 3, 2)])
 def test_balanced_magnitudes_leave_the_logits_to_the_bit(

@@ -139,21 +139,21 @@ def test_the_error_at_the_logits(fault: Fault, error: npt.ArrayLike) -> None:
 
 Z = np.array([[-0.5, 0.0, 0.5, 2.0]])
 BELOW, ABOVE = np.array([[1.0, 0.0, -0.5, 0.5]]), np.array([[0.5, 2.0, 0.0, -0.5]])
-D_A = np.array([[8.0, 0.5, -16.0, 32.0]])
+D_A = np.array([[8.0, 0.5, -0.5, 32.0]])
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (RIGHT, [[0, 0, -16, 32]]),
+        (RIGHT, [[0, 0, -0.5, 32]]),
         (fault_of(Code.RELU_MASK_MISSING), D_A),
         (fault_of(Code.RELU_MASK_INVERTED), [[8, 0.5, 0, 0]]),
-        (fault_of(Code.RELU_MASK_INCLUDES_ZERO), [[0, 0.5, -16, 32]]),
+        (fault_of(Code.RELU_MASK_INCLUDES_ZERO), [[0, 0.5, -0.5, 32]]),
         (fault_of(Code.RELU_MASK_WRONG_LAYER, "above"), [[8, 0.5, 0, 0]]),
         (fault_of(Code.RELU_MASK_WRONG_LAYER, "below"), [[8, 0, 0, 32]]),
         (fault_of(Code.RELU_APPLIED_TO_GRADIENT), [[8, 0.5, 0, 32]]),
-        (fault_of(Code.DELTA_TIMES_ACTIVATION), [[0, 0, -8, 64]]),
-        (fault_of(Code.SIGMOID_DERIVATIVE_ON_RELU), [[0, 0, -4, -64]]),
+        (fault_of(Code.DELTA_TIMES_ACTIVATION), [[0, 0, -0.25, 64]]),
+        (fault_of(Code.SIGMOID_DERIVATIVE_ON_RELU), [[0, 0, -0.125, -64]]),
         (fault_of(Code.UPSTREAM_GRADIENT_DROPPED), [[0, 0, 1, 1]]),
     ],
     ids=lambda value: value.code if isinstance(value, Fault) else "",
@@ -169,7 +169,7 @@ def test_a_mask_is_of_the_layer_itself_where_the_other_is_missing_or_as_wide(how
     """The layer below the lowest is not the highest."""
     step = fault_of(Code.RELU_MASK_WRONG_LAYER, how).relu_backward
     for z in ((Z, np.ones((1, 3))), (Z, np.ones((1, 3)), np.ones((1, 4)))):
-        same(step(Pass((), (), z, None, None, None), 0, D_A), [[0, 0, -16, 32]])
+        same(step(Pass((), (), z, None, None, None), 0, D_A), [[0, 0, -0.5, 32]])
 
 
 def test_the_error_goes_back_through_the_transposed_weight() -> None:
@@ -272,10 +272,10 @@ def test_the_last_of_three_rows_is_the_last() -> None:
     ids=lambda value: value.code if isinstance(value, Fault) else "",
 )
 def test_the_gradient_of_the_penalty(fault: Fault, factor: float) -> None:
-    now = pass_of(3, 4, 2)
     assert fault.weight_penalty is not None
-    for l, layer in enumerate(now.params):
-        same(fault.weight_penalty(now, l), factor * layer.weight)
+    for now in (pass_of(3, 4, 2), pass_of(3, 2)):
+        for l, layer in enumerate(now.params):
+            same(fault.weight_penalty(now, l), factor * layer.weight)
 
 
 def test_the_penalty_is_not_on_the_biases() -> None:
@@ -618,7 +618,11 @@ def test_a_fault_explains_up_to_its_bound_and_with_it(monkeypatch: pytest.Monkey
     for share, found in ((1, [(Code.PENALTY_ON_BIAS, None)]), (2, []), (1.5, [])):
         gradient = [(share * weight.error, bias.value)]
         assert explained(gradient, args, ON_BIAS, monkeypatch=monkeypatch) == found
-    for at_weight, at_bias in ((4, 0), (4, 0.5)):  # a bias within its bound excuses no weight
+    for at_weight, at_bias in (
+        (4, 0),
+        (4, 0.5),
+        (4, 1),
+    ):  # a bias within its bound excuses no weight
         gradient = [(at_weight * weight.error, bias.value + at_bias * bias.error)]
         assert explained(gradient, args, ON_BIAS, monkeypatch=monkeypatch) == []
     weight, bias = bounds_of(RIGHT, args, 0.25)

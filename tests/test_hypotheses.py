@@ -169,6 +169,7 @@ def test_of_two_rows_a_factor_of_2_is_their_number() -> None:
     assert said(leaf_of(WANT, WANT / 2), others=(X[:2],))[0][1].endswith("over the number of rows")
     assert said(leaf, others=(X[:1],))[0] == (Code.SCALED, "the array: 2")
     assert said(leaf, others=(0.5,))[0] == (Code.SCALED, "the array: 2")
+    assert said(leaf_of(WANT, -WANT), others=(X[:1],))[0] == (Code.SIGN, "the array")
 
 
 def test_any_other_factor_takes_two_elements_that_could_have_said_no() -> None:
@@ -186,6 +187,8 @@ def test_0_times_any_factor_is_0() -> None:
 def test_a_product_may_be_rounded_to_a_subnormal() -> None:
     got = [3 * 2.0**-1022, 3 * 2.0**-1074, 2 * 2.0**-1074]
     assert codes(leaf_of([2.0**52, 0.9, 0.7], got)) == [Code.SCALED]
+    got = [3 * 2.0**-1022, 3 * 2.0**-1074, 4 * 2.0**-1074]
+    assert codes(leaf_of([1, 2.0**-52, 1.25 * 2.0**-52], got)) == [Code.SCALED]
 
 
 def test_each_array_may_have_a_factor_of_its_own() -> None:
@@ -259,6 +262,17 @@ def test_one_row_alone_is_told_with_its_share_and_a_penalty(
 def test_no_other_row_is_looked_at() -> None:
     leaf = batch_leaf(BATCH[1])
     assert said(leaf, params=[WEIGHTS], others=(BATCH,), loss=mean_of_products) == UNKNOWN
+
+
+def test_an_array_that_is_right_is_not_told_of_though_one_row_gives_it_too() -> None:
+    def loss(params: Any, X: Any) -> Any:
+        return jnp.mean(X @ params[0]) + params[1][0]
+
+    one = leaf_of([1.0], [1.0], 2.0**-40)
+    found = said(
+        batch_leaf(BATCH[2]), one, params=[WEIGHTS, np.ones(1)], others=(BATCH,), loss=loss
+    )
+    assert found[0] == (Code.LAST_ROW_ONLY, "[0]: not divided by the 3 rows")
 
 
 def test_of_two_rows_the_last_is_told() -> None:

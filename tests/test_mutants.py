@@ -12,8 +12,6 @@ import pytest
 
 cosmic_ray = pytest.importorskip("cosmic_ray")
 
-from cosmic_ray.mutating import mutate_code  # noqa: E402
-from cosmic_ray.operators.operator import Example  # noqa: E402
 from cosmic_ray.work_db import use_db  # noqa: E402
 
 from benchmarks import mutant_runner, mutants  # noqa: E402
@@ -22,10 +20,10 @@ from benchmarks.mutants import Mutant, NotReadyError, Worker  # noqa: E402
 
 CONFIG = mutants.read_config(mutants.ROOT)
 PACKAGES = ("manual_nn", "reference")
-EXAMPLES = [
-    pytest.param(name, example, id=f"{name}-{number}")
+SAMPLES = [
+    pytest.param(name, before, after, id=f"{name}-{number}")
     for name, operator in OPERATORS.items()
-    for number, example in enumerate(operator.examples())
+    for number, (before, after) in enumerate(operator.samples)
 ]
 
 TINY = """
@@ -158,6 +156,12 @@ SURVIVOR = {
     "before": "return x + 5",
     "after": "return x - 5",
 }
+ENDLESS = SURVIVOR | {
+    "function": "down",
+    "operator": "gradient/AugmentedReplaced",
+    "before": "n -= 2",
+    "after": "n += 2",
+}
 
 
 @functools.cache
@@ -169,11 +173,16 @@ def same_code(got: str, wanted: str) -> bool:
     return ast.dump(ast.parse(got)) == ast.dump(ast.parse(wanted))
 
 
-@pytest.mark.parametrize(("name", "example"), EXAMPLES)
-def test_an_operator_makes_its_examples(name: str, example: Example) -> None:
-    got = mutate_code(example.pre_mutation_code, OPERATORS[name](), example.occurrence)
-    assert got is not None
-    assert same_code(got, example.post_mutation_code), got
+def mutated(name: str, text: str, number: int = 0) -> str:
+    """Make one of the changes that an operator proposes."""
+    start, end, new = OPERATORS[name]().changes(Code(text))[number]
+    return text[:start] + new + text[end:]
+
+
+@pytest.mark.parametrize(("name", "before", "after"), SAMPLES)
+def test_an_operator_makes_its_samples(name: str, before: str, after: str) -> None:
+    got = mutated(name, before)
+    assert same_code(got, after), got
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -188,12 +197,27 @@ def test_an_operator_finds_something_in_our_code(name: str) -> None:
 
 
 def test_a_changed_operand_keeps_its_brackets() -> None:
-    operator = OPERATORS["TermDropped"]()
-    texts = [mutate_code("y = (a + b * c) * d.T", operator, n) for n in range(2)]
+    texts = [mutated("TermDropped", "y = (a + b * c) * d.T", number) for number in range(2)]
     assert texts == ["y = (a) * d.T", "y = (b * c) * d.T"]
-    flipped = mutate_code("y = -(a + b) ** 2", OPERATORS["SignFlipped"](), 1)
-    assert flipped is not None
+    flipped = mutated("SignFlipped", "y = -(a + b) ** 2", 1)
     assert same_code(flipped, "y = -(a - b) ** 2")
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("zip(a, b, strict=True)", 0),
+        ("as_number(a, strict=True)", 1),
+        ("functools.lru_cache(maxsize=True)", 0),
+        ("Cache(maxsize=True)", 1),
+    ],
+)
+def test_what_is_left_out_is_a_keyword_of_the_call_that_asserts_by_it(
+    tmp_path: Path, code: str, count: int
+) -> None:
+    write_tiny(tmp_path, code=f"f(lambda: {code})\n")
+    config = mutants.read_config(tmp_path)._replace(operators=["ReplaceTrueWithFalse"])
+    assert len(mutants.make_mutants(tmp_path, "manual_nn/tiny.py", config)) == count
 
 
 def write_tiny(root: Path, *, code: str = TINY, tests: str = TESTS, listed: str = "") -> None:
@@ -223,6 +247,9 @@ def states(root: Path, session: Path) -> dict[str, str]:
 
 def listed(reason: str, **changes: str) -> str:
     return mutants.entry_text(*(SURVIVOR | changes).values(), reason)
+
+
+ENDLESS_LISTED = listed("it never ends", **ENDLESS)
 
 
 def test_annotations_and_marks_among_the_parameters_are_no_mutants(tmp_path: Path) -> None:
@@ -271,7 +298,8 @@ def test_mutants_are_killed_survive_and_time_out(
     assert states(root, session) == wanted | {"return 3 / x": "killed"}
     assert "| all | 3 | 1 | 1 | 1 | 0 | 0 |" in capsys.readouterr().out
     survivors = session.with_name("survivors.toml").read_text(encoding="utf-8")
-    assert survivors.endswith(listed(""))
+    assert listed("") in survivors
+    assert listed("", **ENDLESS) in survivors
 
     def no_workers(*_: object) -> None:
         raise AssertionError("there was nothing left to test")
@@ -280,13 +308,19 @@ def test_mutants_are_killed_survive_and_time_out(
         patch.setattr(mutants, "Workers", no_workers)
         assert mutants.run(root, session, workers=1) == 1
         write_tiny(root, listed=listed("it is never called"))
-        assert mutants.run(root, session, workers=1) == 0
+        assert mutants.run(root, session, workers=1) == 1  # for the other is over time
         printed = capsys.readouterr().out
         assert "| all | 3 | 1 | 1 | 0 | 1 | 0 |" in printed
         assert "| it is never called |" in printed
+        write_tiny(root, listed=listed("it is never called") + ENDLESS_LISTED)
+        assert mutants.run(root, session, workers=1) == 0
+        assert "| all | 3 | 1 | 0 | 0 | 2 | 0 |" in capsys.readouterr().out
+    elsewhere = tmp_path / "new" / "mutants.sqlite"  # where the listed ones are untested too
+    assert mutants.run(root, elsewhere, workers=0) == 1
+    assert "| all | 3 | 0 | 0 | 0 | 0 | 3 |" in capsys.readouterr().out
 
     better = TESTS + "\n\ndef test_unseen():\n    from manual_nn.tiny import unseen\n"
-    write_tiny(root, tests=better + "    assert unseen(1) == 6\n")
+    write_tiny(root, tests=better + "    assert unseen(1) == 6\n", listed=ENDLESS_LISTED)
     assert mutants.run(root, session, workers=1, again="survivors") == 0
     assert states(root, session) == wanted | {"return 3 / x": "killed", "return x - 5": "killed"}
     write_tiny(root, tests=better, listed=listed("it is never called"))

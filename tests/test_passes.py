@@ -236,11 +236,32 @@ def test_a_workspace_of_other_layers_is_refused_however_often(
     rng = np.random.default_rng(0)
     params = manual_nn.init_params(sizes, rng=rng, dtype=dtype)
     workspace = Workspace(manual_nn.init_params(of_workspace, rng=rng, dtype=dtype), 2)
-    said = f"and {np.dtype(dtype)}, like params, got one for .* and {np.dtype(dtype)}"
+    shapes, shapes_got = (list(itertools.pairwise(widths)) for widths in (sizes, of_workspace))
+    name = np.dtype(dtype).name
+    said = f"of shapes {shapes} and {name}, like params, got one for {shapes_got} and {name}"
     for _ in range(2):
         assert not workspace.fits(params)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=re.escape(said)):
             manual_nn.loss_and_grad(params, np.ones((2, 3)), [0, 1], workspace=workspace)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_the_arrays_of_a_pass_are_apart_though_layers_be_of_equal_width(rows: int) -> None:
+    params = manual_nn.init_params([4, 4, 4, 4], rng=np.random.default_rng(0))
+    z, d_z, gradient, _ = Workspace(params, rows).arrays(2)
+    arrays = [*z, *d_z, *(array for layer in gradient for array in layer)]
+    for one, other in itertools.combinations(arrays, 2):
+        assert not np.shares_memory(one, other)
+
+
+def test_two_threads_may_compute_in_a_workspace_each() -> None:
+    params = manual_nn.init_params([4, 4, 4], rng=np.random.default_rng(0))
+    one, other = (
+        [*z, *d_z, *(array for layer in gradient for array in layer), *decay]
+        for z, d_z, gradient, decay in (Workspace(params, 2).arrays(2) for _ in range(2))
+    )
+    for pair in itertools.product(one, other):
+        assert not np.shares_memory(*pair)
 
 
 def test_a_workspace_fits_layers_of_arrays_in_its_dtype_alone() -> None:
@@ -352,3 +373,19 @@ def test_the_layers_of_new_parameters_share_no_memory() -> None:
     )
     for one, other in itertools.combinations(itertools.chain.from_iterable(arrays), 2):
         assert not np.shares_memory(one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "loss_and_grad", [manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad]
+)
+def test_numbers_whose_squares_overflow_are_as_good_as_others(
+    loss_and_grad: Callable[..., Any], dtype: type[np.floating]
+) -> None:
+    """Warnings fail a test."""
+    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp * 3 // 4)
+    params = (Dense(np.zeros((1, 2), dtype), np.array([large, 0], dtype)),)
+    value, ((d_weight, d_bias),) = loss_and_grad(params, np.array([[large]]), [0])
+    assert value == 0
+    assert not d_weight.any()
+    assert not d_bias.any()

@@ -357,3 +357,35 @@ def test_each_row_is_scaled_where_it_is_larger() -> None:
     args = params, X, np.array([0, 1]), 2.0**-20
     comparer = Comparer(rows_by_jax, *args)
     assert comparer(rows_by_hand(*args), *args, dtype=np.float32).verdict == Verdict.MATCH
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_inputs_as_large_as_the_error_clipping_scales_the_error(
+    dtype: type[np.floating],
+) -> None:
+    """Of (large, 1.2 small) and (large,) the one has digits to lose and the other has none."""
+    size = np.finfo(dtype).maxexp * 5 // 16
+    large, small = np.ldexp(dtype(1), size), np.ldexp(dtype(1.2), -size)
+    x, max_norm = np.array([large, small]), np.ldexp(1.0, -size // 2)
+    ((d_weight, _), _) = manual_nn.clipped_grad(steep(large), x[None], [1], max_norm=max_norm)
+    assert d_weight[:, 0].tolist() == [max_norm, small * np.ldexp(1.0, -size // 2 - size)]
+
+
+def steep(slope: np.floating) -> tuple[Dense, ...]:
+    """Make a network of two inputs whose logits are 0; for the second class d_z_1 is the slope."""
+    zero, one = np.zeros((2, 1), slope.dtype), np.ones(1, slope.dtype)
+    weight = np.array([[slope, -slope]])
+    return Dense(zero, one), Dense(weight, -weight[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["per_example_grads", "loss_and_grad"])
+def test_the_gradient_of_one_row_that_overflows_is_infinite_without_a_warning(
+    dtype: type[np.floating], name: str
+) -> None:
+    """Warnings fail a test."""
+    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp * 3 // 4)
+    x = np.array([[large, dtype(1)]])
+    gradient: Any = getattr(manual_nn, name)(steep(large), x, [1])
+    d_weight = (gradient if name == "per_example_grads" else gradient[1])[0].weight
+    assert d_weight.ravel().tolist() == [np.inf, large]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -228,6 +229,15 @@ def test_a_campaign_takes_ten_thousand_cases_or_until_the_time(
 
 
 @pytest.mark.usefixtures("campaign")
+def test_a_campaign_is_one_process_where_nobody_knows_the_cores(
+    capsys: Capture, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert run(capsys, "--campaign").status == 0
+    assert RUNS[-1]["workers"] == 1
+
+
+@pytest.mark.usefixtures("campaign")
 @pytest.mark.parametrize(("records", "status"), [([[], []], 0), ([[], ["0:7"]], 1), ([], 1)])
 def test_a_campaign_without_a_case_or_with_a_wrong_one_is_status_1(
     records: list[list[str]], status: int, capsys: Capture, monkeypatch: Patch
@@ -236,17 +246,28 @@ def test_a_campaign_without_a_case_or_with_a_wrong_one_is_status_1(
     assert run(capsys, "--campaign").status == status
 
 
-def test_an_interrupted_campaign_says_how_it_goes_on(
-    campaign: Callable[..., None], capsys: Capture
+@pytest.mark.parametrize(
+    ("error", "status", "what"),
+    [
+        (KeyboardInterrupt, 130, "Interrupted"),
+        (BrokenProcessPool, 1, "A process has ended before its time, for a reason given above"),
+    ],
+)
+def test_a_campaign_that_is_cut_short_says_how_it_goes_on(
+    error: type[BaseException],
+    status: int,
+    what: str,
+    campaign: Callable[..., None],
+    capsys: Capture,
 ) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def cut_short(*_: Any, **__: Any) -> None:
+        raise error
 
-    campaign(interrupted)
+    campaign(cut_short)
     output = run(capsys, "--campaign", "--log", "a")
-    assert output.status == 130
+    assert output.status == status
     assert output.out.startswith("1 records\n")
-    assert output.out.endswith("a of 0\nInterrupted; the same command goes on from a.\n")
+    assert output.out.endswith(f"a of 0\n{what}; the same command goes on from a.\n")
 
 
 @pytest.mark.usefixtures("campaign")
@@ -273,9 +294,10 @@ def test_what_a_campaign_cannot_do_is_refused(
 # One case again
 
 
-def leaf_of(off: float) -> Leaf:
-    want, bound = np.ones((1, 2)), np.full((1, 2), 0.25)
-    return Leaf("['loss']", want + off, want, bound, want - bound, want + bound)
+def leaf_of(*off: float) -> Leaf:
+    """Make one of so many rows, each off by so much."""
+    want, bound = np.ones((len(off), 2)), np.full((len(off), 2), 0.25)
+    return Leaf("['loss']", want + np.array(off)[:, None], want, bound, want - bound, want + bound)
 
 
 PLACES: list[Any] = []
@@ -294,14 +316,18 @@ def replay(monkeypatch: Patch) -> Callable[..., None]:
         PLACES.append(place)
         return ("plain", "strided", "tiny"), None
 
-    def set_compared(off: float, wrong: list[str], errors: dict[int, str]) -> None:
-        def compared(seed: int, block: int, numbers: list[int], *, compiled: bool) -> Any:
-            assert compiled
-            PLACES.append((seed, block, *numbers))
-            leaf = leaf_of(off)
+    def set_compared(off: float, number: int, errors: dict[int, str]) -> None:
+        def compared(seed: int, block: int, numbers: range, *, compiled: bool) -> Any:
+            PLACES.append((seed, block, numbers, compiled))
+            others = {number - 1: 100.0, number: off}
+            leaf = leaf_of(*(others.get(place, 0.0) for place in numbers))
+            verdicts = [verdict.value for verdict in leaf.verdicts()]
             return SimpleNamespace(
-                record=SimpleNamespace(verdicts={"loss": {leaf.verdict.value: 1}}, wrong=wrong),
+                record=SimpleNamespace(
+                    wrong=[place for place in numbers if verdicts[place] != "match"]
+                ),
                 comparison=SimpleNamespace(leaves=[leaf]),
+                verdicts={"loss": verdicts},
                 errors=errors,
             )
 
@@ -309,12 +335,12 @@ def replay(monkeypatch: Patch) -> Callable[..., None]:
 
     monkeypatch.setattr(command, "plan_block", planned)
     monkeypatch.setattr(command, "draw_campaign_case", drawn)
-    set_compared(0.0, [], {})
+    set_compared(0.0, 0, {})
     return set_compared
 
 
 @pytest.mark.parametrize(("off", "status", "verdict"), [(0.125, 0, "match"), (0.5, 1, "mismatch")])
-@pytest.mark.parametrize("place", [(0, 0, 0), (3, 12, 7)])
+@pytest.mark.parametrize("place", [(0, 0, 0), (3, 12, 7), (0, 98, 99)])
 def test_a_case_is_shown_again_by_its_block_and_number(
     off: float,
     status: int,
@@ -323,10 +349,10 @@ def test_a_case_is_shown_again_by_its_block_and_number(
     replay: Callable[..., None],
     capsys: Capture,
 ) -> None:
-    replay(off, ["0"] * status, {})
     seed, block, number = place
+    replay(off, number, {})
     output = run(capsys, "--campaign", "--replay", f"{block}:{number}", "--seed", str(seed))
-    assert [(seed, block), place, place] == PLACES
+    assert [(seed, block), place, (seed, block, range(100), block % 49 == 0)] == PLACES
     assert output.status == status
     lines = output.out.splitlines()
     assert lines[:2] == ["rows: 2-3, 4 rows, float32; plain, strided, tiny", f"loss: {verdict}"]
@@ -336,10 +362,23 @@ def test_a_case_is_shown_again_by_its_block_and_number(
 def test_what_manual_nn_said_of_a_case_is_shown(
     replay: Callable[..., None], capsys: Capture
 ) -> None:
-    replay(0.0, [], {0: "X is too large"})
-    output = run(capsys, "--campaign", "--replay", "0:0")
+    replay(0.0, 1, {1: "X is too large", 0: "y is too large"})
+    output = run(capsys, "--campaign", "--replay", "0:1")
     assert output.status == 0
-    assert "X is too large" in output.out.splitlines()
+    assert output.out.splitlines()[2:4] == ["X is too large", ""]
+    assert "y is" not in output.out
+
+
+def test_a_case_is_of_a_block_of_the_size_that_the_campaign_had(
+    replay: Callable[..., None], capsys: Capture
+) -> None:
+    replay(0.0, 2, {})
+    options = ("--campaign", "--replay", "5:2", "--block")
+    assert run(capsys, *options, "3").status == 0
+    assert PLACES[-1] == (0, 5, range(3), False)
+    line = refusal(run(capsys, *options, "2"))
+    assert line == "--replay 5:2: a block has 2 cases, see --block"
+    assert refusal(run(capsys, *options, "0")) == "--block must be at least 1, got 0"
 
 
 @pytest.mark.usefixtures("replay")
@@ -475,6 +514,7 @@ def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (("--minutes", "1"), "--minutes goes with --campaign"),
+        (("--log", "a", "--workers", "1"), "--workers goes with --campaign"),
         (("--replay", "0:0"), "--replay goes with --campaign"),
         (("--workers", "2", *CHECK, "mine:ARGS"), "--workers goes with --campaign"),
         (("--campaign", *CHECK, "mine:ARGS"), "--campaign does not go with check"),
@@ -483,8 +523,8 @@ def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
             "--replay shows one case: --cases does not go with it",
         ),
         (
-            ("--campaign", "--replay", "0:0", "--block", "3"),
-            "--replay shows one case: --block does not go with it",
+            ("--campaign", "--replay", "0:0", "--log", "a", "--block", "3", "--workers", "1"),
+            "--replay shows one case: --workers does not go with it",
         ),
     ],
 )

@@ -290,6 +290,16 @@ def test_an_npy_file_with_a_long_header_is_read() -> None:
     assert np.array_equal(read_npy(file.getvalue()), array)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no npy file", npy_claiming((2,))[:20], b"\x93NUMPY\x03\x00" + npy_claiming((2,))[8:]],
+    ids=["empty", "text", "cut off", "version 3"],
+)
+def test_what_is_no_npy_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="not an npy array, or a damaged one: "):
+        read_npy(content)
+
+
 @pytest.mark.parametrize("shape", [(-1, 2), (-2, -1), (2, -1)])
 def test_an_npy_file_of_a_negative_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"it claims the shape {shape}")):

@@ -707,7 +707,27 @@ def test_weights_whose_sum_is_beyond_the_largest_float_count_alike() -> None:
     assert np.asarray(share).tolist() == [[0.25], [0.25], [0.0], [0.25], [0.25]]
 
 
+@pytest.mark.parametrize("weight_dtype", [np.float16, np.float32, np.uint8, bool])
+def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike) -> None:
+    weights = np.ones(3, weight_dtype)
+    checked = validation.as_sample_weight(3, weights)
+    assert checked is not None
+    assert checked.dtype == np.float64
+    share = validation.as_share((Dense(WEIGHT, BIAS),), 3, weights)
+    assert np.asarray(share).tolist() == [[1 / 3]] * 3
+
+
 # Counts and conversions
+
+
+def test_the_largest_class_number_out_of_range_is_named_wherever_it_is() -> None:
+    with pytest.raises(ValueError, match="y must hold class numbers from 0 to 1, got 9"):
+        validation.as_targets((Dense(WEIGHT, BIAS),), N, [0, 9, 7, 1, 0])
+
+
+def test_a_generator_is_given_back_itself() -> None:
+    rng = np.random.default_rng(0)
+    assert validation.as_rng(rng) is rng
 
 
 def test_a_count_may_be_the_least_that_is_allowed() -> None:
