@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -445,6 +446,20 @@ def test_two_campaigns_do_not_write_to_one_log(tmp_path: Path, campaign: Campaig
         pass
 
 
+def test_where_no_file_can_be_locked_a_campaign_does_without(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    path = tmp_path / "log.jsonl"
+    with Log(path, campaign), Log(path, campaign) as other:
+        assert not other.records
+
+
+def test_a_campaign_cannot_be_changed(campaign: Campaign) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        campaign.seed = 1  # type: ignore[misc] # on purpose
+
+
 def test_a_block_that_is_there_twice_is_refused(tmp_path: Path, campaign: Campaign) -> None:
     path = tmp_path / "log.jsonl"
     run(path, campaign, 1)
@@ -459,6 +474,70 @@ def test_processes_find_the_same(tmp_path: Path, campaign: Campaign) -> None:
     two = run(tmp_path / "two.jsonl", campaign, 3, workers=2)
     in_order = sorted(two, key=lambda record: record.block)
     assert list(map(without_seconds, in_order)) == list(map(without_seconds, one))
+
+
+def test_one_process_forgets_now_and_then_what_jax_has_traced(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, cleared = tmp_path / "log.jsonl", list[int]()
+    monkeypatch.setattr(unattended, "BLOCKS_OF_A_PROCESS", 2)
+    monkeypatch.setattr(
+        unattended, "compare_block", lambda _, block, __: record_of(block, "float64")
+    )
+    monkeypatch.setattr(jax, "clear_caches", lambda: cleared.append(log.read_bytes().count(b"\n")))
+    run(log, campaign, 5)
+    assert cleared == [3, 5]  # lines, of which the first is the campaign's
+
+
+class Pool:
+    """A pool of which the third block is interrupted."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Note how it is made."""
+        self.made, self.submitted, self.shut = (arguments, options), list[Any](), list[Any]()
+        POOLS.append(self)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self.shut.append("left")
+
+    def submit(self, function: Any, *arguments: Any) -> Future[Record]:
+        """Take a block, and never do it."""
+        if len(self.submitted) == 2:
+            raise KeyboardInterrupt
+        self.submitted.append((function, *arguments))
+        return Future()
+
+    def shutdown(self, **options: Any) -> None:
+        """Note how it is ended."""
+        self.shut.append(options)
+
+
+POOLS: list[Pool] = []
+
+
+def test_an_interruption_waits_for_no_block_that_is_not_begun(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    POOLS.clear()
+    monkeypatch.setattr(unattended, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(os, "environ", {"MKL_NUM_THREADS": "7"})
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "log.jsonl", campaign, 9, workers=2)
+    (pool,) = POOLS
+    assert pool.submitted == [(compare_block, 0, block, 3) for block in (0, 1)]
+    assert pool.shut == [{"wait": False, "cancel_futures": True}, "left"]
+    (workers,), options = pool.made
+    assert workers == 2
+    assert options.pop("mp_context").get_start_method() == "spawn"  # JAX's threads do not fork
+    assert options.pop("max_tasks_per_child") == unattended.BLOCKS_OF_A_PROCESS
+    assert options == {"initializer": unattended._begin, "initargs": (campaign.code,)}
+    threads = [os.environ[f"{name}_NUM_THREADS"] for name in ("OPENBLAS", "OMP", "MKL")]
+    assert threads == ["1", "1", "7"]
 
 
 def test_processes_refuse_code_that_has_changed(tmp_path: Path, campaign: Campaign) -> None:
@@ -489,7 +568,17 @@ def test_the_log_of_another_campaign_is_refused(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["{}\n", "not JSON\n", "[1]\n", '{"campaign": {"seed": 0}}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}\n",
+        "not JSON\n",
+        "[1]\n",
+        '{"campaign": {"seed": 0}}\n',
+        '{"campaign": {"seed": 0}\n',
+        '{"campaign": {"seed": 0, "networks": 3, "code": "", "versions": {}}}\n',
+    ],
+)
 def test_another_file_is_refused_and_left(tmp_path: Path, campaign: Campaign, text: str) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(text)
