@@ -238,6 +238,7 @@ def _become_the_test(
 
         import pytest  # noqa: PLC0415, imported before the fork
 
+        sys.argv = ["pytest", *PYTEST, *tests]  # as a module that runs as a program would see it
         status = int(pytest.main([*PYTEST, *tests], plugins=plugins))
         status = FOREIGN if foreign_modules(folder) else status
     except BaseException:  # a fork that went on would answer in its parent's place

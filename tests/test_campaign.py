@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import jax
@@ -506,11 +507,13 @@ class Pool:
         self.shut.append("left")
 
     def submit(self, function: Any, *arguments: Any) -> Future[Record]:
-        """Take a block, and never do it."""
+        """Take a block, of which there is a result at once."""
         if len(self.submitted) == 2:
             raise KeyboardInterrupt
         self.submitted.append((function, *arguments))
-        return Future()
+        done: Future[Record] = Future()
+        done.set_result(record_of(arguments[1], "float64"))
+        return done
 
     def shutdown(self, **options: Any) -> None:
         """Note how it is ended."""
@@ -526,8 +529,9 @@ def test_an_interruption_waits_for_no_block_that_is_not_begun(
     POOLS.clear()
     monkeypatch.setattr(unattended, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(os, "environ", {"MKL_NUM_THREADS": "7"})
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "log.jsonl", campaign, 9, workers=2)
+    with Log(tmp_path / "log.jsonl", campaign) as log, pytest.raises(KeyboardInterrupt):
+        unattended.run(log, campaign, 9, until=math.inf, workers=2)
+    assert not log.records  # one more than there are processes may be under way
     (pool,) = POOLS
     assert pool.submitted == [(compare_block, 0, block, 3) for block in (0, 1)]
     assert pool.shut == [{"wait": False, "cancel_futures": True}, "left"]
@@ -538,6 +542,25 @@ def test_an_interruption_waits_for_no_block_that_is_not_begun(
     assert options == {"initializer": unattended._begin, "initargs": (campaign.code,)}
     threads = [os.environ[f"{name}_NUM_THREADS"] for name in ("OPENBLAS", "OMP", "MKL")]
     assert threads == ["1", "1", "7"]
+
+
+@pytest.mark.parametrize("parent", [SimpleNamespace(sentinel=7), None], ids=["parent", "none"])
+def test_a_process_ends_with_its_parent_and_leaves_ctrl_c_to_it(
+    parent: Any, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Any] = []
+    signals = SimpleNamespace(SIGINT=2, SIG_IGN=1, signal=lambda *what: noted.append(what))
+
+    def thread(**options: Any) -> Any:
+        noted.append(options)
+        return SimpleNamespace(start=lambda: noted.append("started"))
+
+    monkeypatch.setattr(unattended, "signal", signals)
+    monkeypatch.setattr(unattended.multiprocessing, "parent_process", lambda: parent)
+    monkeypatch.setattr(unattended, "threading", SimpleNamespace(Thread=thread))
+    unattended._begin(campaign.code)
+    watching = {"target": unattended._end_with, "args": (7,), "daemon": True}
+    assert noted == [(2, 1), *([watching, "started"] if parent else [])]
 
 
 def test_processes_refuse_code_that_has_changed(tmp_path: Path, campaign: Campaign) -> None:
@@ -573,6 +596,7 @@ def test_the_log_of_another_campaign_is_refused(
     [
         "{}\n",
         "not JSON\n",
+        "no line",
         "[1]\n",
         '{"campaign": {"seed": 0}}\n',
         '{"campaign": {"seed": 0}\n',
@@ -714,6 +738,7 @@ def test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be(
 ) -> None:
     def taken(seed: int, block: int, networks: int) -> Record:
         assert (seed, networks) == (campaign.seed, campaign.networks)
+        assert block < 4
         return record_of(block, "float64")
 
     monkeypatch.setattr(unattended, "compare_block", taken)

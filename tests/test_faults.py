@@ -633,6 +633,15 @@ def test_a_fault_explains_up_to_its_bound_and_with_it(monkeypatch: pytest.Monkey
     assert explained(gradient, args, WITHOUT_EFFECT, monkeypatch=monkeypatch) == []
 
 
+def test_biases_at_their_very_bound_excuse_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = regression()
+    gradient = RIGHT(*args, 0.25)
+    for at_weight, found in ((2.0, []), (1.0, [(Code.PENALTY_ON_BIAS, None)])):
+        shares = iter([2.0, 1.0, at_weight])  # right biases, and the fault's biases and weights
+        monkeypatch.setattr(faults, "worst_share", lambda *_, shares=shares: next(shares))
+        assert explained(gradient, args, ON_BIAS, monkeypatch=monkeypatch) == found
+
+
 def test_a_decay_that_just_leaves_the_bound_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     params = (Dense(np.ones((1, 2)), np.zeros(2)),)
     args = params, np.ones((2, 1)), np.array([0, 1])
