@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -556,7 +557,7 @@ def test_a_process_ends_with_its_parent_and_leaves_ctrl_c_to_it(
         return SimpleNamespace(start=lambda: noted.append("started"))
 
     monkeypatch.setattr(unattended, "signal", signals)
-    monkeypatch.setattr(unattended.multiprocessing, "parent_process", lambda: parent)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: parent)
     monkeypatch.setattr(unattended, "threading", SimpleNamespace(Thread=thread))
     unattended._begin(campaign.code)
     watching = {"target": unattended._end_with, "args": (7,), "daemon": True}
