@@ -457,6 +457,22 @@ def test_where_no_file_can_be_locked_a_campaign_does_without(
         assert not other.records
 
 
+def test_a_campaign_is_of_the_code_of_both_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("manual_nn", "reference"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(manual_nn, "__path__", [str(tmp_path / "manual_nn")])
+    monkeypatch.setattr(unattended, "__file__", str(tmp_path / "reference" / "unattended.py"))
+    seen = set()
+    for source in ("", "manual_nn/a.py", "reference/a.py", "reference/b.py"):
+        if source:
+            (tmp_path / source).write_text("pass")
+        seen.add(Campaign.here(0, 1).code)
+        assert Campaign.here(1, 2).code in seen
+    assert len(seen) == 4
+
+
 def test_a_campaign_cannot_be_changed(campaign: Campaign) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         campaign.seed = 1  # type: ignore[misc] # on purpose
@@ -759,7 +775,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_the_command_prints_counts_that_add_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = tmp_path / "folder" / "log.jsonl"
+    log = tmp_path / "a folder" / "in it" / "log.jsonl"
     status, out = command(capsys, "--cases", "20", "--block", "2", "--log", str(log))
     assert status == 0
     assert "20 networks of 10 shapes in 10 blocks, 2 networks also by XLA; seed 0" in out
