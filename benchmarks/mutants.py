@@ -120,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--report", action="store_true", help="test nothing")
     args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error(f"--workers must be at least 1, got {args.workers}")
     try:
         return run(
             ROOT,
@@ -132,6 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotReadyError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"Interrupted; the same command goes on from {args.session}.", file=sys.stderr)
+        return 130
 
 
 def run(

@@ -753,9 +753,13 @@ def test_of_many_wrong_cases_the_first_are_named(
 def test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be(
     tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seen = {1}
+
     def taken(seed: int, block: int, networks: int) -> Record:
         assert (seed, networks) == (campaign.seed, campaign.networks)
         assert block < 4
+        assert block not in seen
+        seen.add(block)
         return record_of(block, "float64")
 
     monkeypatch.setattr(unattended, "compare_block", taken)

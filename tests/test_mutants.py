@@ -466,6 +466,19 @@ def test_the_list_of_equivalent_mutants_has_no_stale_entry() -> None:
     mutants.match_equivalents(made, entries)
 
 
+def test_an_interruption_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mutants, "run", interrupted)
+    assert mutants.main(["--session", "a.sqlite"]) == 130
+    assert capsys.readouterr().err == "Interrupted; the same command goes on from a.sqlite.\n"
+
+
 def test_an_unknown_module_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert mutants.main(["--report", "--module", "manual_nn/nothing.py"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        mutants.main(["--workers", "0"])
     assert "no tests are named for manual_nn/nothing.py" in capsys.readouterr().err
