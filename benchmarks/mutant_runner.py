@@ -28,7 +28,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CellType, CodeType, FrameType, FunctionType
 from typing import Any
 
 PACKAGES = ("manual_nn", "reference", "benchmarks", "tests")
@@ -482,11 +482,11 @@ def _whole(code: CodeType) -> tuple[object, ...]:
 def _seen_from_outside(code: CodeType) -> tuple[object, ...]:
     """Give what a function or a decorator may have kept of a code object."""
     count = code.co_argcount + code.co_kwonlyargcount
-    documented = code.co_consts[0] if code.co_consts else None
+    cells = tuple(CellType() for _ in code.co_freevars)
     return (
         *(code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
         *(code.co_varnames[: count + 2 * bool(code.co_flags & 12)], code.co_freevars),
-        documented if isinstance(documented, str) else None,
+        FunctionType(code, {}, None, None, cells).__doc__,
     )
 
 

@@ -580,7 +580,7 @@ def test_without_validation_only_its_curves_are_empty(tmp_path: Path) -> None:
     [
         (np.random.MT19937, 0),
         (np.random.MT19937, 624),
-        (np.random.Philox, 0),
+        (np.random.Philox, 1),  # it is never at 0, which NumPy 2.5 refuses
         (np.random.Philox, 4),
     ],
 )
