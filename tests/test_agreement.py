@@ -20,6 +20,7 @@ from reference.agreement import (
     draw_case,
     draw_directed_case,
 )
+from tests.leaves import leaf_of
 
 # What is drawn
 
@@ -118,21 +119,20 @@ def test_a_case_names_its_shape_and_is_rounded_but_for_its_class_numbers() -> No
 # What is counted
 
 
-def leaf_of(off: float = 0.0, *, open_by: float = 0.0, path: str = "['loss']") -> Leaf:
+def off_by(off: float = 0.0, *, open_by: float = 0.0, path: str = "['loss']") -> Leaf:
     """Make a number that is off, of which 2^-50 is allowed; 2^-52 is a unit of its last place."""
-    want, bound = np.ones(1), np.full(1, 2.0**-50)
-    return Leaf(path, want + off, want, bound, want - bound - open_by, want + bound + open_by)
+    return leaf_of([1.0], [1.0 + off], 2.0**-50, path, open_by=open_by)
 
 
 def test_a_row_counts_verdicts_and_keeps_the_worst_and_its_first_case() -> None:
     row, cases = Row(), [case_of(seed, 2, 2) for seed in range(4)]
-    row.add(cases[0], [leaf_of(), leaf_of()])
+    row.add(cases[0], [off_by(), off_by()])
     assert (row.ulps, row.share, row.worst) == (0, 0, cases[0])
-    row.add(cases[1], [leaf_of(2.0**-51), leaf_of(2.0**-52)])
+    row.add(cases[1], [off_by(2.0**-51), off_by(2.0**-52)])
     assert (row.ulps, row.share, row.worst) == (2, 0.5, cases[1])
-    row.add(cases[2], [leaf_of(2.0**-51)])
+    row.add(cases[2], [off_by(2.0**-51)])
     assert row.worst is cases[1]
-    row.add(cases[3], [leaf_of(2.0**-49)])
+    row.add(cases[3], [off_by(2.0**-49)])
     assert (row.ulps, row.share, row.worst) == (8, 2, cases[3])
     assert row.verdicts == {Verdict.MATCH: 3, Verdict.MISMATCH: 1}
 
@@ -148,10 +148,10 @@ def test_a_case_is_counted_with_the_small_one_of_its_seed(monkeypatch: pytest.Mo
 
     def compared(case: Case) -> dict[str, Comparison]:
         assert case.seed == 5
-        return {dtype: comparison_of(leaf_of()) for dtype in kinks}
+        return {dtype: comparison_of(off_by()) for dtype in kinks}
 
     def compared_small(_: Any) -> dict[str, Comparison]:
-        hvp = leaf_of(2.0**-49, path="['hvp']"), leaf_of(path="['hvp']")
+        hvp = off_by(2.0**-49, path="['hvp']"), off_by(path="['hvp']")
         return {dtype: comparison_of(*hvp, kinks=count) for dtype, count in kinks.items()}
 
     monkeypatch.setattr(agreement, "compare_case", compared)

@@ -18,6 +18,7 @@ import reference
 from reference import GradientReport, Leaf, Verdict, check_gradient
 from reference.checking import blind_spots, unseen_decay
 from reference.codes import Code
+from tests.leaves import leaf_of
 from tests.strategies import Shape, make_network
 
 Array = npt.NDArray[Any]
@@ -266,17 +267,15 @@ def test_what_overflows_in_jax_too_cannot_be_compared() -> None:
     assert report.causes == ()
 
 
-def leaf_of(want: Any, bound: Any, dtype: npt.DTypeLike = np.float64, path: str = "") -> Leaf:
+def right(want: Any, bound: Any, dtype: npt.DTypeLike = np.float64, path: str = "") -> Leaf:
     """Make an array that was computed right."""
-    want, bound = np.array(want, np.float64), np.array(bound, np.float64)
-    with np.errstate(invalid="ignore"):
-        return Leaf(path, want.astype(dtype), want, bound, want - bound, want + bound)
+    return leaf_of(want, want, bound, path, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_that_may_be_flushed_to_0_are_counted(dtype: npt.DTypeLike) -> None:
     tiny = float(np.finfo(dtype).tiny)  # itself normal
-    leaf = leaf_of([tiny, tiny / 2, -tiny / 4, 0, 1, -1], 0 * np.ones(6), dtype)
+    leaf = right([tiny, tiny / 2, -tiny / 4, 0, 1, -1], 0 * np.ones(6), dtype)
     name = np.dtype(dtype).name
     assert blind_spots([leaf]) == [
         f"gradient has 2 elements too small for a normal {name}, which may be flushed to 0"
@@ -286,9 +285,9 @@ def test_numbers_that_may_be_flushed_to_0_are_counted(dtype: npt.DTypeLike) -> N
 def test_an_array_is_blind_from_half_of_the_digits_on() -> None:
     """At 2^-26 for float64, of half of its elements; one whose bound is infinite says so itself."""
     half = 2.0**-26
-    seen = leaf_of([1, 2, -4], [0, 2 * half, 4])
-    unseen = leaf_of([1, 2, -4], [0, 2.5 * half, 4], path="[1]")
-    unbounded = leaf_of([1, 1, 1], [np.inf, 1, 1])
+    seen = right([1, 2, -4], [0, 2 * half, 4])
+    unseen = right([1, 2, -4], [0, 2.5 * half, 4], path="[1]")
+    unbounded = right([1, 1, 1], [np.inf, 1, 1])
     assert blind_spots([seen]) == []
     assert blind_spots([unbounded, unseen, unbounded]) == [
         "at half of gradient[1] an element could be off by 2e-08 of itself or more unseen"
@@ -296,10 +295,10 @@ def test_an_array_is_blind_from_half_of_the_digits_on() -> None:
 
 
 def test_where_the_gradient_is_0_the_error_that_shows_is_said() -> None:
-    assert blind_spots([leaf_of([0, 0], [0, 0])]) == [
+    assert blind_spots([right([0, 0], [0, 0])]) == [
         "at half of gradient an element could be off by inf of itself or more unseen"
     ]
-    assert blind_spots([leaf_of([0, 0], [0.5, 0.25])]) == [
+    assert blind_spots([right([0, 0], [0.5, 0.25])]) == [
         "gradient is 0: only errors above 0.5 show"
     ]
 
@@ -312,8 +311,8 @@ def test_a_decay_is_unseen_below_the_smallest_bound_over_twice_the_weight() -> N
     def warnings(weight_decay: float, times: float = 1.0) -> list[str]:
         (_, gradient) = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
         leaves = (
-            leaf_of(times * gradient[0].weight, bound),
-            leaf_of(times * gradient[0].bias, [0, 0]),
+            right(times * gradient[0].weight, bound),
+            right(times * gradient[0].bias, [0, 0]),
         )
 
         def multiple(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:

@@ -588,7 +588,9 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
     reached: int,
 ) -> None:
     def train(*_: object, **__: object) -> Iterator[TrainingResult]:
-        results = [TrainingResult(network(10, 10), history_of(n), False) for n in range(4)]  # noqa: FBT003
+        results = [
+            TrainingResult(network(10, 10), history_of(n), stopped_early=False) for n in range(4)
+        ]
         yield from results[1 : reached + 1]
         if how == "diverged":
             raise TrainingDiverged(reached + 1, 5, "infinite", results[reached])

@@ -35,6 +35,7 @@ from reference.faults import (
     softmax,
     worst_share,
 )
+from tests.leaves import leaf_of
 
 Array = npt.NDArray[Any]
 
@@ -401,11 +402,6 @@ def test_nothing_is_fitted_to_what_is_infinite_or_without_a_bound() -> None:
 
 
 # What a bound explains
-
-
-def leaf_of(want: npt.ArrayLike, got: npt.ArrayLike, bound: float = 0.0) -> Leaf:
-    want, got = np.asarray(want, float), np.asarray(got, float)
-    return Leaf("", got, want, np.full(want.shape, bound), want - bound, want + bound)
 
 
 def share_of(leaf: Leaf, value: npt.ArrayLike, error: npt.ArrayLike) -> float:

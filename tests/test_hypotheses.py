@@ -16,6 +16,7 @@ import pytest
 from reference import Bounded, Cause, Code, Leaf, causes
 from reference.causes import Case, Difference, Found, diagnose, permuted
 from reference.faults import FAULTS, Explained, Interval
+from tests.leaves import leaf_of
 
 Array = npt.NDArray[Any]
 
@@ -25,16 +26,6 @@ OF_X = (X,)
 
 
 NOT_ASKED: Any = object()  # a loss that could not even be called
-
-
-def leaf_of(
-    want: npt.ArrayLike, got: npt.ArrayLike, bound: npt.ArrayLike = 0.0, path: str = ""
-) -> Leaf:
-    """Make an array beside the right one."""
-    want, got = np.asarray(want, np.float64), np.asarray(got, np.float64)
-    bound = np.broadcast_to(np.asarray(bound, np.float64), want.shape)
-    with np.errstate(invalid="ignore"):
-        return Leaf(path, got, want, bound, want - bound, want + bound)
 
 
 def paths(leaves: Sequence[Leaf]) -> list[Leaf]:
@@ -136,7 +127,7 @@ def test_if_nothing_explains_all_what_explains_most_comes_first() -> None:
 def test_what_was_found_cannot_be_changed() -> None:
     for found in (Cause(Code.SIGN, "", ""), Found(Code.SIGN)):
         with pytest.raises(dataclasses.FrozenInstanceError):
-            found.code = Code.ZERO  # type: ignore[misc]
+            found.code = Code.ZERO  # type: ignore[misc] # on purpose
     assert Found(Code.SIGN).shared
 
 

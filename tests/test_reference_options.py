@@ -13,6 +13,7 @@ import pytest
 
 from reference import GradientReport, Leaf, Verdict
 from reference import __main__ as command
+from tests.leaves import leaf_of
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -294,10 +295,10 @@ def test_what_a_campaign_cannot_do_is_refused(
 # One case again
 
 
-def leaf_of(*off: float) -> Leaf:
-    """Make one of so many rows, each off by so much."""
-    want, bound = np.ones((len(off), 2)), np.full((len(off), 2), 0.25)
-    return Leaf("['loss']", want + np.array(off)[:, None], want, bound, want - bound, want + bound)
+def rows_off(*off: float) -> Leaf:
+    """Make an array of so many rows, each off by so much."""
+    want = np.ones((len(off), 2))
+    return leaf_of(want, want + np.array(off)[:, None], 0.25, "['loss']")
 
 
 PLACES: list[Any] = []
@@ -320,7 +321,7 @@ def replay(monkeypatch: Patch) -> Callable[..., None]:
         def compared(seed: int, block: int, numbers: range, *, compiled: bool) -> Any:
             PLACES.append((seed, block, numbers, compiled))
             others = {number - 1: 100.0, number: off}
-            leaf = leaf_of(*(others.get(place, 0.0) for place in numbers))
+            leaf = rows_off(*(others.get(place, 0.0) for place in numbers))
             verdicts = [verdict.value for verdict in leaf.verdicts()]
             return SimpleNamespace(
                 record=SimpleNamespace(
@@ -382,7 +383,7 @@ def test_a_case_is_of_a_block_of_the_size_that_the_campaign_had(
 
 
 @pytest.mark.usefixtures("replay")
-@pytest.mark.parametrize("place", ["-1:0", "0:-1", "7", "1:2:3", "a:b", ":"])
+@pytest.mark.parametrize("place", ["-1:0", "0:-1", "1:-1", "7", "12", "1:2:3", "a:b", ":"])
 def test_what_is_no_case_is_refused(place: str, capsys: Capture) -> None:
     line = refusal(run(capsys, "--campaign", f"--replay={place}"))
     assert line == f"--replay must be BLOCK:NUMBER, got '{place}'"
@@ -471,7 +472,7 @@ def test_a_picture_is_written_where_something_was_compared(
     picture = tmp_path / "picture.png"
     checked.reports.append(report_of(Verdict.WRONG_SHAPE))
     assert "Wrote" not in run(capsys, *CHECK, "mine:ARGS", "--plot", str(picture)).out
-    checked.reports[0] = report_of(Verdict.MISMATCH, leaf_of(0.5))
+    checked.reports[0] = report_of(Verdict.MISMATCH, rows_off(0.5))
     assert "Wrote" not in run(capsys, *CHECK, "mine:ARGS").out
     assert not picture.exists()
     output = run(capsys, *CHECK, "mine:ARGS", "--plot", str(picture))
@@ -514,6 +515,10 @@ def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
     ("arguments", "message"),
     [
         (("--minutes", "1"), "--minutes goes with --campaign"),
+        (("--workers", "1"), "--workers goes with --campaign"),
+        (("--block", "1"), "--block goes with --campaign"),
+        (("--log", "1"), "--log goes with --campaign"),
+        (("--replay", "1"), "--replay goes with --campaign"),
         (("--log", "a", "--workers", "1"), "--workers goes with --campaign"),
         (("--replay", "0:0"), "--replay goes with --campaign"),
         (("--workers", "2", *CHECK, "mine:ARGS"), "--workers goes with --campaign"),
@@ -521,6 +526,10 @@ def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
         (
             ("--campaign", "--replay", "0:0", "--cases", "3"),
             "--replay shows one case: --cases does not go with it",
+        ),
+        (
+            ("--campaign", "--replay", "1:1", "--log", "a"),
+            "--replay shows one case: --log does not go with it",
         ),
         (
             ("--campaign", "--replay", "0:0", "--log", "a", "--block", "3", "--workers", "1"),

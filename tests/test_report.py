@@ -10,11 +10,12 @@ import pytest
 
 from reference import Cause, Code, GradientReport, Leaf, Verdict
 from reference.report import sensitivity
+from tests.leaves import leaf_of
 
 Array = npt.NDArray[Any]
 
 
-def leaf_of(
+def off_by(
     path: str,
     want: npt.ArrayLike,
     *,
@@ -23,10 +24,7 @@ def leaf_of(
     open_by: float = 0.0,
 ) -> Leaf:
     """Make an array that is off by so much, with kinks that leave open so much."""
-    want = np.asarray(want, np.float64)
-    bound = np.broadcast_to(np.asarray(bound, np.float64), want.shape)
-    reach = bound + open_by
-    return Leaf(path, want + off, want, bound, want - reach, want + reach)
+    return leaf_of(want, np.add(want, off), bound, path, open_by=open_by)
 
 
 def report_of(*leaves: Leaf, causes: Any = (), warnings: Any = ()) -> GradientReport:
@@ -38,10 +36,10 @@ def lines_of(*leaves: Leaf, **rest: Any) -> list[str]:
     return report_of(*leaves, **rest).splitlines()
 
 
-WRONG = leaf_of("['w']", [[1, 2], [4, -8]], off=[[0.0, 0.0], [0.5, -0.125]], bound=0.0625)
-RIGHT = leaf_of("['b']", [1.0, -3.0, 0.5], off=[0.125, 0, 0])
-SCALAR = leaf_of("", 2.0, off=0.25, bound=0.5)
-EMPTY = leaf_of("['e']", np.zeros((0, 3)))
+WRONG = off_by("['w']", [[1, 2], [4, -8]], off=[[0.0, 0.0], [0.5, -0.125]], bound=0.0625)
+RIGHT = off_by("['b']", [1.0, -3.0, 0.5], off=[0.125, 0, 0])
+SCALAR = off_by("", 2.0, off=0.25, bound=0.5)
+EMPTY = off_by("['e']", np.zeros((0, 3)))
 FIT_TO_BE_READ = """\
 gradient check: mismatch (float64)
   likely sign: The gradient has the wrong sign.
@@ -116,7 +114,7 @@ def test_six_warnings_are_printed_and_the_others_counted(count: int) -> None:
 
 @pytest.mark.parametrize("count", [4, 5, 6])
 def test_five_ambiguous_elements_are_named(count: int) -> None:
-    leaf = leaf_of("['b']", np.ones(count), off=0.5, open_by=0.25)
+    leaf = off_by("['b']", np.ones(count), off=0.5, open_by=0.25)
     named = ", ".join(f"({i},)" for i in range(min(count, 5))) + (", ..." if count == 6 else "")
     assert (
         lines_of(leaf)[-1] == f"  ['b']: {count} elements hang on a kink within rounding: {named}"
@@ -126,7 +124,7 @@ def test_five_ambiguous_elements_are_named(count: int) -> None:
 
 def shares_of(*shares: float) -> list[Leaf]:
     """Make arrays of one number whose errors are these parts of their bounds."""
-    return [leaf_of(f"[{i}]", 1.0, off=share / 4) for i, share in enumerate(shares)]
+    return [off_by(f"[{i}]", 1.0, off=share / 4) for i, share in enumerate(shares)]
 
 
 def paths_of(lines: list[str]) -> list[str]:
@@ -141,7 +139,7 @@ def test_a_dozen_arrays_are_shown_in_the_order_of_the_gradient() -> None:
 
 def test_of_more_arrays_the_worst_dozen_are_shown_the_worst_first() -> None:
     leaves = shares_of(*(i / 16 for i in range(14)))
-    leaves[3] = leaf_of("[3]", 1.0, off=0.5, open_by=0.25)  # ambiguous, whatever its share
+    leaves[3] = off_by("[3]", 1.0, off=0.5, open_by=0.25)  # ambiguous, whatever its share
     lines = lines_of(*leaves)
     order = [3, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 2]
     assert paths_of(lines) == [f"[{i}]" for i in order]
@@ -149,8 +147,8 @@ def test_of_more_arrays_the_worst_dozen_are_shown_the_worst_first() -> None:
 
 
 def test_of_arrays_that_are_not_shown_the_worst_verdict_is_said() -> None:
-    wrong = [leaf_of(f"[{i}]", 1.0, off=1.0) for i in range(12)]
-    ambiguous = leaf_of("[12]", 1.0, off=0.5, open_by=0.25)
+    wrong = [off_by(f"[{i}]", 1.0, off=1.0) for i in range(12)]
+    ambiguous = off_by("[12]", 1.0, off=0.5, open_by=0.25)
     lines = lines_of(*wrong, *shares_of(0.0, 0.5), ambiguous)
     assert lines[-3] == "and 3 leaves more, ambiguous or better, ratio 2 at most"
     lines = lines_of(*wrong, *shares_of(0.0, 0.5))
@@ -158,8 +156,8 @@ def test_of_arrays_that_are_not_shown_the_worst_verdict_is_said() -> None:
 
 
 def test_an_array_without_elements_is_as_good_as_one_without_an_error() -> None:
-    exact = leaf_of("[0]", 1.0)
-    worse = [leaf_of(f"[{i + 1}]", 1.0, off=0.125) for i in range(11)]
+    exact = off_by("[0]", 1.0)
+    worse = [off_by(f"[{i + 1}]", 1.0, off=0.125) for i in range(11)]
     for pair, last in (((EMPTY, exact), "[0]"), ((exact, EMPTY), "['e']")):
         lines = lines_of(*pair, *worse)
         assert last not in paths_of(lines)
@@ -168,16 +166,16 @@ def test_an_array_without_elements_is_as_good_as_one_without_an_error() -> None:
 
 
 def test_sensitivity_is_the_bound_in_parts_of_the_gradient() -> None:
-    assert sensitivity(leaf_of("", [1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0])) == 0.25
-    assert sensitivity(leaf_of("", [-1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0])) == 0.25
-    assert sensitivity(leaf_of("", [1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0]), 0.5) == 0.5
-    assert sensitivity(leaf_of("", [0.0, 0.0], bound=[0.5, 0.0])) == np.inf
+    assert sensitivity(off_by("", [1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0])) == 0.25
+    assert sensitivity(off_by("", [-1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0])) == 0.25
+    assert sensitivity(off_by("", [1.0, 4.0, 8.0], bound=[0.25, 2.0, 6.0]), 0.5) == 0.5
+    assert sensitivity(off_by("", [0.0, 0.0], bound=[0.5, 0.0])) == np.inf
     assert sensitivity(EMPTY) == np.inf
     assert report_of(WRONG, RIGHT).sensitivity == {"['w']": 0.0078125, "['b']": 0.25 / 3}
 
 
 def test_the_data_is_that_of_the_text_with_all_digits() -> None:
-    open_kink = leaf_of("", [1.0, 2.0], off=[0.0, 0.5], open_by=0.25)
+    open_kink = off_by("", [1.0, 2.0], off=[0.0, 0.5], open_by=0.25)
     cause = Cause(Code.SIGN, "It has the wrong sign.", "all of it")
     data = report_of(WRONG, open_kink, EMPTY, causes=[cause], warnings=["one"]).to_dict()
     assert json.loads(json.dumps(data)) == data
@@ -239,7 +237,7 @@ def test_a_cell_shows_the_error_in_parts_of_the_bound() -> None:
 
 def test_what_is_infinitely_wrong_is_as_red_as_can_be() -> None:
     """An element whose bound is 0, as a dead unit's is, and one that is no number."""
-    leaf = leaf_of("", [0.0, 1.0, 1.0, 1.0], off=[1.0, np.nan, 0.0, 0.0], bound=[0.0, 1, 1, 1])
+    leaf = off_by("", [0.0, 1.0, 1.0, 1.0], off=[1.0, np.nan, 0.0, 0.0], bound=[0.0, 1, 1, 1])
     image = image_of(leaf)
     assert (image.norm.vmin, image.norm.vmax) == (0.001, 1000)
     (worst, other, *right), (at_bound,) = (
@@ -261,7 +259,7 @@ def test_a_vector_is_a_row_and_the_last_axis_goes_across(
     shape: tuple[int, ...], drawn: tuple[int, int]
 ) -> None:
     shares = 1 + np.arange(np.prod(shape, dtype=int)).reshape(shape) / 8
-    leaf = leaf_of("", np.zeros(shape), off=shares, bound=1.0)
+    leaf = off_by("", np.zeros(shape), off=shares, bound=1.0)
     np.testing.assert_array_equal(cells_of(leaf), shares.reshape(drawn))
 
 
@@ -278,7 +276,7 @@ def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
     shape: tuple[int, int], side: tuple[int, int], said: str
 ) -> None:
     shares = np.random.default_rng(0).integers(1, 64, size=shape) / 16
-    axes = report_of(leaf_of("['w']", np.zeros(shape), off=shares, bound=1.0)).plot().axes[0]
+    axes = report_of(off_by("['w']", np.zeros(shape), off=shares, bound=1.0)).plot().axes[0]
     high, wide = side
     cells = [
         [shares[i : i + high, j : j + wide].max() for j in range(0, shape[1], wide)]
@@ -293,12 +291,12 @@ def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
 @pytest.mark.parametrize("shape", [(2, 3), (200, 2)])
 def test_an_element_is_drawn_at_its_index(shape: tuple[int, int]) -> None:
     """However many are in a block: the picture goes half a cell beyond the first and the last."""
-    image = image_of(leaf_of("", np.zeros(shape)))
+    image = image_of(off_by("", np.zeros(shape)))
     assert image.get_extent() == [-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5]
 
 
 def test_ticks_are_indices_and_an_axis_of_one_has_none() -> None:
-    figure = report_of(*(leaf_of("", np.zeros(shape)) for shape in [(2, 2), (2,), (2, 1)])).plot()
+    figure = report_of(*(off_by("", np.zeros(shape)) for shape in [(2, 2), (2,), (2, 1)])).plot()
     within = [
         [
             [tick for tick in ticks if -0.5 <= tick <= 1.5]

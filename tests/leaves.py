@@ -1,0 +1,23 @@
+"""Arrays beside the right ones, made by hand for the tests of what looks at such."""
+
+import numpy as np
+import numpy.typing as npt
+
+from reference import Leaf
+
+
+def leaf_of(
+    want: npt.ArrayLike,
+    got: npt.ArrayLike,
+    bound: npt.ArrayLike = 0.0,
+    path: str = "",
+    *,
+    dtype: npt.DTypeLike = np.float64,
+    open_by: float = 0.0,
+) -> Leaf:
+    """Make an array of this precision beside the right one; open kinks leave open so much."""
+    want = np.asarray(want, np.float64)
+    bound = np.broadcast_to(np.asarray(bound, np.float64), want.shape)
+    reach = bound + open_by
+    with np.errstate(invalid="ignore"):  # of an infinite bound around what is infinite
+        return Leaf(path, np.asarray(got, dtype), want, bound, want - reach, want + reach)
