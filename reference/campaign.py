@@ -185,7 +185,8 @@ def compare_block(seed: int, block: int, networks: int) -> Record:
     try:
         record = compare_cases(seed, block, range(networks), compiled=is_compiled(block)).record
     except Exception as error:  # by_hand's are caught; this one is of the comparison itself
-        record = _new_record(seed, block, networks, compiled=is_compiled(block))
+        plan = plan_block(seed, block)
+        record = _new_record(block, plan, networks, compiled=is_compiled(block))
         record.found[RAISED] = [0]
         record.error = f"{type(error).__name__}: {error}"
     record.seconds = round(time.perf_counter() - started, 3)
@@ -197,8 +198,7 @@ def is_compiled(block: int) -> bool:
     return block % XLA_EVERY == 0
 
 
-def _new_record(seed: int, block: int, networks: int, *, compiled: bool) -> Record:
-    plan = plan_block(seed, block)
+def _new_record(block: int, plan: Plan, networks: int, *, compiled: bool) -> Record:
     sizes, rows, soft = plan.shape
     return Record(block, plan.group, list(sizes), rows, soft, plan.dtype, networks, compiled)
 
@@ -214,7 +214,7 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
     """
     plan = plan_block(seed, block)
     group = GROUPS[plan.group]
-    record = _new_record(seed, block, len(numbers), compiled=compiled)
+    record = _new_record(block, plan, len(numbers), compiled=compiled)
     cases = [draw_case(seed, block, number)[1].arguments(group) for number in numbers]
     stacked = _stacked(cases)
     comparer = Comparer(jax.vmap(group.by_jax), *stacked)
