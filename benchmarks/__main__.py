@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import checks, epochs, gradients, imports
-from benchmarks.peers import load, missing
-from benchmarks.picture import draw_ratios
+from benchmarks.speed import checks, epochs, gradients, imports
+from benchmarks.speed.peers import load, missing
+from benchmarks.speed.picture import draw_ratios
+from benchmarks.speed.timing import all_threads, process_of
 from benchmarks.tables import print_heading, print_row
-from benchmarks.timing import all_threads, process_of
 
 ROUNDS = 9
 

@@ -7,8 +7,8 @@ importing the package takes hardly longer than importing NumPy.
 import importlib
 from typing import TYPE_CHECKING
 
-from manual_nn.backprop import Dense
-from manual_nn.network import (
+from manual_nn.models.backprop import Dense
+from manual_nn.models.mlp import (
     init_params,
     input_grad,
     logits,
@@ -17,14 +17,33 @@ from manual_nn.network import (
     predict,
     predict_proba,
 )
-from manual_nn.workspace import Workspace
+from manual_nn.models.workspace import Workspace
 
 if TYPE_CHECKING:
-    from manual_nn import rowwise
-    from manual_nn.curvature import fisher_diagonal, ggn, ggn_diagonal, ggnvp, hessian, hvp, jvp
-    from manual_nn.estimator import BackpropClassifier as BackpropClassifier
-    from manual_nn.per_example import clipped_grad, per_example_grad_norms, per_example_grads
-    from manual_nn.training import EarlyStopping, History, TrainingDiverged, TrainingResult, train
+    from manual_nn.derivatives.curvature import (
+        fisher_diagonal,
+        ggn,
+        ggn_diagonal,
+        ggnvp,
+        hessian,
+        hvp,
+        jvp,
+    )
+    from manual_nn.derivatives.per_example import (
+        clipped_grad,
+        per_example_grad_norms,
+        per_example_grads,
+    )
+    from manual_nn.interfaces import distributed as distributed
+    from manual_nn.interfaces.estimator import BackpropClassifier as BackpropClassifier
+    from manual_nn.models import mlp_by_rows as rowwise
+    from manual_nn.training.loop import (
+        EarlyStopping,
+        History,
+        TrainingDiverged,
+        TrainingResult,
+        train,
+    )
 
 # Without the estimator: a star import must not need scikit-learn, nor wait for it.
 __all__ = [
@@ -56,27 +75,31 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    name: module
+    name: f"manual_nn.{module}"
     for module, names in {
-        "curvature": "fisher_diagonal ggn ggn_diagonal ggnvp hessian hvp jvp",
-        "estimator": "BackpropClassifier",
-        "per_example": "clipped_grad per_example_grad_norms per_example_grads",
-        "training": "EarlyStopping History TrainingDiverged TrainingResult train",
+        "derivatives.curvature": "fisher_diagonal ggn ggn_diagonal ggnvp hessian hvp jvp",
+        "derivatives.per_example": "clipped_grad per_example_grad_norms per_example_grads",
+        "interfaces.estimator": "BackpropClassifier",
+        "training.loop": "EarlyStopping History TrainingDiverged TrainingResult train",
     }.items()
     for name in names.split()
 }
 
-_SUBMODULES = {"curvature", "per_example", "rowwise", "training"}
+_MODULES = {
+    "distributed": "manual_nn.interfaces.distributed",
+    "rowwise": "manual_nn.models.mlp_by_rows",
+}
 
 if not TYPE_CHECKING:  # to a type checker it would make every name exist
 
     def __getattr__(name: str) -> object:
         """Import what is asked for."""
-        if name in _SUBMODULES:
-            return importlib.import_module(f"manual_nn.{name}")
-        if name not in _MODULE_OF:
+        if name in _MODULES:
+            value: object = importlib.import_module(_MODULES[name])
+        elif name in _MODULE_OF:
+            value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"manual_nn.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from manual_nn.cli import main
+from manual_nn.interfaces.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,11 +1,10 @@
 """The network of `manual_nn` by JAX autodiff, and the comparison of any result with JAX's."""
 
 from manual_nn import Dense
-from reference import rules  # registers the rounding rules of JAX's primitives
-from reference.causes import Cause
-from reference.checking import check_gradient
-from reference.codes import Code
-from reference.comparison import Comparer, Comparison, Leaf, Verdict
+from reference.bounds import rules  # registers the rounding rules of JAX's primitives
+from reference.bounds.rounding import Bounded, Rounding, Traced, register_rule
+from reference.check import check_gradient
+from reference.compare import Comparer, Comparison, Leaf, Verdict
 from reference.derivatives import (
     clipped_grad,
     fisher_diagonal,
@@ -18,7 +17,9 @@ from reference.derivatives import (
     per_example_grad_norms,
     per_example_grads,
 )
-from reference.network import (
+from reference.diagnosis.causes import Cause
+from reference.diagnosis.codes import Code
+from reference.models.mlp import (
     init_params,
     input_grad,
     logits,
@@ -28,7 +29,6 @@ from reference.network import (
     predict_proba,
 )
 from reference.report import GradientReport
-from reference.rounding import Bounded, Rounding, Traced, register_rule
 
 __all__ = [
     "Bounded",

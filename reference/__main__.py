@@ -13,14 +13,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from manual_nn.validation import as_count, as_number
-from reference import unattended
-from reference.agreement import Agreement, draw_case
-from reference.campaign import compare_cases, is_compiled, plan_block
-from reference.campaign import draw_case as draw_campaign_case
-from reference.checking import check_gradient
+from manual_nn.checks.arguments import as_count, as_number
+from reference.campaign import runner
+from reference.campaign.agreement import Agreement, draw_case
+from reference.campaign.cases import compare_cases, is_compiled, plan_block
+from reference.campaign.cases import draw_case as draw_campaign_case
+from reference.campaign.runner import Campaign, Log
+from reference.check import check_gradient
 from reference.report import table
-from reference.unattended import Campaign, Log
 
 DESCRIPTION = """\
 Draw random networks (depth 1 to 4, widths to 64, up to 128 rows, class numbers or
@@ -168,13 +168,13 @@ def _campaign(options: argparse.Namespace) -> int:
     ended = ""
     with log:
         try:
-            unattended.run(log, campaign, blocks, until=until, workers=workers)
+            runner.run(log, campaign, blocks, until=until, workers=workers)
         except KeyboardInterrupt:
             ended = "Interrupted"
         except BrokenProcessPool:
             ended = "A process has ended before its time, for a reason given above"
-    print(unattended.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
-    print("\n" + unattended.summary(log, campaign))
+    print(runner.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
+    print("\n" + runner.summary(log, campaign))
     if ended:
         print(f"{ended}; the same command goes on from {path}.")
         return 130 if ended == "Interrupted" else 1

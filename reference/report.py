@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from reference.causes import Cause
-from reference.codes import Code
-from reference.comparison import Leaf, Verdict
+from reference.compare import Leaf, Verdict
+from reference.diagnosis.causes import Cause
+from reference.diagnosis.codes import Code
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

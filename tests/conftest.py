@@ -13,7 +13,7 @@ import jax
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from reference.comparison import Comparison
+from reference.compare import Comparison
 
 jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,0 +1,1 @@
+"""Damaged files, each of which must be refused or read right."""

@@ -1,0 +1,661 @@
+"""Fuzz the readers of files: damaged ones must be refused as documented, within bounds of memory.
+
+python -m benchmarks.fuzzing.readers --files 100000
+
+Each file is a right one that has been damaged, at the level of its bytes or of what they mean: bits
+flipped, parts cut, doubled, moved or replaced by noise or by extreme numbers; headers that lie
+about shapes and types; zip directories that lie about members, with right checksums, so that the
+damage reaches the code behind them; archives that unzip to ten thousand times their size. A reader
+may refuse a file by a ValueError that names it, and by nothing else, or accept it, and then what it
+returns is compared with what another reader finds there. It may take no more memory than the
+file's size, and, for a zipped one, its header, honestly allow. One that hangs is stopped. The exit
+status is 1 if a file was handled wrongly; --failures FOLDER keeps such files.
+"""
+
+import argparse
+import contextlib
+import copy
+import faulthandler
+import functools
+import gzip
+import io
+import json
+import struct
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+import manual_nn
+from manual_nn.files import data_sets, parameters
+from manual_nn.interfaces import command_line
+from manual_nn.models.backprop import Params
+from manual_nn.training import checkpoint
+
+Array: TypeAlias = npt.NDArray[Any]
+Rng: TypeAlias = np.random.Generator
+
+D, H, K = 6, 3, 2
+IMAGE_SHAPE = (2, 3)
+HANGS_AFTER = 600  # seconds; a file takes milliseconds, but the machine may be busy
+STDERR = 2  # the process's own, whatever takes the place of sys.stderr
+SPARE = 8 << 20  # a chunk that is read, or the tokens of an npy header of 10,000 characters
+COPIES = 8  # of the file at most: its bytes, the archive's members, their elements, JSON as objects
+BOMB = 24 << 20  # bytes of 0, which are zipped to a thousandth
+GZIP_MOST = 1032  # times its size that a gzipped file may hold (zlib's documentation)
+
+
+class Format(NamedTuple):
+    """A kind of file: how to make a damaged one, how to read one, and what may be needed for it."""
+
+    name: str
+    make: Callable[[Rng], bytes]
+    read: Callable[[Path], Any]  # raises ValueError, or returns what
+    check: Callable[[Any, bytes], None]  # compares with the bytes of the file
+    allowed: Callable[[bytes], int]  # bytes of memory
+
+
+@dataclass
+class Tally:
+    """What became of the files of a format."""
+
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    longest: float = 0.0  # seconds of the processor
+    largest: int = 0  # bytes
+    wrong: list[str] = field(default_factory=list)  # how, and the number of the file
+
+    @property
+    def files(self) -> int:
+        """How many there were."""
+        return self.accepted + self.refused.total() + len(self.wrong)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fuzz, and print a Markdown table, a row for each format."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzzing.readers", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--files", type=int, default=10_000, help="how many, over all formats")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--failures", type=Path, help="folder for the files handled wrongly")
+    args = parser.parse_args(argv)
+    each = -(-args.files // len(FORMATS))
+    print("| format | files | accepted | refused | wrong | longest, CPU ms | most memory, MiB |")
+    print("| :--- | ---: | ---: | :--- | ---: | ---: | ---: |")
+    tallies = []
+    for kind in FORMATS:
+        numbers = tqdm(range(each), desc=kind.name, leave=False, disable=not sys.stderr.isatty())
+        tallies.append(fuzz(kind, numbers, args.seed, failures=args.failures))
+        print(_row(kind.name, tallies[-1]), flush=True)
+    print(_row("all", _total(tallies)))
+    wrong = [text for tally in tallies for text in tally.wrong]
+    for text in wrong[:20]:
+        print(text, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def fuzz(kind: Format, numbers: Iterable[int], seed: int, *, failures: Path | None = None) -> Tally:
+    """Make and read the files with these numbers; the same seed and number give the same file."""
+    tally = Tally()
+    tracing = tracemalloc.is_tracing()
+    tracemalloc.start()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        for number in numbers:
+            content = kind.make(
+                np.random.default_rng([seed, zlib.crc32(kind.name.encode()), number])
+            )
+            path.write_bytes(content)
+            before = len(tally.wrong)
+            _read_one(kind, path, content, tally, f"{kind.name}, seed {seed}, file {number}")
+            if failures is not None and len(tally.wrong) > before:
+                failures.mkdir(parents=True, exist_ok=True)
+                (failures / f"{kind.name}-{seed}-{number}".replace(" ", "_")).write_bytes(content)
+    if not tracing:
+        tracemalloc.stop()
+    return tally
+
+
+def _read_one(kind: Format, path: Path, content: bytes, tally: Tally, where: str) -> None:
+    """Read a file, count what became of it, and note what it took."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True, file=STDERR)
+    tracemalloc.reset_peak()
+    held, _ = tracemalloc.get_traced_memory()
+    start = time.process_time()
+    wrong: str | None = None
+    refused: str | None = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of NumPy and Python, about headers
+            warnings.simplefilter("error", RuntimeWarning)
+            result = kind.read(path)
+    except ValueError as error:
+        refused = type(error).__name__
+        if str(path) not in str(error) or "\n" in str(error):
+            wrong = f"the error does not name the file in one line: {error}"
+    except (Exception, SystemExit) as error:
+        wrong = f"{type(error).__name__}: {error}"
+    seconds = time.process_time() - start
+    memory = tracemalloc.get_traced_memory()[1] - held
+    faulthandler.cancel_dump_traceback_later()
+    if wrong is None and refused is None:
+        wrong = _misread(kind, result, content)
+    if wrong is None and memory > kind.allowed(content):
+        wrong = f"took {memory:,} bytes of memory, allowed are {kind.allowed(content):,}"
+    if wrong is not None:
+        tally.wrong.append(f"{where}: {wrong}")
+    elif refused is not None:
+        tally.refused[refused] += 1
+    else:
+        tally.accepted += 1
+    tally.longest, tally.largest = max(tally.longest, seconds), max(tally.largest, memory)
+
+
+def _misread(kind: Format, result: Any, content: bytes) -> str | None:
+    """Say what is wrong with what was read, if anything."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            kind.check(result, content)
+    except Exception as error:  # what compares may stumble over what was let through
+        return f"accepted, but {type(error).__name__}: {error}"
+    return None
+
+
+def _row(name: str, tally: Tally) -> str:
+    refused = ", ".join(f"{count:,} {kind}" for kind, count in tally.refused.items())
+    return (
+        f"| {name} | {tally.files:,} | {tally.accepted:,} | {refused} | {len(tally.wrong)} "
+        f"| {1000 * tally.longest:.1f} | {tally.largest / 2**20:.1f} |"
+    )
+
+
+def _total(tallies: Sequence[Tally]) -> Tally:
+    return Tally(
+        sum(tally.accepted for tally in tallies),
+        sum((tally.refused for tally in tallies), Counter()),
+        max(tally.longest for tally in tallies),
+        max(tally.largest for tally in tallies),
+        [text for tally in tallies for text in tally.wrong],
+    )
+
+
+# Damage to bytes
+
+
+NUMBERS = [0, 1, 2, 7, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1]
+
+
+def _part(size: int, rng: Rng) -> slice:
+    """Choose a part, most often a short one near the beginning or the end, where headers are."""
+    if size == 0:
+        return slice(0, 0)
+    edge = min(size, 80)
+    start = (rng.integers(edge), size - 1 - rng.integers(edge), rng.integers(size))[rng.integers(3)]
+    length = 1 + int(rng.integers(8) if rng.random() < 0.7 else rng.integers(size))
+    return slice(int(start), int(start) + length)
+
+
+def _flip(content: bytearray, rng: Rng) -> None:
+    for _ in range(rng.integers(1, 5)):
+        if content:
+            content[_part(len(content), rng).start] ^= 1 << int(rng.integers(8))
+
+
+def _cut(content: bytearray, rng: Rng) -> None:
+    del content[_part(len(content), rng)]
+
+
+def _truncate(content: bytearray, rng: Rng) -> None:
+    del content[_part(len(content), rng).start :]
+
+
+def _double(content: bytearray, rng: Rng) -> None:
+    part = _part(len(content), rng)
+    content[part.start : part.start] = content[part]
+
+
+def _move(content: bytearray, rng: Rng) -> None:
+    part = _part(len(content), rng)
+    taken = content[part]
+    del content[part]
+    start = _part(len(content), rng).start
+    content[start:start] = taken
+
+
+def _noise(content: bytearray, rng: Rng) -> None:
+    content[_part(len(content), rng)] = rng.bytes(int(rng.integers(1, 20)))
+
+
+def _number(content: bytearray, rng: Rng) -> None:
+    width = int(rng.choice([1, 2, 4, 8]))
+    order: Any = rng.choice(["little", "big"])
+    value = NUMBERS[rng.integers(len(NUMBERS))] % 2 ** (8 * width)
+    start = _part(len(content), rng).start
+    content[start : start + width] = value.to_bytes(width, order)
+
+
+def _all_noise(content: bytearray, rng: Rng) -> None:
+    content[4:] = rng.bytes(int(rng.integers(200)))
+
+
+def damaged(content: bytes, rng: Rng) -> bytes:
+    """Damage bytes once to three times, or, one time in five, not at all."""
+    changed = bytearray(content)
+    if rng.random() < 0.8:
+        ways = [_flip, _cut, _truncate, _double, _move, _noise, _number, _number, _all_noise]
+        for _ in range(rng.integers(1, 4)):
+            ways[rng.integers(len(ways))](changed, rng)
+    return bytes(changed)
+
+
+def _either(rng: Rng, *choices: Any) -> Any:
+    return choices[rng.integers(len(choices))]
+
+
+# IDX
+
+
+def idx_file(rng: Rng) -> bytes:
+    """Make an IDX file, and let its header lie or damage it."""
+    shape = (int(rng.integers(1, 5)), *IMAGE_SHAPE)[: rng.integers(1, 4)]
+    elements = rng.bytes(int(np.prod(shape)))
+    claimed = list(shape)
+    if rng.random() < 0.3:
+        claimed[rng.integers(len(claimed))] = NUMBERS[rng.integers(len(NUMBERS) - 1)]
+    if rng.random() < 0.1:
+        claimed += [1] * int(rng.integers(1, 70))
+    header = bytes([0, 0, 8, len(claimed)]) + struct.pack(f">{len(claimed)}I", *claimed)
+    return damaged(header + elements, rng)
+
+
+def gzipped_idx_file(rng: Rng) -> bytes:
+    """Zip an IDX file that may be damaged, and damage the outcome; some hold a flood of zeros."""
+    if rng.random() < 0.02:
+        claimed = int(_either(rng, 10, BOMB - 1, BOMB, BOMB + 1, 4 * BOMB, 2**32 - 1))
+        head = gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", claimed), mtime=0)
+        return head + _gzipped_zeros()  # two members, which make one file
+    zipped = gzip.compress(idx_file(rng), mtime=0)
+    return damaged(zipped, rng) if rng.random() < 0.6 else zipped
+
+
+@functools.cache
+def _gzipped_zeros() -> bytes:
+    return gzip.compress(bytes(BOMB), mtime=0)
+
+
+def check_idx(array: Array, content: bytes) -> None:
+    """Compare an array with what the bytes of the file say."""
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    assert array.dtype == np.uint8
+    assert header + array.tobytes() == content
+
+
+def allowed_for_idx(content: bytes) -> int:
+    """Allow some times the size: of the file, or, zipped, what it claims and can hold."""
+    if content[:2] != b"\x1f\x8b":
+        return SPARE + COPIES * len(content)
+    return SPARE + 3 * _claimed(content) + COPIES * len(content)
+
+
+def _claimed(content: bytes) -> int:
+    """How many elements a zipped IDX file claims, 0 if it cannot hold them."""
+    try:
+        head = gzip.GzipFile(fileobj=io.BytesIO(content)).read(4 + 4 * 255)
+    except (OSError, EOFError, zlib.error):
+        return GZIP_MOST * len(content)  # less than a header's bytes
+    ndim = head[3] if len(head) > 3 else 0
+    if len(head) < 4 + 4 * ndim:
+        return 0
+    claimed = 1
+    for length in struct.unpack_from(f">{ndim}I", head, 4):
+        claimed *= length
+    return claimed if claimed <= GZIP_MOST * len(content) else 0
+
+
+# npy
+
+DESCRIPTIONS: list[Any] = [
+    *("<f4", "<f8", ">f4", "<f2", "<f16", "|u1", "<i8", "|b1", "<c8", "<M8[s]", "|O", "<U3", "|S4"),
+    *("<U0", "|V0", "|V8", "<f3", "f", "junk", "", "O", None, 3, [("a", "<f4")], ("<f4", (2,))),
+    *([("a", "|O")], [("a", "<f4", (2**31,))], [], {}, ["<f4"], [("a", [("b", "<f4")])]),
+]
+SHAPES: list[Any] = [
+    *((), (0,), (6,), (1, 6), (2, 6), (2, 3), (0, 6), (-1,), (-1, 6), (2**31,) * 3, (2**63,)),
+    *((-(2**63),), (2**64, 0), (1,) * 70, (True, 6), (1.5,), ("6",), "6", 6, None, [2, 6], {}),
+]
+ORDERS = [False, True, True, False, 0, 1, None, "F"]
+HEADERS = [
+    *("", "{}", "{" * 3000, "(" * 150, "[" * 150 + "]" * 150, "-" * 9000 + "1", "9" * 5000),
+    *("'\\d'", "1 if 1 else 2", "__import__('os')", "\\x00", "{'descr': '<f4'}", "[" + "1," * 4000),
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 6L), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 6), 'more': 1}",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 3000 + ")}",
+    "{'descr': 'a4', 'fortran_order': False, 'shape': (6,)}",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)}" + " " * 20_000,
+]
+
+
+def npy_file(rng: Rng) -> bytes:
+    """Make an npy file of N x D numbers, and let its header lie or damage it."""
+    array: Array = rng.integers(17, size=(rng.integers(1, 4), D)).astype(_either(rng, "f4", "u1"))
+    if rng.random() < 0.1:
+        array.flat[0] = (
+            _either(rng, 0, 255) if array.dtype == "u1" else _either(rng, np.nan, np.inf)
+        )
+    if rng.random() < 0.1:
+        array = np.full((1, D), _either(rng, 1e300, -1e300, 1e-320, np.nan))
+    if rng.random() < 0.1:
+        array = np.asfortranarray(array)
+    content = npy_bytes(array)
+    if rng.random() < 0.5:
+        content = _lying_npy(array, rng)
+    return damaged(content, rng) if rng.random() < 0.7 else content
+
+
+def npy_bytes(array: Array) -> bytes:
+    """Write an array as NumPy does."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _lying_npy(array: Array, rng: Rng) -> bytes:
+    description = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    for key, choices in (("descr", DESCRIPTIONS), ("shape", SHAPES), ("fortran_order", ORDERS)):
+        if rng.random() < 0.4:
+            description[key] = _either(rng, *choices)
+    text = repr(description) if rng.random() < 0.7 else _either(rng, *HEADERS)
+    header = text.encode("latin1") + b"\n"
+    version = _either(rng, (1, 0), (1, 0), (2, 0), (3, 0), (0, 0), (255, 255))
+    length = len(header)
+    if rng.random() < 0.2:
+        length = NUMBERS[rng.integers(len(NUMBERS))]
+    width = 2 if version == (1, 0) else 4
+    size = min(length, 2 ** (8 * width) - 1).to_bytes(width, "little")
+    return b"\x93NUMPY" + bytes(version) + size + header + array.tobytes()
+
+
+def read_npy(path: Path) -> Array:
+    """Read the bytes, and name the file, which the reader of bytes cannot."""
+    try:
+        return parameters.read_npy(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_npy(array: Array, content: bytes) -> None:
+    """Compare an array with what NumPy reads."""
+    assert not array.dtype.hasobject
+    assert array.nbytes <= len(content)
+    other = np.load(io.BytesIO(content), allow_pickle=False)
+    assert (other.dtype, other.shape, other.tobytes()) == (
+        array.dtype,
+        array.shape,
+        array.tobytes(),
+    )
+
+
+def allowed_for_copies(content: bytes) -> int:
+    """Allow some copies of the file."""
+    return SPARE + COPIES * len(content)
+
+
+# npz: parameters and checkpoints
+
+ODD: list[Any] = [
+    *(None, True, -1, 0, 1, 2**31, 2**63, 10**400, 1.5, 1e308, float("nan"), float("inf")),
+    *(
+        "",
+        "x",
+        "0",
+        "\x00",
+        "\ud800",
+        "digits",
+        [],
+        [[]],
+        {},
+        [None],
+        {"": None},
+        [6, 3, 2],
+        "PCG64",
+    ),
+]
+
+
+@functools.cache
+def _right_members(name: str) -> dict[str, bytes]:
+    """Give the members of an archive that is right, a model or a checkpoint, by their names."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        if name == "checkpoint":
+            params, _, rng = _training()
+            _checkpoint(path).save(params, _curves(), rng)
+        else:
+            _save_model(path)
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _training() -> tuple[Params, Array, Rng]:
+    rng = np.random.default_rng(0)
+    params = manual_nn.init_params([D, H, K], rng=rng, dtype=np.float32)
+    return params, rng.uniform(size=(4, D)).astype(np.float32), rng
+
+
+def _save_model(path: Path) -> None:
+    facts = {"data": "digits", "pixel_scale": 16, "image_shape": list(IMAGE_SHAPE)}
+    parameters.save_params(path, _training()[0], **facts)
+
+
+def _checkpoint(path: Path) -> checkpoint.CheckpointFile:
+    X = _training()[1]
+    settings = {"batch_size": 2, "learning_rate": 0.1}
+    facts = {"X_train": checkpoint.fingerprint(X), "X_val": checkpoint.fingerprint(X[:2])}
+    return checkpoint.CheckpointFile(path, settings, facts)
+
+
+def _curves() -> dict[str, list[float]]:
+    names = ("train_loss", "train_acc", "val_loss", "val_acc")
+    return {name: [0.5, 0.25] for name in names}
+
+
+def _npz_file(name: str, rng: Rng) -> bytes:
+    members = list(_right_members(name).items())
+    if rng.random() < 0.5:
+        i = int(rng.integers(len(members)))
+        member, content = members[i]
+        members[i] = member, _damaged_member(member, content, rng)
+    if rng.random() < 0.3:
+        members = _other_members(members, rng)
+    file = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
+        warnings.simplefilter("ignore", UserWarning)  # of two members of one name
+        for member, content in members:
+            packed = _either(rng, *[zipfile.ZIP_STORED] * 40, *range(8, 15, 2))
+            kind = packed if packed in {8, 12, 14} else zipfile.ZIP_STORED
+            archive.writestr(member, content, kind)
+        if rng.random() < 0.03:  # one member, many times in the directory
+            archive.filelist.extend(archive.filelist[-1:] * 1000)
+    content = file.getvalue()
+    return damaged(content, rng) if rng.random() < 0.4 else content
+
+
+def _damaged_member(member: str, content: bytes, rng: Rng) -> bytes:
+    if rng.random() < 0.02:
+        return content + bytes(BOMB)
+    if member == "metadata.npy" and rng.random() < 0.8:
+        return _odd_metadata(content, rng)
+    if rng.random() < 0.5:
+        array = np.load(io.BytesIO(content))
+        return _lying_npy(array, rng)
+    return damaged(content, rng)
+
+
+def _other_members(members: list[tuple[str, bytes]], rng: Rng) -> list[tuple[str, bytes]]:
+    """Drop, double, rename or swap a member, or add one."""
+    i, j = (int(n) for n in rng.integers(len(members), size=2))
+    name, content = members[i]
+    names = (
+        "x/",
+        "x",
+        "../x.npy",
+        "weight_9.npy",
+        "metadata",
+        "metadata.npy.npy",
+        "x\x00y",
+        "ü" * 300,
+    )
+    return _either(
+        rng,
+        members[:i] + members[i + 1 :],
+        [*members, members[i]],
+        [*members[:i], (_either(rng, *names), content), *members[i + 1 :]],
+        [*members[:i], (name, members[j][1]), *members[i + 1 :]],
+        [*members, (_either(rng, *names), content)],
+        [],
+    )
+
+
+def _odd_metadata(content: bytes, rng: Rng) -> bytes:
+    """Put something odd somewhere into the metadata, with a checksum that fits, or not."""
+    text = str(np.load(io.BytesIO(content)))
+    if rng.random() < 0.2:
+        odd = _either(rng, "[" * 100_000, '{"a":' * 50_000, "", "{", "NaN", "1" * 5000, text[:-1])
+        return npy_bytes(np.array(odd))
+    if rng.random() < 0.1:
+        letters = rng.integers(2**32, size=rng.integers(1, 20), dtype=np.uint32)
+        return npy_bytes(np.array("x" * len(letters))).split(b"\n")[0] + b"\n" + letters.tobytes()
+    metadata = json.loads(text)
+    for _ in range(rng.integers(1, 3)):
+        _put_odd(metadata, rng)
+    facts = metadata.get("checkpoint")
+    if isinstance(facts, dict) and rng.random() < 0.8:
+        facts.pop("sha256", None)
+        with contextlib.suppress(UnicodeEncodeError):
+            facts["sha256"] = checkpoint._checksum(_training()[0], facts)
+    return npy_bytes(np.array(json.dumps(metadata)))
+
+
+def _put_odd(tree: Any, rng: Rng) -> None:
+    """Replace or drop a value somewhere in the tree, the deeper the likelier."""
+    while True:
+        keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+        if not keys:
+            return
+        key = keys[rng.integers(len(keys))]
+        if isinstance(tree[key], dict | list) and tree[key] and rng.random() < 0.8:
+            tree = tree[key]
+        elif rng.random() < 0.2:
+            del tree[key]
+            return
+        else:
+            tree[key] = copy.deepcopy(ODD[rng.integers(len(ODD))])
+            return
+
+
+def check_params(result: tuple[Params, dict[str, Any]], content: bytes) -> None:
+    """Compare parameters with what NumPy reads."""
+    params, metadata = result
+    _check_layers(params, metadata["sizes"], content)
+
+
+def _check_layers(params: Params, sizes: list[int], content: bytes) -> None:
+    assert sizes == [len(params[0].weight), *(layer.bias.size for layer in params)]
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        for l, layer in enumerate(params, start=1):
+            for leaf in ("weight", "bias"):
+                assert np.array_equal(getattr(layer, leaf), arrays[f"{leaf}_{l}"], equal_nan=True)
+
+
+def read_checkpoint(path: Path) -> tuple[Params, dict[str, list[float]], Rng]:
+    """Read as training does that goes on from a checkpoint."""
+    params, _, rng = _training()
+    return *_checkpoint(path).load(params, _curves(), rng), rng
+
+
+def check_checkpoint(result: tuple[Params, dict[str, list[float]], Rng], content: bytes) -> None:
+    """Compare the layers with what NumPy reads, and draw from the generator."""
+    params, curves, rng = result
+    _check_layers(params, [D, H, K], content)
+    assert {len(curve) for curve in curves.values()} == {len(curves["val_acc"])}
+    assert 0 <= rng.random() < 1
+    assert np.array_equal(np.sort(rng.permutation(5)), np.arange(5))
+
+
+# The command line
+
+
+def images_file(rng: Rng) -> bytes:
+    """Make what `predict --input` may be given."""
+    return _either(rng, npy_file, npy_file, idx_file, gzipped_idx_file)(rng)
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Hold a right model and right images while the process runs."""
+    folder = tempfile.TemporaryDirectory()
+    _save_model(Path(folder.name) / "model")
+    (Path(folder.name) / "images").write_bytes(npy_bytes(np.ones((2, D))))
+    return folder
+
+
+def predict_images(path: Path) -> list[str]:
+    """Predict the classes of damaged images."""
+    return _predict(Path(_folder().name) / "model", path, path)
+
+
+def predict_by_model(path: Path) -> list[str]:
+    """Predict the classes of right images by a damaged model."""
+    return _predict(path, Path(_folder().name) / "images", path)
+
+
+def _predict(model: Path, images: Path, path: Path) -> list[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = command_line.main(["predict", "--model", str(model), "--input", str(images)])
+    if status == command_line.WRONG_INPUT:
+        assert not out.getvalue()
+        assert err.getvalue().startswith("manual-nn: error: ")
+        message = err.getvalue().removesuffix("\n")
+        # What the network refuses is named as its argument: the model has no other file.
+        raise ValueError(message if str(path) in message else f"{path}: {message}")
+    assert (status, err.getvalue()) == (0, "")
+    return out.getvalue().splitlines()
+
+
+def check_classes(lines: list[str], content: bytes) -> None:
+    """Check that there are class numbers, a line each, for rows that the file can hold."""
+    assert 1 <= len(lines) <= GZIP_MOST * len(content)
+    assert set(lines) <= {str(number) for number in range(K)}
+
+
+_model_file = functools.partial(_npz_file, "model")
+_checkpoint_file = functools.partial(_npz_file, "checkpoint")
+
+FORMATS = [
+    Format("IDX", idx_file, data_sets.read_idx, check_idx, allowed_for_idx),
+    Format("IDX, gzipped", gzipped_idx_file, data_sets.read_idx, check_idx, allowed_for_idx),
+    Format("npy", npy_file, read_npy, check_npy, allowed_for_copies),
+    Format("npz", _model_file, parameters.load_params, check_params, allowed_for_copies),
+    Format("checkpoint", _checkpoint_file, read_checkpoint, check_checkpoint, allowed_for_copies),
+    Format("predict --input", images_file, predict_images, check_classes, allowed_for_idx),
+    Format("predict --model", _model_file, predict_by_model, check_classes, allowed_for_copies),
+]
+
+if __name__ == "__main__":
+    sys.exit(main())

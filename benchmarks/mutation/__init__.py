@@ -1,0 +1,1 @@
+"""What the tests would catch: changes of the code, one at a time."""

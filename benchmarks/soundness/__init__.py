@@ -1,0 +1,1 @@
+"""How often a right gradient is called wrong, and a wrong one right."""

@@ -1,0 +1,189 @@
+"""Time the derivatives by hand beside jitted JAX, and beside the bare products of matrices.
+
+python -m benchmarks.derivatives
+
+By hand, JAX and the floor take turns in rounds, in float32, as `benchmarks.speed.timing` says. The
+figures are the median over the rounds of the ratio within a round, with its quartiles. The floor is
+the products of matrices that section 12 of DERIVATIONS.md counts, into arrays made before. NumPy's
+BLAS and XLA get the same number of threads, and each chooses the processor's best instructions.
+Axes: N rows in the batch.
+"""
+
+import argparse
+import itertools
+import json
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.speed.timing import Figure, compare, environment, interleave, limit_threads
+
+NETWORKS = ((784, 256, 10), (784, 512, 512, 10))
+BATCHES = (64, 256)
+
+# How many products each quantity takes in layer 1, and in every other: (up, down, weights), which
+# are of one size each, a W, d_z W^T and a^T d_z.
+PRODUCTS = {
+    "gradient": ((1, 0, 1), (1, 1, 1)),
+    "jvp": ((2, 0, 0), (3, 0, 0)),
+    "hvp": ((2, 0, 1), (3, 3, 2)),
+    "ggnvp": ((2, 0, 1), (3, 1, 1)),
+    "per-example gradients": ((1, 0, 0), (1, 1, 0)),
+    "per-example norms": ((1, 0, 0), (1, 1, 0)),
+    "clipped gradient": ((1, 0, 1), (1, 1, 1)),
+}
+
+
+class Result(NamedTuple):
+    """What was measured of one quantity for one network and batch."""
+
+    quantity: str
+    sizes: tuple[int, ...]
+    N: int
+    milliseconds: float  # by hand
+    jax_over_hand: Figure
+    hand_over_floor: Figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.derivatives", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--rounds", type=int, default=21, help="for each network and batch")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS and of XLA alike")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    args = parser.parse_args(argv)
+    limit_threads(args.threads)
+    import jax  # noqa: F401, PLC0415, after its threads are limited, for environment() to see it
+
+    described = environment(args.threads)
+    print(*map(": ".join, described.items()), "", sep="\n", flush=True)
+    results = []
+    print(
+        "quantity                sizes            rows  by hand ms  JAX / hand             ",
+        end="",
+    )
+    print("hand / floor")
+    for sizes, N in itertools.product(NETWORKS, BATCHES):
+        for result in measure(sizes, N, args.rounds, args.threads):
+            results.append(result)
+            print(
+                f"{result.quantity:23} {'-'.join(map(str, sizes)):16} {N:4}  "
+                f"{result.milliseconds:10.3g}  {result.jax_over_hand!s:22} "
+                f"{result.hand_over_floor}",
+                flush=True,
+            )
+    print("\npeak memory, as a part of the gradient's")
+    memory = peaks()
+    for row in memory:
+        print(f"{row['quantity']:23} {row['sizes']:16} {row['N']:4}  {row['ratio']:.2f}")
+    if args.json is not None:
+        found = {
+            "environment": described,
+            "rounds": args.rounds,
+            "results": [result._asdict() for result in results],
+            "memory": memory,
+        }
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(sizes: tuple[int, ...], N: int, rounds: int, threads: int) -> list[Result]:
+    """Run everything once in each round, in turn."""
+    from benchmarks.speed.floor import floor  # noqa: PLC0415, it imports NumPy
+
+    by_hand, by_jax = quantities(sizes, N)
+    results = []
+    for name, counts in PRODUCTS.items():
+        calls = {"hand": by_hand[name], "JAX": by_jax[name]}
+        calls["floor"] = floor(sizes, N, "float32", *counts)
+        timings = compare(interleave(calls, rounds, threads=threads), ("hand", "floor"))
+        results.append(
+            Result(
+                name,
+                sizes,
+                N,
+                timings.seconds["hand"].median * 1e3,
+                timings.over["hand"]["JAX"],
+                timings.over["floor"]["hand"],
+            )
+        )
+    return results
+
+
+def inputs(sizes: tuple[int, ...], N: int) -> tuple[Any, Any, Any, Any]:
+    """Draw parameters, tangents and a batch."""
+    import numpy as np  # noqa: PLC0415
+
+    import manual_nn  # noqa: PLC0415
+
+    rng = np.random.default_rng(0)
+    params, tangents = (manual_nn.init_params(sizes, rng=rng, dtype=np.float32) for _ in range(2))
+    X = rng.random((N, sizes[0]), dtype=np.float32)
+    return params, tangents, X, rng.integers(sizes[-1], size=N)
+
+
+def quantities(sizes: tuple[int, ...], N: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the functions without arguments, by hand and by JAX."""
+    import jax  # noqa: PLC0415
+
+    import manual_nn  # noqa: PLC0415
+    import reference  # noqa: PLC0415
+
+    params, tangents, X, y = inputs(sizes, N)
+    on_device = jax.device_put((params, tangents, X, y))
+
+    def functions(package: Any) -> dict[str, Callable[..., Any]]:
+        return {
+            "gradient": lambda p, _, X, y: package.loss_and_grad(p, X, y),
+            "jvp": package.jvp,
+            "hvp": package.hvp,
+            "ggnvp": package.ggnvp,
+            "per-example gradients": lambda p, _, X, y: package.per_example_grads(p, X, y),
+            "per-example norms": lambda p, _, X, y: package.per_example_grad_norms(p, X, y),
+            "clipped gradient": lambda p, _, X, y: package.clipped_grad(p, X, y, max_norm=1.0),
+        }
+
+    def by_hand(function: Callable[..., Any]) -> Callable[[], Any]:
+        return lambda: function(params, tangents, X, y)
+
+    def by_jax(function: Callable[..., Any]) -> Callable[[], Any]:
+        jitted = jax.jit(function)
+        return lambda: jax.block_until_ready(jitted(*on_device))
+
+    return (
+        {name: by_hand(function) for name, function in functions(manual_nn).items()},
+        {name: by_jax(function) for name, function in functions(reference).items()},
+    )
+
+
+def peaks() -> list[dict[str, Any]]:
+    """Measure the most memory that NumPy holds during a call, beside a gradient's."""
+    import manual_nn  # noqa: PLC0415
+
+    def peak(function: Callable[[], Any]) -> int:
+        function()
+        tracemalloc.start()
+        function()
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    rows = []
+    for sizes, N in itertools.product(NETWORKS, BATCHES):
+        params, _, X, y = inputs(sizes, N)
+        plain = peak(lambda: manual_nn.loss_and_grad(params, X, y))  # noqa: B023, called at once
+        for quantity, function in {
+            "per-example norms": lambda: manual_nn.per_example_grad_norms(params, X, y),  # noqa: B023
+            "clipped gradient": lambda: manual_nn.clipped_grad(params, X, y, max_norm=1.0),  # noqa: B023
+        }.items():
+            ratio = peak(function) / plain
+            rows.append(
+                {"quantity": quantity, "sizes": "-".join(map(str, sizes)), "N": N, "ratio": ratio}
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    main()

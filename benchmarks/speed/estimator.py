@@ -1,0 +1,168 @@
+"""Fit our classifier and scikit-learn's at equal settings: accuracy and time, from several seeds.
+
+python -m benchmarks.estimator --data-dir mnist
+
+Both train one hidden layer in float32 by plain minibatch stochastic gradient descent: same rows,
+batches, epochs, learning rate and penalty, no momentum, no early stop. For the penalty to be the
+same in every batch of n rows, alpha = 2 * weight_decay * n, and rows that do not fill a batch are
+left out. What remains different is the random start, and that ours computes loss and accuracy over
+all rows after each epoch, while scikit-learn's adds up the losses of the batches. For each seed
+both have their turn, in an order drawn anew; times are medians with quartiles, and the ratio is
+that of the two fits from one seed. With one thread of BLAS the time is that of the process on its
+core, which other load disturbs less.
+"""
+
+import argparse
+import random
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.speed import timing
+from benchmarks.tables import print_heading, print_row
+
+
+class Settings(NamedTuple):
+    """What both are trained with."""
+
+    hidden_width: int
+    epochs: int
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-4
+
+
+SETTINGS = {"digits": Settings(64, epochs=30), "mnist": Settings(256, epochs=3)}
+OURS, THEIRS = "BackpropClassifier", "MLPClassifier"
+HEADINGS = (
+    *("data", "BLAS threads", "rows", "network", "epochs"),
+    *(f"{name}: {what}" for what in ("accuracy", "seconds") for name in (OURS, THEIRS)),
+    "ratio of seconds",
+)
+
+
+class Fit(NamedTuple):
+    """What one fit has reached."""
+
+    accuracy: float  # on the test set
+    seconds: float
+
+
+class Found(NamedTuple):
+    """What the fits on one data set have reached, of each classifier one for each seed."""
+
+    rows: int
+    sizes: tuple[int, ...]
+    fits: dict[str, list[Fit]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a Markdown table, a row for each data set and number of threads."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.estimator", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--data-dir", type=Path, help="folder of the IDX files, else a download")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="a fit each")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, timing.all_threads()])
+    args = parser.parse_args(argv)
+    if len(args.seeds) < 2:
+        parser.error("--seeds must be two or more, for a spread")
+    print_heading(HEADINGS)
+    environments = []
+    for threads in dict.fromkeys(args.threads):
+        with timing.process_of(threads) as process:
+            for data in args.data:
+                found = process.submit(
+                    measure, data, args.data_dir, args.seeds, threads=threads
+                ).result()
+                print_row([data, str(threads), *cells(found, SETTINGS[data])])
+            environments.append(process.submit(timing.environment, threads).result())
+    for environment in environments:
+        print("\n" + "; ".join(f"{name}: {value}" for name, value in environment.items()))
+
+
+def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: int) -> Found:
+    """Fit both from each seed, in turn."""
+    import numpy as np  # noqa: PLC0415, it starts with as many threads as were set before
+
+    from manual_nn.files.data_sets import load_digits, load_mnist  # noqa: PLC0415, the same
+
+    load = load_digits if data == "digits" else lambda dtype: load_mnist(data_dir, dtype=dtype)
+    dataset, settings = load(dtype=np.float32), SETTINGS[data]
+    rows = len(dataset.X_train) // settings.batch_size * settings.batch_size
+    clock = time.process_time if threads == 1 else time.perf_counter
+    fits: dict[str, list[Fit]] = {OURS: [], THEIRS: []}
+    for seed in seeds:
+        contenders = classifiers(settings, seed)
+        random.Random(seed).shuffle(contenders)  # noqa: S311, an order
+        for classifier in contenders:
+            start = clock()
+            fit(classifier, dataset.X_train[:rows], dataset.y_train[:rows])
+            seconds = clock() - start
+            accuracy = classifier.score(dataset.X_test, dataset.y_test)
+            fits[type(classifier).__name__].append(Fit(float(accuracy), seconds))
+    sizes = (dataset.X_train.shape[1], settings.hidden_width, 10)
+    return Found(rows, sizes, fits)
+
+
+def classifiers(settings: Settings, seed: int) -> list[Any]:
+    """Make ours and scikit-learn's, which mean the same by their parameters."""
+    from sklearn.neural_network import MLPClassifier  # noqa: PLC0415, as NumPy
+
+    from manual_nn.interfaces.estimator import BackpropClassifier  # noqa: PLC0415, the same
+
+    same: dict[str, Any] = {
+        "hidden_layer_sizes": (settings.hidden_width,),
+        "batch_size": settings.batch_size,
+        "learning_rate_init": settings.learning_rate,
+        "max_iter": settings.epochs,
+        "random_state": seed,
+    }
+    return [
+        BackpropClassifier(**same, weight_decay=settings.weight_decay),
+        MLPClassifier(
+            **same,
+            solver="sgd",
+            momentum=0.0,
+            alpha=2 * settings.weight_decay * settings.batch_size,
+            n_iter_no_change=settings.epochs,  # never before the last
+        ),
+    ]
+
+
+def fit(classifier: Any, X: Any, y: Any) -> None:
+    """Fit without scikit-learn's warning that all epochs were run, which they are to be."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415, as NumPy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        classifier.fit(X, y)
+    if classifier.n_iter_ != classifier.max_iter:
+        raise RuntimeError(f"{classifier} stopped after {classifier.n_iter_} epochs")
+
+
+def cells(found: Found, settings: Settings) -> list[str]:
+    """Write the figures of a row, but for the first two."""
+    accuracy, seconds = (
+        {name: [fit[field] for fit in fits] for name, fits in found.fits.items()}
+        for field in range(2)
+    )
+    return [
+        f"{found.rows:,}",
+        "-".join(map(str, found.sizes)),
+        str(settings.epochs),
+        *(
+            f"{statistics.mean(values):.4f} ({min(values):.4f}–{max(values):.4f})"
+            for values in accuracy.values()
+        ),
+        *(str(timing.figure(values)) for values in seconds.values()),
+        str(timing.ratio(seconds[THEIRS], seconds[OURS])),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Time `loss_and_grad` beside its floor, the peers and the row-by-row algorithm.
+
+Axes: N rows in the batch, D inputs, K classes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import manual_nn
+from benchmarks.speed.floor import floor
+from benchmarks.speed.peers import GRADIENTS, Problem, missing
+from benchmarks.speed.timing import Timings, compare, interleave
+
+NETWORKS = ((64, 32, 10), (784, 100, 10), (784, 256, 10), (784, 1024, 10), (784, 512, 512, 10))
+BATCHES = (1, 32, 128, 1024, 8192)
+DTYPES = ("float32", "float64")
+EPOCH = 51_000  # the training rows of MNIST that are not held out
+FEW = 128  # rows up to which the row-by-row algorithm is timed, for it is slow, and for an EPOCH
+WEIGHT_DECAY = 1e-4
+NO_DECAY = "ours without decay"  # the floor has none either
+
+
+class Shape(NamedTuple):
+    """What a gradient is taken of."""
+
+    sizes: tuple[int, ...]  # D, the hidden widths, K
+    N: int
+    dtype: str
+
+    @property
+    def network(self) -> str:
+        """The sizes as they are usually written."""
+        return "-".join(map(str, self.sizes))
+
+
+QUICK = [
+    Shape(sizes, N, "float32")
+    for sizes in ((64, 32, 10), (784, 256, 10))
+    for N in (1, 32, 128, 1024)
+]
+FULL = [Shape(sizes, N, dtype) for dtype in DTYPES for sizes in NETWORKS for N in BATCHES]
+FULL.append(Shape((784, 256, 10), EPOCH, "float32"))
+
+
+def measure(shape: Shape, rounds: int, threads: int) -> Timings:
+    """Give everybody a turn in each round."""
+    problem = draw_problem(shape)
+    calls = {
+        "floor": floor(*shape),
+        NO_DECAY: GRADIENTS["ours"](problem._replace(weight_decay=0.0)).run,
+    }
+    for name in contenders(shape):
+        calls[name] = GRADIENTS[name](problem).run
+    return compare(interleave(calls, rounds, threads=threads), ("floor", "ours"))
+
+
+def contenders(shape: Shape) -> list[str]:
+    """List who is there, and takes no minutes."""
+    absent = missing()
+    return [
+        name
+        for name in GRADIENTS
+        if name not in absent and (name != "row by row" or shape.N <= FEW or shape.N == EPOCH)
+    ]
+
+
+def draw_problem(shape: Shape) -> Problem:
+    """Draw parameters, and rows that are as sparse as pictures of digits."""
+    rng = np.random.default_rng(0)
+    D, K = shape.sizes[0], shape.sizes[-1]
+    params = manual_nn.init_params(shape.sizes, rng=rng, dtype=shape.dtype)
+    X = rng.random((shape.N, D)) * (rng.random((shape.N, D)) < 0.2)
+    return Problem(params, X.astype(shape.dtype), rng.integers(K, size=shape.N), WEIGHT_DECAY)
+
+
+PEERS = [name for name in GRADIENTS if name != "ours"]
+HEADINGS = [
+    "network",
+    "rows",
+    "ours, ms",
+    "ours / floor",
+    "without decay",
+    *(f"{name} / ours" for name in PEERS),
+]
+
+
+def row(shape: Shape, timings: Timings) -> list[str]:
+    """Lay out what was measured for one shape."""
+    return [
+        shape.network,
+        f"{shape.N:,}",
+        f"{timings.seconds['ours'].median * 1e3:.3g}",
+        str(timings.over["floor"]["ours"]),
+        str(timings.over["floor"][NO_DECAY]),
+        *(str(timings.over["ours"].get(name, "")) for name in PEERS),
+    ]

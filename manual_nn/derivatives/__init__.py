@@ -1,0 +1,1 @@
+"""Derivatives beyond the gradient: of single rows, along directions, and second ones."""

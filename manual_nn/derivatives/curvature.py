@@ -1,0 +1,462 @@
+"""Derivatives along a direction, and second derivatives: Hessian, Gauss-Newton, Fisher.
+
+`R_name` is the derivative of `name` along the tangents, R{name} in the notation of Pearlmutter
+(1994): d/dr of `name` where the parameters are params + r tangents, at r = 0; so R_W and R_b are
+the tangents themselves. Each equation for `R_name` is that of `name` differentiated once more, by
+eq. (27), (28). The ReLU's derivative is constant to either side of 0, so R of it is 0.
+Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers, P parameters.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.checks.arguments import as_batch, as_inputs, as_params, as_share, as_tangents
+from manual_nn.checks.finite import check_finite_params
+from manual_nn.models import backprop
+from manual_nn.models.backprop import Array, Dense, Params, Share
+
+MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
+
+
+def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[list[Array], Array]:
+    """Go up: R_z_l = R_a_{l-1} W_l + a_{l-1} R_W_l + R_b_l, R_a_l = R_z_l where z_l > 0.
+
+    Returns [R_a_1, ..., R_a_{L-1}], because R_a_0 = R_X = 0, and R_z_L; eq. (29), (30).
+    """
+    R_a: list[Array] = []
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        R_z = backprop.dense_forward(a[0], tangents[0])
+        for layer, R_layer, a_below in zip(params[1:], tangents[1:], a[1:], strict=True):
+            _check_tangents(R_z, tangents)
+            R_a.append(backprop.relu_backward(R_z, a_below, out=R_z))
+            R_z = backprop.dense_forward(a_below, R_layer)
+            R_z += R_a[-1] @ layer.weight
+    _check_tangents(R_z, tangents)
+    if not np.isfinite(R_z).all():
+        msg = (
+            "X, params and tangents must give finite derivatives of the logits, but those "
+            f"exceed the largest {R_z.dtype}, {np.finfo(R_z.dtype).max:.3g}"
+        )
+        raise ValueError(msg)
+    return R_a, R_z
+
+
+def _check_tangents(R_z: Array, tangents: Params) -> None:
+    """Check the tangents if R_z_l is not finite, (N, H), before a unit that is off hides it."""
+    if not math.isfinite(np.vdot(R_z, R_z)):
+        check_finite_params(tangents, name="tangents")
+
+
+def softmax_tangent(p: Array, R_z: Array, share: Share) -> Array:
+    """R_d_logits = H_L R_z with H_L = (diag(p) - p p^T) / N in each row, (N, K), eq. (32)."""
+    return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * share
+
+
+def backward_tangents(
+    params: Params, tangents: Params, a: list[Array], d_z: list[Array], R_d_logits: Array
+) -> list[Array]:
+    """Go down: R_d_z_{l-1} = R_d_z_l W_l^T + d_z_l R_W_l^T where z_{l-1} > 0; eq. (33).
+
+    Returns [R_d_z_1, ..., R_d_z_L].
+    """
+    R_d_z = [R_d_logits]
+    for layer, R_layer, a_below, d_z_l in zip(
+        params[:0:-1], tangents[:0:-1], a[:0:-1], d_z[:0:-1], strict=True
+    ):
+        R_d_a = backprop.dense_input_backward(R_d_z[-1], layer)
+        R_d_a += backprop.dense_input_backward(d_z_l, R_layer)
+        R_d_z.append(backprop.relu_backward(R_d_a, a_below, out=R_d_a))
+    return R_d_z[::-1]
+
+
+def dense_backward_tangent(
+    R_d_z: Array, d_z: Array, R_a: Array, a: Array, R_layer: Dense, *, weight_decay: float
+) -> Dense:
+    """R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z, eq. (34).
+
+    The sum of the two products is one product of twice as many rows.
+    """
+    R_d_weight = np.concatenate([a, R_a]).T @ np.concatenate([R_d_z, d_z])
+    if weight_decay:
+        R_d_weight += 2 * weight_decay * R_layer.weight
+    return Dense(R_d_weight, R_d_z.sum(axis=0))
+
+
+def jvp(
+    params: Params,
+    tangents: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+) -> tuple[np.floating[Any], np.floating[Any]]:
+    """Compute the loss and its derivative along the tangents, in one sweep up.
+
+    R_L = 1/N sum_nk (p - y)_nk (R_z_L)_nk + 2 weight_decay sum_l <W_l, R_W_l>, with R_z_L from
+    `forward_tangents`; eq. (31). It is the inner product of the gradient with the tangents.
+
+    Args:
+        params: the layers, float32 or float64.
+        tangents: the direction, shaped like `params` and of its dtype.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The loss, as `loss` gives it, and its derivative, scalars of the dtype of the parameters.
+
+    Raises:
+        TypeError, ValueError: as for `loss`, or the tangents are not like the parameters.
+
+    >>> zero, ones = Dense(np.zeros((1, 2)), np.zeros(2)), Dense(np.ones((1, 2)), np.arange(2.0))
+    >>> jvp((zero,), (ones,), [[3.0]], [0])[1]  # (p - y) R_z = (-1/2, 1/2) (3, 4)
+    np.float64(0.5)
+    """
+    params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    a, z = backprop.forward(params, X)
+    _, R_z = forward_tangents(params, tangents, a)
+    p, log_p = backprop.softmax(z)
+    share = as_share(params, len(X), None)
+    penalty = backprop.penalty_forward(params, weight_decay)
+    R_penalty = np.sum(
+        [
+            np.vdot(2 * weight_decay * weight, R_weight)
+            for (weight, _), (R_weight, _) in zip(params, tangents, strict=True)
+        ]
+    )
+    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+    return backprop.cross_entropy_forward(log_p, target, share) + penalty, (
+        (d_logits * R_z).sum() + R_penalty
+    )
+
+
+def hvp(
+    params: Params,
+    tangents: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+) -> Params:
+    """Compute the product of the loss's Hessian with the tangents, by Pearlmutter's R-operator.
+
+    R_d_W_l = a_{l-1}^T R_d_z_l + R_a_{l-1}^T d_z_l + 2 weight_decay R_W_l, R_d_b_l = column sums of
+    R_d_z_l; eq. (27) to (34). The penalty adds 2 weight_decay R_W_l to weights alone. It costs
+    8 L - 5 products of matrices, where a gradient costs 3 L - 1.
+
+    Args:
+        params: the layers, float32 or float64.
+        tangents: the direction, shaped like `params` and of its dtype.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The derivative of the gradient along the tangents, shaped like `params`.
+
+    Raises:
+        TypeError, ValueError: as for `jvp`.
+
+    >>> zero, unit = Dense(np.zeros((1, 2)), np.zeros(2)), Dense(np.zeros((1, 2)), np.eye(2)[0])
+    >>> ((R_d_weight, R_d_bias),) = hvp((zero,), (unit,), [[3.0]], [0])
+    >>> R_d_bias  # (diag(p) - p p^T) (1, 0) with p = (1/2, 1/2)
+    array([ 0.25, -0.25])
+    >>> R_d_weight
+    array([[ 0.75, -0.75]])
+    """
+    params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    return _hessian_product(params, X, target, weight_decay)(tangents)
+
+
+def ggnvp(
+    params: Params,
+    tangents: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+) -> Params:
+    """Compute the product of the generalised Gauss-Newton matrix with the tangents.
+
+    G = J^T H_L J + 2 weight_decay on the weights, where J is the Jacobian of the logits and H_L the
+    Hessian of the loss in them, (diag(p) - p p^T) / N in each row: the whole Hessian without the
+    curvature of the logits, eq. (35). R_z_L = J v by a sweep up, and J^T by the sweep down of the
+    gradient; eq. (29), (32), (36), after Schraudolph (2002). It costs 5 L - 2 products of matrices,
+    where a gradient costs 3 L - 1.
+
+    Args:
+        params: the layers, float32 or float64.
+        tangents: the direction, shaped like `params` and of its dtype.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K): without effect on this matrix.
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The product, shaped like `params`.
+
+    Raises:
+        TypeError, ValueError: as for `jvp`.
+
+    >>> zero, unit = Dense(np.zeros((1, 2)), np.zeros(2)), Dense(np.zeros((1, 2)), np.eye(2)[0])
+    >>> ggnvp((zero,), (unit,), [[3.0]], [0])[0].bias  # with one layer, the Hessian's
+    array([ 0.25, -0.25])
+    """
+    params, tangents, X, _, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    return _ggn_product(params, X, weight_decay)(tangents)
+
+
+def hessian(
+    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+) -> Array:
+    """Compute the loss's Hessian as a dense matrix, a column for each product with a unit vector.
+
+    H e_i by `hvp`, with one sweep up and down for all of them; eq. (38).
+
+    Args:
+        params: the layers, float32 or float64, of at most 4096 weights and biases in all.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K).
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The matrix, (P, P), with the parameters in the order of the layers, for each the weights row
+        by row and then the biases.
+
+    Raises:
+        TypeError, ValueError: as for `loss`, or there are more than 4096 parameters.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))
+    >>> hessian((zero,), [[2.0]], [0])
+    array([[ 1.  , -1.  ,  0.5 , -0.5 ],
+           [-1.  ,  1.  , -0.5 ,  0.5 ],
+           [ 0.5 , -0.5 ,  0.25, -0.25],
+           [-0.5 ,  0.5 , -0.25,  0.25]])
+    """
+    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    _check_small(params)
+    return _dense_matrix(params, _hessian_product(params, X, target, weight_decay))
+
+
+def ggn(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> Array:
+    """Compute the generalised Gauss-Newton matrix, a column for each product with a unit vector.
+
+    G e_i by `ggnvp`, with one sweep up for all of them; eq. (38).
+
+    Args:
+        params: the layers, float32 or float64, of at most 4096 weights and biases in all.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K): without effect on this matrix.
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The matrix, (P, P), positive semi-definite, eq. (37), in the order that `hessian` has.
+
+    Raises:
+        TypeError, ValueError: as for `hessian`.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))
+    >>> ggn((zero,), [[2.0]], [0])[:2]
+    array([[ 1. , -1. ,  0.5, -0.5],
+           [-1. ,  1. , -0.5,  0.5]])
+    """
+    params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
+    _check_small(params)
+    return _dense_matrix(params, _ggn_product(params, X, weight_decay))
+
+
+def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
+    """Compute the diagonal of the Fisher information of the model's predictive distribution.
+
+    1/N sum_n sum_k p_nk (g_nk)^2, where g_nk is the gradient of -ln p_nk: the exact expectation
+    over the classes that the model itself predicts, without labels and without a penalty, by a
+    sweep down for each class; eq. (39), (41). It costs L + K (L - 1) + L products of matrices.
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+
+    Returns:
+        The diagonal, shaped like `params`.
+
+    Raises:
+        TypeError, ValueError: as for `logits`.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))
+    >>> fisher_diagonal((zero,), [[2.0]])
+    (Dense(weight=array([[1., 1.]]), bias=array([0.25, 0.25])),)
+    """
+    params = as_params(params)
+    X = as_inputs(params, X)
+    a, z = backprop.forward(params, X)
+    p, _ = backprop.softmax(z)
+
+    def passes() -> Iterator[tuple[Array, list[Array]]]:
+        for k, p_k in enumerate(p.T):
+            d_logits = p.copy()
+            d_logits[:, k] -= 1  # of -ln p_k, eq. (4)
+            yield p_k[:, None], backprop.backward(params, a, d_logits)
+
+    return _mean_squares(params, a, passes)
+
+
+def ggn_diagonal(
+    params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
+) -> Params:
+    """Compute the diagonal of the generalised Gauss-Newton matrix.
+
+    With a factor diag(p) - p p^T = S S^T, which has K - 1 columns, it is 1/N times the sum of the
+    squares of J^T S, a sweep down for each column, plus 2 weight_decay for the weights;
+    eq. (42), (43), (44). Without decay it equals `fisher_diagonal`, eq. (40). It costs
+    L + (K - 1) (L - 1) + L products of matrices.
+
+    Args:
+        params: the layers, float32 or float64.
+        X: the inputs, (N, D).
+        y: class numbers, (N,), or target probabilities, (N, K): without effect on this matrix.
+        weight_decay: the factor of the penalty; biases are not penalised.
+
+    Returns:
+        The diagonal, shaped like `params`.
+
+    Raises:
+        TypeError, ValueError: as for `loss`.
+
+    >>> zero = Dense(np.zeros((1, 2)), np.zeros(2))
+    >>> ggn_diagonal((zero,), [[2.0]], [0], weight_decay=0.5)
+    (Dense(weight=array([[2., 2.]]), bias=array([0.25, 0.25])),)
+    """
+    params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
+    a, z = backprop.forward(params, X)
+    p, _ = backprop.softmax(z)
+    ones = np.ones((len(X), 1), X.dtype)
+
+    def passes() -> Iterator[tuple[Array, list[Array]]]:
+        for d_logits in softmax_curvature_factor(p):
+            yield ones, backprop.backward(params, a, d_logits)
+
+    diagonal = _mean_squares(params, a, passes)
+    for d_weight, _ in diagonal:
+        d_weight += 2 * weight_decay
+    return diagonal
+
+
+def softmax_curvature_factor(p: Array) -> Iterator[Array]:
+    """Give the K - 1 columns of S, (N, K) each, where S S^T = diag(p) - p p^T; eq. (43).
+
+    S is lower triangular: with q_k = p_k + ... + p_K, S_kk = sqrt(p_k q_{k+1} / q_k) and below it
+    S_ik = -S_kk p_i / q_{k+1}. No two numbers of like size are subtracted.
+    """
+    q = np.cumsum(p[:, ::-1], axis=1)[:, ::-1]  # (N, K)
+    for k in range(p.shape[1] - 1):
+        above = np.where(q[:, k + 1] > 0, q[:, k + 1], 1)  # where it is 0 so is the column
+        column = np.zeros_like(p)
+        column[:, k] = np.sqrt(p[:, k] * (q[:, k + 1] / np.where(q[:, k] > 0, q[:, k], 1)))
+        column[:, k + 1 :] = -column[:, k, None] * (p[:, k + 1 :] / above[:, None])
+        yield column
+
+
+def _checked(
+    params: Params, tangents: Params, X: npt.ArrayLike, y: npt.ArrayLike, weight_decay: float
+) -> tuple[Params, Params, Array, Array, float]:
+    """Check what `jvp`, `hvp` and `ggnvp` take."""
+    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    return params, as_tangents(params, tangents), X, target, weight_decay
+
+
+def _hessian_product(
+    params: Params, X: Array, target: Array, weight_decay: float
+) -> Callable[[Params], Params]:
+    """Go up and down once; returns the function of tangents that goes up and down with them."""
+    a, z = backprop.forward(params, X)
+    p, _ = backprop.softmax(z)
+    share = as_share(params, len(X), None)
+    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
+    d_z = backprop.backward(params, a, d_logits)
+
+    def product(tangents: Params) -> Params:
+        R_a, R_z = forward_tangents(params, tangents, a)
+        R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z, share))
+        first = backprop.dense_backward(R_d_z[0], a[0], tangents[0], weight_decay)  # R_a_0 = 0
+        others = (
+            dense_backward_tangent(*layer, weight_decay=weight_decay)
+            for layer in zip(R_d_z[1:], d_z[1:], R_a, a[1:], tangents[1:], strict=True)
+        )
+        return (first, *others)
+
+    return product
+
+
+def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Params], Params]:
+    """Go up once; returns the function of tangents that goes up with them, and down; eq. (36)."""
+    a, z = backprop.forward(params, X)
+    p, _ = backprop.softmax(z)
+    share = as_share(params, len(X), None)
+
+    def product(tangents: Params) -> Params:
+        _, R_z = forward_tangents(params, tangents, a)
+        d_z = backprop.backward(params, a, softmax_tangent(p, R_z, share))
+        layers = zip(d_z, a, tangents, strict=True)
+        return tuple(backprop.dense_backward(*layer, weight_decay) for layer in layers)
+
+    return product
+
+
+def _mean_squares(
+    params: Params, a: list[Array], passes: Callable[[], Iterator[tuple[Array, list[Array]]]]
+) -> Params:
+    """1/N sum_n weight_n (a_ni d_z_nj)^2 of every layer, and of the biases, where a_ni is 1.
+
+    Summed over passes, each of which gives a weight for each row, (N, 1), and [d_z_1, ..., d_z_L];
+    eq. (41), (44).
+    """
+    N = len(a[0])
+    squares = [np.zeros((N, bias.size), bias.dtype) for _, bias in params]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weight, d_z in passes():
+            for squares_l, d_z_l in zip(squares, d_z, strict=True):
+                squares_l += weight * d_z_l**2
+        shares = [squares_l / N for squares_l in squares]
+        diagonal = tuple(
+            Dense((a_below**2).T @ share_l, share_l.sum(axis=0))
+            for a_below, share_l in zip(a, shares, strict=True)
+        )
+    # a bias's mean of squares is infinite only if one of them is, times which no a is finite
+    if all(np.isfinite(d_weight).all() for d_weight, _ in diagonal):
+        return diagonal
+    # a^2 or d_z^2 exceeds the largest float: multiply first and square then, row by row
+    diagonal = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
+    for weight, d_z in passes():
+        rows = np.flatnonzero(weight)  # a product that is infinite counts for nothing in others
+        for (d_weight, d_bias), a_below, d_z_l in zip(diagonal, a, d_z, strict=True):
+            for share, a_n, d_z_n in zip(weight[rows] / N, a_below[rows], d_z_l[rows], strict=True):
+                d_weight_n = np.outer(a_n, d_z_n)
+                d_weight += share * d_weight_n * d_weight_n
+                d_bias += share * d_z_n * d_z_n
+    return diagonal
+
+
+def _check_small(params: Params) -> None:
+    P = sum(array.size for layer in params for array in layer)
+    if P > MAX_DENSE_PARAMETERS:
+        msg = (
+            f"params must have at most {MAX_DENSE_PARAMETERS} weights and biases for a dense "
+            f"matrix, got {P}; take products with hvp or ggnvp"
+        )
+        raise ValueError(msg)
+
+
+def _dense_matrix(params: Params, product: Callable[[Params], Params]) -> Array:
+    """Write the product with the i-th unit vector into column i, (P, P), eq. (38)."""
+    unit = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
+    columns = []
+    for array in (array for layer in unit for array in layer):
+        for index in np.ndindex(array.shape):
+            array[index] = 1
+            column = product(unit)
+            array[index] = 0
+            columns.append(np.concatenate([leaf.ravel() for layer in column for leaf in layer]))
+    return np.stack(columns, axis=1)

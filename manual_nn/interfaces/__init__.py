@@ -1,0 +1,1 @@
+"""What faces people: command line, pictures, scikit-learn estimator, Dask."""

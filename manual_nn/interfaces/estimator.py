@@ -1,0 +1,369 @@
+"""A classifier for scikit-learn: `train` behind its estimator protocol.
+
+Axes: N rows, D inputs, K classes.
+"""
+
+import contextlib
+import copy
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
+from manual_nn.files.data_sets import train_extra
+from manual_nn.models import backprop, mlp
+from manual_nn.models.backprop import Array, Params
+from manual_nn.training.loop import EarlyStopping, History, train
+
+with train_extra("scikit-learn"):
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import LabelEncoder
+    from sklearn.utils import check_random_state
+    from sklearn.utils.class_weight import compute_class_weight
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+
+AUTO_BATCH_SIZE = 200
+
+
+class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # untyped base
+    """A classifier for scikit-learn: a dense ReLU mlp, trained by `train`.
+
+    It minimises the loss of `loss` by minibatch stochastic gradient descent with a constant
+    learning rate. Parameters that mean the same have the names of scikit-learn's `MLPClassifier`.
+    Its `alpha` does not: there the penalty of a batch of n rows is 0.5 * alpha * sum ||W_l||^2 / n,
+    so `alpha = 2 * weight_decay * n`.
+
+    A network computes in float32 if the first X it saw was float32, else in float64.
+
+    Args:
+        hidden_layer_sizes: the hidden widths; () is softmax regression.
+        weight_decay: the factor of the penalty, weight_decay * sum ||W_l||^2.
+        batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
+        learning_rate_init: the factor of the gradient in a step.
+        max_iter: how many epochs `fit` runs at most.
+        class_weight: a factor of the weight of each class's rows, {label: factor}, or "balanced"
+            for those that give all classes the same weight, or None.
+        early_stopping: whether `fit` holds rows out and stops by their accuracy, and by which
+            rule; True is `EarlyStopping()`.
+        validation_fraction: the share of the rows held out for that, of each class alike.
+        warm_start: whether `fit` goes on from the network there is, the random order of the rows
+            included, in place of a new one.
+        random_state: a seed, or a generator to draw it from; None for NumPy's global one.
+        verbose: show a progress bar for each epoch on the standard error stream.
+
+    Attributes:
+        classes_: the labels, sorted, (K,).
+        params_: the layers of the mlp.
+        history_: loss and accuracy after each epoch of this mlp.
+        loss_curve_: the training loss, with the penalty, after each of them.
+        n_iter_: how many they are.
+        n_features_in_: D.
+        feature_names_in_: the names of the columns, (D,), if X had names and all are strings.
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = BackpropClassifier((16,), batch_size=32, random_state=0).fit(X, y)
+    >>> classifier.predict_proba(X[:1]).round(1), classifier.score(X, y) > 0.95
+    (array([[1., 0., 0.]]), True)
+    """
+
+    params_: Params
+    history_: History
+    classes_: npt.NDArray[Any]
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (100,),
+        *,
+        weight_decay: float = 1e-4,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate_init: float = 0.1,
+        max_iter: int = 200,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        early_stopping: EarlyStopping | bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Keep the parameters; `fit` checks them, as scikit-learn wants it."""
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
+        """Train a new mlp, or with `warm_start` the one there is.
+
+        The loss is that of `train`, sum_n w_n L_n / sum_n w_n + penalty, w_n the weight of row n
+        times that of its class. Where a batch is all rows, whole-numbered weights are the same as
+        rows repeated, up to rounding. Rows held out count alike, but for those of weight 0.
+
+        Args:
+            X: the inputs, (N, D): an array or a data frame of finite numbers.
+            y: their labels, (N,), of any type.
+            sample_weight: how much each row counts, (N,), none negative, or None for all the same.
+
+        Returns:
+            Itself.
+
+        Raises:
+            TrainingDiverged: the network came to numbers that are not finite.
+            TypeError: a parameter or an argument is of the wrong type.
+            ValueError: shapes do not fit each other, or a number is out of range.
+        """
+        fresh = not (self.warm_start and hasattr(self, "params_"))
+        epochs, rule = as_count(self.max_iter, name="max_iter"), _as_rule(self.early_stopping)
+        with _unchanged_on_failure(self):
+            self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
+        return self
+
+    def partial_fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Train the network for one epoch over these rows; the first time it is a new one.
+
+        No row is held out. From a new mlp, k calls with the same rows are one `fit` with
+        `max_iter=k` and without early stopping, to the bit.
+
+        Args:
+            X: the inputs, (N, D), as for `fit`.
+            y: their labels, (N,).
+            classes: all labels there are, (K,); needed in the first call.
+            sample_weight: how much each row counts, (N,), as for `fit`.
+
+        Returns:
+            Itself.
+
+        Raises:
+            TrainingDiverged, TypeError: as for `fit`.
+            ValueError: likewise; or the classes are missing in the first call, or other ones than
+                before, or `class_weight` is "balanced", which takes all rows to know.
+        """
+        if self.class_weight == "balanced":
+            msg = (
+                "class_weight must be a dict or None for partial_fit, which does not see all rows "
+                "at once, got 'balanced'"
+            )
+            raise ValueError(msg)
+        fresh = not hasattr(self, "params_")
+        if fresh and classes is None:
+            raise ValueError("classes must be given in the first call of partial_fit, got None")
+        if not (fresh or classes is None or np.array_equal(np.unique(classes), self.classes_)):
+            msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
+            raise ValueError(msg)
+        with _unchanged_on_failure(self):
+            self._train(
+                X, y, sample_weight, fresh=fresh, classes=classes, epochs=1, early_stopping=None
+            )
+        return self
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Compute the label of the most probable class of each row.
+
+        Args:
+            X: the inputs, (N, D), as for `fit`.
+
+        Returns:
+            The labels, (N,), of the type of `classes_`.
+
+        Raises:
+            NotFittedError: there is no network yet.
+            ValueError: X does not fit the mlp, or is not finite.
+        """
+        numbers = mlp.predict(*self._network_and(X))
+        return self.classes_[numbers]
+
+    def predict_proba(self, X: npt.ArrayLike) -> Array:
+        """Compute the probabilities of the classes, p = softmax(logits); eq. (1).
+
+        Args:
+            X: the inputs, (N, D), as for `fit`.
+
+        Returns:
+            The probabilities, (N, K), in the order of `classes_` and the dtype of the mlp.
+
+        Raises:
+            NotFittedError, ValueError: as for `predict`.
+        """
+        return mlp.predict_proba(*self._network_and(X))
+
+    def predict_log_proba(self, X: npt.ArrayLike) -> Array:
+        """Compute the logarithms of the probabilities, which are finite even where these are 0.
+
+        Args:
+            X: the inputs, (N, D), as for `fit`.
+
+        Returns:
+            The logarithms, (N, K), in the order of `classes_` and the dtype of the mlp.
+
+        Raises:
+            NotFittedError, ValueError: as for `predict`.
+        """
+        return backprop.softmax(mlp.logits(*self._network_and(X)))[1]
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The training loss, with the penalty, after each epoch."""
+        return self.history_.train_loss
+
+    @property
+    def n_iter_(self) -> int:
+        """How many epochs the network has been trained for."""
+        return len(self.history_)
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: npt.ArrayLike | None,
+        *,
+        fresh: bool,
+        classes: npt.ArrayLike | None = None,
+        epochs: int,
+        early_stopping: EarlyStopping | None,
+    ) -> None:
+        X, y = validate_data(self, X, y, reset=fresh)
+        check_classification_targets(y)
+        settings, hidden_sizes = self._settings(), _as_hidden_sizes(self.hidden_layer_sizes)
+        X = _as_float(X)
+        if fresh:
+            self._begin(X, y if classes is None else classes, hidden_sizes)
+        elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
+            msg = f"hidden_layer_sizes must be those of the mlp, {those}, got {hidden_sizes}"
+            raise ValueError(msg)
+        X, y, weight = self._weigh(X, self._encoder.transform(y), sample_weight)
+        X_val = y_val = None
+        if early_stopping is not None:
+            kept, held_out = self._split(y)
+            X, X_val, y, y_val = X[kept], X[held_out], y[kept], y[held_out]
+            weight = None if weight is None else weight[kept]
+        self.params_, history, _ = train(
+            self.params_,
+            X,
+            y,
+            X_val,
+            y_val,
+            epochs=epochs,
+            early_stopping=early_stopping,
+            sample_weight=weight,
+            rng=self._rng,
+            **settings,
+        )
+        self.history_ = History(*map(operator.add, astuple(self.history_), astuple(history)))
+
+    def _settings(self) -> dict[str, Any]:
+        """Give the parameters that `train` takes; check those that have another name there."""
+        auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        return {
+            "batch_size": AUTO_BATCH_SIZE if auto else as_count(self.batch_size, name="batch_size"),
+            "learning_rate": as_number(
+                self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True
+            ),
+            "weight_decay": self.weight_decay,
+            "progress": bool(self.verbose),
+        }
+
+    def _begin(self, X: Array, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
+        """Draw a new network for these inputs and the classes among the labels."""
+        random = check_random_state(self.random_state)
+        seed, self._split_seed = random.randint(np.iinfo(np.int32).max, size=2)
+        self._rng = np.random.default_rng(seed)
+        self._encoder = LabelEncoder().fit(labels)
+        self.classes_ = self._encoder.classes_
+        sizes = [X.shape[1], *hidden_sizes, len(self.classes_)]
+        self.params_ = mlp.init_params(sizes, rng=self._rng, dtype=X.dtype)
+        self.history_ = History()
+
+    def _weigh(
+        self, X: Array, y: npt.NDArray[np.int64], sample_weight: npt.ArrayLike | None
+    ) -> tuple[Array, npt.NDArray[np.int64], Array | None]:
+        """Drop the rows of weight 0, and multiply the others' weights by those of their classes."""
+        weight = as_sample_weight(len(X), sample_weight)
+        if weight is not None:
+            kept = weight > 0
+            X, y, weight = X[kept], y[kept], weight[kept]
+        if self.class_weight is None:
+            return X, y, weight
+        balanced = self.class_weight == "balanced"  # among the classes that there are
+        weighted = np.unique(y) if balanced else np.arange(len(self.classes_))
+        labels = self.classes_[weighted]
+        factors = compute_class_weight(
+            self.class_weight, classes=labels, y=self.classes_[y], sample_weight=weight
+        )
+        for label, value in zip(labels, factors, strict=True):
+            as_number(value, name=f"class_weight[{label}]", minimum=0)
+        factor = factors[np.searchsorted(weighted, y)]
+        if not factor.any():
+            raise ValueError(f"class_weight must not be 0 for all rows, got {self.class_weight}")
+        return X, y, factor if weight is None else factor * weight
+
+    def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+        """Draw the rows to train on and those held out: the same when it goes on, by warm start."""
+        fraction = as_number(
+            self.validation_fraction, name="validation_fraction", minimum=0, strict=True
+        )
+        if fraction >= 1:
+            raise ValueError(f"validation_fraction must be below 1, got {fraction}")
+        kept, held_out = train_test_split(
+            np.arange(len(y)), test_size=fraction, stratify=y, random_state=self._split_seed
+        )
+        return kept, held_out
+
+    def _network_and(self, X: npt.ArrayLike) -> tuple[Params, Array]:
+        check_is_fitted(self, "params_")
+        return self.params_, _as_float(validate_data(self, X, reset=False))
+
+
+@contextlib.contextmanager
+def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Put everything back if it fails: a network there was, or that there was none."""
+    before = vars(estimator).copy()
+    if "_rng" in before:  # which training advances in place
+        before["_rng"] = copy.deepcopy(before["_rng"])
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def _as_float(X: npt.NDArray[Any]) -> Array:
+    """Keep float32: scikit-learn's own conversion makes float64 of it in a Polars frame."""
+    return X if X.dtype in DTYPES else X.astype(np.float64)
+
+
+def _as_hidden_sizes(sizes: object) -> list[int]:
+    if not isinstance(sizes, Sequence | np.ndarray):
+        got = type(sizes).__name__
+        raise TypeError(f"hidden_layer_sizes must be a sequence of whole numbers, got {got}")
+    return [as_count(size, name=f"hidden_layer_sizes[{l}]") for l, size in enumerate(sizes)]
+
+
+def _as_rule(early_stopping: object) -> EarlyStopping | None:
+    if isinstance(early_stopping, EarlyStopping):
+        return early_stopping
+    if not isinstance(early_stopping, bool | np.bool):
+        got = type(early_stopping).__name__
+        raise TypeError(f"early_stopping must be a bool or an EarlyStopping, got {got}")
+    return EarlyStopping() if early_stopping else None

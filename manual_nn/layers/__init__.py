@@ -1,0 +1,1 @@
+"""The layers: one file each, the forward pass directly followed by the backward pass."""

@@ -1,0 +1,1 @@
+"""What strings layers together."""

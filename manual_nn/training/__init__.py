@@ -1,0 +1,1 @@
+"""Training by minibatch stochastic gradient descent."""

@@ -1,0 +1,207 @@
+"""Checkpoints: what a training has reached, in a file, so that another process can go on from it.
+
+The file is one of parameters, as `manual_nn.files.parameters` writes it, whose metadata hold the
+rest under `checkpoint`: the curves of the history, which are all that early stopping remembers; the
+state of the random generator; the settings; fingerprints of the data; and a checksum over
+everything. Nothing in it is a pickle.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.files.parameters import check_version, load_params, remove_drafts, save_params
+from manual_nn.models.backprop import Dense, Params
+
+CHECKPOINT_VERSION = 1
+
+Curves: TypeAlias = dict[str, list[float]]  # by the names of `History`, a value for each epoch
+
+# Where NumPy's generators stand in an array beside: they read there without checking.
+POSITIONS = {"pos": "key", "buffer_pos": "buffer"}
+
+
+class CheckpointFile(NamedTuple):
+    """The checkpoint of one training, which no other process writes at the same time."""
+
+    path: Path
+    settings: Mapping[str, Any]  # what decides, with the data, where the steps lead; JSON
+    data: Mapping[str, Any]  # the fingerprint of each array
+
+    def save(self, params: Params, curves: Curves, rng: np.random.Generator) -> None:
+        """Replace the file, whole or not at all."""
+        facts = {
+            "version": CHECKPOINT_VERSION,
+            "settings": self.settings,
+            "data": self.data,
+            "curves": curves,
+            "rng": _as_json(rng.bit_generator.state),
+        }
+        facts["sha256"] = _checksum(params, facts)
+        save_params(self.path, params, checkpoint=facts)
+
+    def load(
+        self, params: Params, curves: Curves, rng: np.random.Generator
+    ) -> tuple[Params, Curves]:
+        """Read the file, and put the generator where it was.
+
+        Args:
+            params: with as many layers, of the same sizes and dtype.
+            curves: with the same names.
+            rng: a generator of the same kind; changed only if all else is right.
+
+        Returns:
+            The parameters and the curves.
+
+        Raises:
+            OSError: the file is missing or cannot be read.
+            ValueError: the file is damaged, or is the checkpoint of another training.
+        """
+        saved_params, metadata = load_params(self.path)
+        try:
+            facts = _checked(saved_params, metadata.get("checkpoint"))
+            _check_layers(params, saved_params)
+            for name, value in self.settings.items():
+                _check_setting(name, value, facts["settings"].get(name))
+            for name, print_ in self.data.items():
+                _check_fingerprint(name, print_, facts["data"].get(name))
+            saved_curves = {name: _curve(facts["curves"].get(name), name) for name in curves}
+            _check_lengths(saved_curves, validated=self.data["X_val"] is not None)
+            _set_state(rng, facts["rng"])
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(self.path)}: {error}") from error
+        return _writeable(saved_params), saved_curves
+
+    def remove_drafts(self) -> None:
+        """Remove what processes left that were killed while they were writing the file."""
+        remove_drafts(self.path)
+
+
+def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
+    """Tell an array from any other by its shape, its dtype and the SHA-256 of its elements.
+
+    >>> fingerprint(np.zeros(2, np.float32))["sha256"][:8]  # of eight bytes 0
+    'af5570f5'
+    """
+    if array is None:
+        return None
+    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
+
+
+def _writeable(params: Params) -> Params:
+    """Copy the parameters, in the order that they have: BLAS may round otherwise in another."""
+    return tuple(Dense(*map(np.array, layer)) for layer in params)
+
+
+def _checksum(params: Params, facts: Mapping[str, Any]) -> str:
+    leaves = [fingerprint(leaf) for layer in params for leaf in layer]
+    content = json.dumps([leaves, facts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _checked(params: Params, facts: Any) -> dict[str, Any]:
+    """Check that the file holds what some version of `CheckpointFile.save` has written."""
+    if not isinstance(facts, dict):
+        raise ValueError("it holds parameters, but no checkpoint")  # noqa: TRY004, the file is wrong
+    check_version(facts.get("version"), CHECKPOINT_VERSION)
+    content = {name: value for name, value in facts.items() if name != "sha256"}
+    if facts.get("sha256") != _checksum(params, content):
+        raise ValueError("its content has been altered, the checksum is another")
+    for name in ("settings", "data", "curves", "rng"):
+        if not isinstance(facts.get(name), dict):
+            got = type(facts.get(name)).__name__
+            raise ValueError(f"{name} must be a JSON object, got {got}")  # noqa: TRY004, as above
+    return facts
+
+
+def _check_layers(params: Params, saved: Params) -> None:
+    (text, saved_text) = (_layers_in_words(layers) for layers in (params, saved))
+    if text != saved_text:
+        raise ValueError(f"it is of a network {saved_text}, params are {text}")
+
+
+def _layers_in_words(params: Params) -> str:
+    sizes = [len(params[0].weight), *(layer.bias.size for layer in params)]
+    return f"{'-'.join(map(str, sizes))} in {params[0].weight.dtype}"
+
+
+def _check_setting(name: str, value: object, saved: object) -> None:
+    if value != saved:
+        raise ValueError(f"it was written with {name} {saved!r}, now {name} is {value!r}")
+
+
+def _check_fingerprint(name: str, now: Any, saved: Any) -> None:
+    if now == saved:
+        return
+    raise ValueError(
+        f"it was written with another {name}, {_array_in_words(saved)}; "
+        f"now it is {_array_in_words(now)}"
+    )
+
+
+def _array_in_words(fingerprint: Any) -> str:
+    if not isinstance(fingerprint, dict):
+        return str(fingerprint)
+    shape, dtype, digest = (fingerprint.get(key) for key in ("shape", "dtype", "sha256"))
+    return f"{shape} in {dtype} with SHA-256 {str(digest)[:8]}..."
+
+
+def _curve(values: object, name: str) -> list[float]:
+    if not isinstance(values, list) or not all(isinstance(value, float) for value in values):
+        raise ValueError(f"{name} must be a list of floats, got {values!r}")
+    return values
+
+
+def _check_lengths(curves: Curves, *, validated: bool) -> None:
+    epochs = len(curves["train_loss"])
+    for name, values in curves.items():
+        expected = epochs if validated or not name.startswith("val_") else 0
+        if len(values) != expected:
+            raise ValueError(f"{name} must have {expected} values, got {len(values)}")
+
+
+def _as_json(state: Any) -> Any:
+    """Make of a generator's state what JSON can hold."""
+    if isinstance(state, Mapping):
+        return {name: _as_json(value) for name, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
+
+
+def _set_state(rng: np.random.Generator, saved: Any) -> None:
+    """Put the generator into the state, or leave it as it is if that is none of its kind."""
+    before = rng.bit_generator.state
+    if saved.get("bit_generator") != before["bit_generator"]:
+        kind = saved.get("bit_generator")
+        raise ValueError(f"its generator is {kind!r}, rng is a {before['bit_generator']!r}")
+    try:
+        rng.bit_generator.state = _from_json(saved, before)
+    except (TypeError, ValueError, OverflowError) as error:
+        rng.bit_generator.state = before
+        raise ValueError(f"it holds no state of a generator: {error}") from error
+
+
+def _from_json(value: Any, like: Any) -> Any:
+    """Undo `_as_json`, with the structure and the dtypes of another state."""
+    if isinstance(like, np.ndarray):
+        array = np.array(value, like.dtype)
+        if array.shape != like.shape:
+            raise ValueError(f"expected an array of shape {like.shape}, got {array.shape}")
+        return array
+    if not isinstance(like, Mapping):
+        if type(value) is not type(like):
+            raise TypeError(f"expected something like {like!r}, got {value!r}")
+        return value
+    if not isinstance(value, dict) or value.keys() != like.keys():
+        raise ValueError(f"expected {', '.join(like)}, got {value!r}")
+    state = {name: _from_json(value[name], like[name]) for name in like}
+    for name, beside in POSITIONS.items():
+        if name in state and not 0 <= state[name] <= len(state[beside]):
+            raise ValueError(f"{name} must be from 0 to {len(state[beside])}, got {state[name]}")
+    return state

@@ -1,0 +1,474 @@
+"""Training by minibatch stochastic gradient descent, with early stopping.
+
+Axes: N rows in the batch, D inputs, K classes, L layers.
+"""
+
+import collections
+import contextlib
+import errno
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.checks.arguments import (
+    as_count,
+    as_inputs,
+    as_number,
+    as_params,
+    as_rng,
+    as_sample_weight,
+    as_share,
+    as_targets,
+)
+from manual_nn.checks.finite import check_finite, check_finite_params
+from manual_nn.models import backprop
+from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.training.checkpoint import CheckpointFile, fingerprint
+from manual_nn.training.sgd import SGD
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class EarlyStopping(NamedTuple):
+    """Stop when the validation accuracy is good and has settled.
+
+    val_acc > min_accuracy and |val_acc - val_acc of the epoch before| < max_change.
+
+    >>> stop = EarlyStopping(min_accuracy=0.975, max_change=0.005)
+    >>> stop.reached([0.972, 0.976])
+    True
+    >>> stop.reached([0.970, 0.976]), stop.reached([0.972, 0.974]), stop.reached([0.976])
+    (False, False, False)
+    """
+
+    min_accuracy: float = 0.975
+    max_change: float = 0.005
+
+    def reached(self, val_acc: list[float]) -> bool:
+        """Say whether training stops after the epochs with these validation accuracies."""
+        if len(val_acc) < 2:
+            return False
+        before, now = val_acc[-2:]
+        return now > self.min_accuracy and abs(now - before) < self.max_change
+
+
+@dataclass
+class History:
+    """Loss and accuracy after each epoch.
+
+    `train_loss` includes the penalty on the weights, `val_loss` does not. Without validation rows
+    `val_loss` and `val_acc` stay empty.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    train_acc: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_acc: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Count the epochs."""
+        return len(self.train_loss)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """Draw the curves, as `manual_nn.interfaces.pictures.plot_history` does."""
+        from manual_nn.interfaces.pictures import plot_history  # noqa: PLC0415, which imports this module
+
+        return plot_history(self, path)
+
+
+class TrainingResult(NamedTuple):
+    """What training has reached after an epoch."""
+
+    params: Params
+    history: History
+    stopped_early: bool
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
+    """Training came to numbers that are not finite, in batch `batch` of epoch `epoch`.
+
+    `result` is what the epochs before have reached; before the first, the parameters are those
+    that training began with, and the history is empty.
+    """
+
+    def __init__(self, epoch: int, batch: int, reason: str, result: TrainingResult) -> None:
+        """Take what the message says, and the result."""
+        super().__init__(epoch, batch, reason, result)  # from which it is made again elsewhere
+        self.epoch, self.batch, self.reason, self.result = epoch, batch, reason, result
+
+    def __str__(self) -> str:
+        """Say where training diverged and what to try."""
+        return (
+            f"training diverged in epoch {self.epoch}, batch {self.batch}: {self.reason}; "
+            "choose a smaller learning_rate"
+        )
+
+
+def train(
+    params: Params,
+    X_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    X_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
+    *,
+    batch_size: int = 32,
+    learning_rate: float = 0.1,
+    weight_decay: float = 1e-4,
+    epochs: int = 30,
+    early_stopping: EarlyStopping | None = EarlyStopping(),  # noqa: B008, it cannot be changed
+    sample_weight: npt.ArrayLike | None = None,
+    rng: np.random.Generator,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainingResult:
+    """Train by minibatch stochastic gradient descent from the given parameters.
+
+    Each epoch goes through the training rows in a new random order, batch by batch, and takes the
+    step of eq. (20) for each: W_l <- W_l - learning_rate * d_W_l, likewise b_l.
+
+    Args:
+        params: where to start, float32 or float64; left as they are.
+        X_train: the training inputs, (N, D).
+        y_train: their class numbers, (N,), or target probabilities, (N, K).
+        X_val: the validation inputs, (N_val, D), or None for no validation.
+        y_val: their targets, likewise; given if and only if X_val is.
+        batch_size: rows in a step; the last batch of an epoch has what remains.
+        learning_rate: the factor of the gradient in a step.
+        weight_decay: the factor of the penalty on the weights.
+        epochs: how many to run at most.
+        early_stopping: when to stop before that, or None for never, as it must be without
+            validation.
+        sample_weight: how much each training row counts, (N,), none negative, or None for all
+            the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
+            rows, and the history's likewise. A row of weight 0 is as if it were not there, but
+            for its numbers, which must be finite.
+        rng: draws the order of the rows; the same state gives the same result, to the bit.
+        checkpoint: a file to keep what has been reached in, replaced after each epoch, whole or
+            not at all; or None for none. There must be none yet, unless training resumes.
+        resume: go on from the checkpoint, if there is one yet, to the same result, to the bit, as
+            without an interruption. The settings and the data must be the same; `epochs` may be
+            more. `params` and `rng` then give way to those of the checkpoint.
+        progress: show a progress bar on the standard error stream, which needs tqdm.
+
+    Returns:
+        The trained parameters, the history of the epochs, and whether training stopped early.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: shapes do not fit each other, a number is out of range, or the checkpoint is
+            damaged or another training's.
+        OSError: the checkpoint cannot be read or written, or there is one already.
+        TrainingDiverged: the loss or the parameters are no longer finite. What the epochs before
+            have reached is the error's `result`, and stays in the checkpoint.
+
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(100, 2))
+    >>> y = (X.sum(axis=1) > 0).astype(int)
+    >>> zero = (Dense(np.zeros((2, 2)), np.zeros(2)),)
+    >>> train(zero, X[:80], y[:80], X[80:], y[80:], epochs=20, rng=rng).history.val_acc[-1]
+    1.0
+    """
+    results = train_epochs(
+        params,
+        X_train,
+        y_train,
+        X_val,
+        y_val,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        epochs=epochs,
+        early_stopping=early_stopping,
+        sample_weight=sample_weight,
+        rng=rng,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+    return collections.deque(results, maxlen=1).pop()
+
+
+def train_epochs(
+    params: Params,
+    X_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    X_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    epochs: int,
+    early_stopping: EarlyStopping | None,
+    sample_weight: npt.ArrayLike | None = None,
+    rng: np.random.Generator,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = False,
+) -> Iterator[TrainingResult]:
+    """Train as `train` does, and give out what has been reached after each epoch.
+
+    Whoever iterates may stop at any time and keep the last result. When training resumes, what the
+    checkpoint has reached comes first, unless that is no epoch.
+    """
+    params = as_params(params)
+    check_finite_params(params)
+    task = _Task(
+        *_as_training_rows(params, X_train, y_train, sample_weight),
+        *_as_validation_rows(params, X_val, y_val),
+        as_count(batch_size, name="batch_size"),
+        as_number(learning_rate, name="learning_rate", minimum=0, strict=True),
+        as_number(weight_decay, name="weight_decay", minimum=0),
+        _as_early_stopping(early_stopping, validated=X_val is not None),
+    )
+    epochs = as_count(epochs, name="epochs")
+    rng = as_rng(rng)
+    reached = TrainingResult(params, History(), stopped_early=False)
+    file = _as_checkpoint_file(checkpoint, task, resume=resume)
+    if file is not None:
+        reached = _take_up(file, reached, task, rng, resume=resume)
+        if len(reached.history) > epochs:
+            msg = f"epochs must be at least the {len(reached.history)} that {file.path} has reached"
+            raise ValueError(f"{msg}, got {epochs}")
+        if len(reached.history) > 0:
+            yield _given_out(reached)
+    while len(reached.history) < epochs and not reached.stopped_early:
+        reached = _next_epoch(reached, task, rng, progress=progress)
+        if file is not None:
+            file.save(reached.params, vars(reached.history), rng)
+        yield _given_out(reached)
+
+
+class _Task(NamedTuple):
+    """What is trained on, and how: it decides, with the start, all that a training reaches."""
+
+    X_train: Array  # (N, D)
+    y_train: Array  # (N, K)
+    sample_weight: Array | None  # (N,), all above 0
+    X_val: Array | None  # (N_val, D)
+    y_val: Array | None  # (N_val, K)
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    early_stopping: EarlyStopping | None
+
+
+def _given_out(reached: TrainingResult) -> TrainingResult:
+    """Copy the arrays and the history, which whoever has them may change."""
+    params = tuple(Dense(*map(np.array, layer)) for layer in reached.params)
+    return TrainingResult(params, _copied(reached.history), reached.stopped_early)
+
+
+def _copied(history: History) -> History:
+    return History(*(list(curve) for curve in vars(history).values()))
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
+def _next_epoch(
+    reached: TrainingResult, task: _Task, rng: np.random.Generator, *, progress: bool
+) -> TrainingResult:
+    """Train for one epoch more, and measure what it has reached."""
+    epoch = len(reached.history) + 1
+    try:
+        params = _epoch(
+            reached.params,
+            task,
+            rng.permutation(len(task.X_train)),
+            description=f"epoch {epoch}" if progress else None,
+        )
+        history = _with_measures(reached.history, params, task)
+    except _NotFiniteError as error:
+        raise TrainingDiverged(epoch, error.batch, error.reason, _given_out(reached)) from error
+    stop = task.early_stopping is not None and task.early_stopping.reached(history.val_acc)
+    return TrainingResult(params, history, stop)
+
+
+class _NotFiniteError(ArithmeticError):
+    """The loss or the parameters are no longer finite, as it shows in this batch of an epoch."""
+
+    def __init__(self, batch: int, reason: str) -> None:
+        self.batch, self.reason = batch, reason
+
+
+def _epoch(
+    params: Params,
+    task: _Task,
+    order: npt.NDArray[np.int64],
+    *,
+    description: str | None,
+) -> Params:
+    """Take a step for each batch of the rows in this order."""
+    sgd = SGD(
+        params,
+        task.X_train,
+        task.y_train,
+        batch_size=min(task.batch_size, len(order)),
+        learning_rate=task.learning_rate,
+        weight_decay=task.weight_decay,
+        sample_weight=task.sample_weight,
+    )
+    with _bar(range(0, len(order), task.batch_size), description) as starts:
+        for batch, start in enumerate(starts, start=1):
+            try:
+                sgd.step(order[start : start + task.batch_size])
+            except ValueError as error:  # X_train was checked: the parameters have grown too large
+                raise _NotFiniteError(batch, str(error)) from error
+    return sgd.params
+
+
+def _with_measures(history: History, params: Params, task: _Task) -> History:
+    """Add the losses and accuracies that the parameters have after an epoch."""
+    history = _copied(history)
+    batches = math.ceil(len(task.X_train) / task.batch_size)
+    try:
+        train_loss, train_acc = evaluate(
+            params,
+            task.X_train,
+            task.y_train,
+            weight_decay=task.weight_decay,
+            sample_weight=task.sample_weight,
+        )
+        if task.X_val is not None and task.y_val is not None:
+            val_loss, val_acc = evaluate(params, task.X_val, task.y_val)
+            history.val_loss.append(val_loss)
+            history.val_acc.append(val_acc)
+    except ValueError as error:  # as in _epoch
+        raise _NotFiniteError(batches, str(error)) from error
+    if not math.isfinite(train_loss):
+        raise _NotFiniteError(batches, f"the loss after it is {train_loss}")
+    history.train_loss.append(train_loss)
+    history.train_acc.append(train_acc)
+    return history
+
+
+def _take_up(
+    file: CheckpointFile,
+    start: TrainingResult,
+    task: _Task,
+    rng: np.random.Generator,
+    *,
+    resume: bool,
+) -> TrainingResult:
+    """Go on from the checkpoint, or begin, and write the first, which shows that one can."""
+    if not file.path.exists():
+        file.remove_drafts()
+        file.save(start.params, vars(start.history), rng)
+        return start
+    if not resume:
+        what = "there is a checkpoint already, resume from it or remove it"
+        raise FileExistsError(errno.EEXIST, what, os.fspath(file.path))
+    params, curves = file.load(start.params, vars(start.history), rng)
+    file.remove_drafts()
+    stop = task.early_stopping is not None and task.early_stopping.reached(curves["val_acc"])
+    return TrainingResult(params, History(**curves), stop)
+
+
+def evaluate(
+    params: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    weight_decay: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, float]:
+    """Compute the loss, as `loss` does, and the accuracy, with one forward pass for both.
+
+    The accuracy is the share of rows, counted by their weights, whose largest logit is at the right
+    class: at the class number or, with target probabilities, at the most probable class.
+    """
+    params = as_params(params)
+    X = as_inputs(params, X)
+    target = as_targets(params, len(X), y)
+    weights = as_sample_weight(len(X), sample_weight)
+    share = as_share(params, len(X), weights)
+    logits = backprop.forward(params, X)[1]
+    _, log_p = backprop.softmax(logits)
+    cross_entropy = backprop.cross_entropy_forward(log_p, target, share)
+    value = cross_entropy + backprop.penalty_forward(params, weight_decay)
+    right = logits.argmax(axis=1) == target.argmax(axis=1)
+    if weights is not None:
+        weights = weights / weights.max()  # whose sum cannot overflow
+    return float(value), float(np.average(right, weights=weights))
+
+
+def _as_training_rows(
+    params: Params,
+    X_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None,
+) -> tuple[Array, Array, Array | None]:
+    """Check the training rows, and leave out those of weight 0: no batch is without weight."""
+    X_train = as_inputs(params, X_train, name="X_train")
+    check_finite(X_train, name="X_train")
+    target = as_targets(params, len(X_train), y_train, name="y_train")
+    sample_weight = as_sample_weight(len(X_train), sample_weight)
+    if sample_weight is None or sample_weight.all():
+        return X_train, target, sample_weight
+    kept = sample_weight > 0
+    return X_train[kept], target[kept], sample_weight[kept]
+
+
+def _as_validation_rows(
+    params: Params, X_val: npt.ArrayLike | None, y_val: npt.ArrayLike | None
+) -> tuple[Array | None, Array | None]:
+    """Check the validation rows, which are both given or both not."""
+    if X_val is None and y_val is None:
+        return None, None
+    if X_val is None or y_val is None:
+        given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+        raise ValueError(f"{missing} must be given with {given}, got None")
+    X_val = as_inputs(params, X_val, name="X_val")
+    check_finite(X_val, name="X_val")
+    return X_val, as_targets(params, len(X_val), y_val, name="y_val")
+
+
+def _as_early_stopping(early_stopping: object, *, validated: bool) -> EarlyStopping | None:
+    if early_stopping is None:
+        return None
+    if not isinstance(early_stopping, EarlyStopping):
+        got = type(early_stopping).__name__
+        raise TypeError(f"early_stopping must be an EarlyStopping or None, got {got}")
+    rule = EarlyStopping(
+        *(
+            as_number(value, name=f"early_stopping.{name}", minimum=0)
+            for name, value in early_stopping._asdict().items()
+        )
+    )
+    if not validated:
+        raise ValueError(f"early_stopping must be None without X_val and y_val, got {rule}")
+    return rule
+
+
+def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> CheckpointFile | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("checkpoint must be the file to resume from, got None")
+        return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        got = type(checkpoint).__name__
+        raise TypeError(f"checkpoint must be a path or None, got {got}")
+    facts = task._asdict()
+    arrays = ("X_train", "y_train", "sample_weight", "X_val", "y_val")
+    data = {name: fingerprint(facts.pop(name)) for name in arrays}
+    if task.early_stopping is not None:
+        facts["early_stopping"] = task.early_stopping._asdict()
+    return CheckpointFile(Path(checkpoint), settings=facts, data=data)
+
+
+def _bar(
+    starts: Iterable[int], description: str | None
+) -> contextlib.AbstractContextManager[Iterable[int]]:
+    """Show a progress bar while the batches are gone through, if it has a description."""
+    if description is None:
+        return contextlib.nullcontext(starts)
+    from tqdm.auto import tqdm  # noqa: PLC0415, the core needs NumPy alone
+
+    return tqdm(starts, desc=description, unit="batch", leave=False)

@@ -1,0 +1,220 @@
+"""Random networks, taken through `manual_nn` and through JAX, and a table of how well they agree.
+
+Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+import manual_nn
+from manual_nn.models.backprop import Params
+from reference import derivatives
+from reference.campaign import quantities
+from reference.campaign.quantities import gradient_by_hand, gradient_by_jax
+from reference.compare import Comparer, Comparison, Leaf, Verdict, worst_verdict
+
+Array = npt.NDArray[Any]
+
+DTYPES = ("float32", "float64")
+
+
+class Case(NamedTuple):
+    """A random network with a batch of data, in float64; `at` gives it in another precision."""
+
+    seed: int
+    params: Params
+    X: Array  # (N, D)
+    y: Array  # (N,) or (N, K)
+    weight_decay: float
+
+    @property
+    def shape(self) -> str:
+        """The sizes D-H-...-K and the rows N."""
+        sizes = [len(layer.weight) for layer in self.params] + [self.params[-1].bias.size]
+        return "-".join(map(str, sizes)) + f", {len(self.X)} rows"
+
+    def at(self, dtype: npt.DTypeLike) -> tuple[Any, Array, Array, float]:
+        """Round the case to this precision."""
+
+        def rounded(array: Array) -> Array:
+            return array.astype(dtype) if array.dtype.kind == "f" else array
+
+        args = jax.tree.map(rounded, (self.params, self.X, self.y))
+        return (*args, self.weight_decay)
+
+
+def draw_case(seed: int) -> Case:
+    """Draw depth 1 to 4, widths to 64, up to 128 rows, either kind of target, decay or none."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 65, size=rng.integers(2, 6)).tolist()
+    N = int(rng.integers(1, 129))
+    return _draw_values(seed, rng, sizes, N, soft=None)
+
+
+def _draw_values(
+    seed: int, rng: np.random.Generator, sizes: list[int], N: int, *, soft: bool | None
+) -> Case:
+    """Draw the numbers, and, where it is left open, whether the targets are probabilities."""
+    K = sizes[-1]
+    params = manual_nn.init_params(sizes, rng=rng)
+    params = tuple(
+        layer._replace(bias=rng.normal(scale=0.1, size=layer.bias.shape)) for layer in params
+    )
+    soft = bool(rng.random() >= 0.5) if soft is None else soft
+    y = rng.dirichlet(np.ones(K), size=N) if soft else rng.integers(K, size=N)
+    weight_decay = 0.0 if rng.random() < 0.5 else float(10 ** rng.uniform(-5, 0))
+    return Case(seed, params, rng.normal(size=(N, sizes[0])), y, weight_decay)
+
+
+class DirectedCase(NamedTuple):
+    """A small case with a direction, and a largest norm that some rows' gradients are above."""
+
+    case: Case
+    tangents: Params
+    max_norm: float
+
+    def at(self, dtype: npt.DTypeLike) -> tuple[Any, ...]:
+        """Round the case to this precision."""
+        params, X, y, weight_decay = self.case.at(dtype)
+        tangents = jax.tree.map(lambda array: array.astype(dtype), self.tangents)
+        return params, tangents, X, y, weight_decay, self.max_norm
+
+
+DIRECTED_SHAPES = 12  # each takes JAX some seconds to compile
+
+
+def draw_directed_case(seed: int) -> DirectedCase:
+    """Draw one of twelve shapes: depth 1 to 4, widths to 6, up to 8 rows, either kind of target.
+
+    They are small because second derivatives make large matrices, and few because of the
+    compilation; the values are drawn as in `draw_case`.
+    """
+    rng = np.random.default_rng(seed % DIRECTED_SHAPES)
+    sizes = rng.integers(1, 7, size=rng.integers(2, 6)).tolist()
+    N, soft = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
+    rng = np.random.default_rng([seed, 1])
+    case = _draw_values(seed, rng, sizes, N, soft=soft)
+    tangents = jax.tree.map(lambda array: rng.normal(size=array.shape), case.params)
+    largest = manual_nn.per_example_grad_norms(case.params, case.X, case.y).max()
+    return DirectedCase(case, tangents, max(float(largest) / 2, 2.0**-10))
+
+
+def directed_by_jax(*case: Any) -> dict[str, Any]:
+    """Compute every derivative beyond the gradient with JAX."""
+    params, tangents, X, y, weight_decay, max_norm = case
+    return {
+        **quantities.rows_by_jax(params, X, y, max_norm),
+        **quantities.products_by(derivatives)(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by(derivatives)(params, X, y, weight_decay),
+    }
+
+
+def directed_by_hand(*case: Any) -> dict[str, Any]:
+    """Compute every derivative beyond the gradient with `manual_nn`."""
+    params, tangents, X, y, weight_decay, max_norm = case
+    return {
+        **quantities.rows_by_hand(params, X, y, max_norm),
+        **quantities.products_by(manual_nn)(params, tangents, X, y, weight_decay),
+        **quantities.matrices_by(manual_nn)(params, X, y, weight_decay),
+    }
+
+
+def compare_case(case: Case) -> dict[str, Comparison]:
+    """Compare the gradient and what goes with it in each precision, with one compilation."""
+    comparer = Comparer(gradient_by_jax, *case.at(np.float64))
+    return {
+        dtype: comparer(gradient_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        for dtype in DTYPES
+    }
+
+
+def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
+    """Compare directed_by_hand with directed_by_jax in each precision."""
+    comparer = directed_comparer(case.case.seed % DIRECTED_SHAPES)
+    return {
+        dtype: comparer(directed_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        for dtype in DTYPES
+    }
+
+
+@functools.cache
+def directed_comparer(shape: int) -> Comparer:
+    """Compile one of the twelve shapes, once."""
+    return Comparer(directed_by_jax, *draw_directed_case(shape).at(np.float64))
+
+
+@dataclass
+class Row:
+    """What the cases so far have shown of one quantity in one precision.
+
+    Attributes:
+        verdicts: how many cases had which.
+        ulps: the worst difference in units of the last place of the leaf's largest entry.
+        share: the worst difference as a part of its bound.
+        worst: the case with the worst of `ulps`.
+    """
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    ulps: float = -1.0
+    share: float = 0.0
+    worst: Case | None = None
+
+    def add(self, case: Case, leaves: Sequence[Leaf]) -> None:
+        """Count a case, whose leaves for this quantity are given."""
+        self.verdicts[worst_verdict(leaves)] += 1
+        self.share = max(self.share, *(float(leaf.share.max()) for leaf in leaves))
+        ulps = max(leaf.ulps for leaf in leaves)
+        if ulps > self.ulps:
+            self.ulps, self.worst = ulps, case
+
+
+class Agreement:
+    """How well `manual_nn` and JAX agree, by quantity and precision, over the cases so far."""
+
+    def __init__(self) -> None:
+        """Begin without a case."""
+        self.cases = 0
+        self.kinks = 0  # cases in which, in either precision, something lay within rounding
+        self.rows: dict[tuple[str, str], Row] = {}
+
+    def add(self, case: Case) -> None:
+        """Take a case, and the small one of its seed, through both and compare."""
+        directed = draw_directed_case(case.seed)
+        compared = ((case, compare_case(case)), (directed.case, compare_directed_case(directed)))
+        for drawn, comparisons in compared:
+            for dtype, comparison in comparisons.items():
+                for quantity, leaves in comparison.by_key().items():
+                    row = self.rows.setdefault((quantity, dtype), Row())
+                    row.add(drawn, leaves)
+        self.cases += 1
+        self.kinks += any(found.open_kinks for _, two in compared for found in two.values())
+
+    @property
+    def complete(self) -> bool:
+        """Say whether all agreed: no mismatch, and nothing that could not be compared."""
+        allowed = {Verdict.MATCH, Verdict.AMBIGUOUS}
+        return bool(self.rows) and all(row.verdicts.keys() <= allowed for row in self.rows.values())
+
+    def table(self) -> str:
+        """Lay the rows out to be read."""
+        header = (
+            f"{'quantity':31} {'dtype':7} {'cases':>5} {'match':>5} {'ambig.':>6} {'n.c.':>4} "
+            f"{'wrong':>5} {'ulps':>7} {'of bound':>8}  worst case"
+        )
+        lines = [header]
+        for (quantity, dtype), row in self.rows.items():
+            counts = row.verdicts
+            lines.append(
+                f"{quantity:31} {dtype:7} {counts.total():5} {counts[Verdict.MATCH]:5} "
+                f"{counts[Verdict.AMBIGUOUS]:6} {counts[Verdict.NOT_COMPARABLE]:4} "
+                f"{counts[Verdict.MISMATCH]:5} {row.ulps:7.3g} {row.share:8.3f}  "
+                + (f"{row.worst.shape}, seed {row.worst.seed}" if row.worst else "")
+            )
+        return "\n".join(lines)

@@ -1,0 +1,336 @@
+"""The cases of a long campaign: many networks of one shape at once, compared without compiling.
+
+A block is as many networks of one shape as are asked for. Their JAX function is traced once, with
+an axis for the networks before the others, and JAX's operations are evaluated by NumPy, which
+gives the values and the error bounds of all of them at once; only a share of the blocks is compiled
+by XLA as well. Any case is drawn again from the campaign's seed, its block and its number alone.
+Axes: N rows in the batch, D inputs, K classes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from reference.campaign.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network, make_tangents
+from reference.campaign.quantities import GROUPS, Group
+from reference.compare import Comparer, Comparison, Leaf, Verdict
+from reference.models.mlp import Params
+
+Array = npt.NDArray[Any]
+
+# Which group of quantities a block is of, in turn; the matrices take by far the longest.
+TURNS = (
+    *("gradient", "rows", "products", "gradient", "weighted"),
+    *("gradient", "rows", "products", "gradient", "matrices"),
+)
+XLA_EVERY = 49  # of the blocks one is compiled, too, of each group in turn
+XLA = "XLA beside NumPy, float64"
+
+REFUSED = "refused"  # by manual_nn, rightly: the bound says that something may overflow
+RAISED = "raised"  # an error, where there should have been a result
+VERDICTS = (*(verdict.value for verdict in Verdict), REFUSED, RAISED)
+OVERFLOWS = "exceed the largest"  # manual_nn says, of what it refuses
+NOT_WRONG = (Verdict.MATCH.value, Verdict.AMBIGUOUS.value, Verdict.NOT_COMPARABLE.value, REFUSED)
+
+
+class Plan(NamedTuple):
+    """What the networks of a block have in common."""
+
+    group: str
+    shape: Shape
+    dtype: str
+
+
+class Case(NamedTuple):
+    """A network with all that any quantity needs, in the precision of its block."""
+
+    params: Params
+    tangents: Params
+    X: Array  # (N, D)
+    y: Array  # (N,) or (N, K)
+    weight_decay: float
+    sample_weight: Array  # (N,)
+    max_norm: float
+
+    def arguments(self, group: Group) -> tuple[Any, ...]:
+        """Give what the functions of this group take."""
+        return tuple(getattr(self, name) for name in group.arguments)
+
+
+class Kind(NamedTuple):
+    """What a case was drawn with."""
+
+    trait: str
+    layout: str
+    magnitude: str
+
+
+def plan_block(seed: int, block: int) -> Plan:
+    """Draw what the networks of a block have in common.
+
+    One to four layers, widths to 12, up to 16 rows; for matrices, which have the square of the
+    number of parameters, less of each.
+    """
+    rng = np.random.default_rng([seed, block])
+    group = TURNS[block % len(TURNS)]
+    layers, width, rows = (3, 4, 5) if group == "matrices" else (4, 12, 16)
+    sizes = rng.integers(1, width, size=rng.integers(2, layers + 1, endpoint=True), endpoint=True)
+    N = int(rng.integers(1, rows, endpoint=True))
+    shape = Shape(tuple(sizes.tolist()), N, soft=bool(rng.random() < 0.5))
+    return Plan(group, shape, str(rng.choice(["float32", "float64"])))
+
+
+def draw_case(seed: int, block: int, number: int) -> tuple[Kind, Case]:
+    """Draw a case of a block: what it was drawn with, and its numbers."""
+    _, shape, dtype = plan_block(seed, block)
+    rng = np.random.default_rng([seed, block, number + 1])  # with a 0 it would be the plan's
+    kind = Kind(
+        str(rng.choice(TRAITS)),
+        str(rng.choice(list(LAYOUTS))),
+        str(rng.choice(MAGNITUDES, p=[0.55, 0.15, 0.1, 0.2])),
+    )
+    weight_decay = float(rng.choice([0.0, 2.0**-7, 10.0 ** rng.uniform(-8, 1)]))
+    params, X, y, _ = make_network(
+        shape,
+        dtype,
+        seed=[seed, block, number + 1, 1],
+        trait=kind.trait,
+        layout=kind.layout,
+        magnitude=kind.magnitude,
+    )
+    tangents = make_tangents(params, seed=[seed, block, number + 1, 2], layout=kind.layout)
+    sample_weight = rng.exponential(size=len(X)) * rng.integers(2, size=len(X))
+    sample_weight[rng.integers(len(X))] = 1
+    max_norm = 2.0 ** int(rng.integers(-8, 8))
+    laid = LAYOUTS[kind.layout](sample_weight.astype(dtype))
+    return kind, Case(params, tangents, X, y, weight_decay, laid, max_norm)
+
+
+@dataclass
+class Record:
+    """What a block has shown.
+
+    Attributes:
+        block: its number.
+        group, sizes, rows, soft, dtype: its plan.
+        networks: how many there were.
+        compiled: whether XLA compiled it, too.
+        verdicts: for each quantity how many networks had which verdict.
+        worst: for each quantity the largest error of a match, as a part of its bound, and the
+            number of its case.
+        found: the numbers of the cases with another verdict than a match, by verdict.
+        seconds: how long it took.
+        error: why the block could not be compared, if that is so; its first case stands for it.
+    """
+
+    block: int
+    group: str
+    sizes: list[int]
+    rows: int
+    soft: bool
+    dtype: str
+    networks: int
+    compiled: bool
+    verdicts: dict[str, dict[str, int]] = field(default_factory=dict)
+    worst: dict[str, tuple[float, int]] = field(default_factory=dict)
+    found: dict[str, list[int]] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+
+    @classmethod
+    def read(cls, line: dict[str, Any]) -> "Record":
+        """Make the record again of which this is the line in JSON."""
+        worst = {quantity: (share, number) for quantity, (share, number) in line["worst"].items()}
+        return cls(**{**line, "worst": worst})
+
+    @property
+    def wrong(self) -> list[int]:
+        """List the numbers of the cases with a verdict that speaks of a mistake."""
+        return [
+            number
+            for verdict, numbers in self.found.items()
+            if verdict not in NOT_WRONG
+            for number in numbers
+        ]
+
+
+class Compared(NamedTuple):
+    """Cases of a block, compared.
+
+    Attributes:
+        record: what they have shown.
+        comparison: all of it, with an axis for the cases before the others.
+        verdicts: for each quantity, and for XLA, that of each case.
+        errors: what manual_nn said of those that it gave no result for, by their place.
+    """
+
+    record: Record
+    comparison: Comparison
+    verdicts: dict[str, list[str]]
+    errors: dict[int, str]
+
+
+def compare_block(seed: int, block: int, networks: int) -> Record:
+    """Draw the networks of a block, and compare all of them.
+
+    An error does not end a campaign: the block's record has it.
+    """
+    started = time.perf_counter()
+    try:
+        record = compare_cases(seed, block, range(networks), compiled=is_compiled(block)).record
+    except Exception as error:  # by_hand's are caught; this one is of the comparison itself
+        plan = plan_block(seed, block)
+        record = _new_record(block, plan, networks, compiled=is_compiled(block))
+        record.found[RAISED] = [0]
+        record.error = f"{type(error).__name__}: {error}"
+    record.seconds = round(time.perf_counter() - started, 3)
+    return record
+
+
+def is_compiled(block: int) -> bool:
+    """Say whether XLA takes a block of a campaign, too."""
+    return block % XLA_EVERY == 0
+
+
+def _new_record(block: int, plan: Plan, networks: int, *, compiled: bool) -> Record:
+    sizes, rows, soft = plan.shape
+    return Record(block, plan.group, list(sizes), rows, soft, plan.dtype, networks, compiled)
+
+
+def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
+    """Draw cases of a block, and compare them at once.
+
+    Args:
+        seed: the campaign's.
+        block: the block's number.
+        numbers: which of its cases; the record counts them from 0.
+        compiled: compare with what XLA makes of the function, and XLA with NumPy.
+    """
+    plan = plan_block(seed, block)
+    group = GROUPS[plan.group]
+    record = _new_record(block, plan, len(numbers), compiled=compiled)
+    cases = [draw_case(seed, block, number)[1].arguments(group) for number in numbers]
+    stacked = _stacked(cases)
+    comparer = Comparer(jax.vmap(group.by_jax), *stacked)
+    results = _Results(comparer, plan.dtype, len(numbers))
+    for number, case in enumerate(cases):
+        results.take(number, group, case)
+    for number in _differing(_stacked(cases), stacked, len(numbers)):
+        results.faults[number] = Verdict.MUTATED_INPUT.value
+    comparison = comparer(results.tree, *stacked, dtype=plan.dtype, compiled=compiled)
+    verdicts = _verdicts(comparison, results)
+    by_quantity = comparison.by_key()
+    if compiled:
+        by_xla = comparer(
+            comparer.traced.by_xla(*stacked), *stacked, dtype=np.float64, compiled=False
+        )
+        by_quantity[XLA] = list(by_xla.leaves)
+        verdicts[XLA] = _worst_of_each(by_xla.leaves)
+    for quantity, leaves in by_quantity.items():
+        _add(record, quantity, verdicts[quantity], leaves)
+    return Compared(record, comparison, verdicts, results.errors)
+
+
+class _Results:
+    """The results by hand, gathered into arrays with an axis for the networks before the others."""
+
+    def __init__(self, comparer: Comparer, dtype: str, networks: int) -> None:
+        """Make the arrays, of NaNs; what remains so was refused."""
+        traced = comparer.traced
+        self.arrays = [
+            np.full(aval.shape, np.nan, dtype)
+            if aval.dtype.kind == "f"
+            else np.zeros(aval.shape, np.intp)
+            for aval in traced.jaxpr.out_avals
+        ]
+        self.structure = traced.structure
+        self.tree = jax.tree.unflatten(traced.structure, self.arrays)
+        self.refused = np.zeros(networks, bool)
+        self.faults: dict[int, str] = {}
+        self.errors: dict[int, str] = {}
+
+    def take(self, number: int, group: Group, arguments: tuple[Any, ...]) -> None:
+        """Compute a case by hand, and keep its results, or say what is wrong with them."""
+        try:
+            with np.errstate(all="ignore"):  # a magnitude may be huge
+                results = group.by_hand(*arguments)
+        except Exception as error:  # whatever it is, it is kept, and the rest goes on
+            self.errors[number] = f"{type(error).__name__}: {error}"
+            if isinstance(error, ValueError) and OVERFLOWS in str(error):
+                self.refused[number] = True
+            else:
+                self.faults[number] = RAISED
+            return
+        structure: Any = jax.tree.structure(results)
+        if structure != self.structure:
+            self.faults[number] = Verdict.WRONG_STRUCTURE.value
+            return
+        for array, result in zip(
+            self.arrays, map(np.asarray, jax.tree.leaves(results)), strict=True
+        ):
+            if result.shape != array.shape[1:]:
+                self.faults[number] = Verdict.WRONG_SHAPE.value
+            elif result.dtype != array.dtype:
+                self.faults[number] = Verdict.WRONG_DTYPE.value
+            else:
+                array[number] = result
+
+
+def _stacked(cases: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Put the arrays of many cases together, with an axis for the cases before the others."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *cases)
+
+
+def _differing(one: Any, other: Any, networks: int) -> list[int]:
+    """List the networks of which any array differs."""
+    differs = np.zeros(networks, bool)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        differs |= (a != b).reshape(networks, -1).any(axis=1)
+    return np.flatnonzero(differs).tolist()
+
+
+def _worst_of_each(leaves: Sequence[Leaf]) -> list[str]:
+    """Give the worst verdict of each network, over the leaves."""
+    by_leaf = ([verdict.value for verdict in leaf.verdicts()] for leaf in leaves)
+    return [max(verdicts, key=VERDICTS.index) for verdicts in zip(*by_leaf, strict=True)]
+
+
+def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]:
+    """Give the verdict of each network, for each quantity.
+
+    A network is refused rightly if an element of any result may overflow: its bound is infinite.
+    """
+    networks = len(results.refused)
+    may_overflow = np.zeros(networks, bool)
+    for leaf in comparison.leaves:
+        may_overflow |= ~np.isfinite(leaf.bound).reshape(networks, -1).all(axis=1)
+    overruled = {
+        number: REFUSED if may_overflow[number] else Verdict.MISMATCH.value
+        for number in np.flatnonzero(results.refused).tolist()
+    }
+    overruled.update(results.faults)
+    found = {quantity: _worst_of_each(leaves) for quantity, leaves in comparison.by_key().items()}
+    for verdicts in found.values():
+        for number, verdict in overruled.items():
+            verdicts[number] = verdict
+    return found
+
+
+def _add(record: Record, quantity: str, verdicts: list[str], leaves: Sequence[Leaf]) -> None:
+    """Enter what the networks of a block have shown of one quantity."""
+    record.verdicts[quantity] = dict(Counter(verdicts))
+    shares = np.max([leaf.share.reshape(len(verdicts), -1).max(axis=1) for leaf in leaves], axis=0)
+    shares = np.where(np.array(verdicts) == Verdict.MATCH.value, shares, -1)
+    if shares.max() >= 0:
+        record.worst[quantity] = (float(shares.max()), int(shares.argmax()))
+    for number, verdict in enumerate(verdicts):
+        if verdict != Verdict.MATCH.value:
+            numbers = record.found.setdefault(verdict, [])
+            if number not in numbers:
+                numbers.append(number)

@@ -1,0 +1,314 @@
+"""Run a campaign unattended: several processes, a log that survives a kill, the table at the end.
+
+The log has a line of JSON for each block, after a first line that says what the campaign is. A
+block counts once its line is whole, so a campaign goes on where it was stopped, however that was.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import platform
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import jax
+import numpy as np
+
+import manual_nn
+import reference
+from reference.campaign.cases import NOT_WRONG, XLA, Record, compare_block
+
+OPTIONS = {  # what a log must agree in, and what a person would call it
+    "seed": "--seed",
+    "networks": "--block",
+    "code": "code of fingerprint",
+    "versions": "versions",
+}
+HEAD = b'{"campaign": '  # a log begins with
+SHOWN = 20  # of the wrong cases
+BLOCKS_OF_A_PROCESS = 250  # then a new one takes over: what JAX has traced stays in memory
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What decides every case of a campaign, and what its results depend on.
+
+    Attributes:
+        seed: of all that is drawn.
+        networks: how many a block has.
+        code: a fingerprint of both packages.
+        versions: of Python and the libraries.
+    """
+
+    seed: int
+    networks: int
+    code: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def here(cls, seed: int, networks: int) -> "Campaign":
+        """Describe a campaign of this code on this machine."""
+        versions = {
+            "Python": platform.python_version(),
+            "NumPy": np.__version__,
+            "JAX": jax.__version__,
+        }
+        return cls(seed, networks, _fingerprint(), versions)
+
+
+def _fingerprint() -> str:
+    """Hash the sources of both packages."""
+    digest = hashlib.sha256()
+    for package in (manual_nn, reference):
+        for folder in map(Path, package.__path__):
+            for source in sorted(folder.rglob("*.py")):
+                name = source.relative_to(folder.parent).as_posix()
+                digest.update(name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+class Log:
+    """The file with what a campaign has shown so far.
+
+    Attributes:
+        path: where it is.
+        records: the blocks so far.
+        started: the day on which it was begun.
+    """
+
+    def __init__(self, path: Path, campaign: Campaign) -> None:
+        """Begin the file, or take up the one of this campaign.
+
+        Raises:
+            ValueError: the file is another campaign's, or no log of a campaign.
+            OSError: it cannot be read or written.
+        """
+        self.path = path
+        self.records: list[Record] = []
+        self.started = dt.datetime.now(dt.UTC).date().isoformat()
+        if path.exists() and not path.is_file():
+            raise ValueError(f"--log {path} is no file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        try:
+            self._begin(campaign)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, campaign: Campaign) -> None:
+        """Take up what there is, or write the first line."""
+        _lock(self._file, self.path)
+        data = self.path.read_bytes()
+        if data and not HEAD.startswith(data[: len(HEAD)]):
+            raise ValueError(f"--log {self.path} is not the log of a campaign")
+        if b"\n" in data:
+            self._take_up(campaign, data)
+        else:  # it is new, or was killed before its first line was whole
+            os.truncate(self.path, 0)
+            self._append({"campaign": dataclasses.asdict(campaign), "started": self.started})
+
+    def __enter__(self) -> Self:
+        """Use it in a with statement, after which another process may go on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def add(self, record: Record) -> None:
+        """Keep what a block has shown."""
+        self._append(dataclasses.asdict(record))
+        self.records.append(record)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+
+    def _take_up(self, campaign: Campaign, data: bytes) -> None:
+        """Read the blocks so far; the last line, if a kill has cut it off, is dropped."""
+        whole = data[: data.rfind(b"\n") + 1]
+        try:
+            head, *lines = map(json.loads, whole.decode().splitlines())
+            before, self.started = Campaign(**head["campaign"]), head["started"]
+            self.records = [Record.read(line) for line in lines]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"--log {self.path} is not the log of a campaign") from error
+        for name, what in OPTIONS.items():
+            was, now = getattr(before, name), getattr(campaign, name)
+            if was != now:
+                msg = f"--log {self.path} is of a campaign with {what} {was}, and this is {now}"
+                raise ValueError(f"{msg}: move it away, or name another file")
+        if len({record.block for record in self.records}) < len(self.records):
+            raise ValueError(f"--log {self.path} has a block twice")
+        if len(whole) < len(data):
+            os.truncate(self.path, len(whole))
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to the file, where the system can."""
+    try:
+        import fcntl  # noqa: PLC0415, which Windows has not
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"--log {path} is being written by another campaign") from error
+
+
+def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, workers: int) -> None:
+    """Take the blocks that the log does not have yet, so many in all, or until a time.
+
+    Args:
+        log: where what they show is kept.
+        campaign: what is drawn.
+        blocks: how many the log has in the end, or None for no limit.
+        until: no block is begun after this time, of `time.monotonic`.
+        workers: the number of processes; one is this one.
+    """
+    done = {record.block for record in log.records}
+    wanted = _missing(done, blocks, until)
+    if workers == 1:
+        for count, block in enumerate(wanted, start=1):
+            log.add(compare_block(campaign.seed, block, campaign.networks))
+            if count % BLOCKS_OF_A_PROCESS == 0:
+                jax.clear_caches()
+        return
+    with _pool(workers, campaign.code) as pool:
+        running: set[Future[Record]] = set()
+        try:
+            for block in wanted:
+                arguments = campaign.seed, block, campaign.networks
+                running.add(pool.submit(compare_block, *arguments))
+                if len(running) > workers:
+                    running = _collected(running, log)
+            while running:
+                running = _collected(running, log)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _missing(done: set[int], blocks: int | None, until: float) -> Iterator[int]:
+    block = 0
+    while (blocks is None or block < blocks) and time.monotonic() < until:
+        if block not in done:
+            yield block
+        block += 1
+
+
+def _collected(running: set[Future[Record]], log: Log) -> set[Future[Record]]:
+    """Wait until a block is done, and keep what it has shown."""
+    finished, others = wait(running, return_when=FIRST_COMPLETED)
+    for future in finished:
+        log.add(future.result())
+    return others
+
+
+@contextlib.contextmanager
+def _pool(workers: int, code: str) -> Iterator[ProcessPoolExecutor]:
+    """Start processes with one BLAS thread each."""
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # read when they import NumPy
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(code,),
+        max_tasks_per_child=BLOCKS_OF_A_PROCESS,
+    ) as pool:
+        yield pool
+
+
+def _begin(code: str) -> None:
+    """Begin a process: leave Ctrl-C to the parent, end with it, and have the campaign's code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if _fingerprint() != code:
+        raise RuntimeError("the code has changed since the campaign was begun")
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+@dataclass
+class Total:
+    """What all blocks have shown of one quantity in one precision."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    share: float = 0.0
+    worst: str = ""  # BLOCK:NUMBER
+
+
+def totals(records: Iterable[Record]) -> dict[tuple[str, str], Total]:
+    """Add the blocks up, by quantity and precision."""
+    found: dict[tuple[str, str], Total] = {}
+    for record in records:
+        for quantity, verdicts in record.verdicts.items():
+            total = found.setdefault((quantity, record.dtype), Total())
+            total.verdicts.update(verdicts)
+            share, number = record.worst.get(quantity, (-1.0, 0))
+            if share >= total.share:
+                total.share, total.worst = share, f"{record.block}:{number}"
+    return dict(sorted(found.items(), key=lambda item: (item[0][0] == XLA, *item[0])))
+
+
+def table(records: Iterable[Record]) -> str:
+    """Lay the totals out to be read."""
+    header = (
+        f"{'quantity':31} {'dtype':7} {'networks':>9} {'match':>9} {'ambig.':>7} {'n.c.':>7} "
+        f"{'refused':>7} {'wrong':>5} {'of bound':>8}  worst case"
+    )
+    lines = [header]
+    for (quantity, dtype), total in totals(records).items():
+        match, ambiguous, not_comparable, refused = (total.verdicts[name] for name in NOT_WRONG)
+        networks = total.verdicts.total()
+        wrong = networks - match - ambiguous - not_comparable - refused
+        lines.append(
+            f"{quantity:31} {dtype:7} {networks:9,} {match:9,} {ambiguous:7,} {not_comparable:7,} "
+            f"{refused:7,} {wrong:5,} {total.share:8.3f}  {total.worst}"
+        )
+    return "\n".join(lines)
+
+
+def summary(log: Log, campaign: Campaign) -> str:
+    """Say how much there was, of what, how fast, and whether all is right."""
+    records = log.records
+    shapes = {(tuple(record.sizes), record.rows, record.soft) for record in records}
+    networks = sum(record.networks for record in records)
+    compiled = sum(record.networks for record in records if record.compiled)
+    seconds = sum(record.seconds for record in records)
+    wrong = [f"{record.block}:{number}" for record in records for number in record.wrong]
+    versions = ", ".join(f"{name} {version}" for name, version in campaign.versions.items())
+    what = (
+        f"{networks:,} networks of {len(shapes):,} shapes in {len(records):,} blocks, "
+        f"{compiled:,} networks also by XLA; seed {campaign.seed}; begun {log.started}; "
+        f"{versions}."
+    )
+    speed = (
+        f"{seconds:,.0f} seconds of work, {networks / max(seconds, 1e-9):,.0f} networks a second "
+        "on a core."
+    )
+    if not records:
+        return "No network was compared."
+    if not wrong:
+        return "\n".join([what, speed, "None is wrong."])
+    more = ", ..." if len(wrong) > SHOWN else ""
+    return "\n".join([what, speed, f"WRONG: {', '.join(wrong[:SHOWN])}{more}"])

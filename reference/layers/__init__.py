@@ -1,0 +1,1 @@
+"""The twins of the layers: each forward pass from its definition."""

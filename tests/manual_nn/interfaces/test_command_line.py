@@ -1,0 +1,821 @@
+"""The command line, as its users meet it."""
+
+import dataclasses
+import gzip
+import os
+import pty
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib import image
+
+from manual_nn.files.data_sets import Dataset, load_digits, split_validation
+from manual_nn.files.parameters import load_params, save_params
+from manual_nn.interfaces import command_line
+from manual_nn.models.backprop import Params
+from manual_nn.models.mlp import init_params, predict_proba
+from manual_nn.training.loop import EarlyStopping, History, TrainingDiverged, TrainingResult, train
+from tests.support.project import ROOT
+
+MANUAL_NN = [sys.executable, "-m", "manual_nn"]
+
+EPOCH_LINE = re.compile(
+    r"Epoch +(\d+)  Train_loss (\d+\.\d{4})  Train_acc ([01]\.\d{5})"
+    r"  Val_loss (\d+\.\d{4})  Val_acc ([01]\.\d{5})"
+)
+SLOW = ["--hidden", "512", "512", "512", "--batch-size", "1"]  # an epoch takes many seconds
+ENDLESS = ["--no-early-stopping", "--epochs", "100000", "--hidden", "16"]
+
+
+class Output(NamedTuple):
+    """What a command has printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_apart(*args: str | Path) -> Output:
+    done = subprocess.run(  # noqa: S603, our own code
+        [*MANUAL_NN, *map(str, args)], capture_output=True, text=True, check=False
+    )
+    return Output(done.returncode, done.stdout, done.stderr)
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *args: str | Path) -> Output:
+    try:
+        status = command_line.main([str(arg) for arg in args])
+    except SystemExit as exit_:
+        assert isinstance(exit_.code, int)  # noqa: PT017, argparse may or may not exit
+        status = exit_.code
+    return Output(status, *capsys.readouterr())
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+class Trained(NamedTuple):
+    """A finished run of `train` on the digits, its output in a pipe."""
+
+    folder: Path
+    output: Output
+
+
+@pytest.fixture(scope="module", name="trained")
+def fixture_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained") / "new" / "folder"
+    return Trained(folder, run_apart("train", "--epochs", "12", "--output", folder))
+
+
+@pytest.fixture(name="ctrl_c_works")
+def fixture_ctrl_c_works() -> Iterator[None]:
+    """A child of a background job inherits that SIGINT is ignored; not from us."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_training_prints_clean_lines_into_a_pipe(trained: Trained) -> None:
+    status, out, err = trained.output
+    assert (status, err) == (0, "")
+    assert "\r" not in out
+    first, *epochs, in_sample, test, picture, model = out.splitlines()
+    assert first == "digits: 1437 training and 360 test rows, layers 64-256-10, float32"
+    matches = [EPOCH_LINE.fullmatch(line) for line in epochs]
+    assert [match and int(match[1]) for match in matches] == list(range(1, 13))
+    assert len({len(line) for line in epochs}) == 1
+    assert re.fullmatch(r"In-sample accuracy [01]\.\d{5} \(1437 rows\)", in_sample)
+    assert re.fullmatch(r"Test accuracy [01]\.\d{5} \(360 rows\)", test)
+    assert picture == f"Wrote {trained.folder / 'epoch_plots.png'}"
+    assert model == f"Wrote {trained.folder / 'model.npz'}"
+    assert files_in(trained.folder) == ["epoch_plots.png", "model.npz"]
+
+
+def test_the_defaults_learn_the_digits_and_stop_early(tmp_path: Path) -> None:
+    status, out, _ = run_apart("train", "--output", tmp_path)
+    assert status == 0
+    *_, last_epoch, stopping, _, test, _, _ = out.splitlines()
+    assert stopping == "Stopping early"
+    match = EPOCH_LINE.fullmatch(last_epoch)
+    assert match is not None
+    assert float(match[5]) > 0.975
+    assert float(test.split()[2]) >= 0.95
+
+
+def test_evaluate_finds_the_accuracies_that_train_printed(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run_here(capsys, "evaluate", "--model", trained.folder / "model.npz")
+    assert (status, err) == (0, "")
+    found = re.findall(r"(\S+): +loss \d\.\d{4}  accuracy (\S+)  \((\d+) rows\)\n", out)
+    printed = re.findall(r"(\S+) accuracy (\S+) \((\d+) rows\)\n", trained.output.out)
+    assert found == printed
+    assert [name for name, _, _ in found] == ["In-sample", "Test"]
+
+
+def test_evaluate_draws_into_the_folder_it_is_given(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", trained.folder / "model.npz")
+    plain = run_here(capsys, "evaluate", *model)
+    folder = tmp_path / "new" / "folder"
+    status, out, err = run_here(capsys, "evaluate", *model, "--output", folder)
+    assert (status, err) == (0, "")
+    pictures = [folder / f"{name}.png" for name in ("confusion_matrix", "mistakes", "first_layer")]
+    assert out == plain.out + "".join(f"Wrote {picture}\n" for picture in pictures)
+    assert files_in(folder) == sorted(picture.name for picture in pictures)
+    for picture in pictures:
+        height, width, _ = image.imread(picture).shape
+        assert min(height, width) > 300
+
+
+def test_evaluate_draws_a_network_without_hidden_layers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, "--hidden")
+    model = ("--model", tmp_path / "model.npz")
+    status, out, _ = run_here(capsys, "evaluate", *model, "--output", tmp_path / "pictures")
+    assert status == 0
+    assert len(files_in(tmp_path / "pictures")) == out.count("Wrote") == 3
+
+
+def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npy of bytes", "idx", "idx.gz"])
+@pytest.mark.parametrize("proba", [(), ("--proba",)])
+def test_raw_pixels_are_predicted_like_the_test_rows_they_come_from(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    proba: tuple[str, ...],
+) -> None:
+    pixels = np.rint(load_digits(dtype=np.float64).X_test * 16)
+    images = pixels.astype(np.uint8)
+    path = tmp_path / "images"
+    with path.open("wb") as file:
+        if kind.startswith("npy"):
+            np.save(file, pixels if kind == "npy" else images)
+        else:
+            content = idx_bytes(images.reshape(-1, 8, 8))
+            file.write(gzip.compress(content) if kind == "idx.gz" else content)
+    model = ("--model", trained.folder / "model.npz")
+    from_file = run_here(capsys, "predict", *model, "--input", path, *proba)
+    from_data = run_here(capsys, "predict", *model, *proba)
+    assert (from_file.status, from_file.err) == (0, "")
+    assert from_file == from_data
+
+
+def test_predictions_are_as_accurate_as_evaluate_says(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", trained.folder / "model.npz")
+    classes = [int(line) for line in run_here(capsys, "predict", *model).out.splitlines()]
+    accuracy = np.mean(classes == load_digits(dtype=np.float32).y_test)
+    assert f"Test accuracy {accuracy:.5f}" in trained.output.out
+    rows = run_here(capsys, "predict", *model, "--proba").out.splitlines()
+    proba = np.array([[float(cell) for cell in row.split("\t")] for row in rows])
+    assert proba.shape == (360, 10)
+    assert np.array_equal(proba.argmax(axis=1), classes)
+    assert np.abs(proba.sum(axis=1) - 1).max() < 10 * np.finfo(np.float32).eps
+
+
+def test_the_same_seed_gives_the_same_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outs = [
+        run_here(capsys, "train", "--epochs", "2", "--seed", seed, "--output", tmp_path).out
+        for seed in ("3", "3", "4")
+    ]
+    assert outs[0] == outs[1] != outs[2]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "sizes"),
+    [(("--hidden",), [64, 10]), (("--hidden", "7", "5"), [64, 7, 5, 10])],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hidden_widths_and_dtype_are_those_asked_for(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    hidden: tuple[str, ...],
+    sizes: list[int],
+    dtype: str,
+) -> None:
+    options = ("--epochs", "1", "--dtype", dtype, "--output", tmp_path)
+    _, out, _ = run_here(capsys, "train", *hidden, *options)
+    _, metadata = load_params(tmp_path / "model.npz")
+    assert (metadata["sizes"], metadata["dtype"]) == (sizes, dtype)
+    assert f"layers {'-'.join(map(str, sizes))}, {dtype}\n" in out
+
+
+def test_early_stopping_follows_its_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def epochs_with(*options: str) -> int:
+        _, out, _ = run_here(capsys, "train", "--epochs", "4", *options, "--output", tmp_path)
+        assert ("Stopping early" in out) == (out.count("Epoch") < 4)
+        return out.count("Epoch")
+
+    always = ("--min-accuracy", "0", "--max-change", "1.1")
+    assert epochs_with(*always) == 2
+    assert epochs_with(*always, "--no-early-stopping") == 4
+    assert epochs_with("--min-accuracy", "1", "--max-change", "1.1") == 4
+    assert epochs_with("--min-accuracy", "0", "--max-change", "0") == 4
+
+
+def start(*args: str | Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(  # noqa: S603, our own code
+        [*MANUAL_NN, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(process: "subprocess.Popen[str]", beginning: str) -> str:
+    """Read lines up to the first with this beginning; each must come at once, unbuffered."""
+    assert process.stdout is not None
+    out = ""
+    for line in process.stdout:
+        out += line
+        if line.startswith(beginning):
+            return out
+    raise AssertionError(f"no line begins with {beginning!r} in {out!r}")
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.parametrize("seed", range(3))
+def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) -> None:
+    with start("train", *ENDLESS, "--output", tmp_path) as process:
+        out = read_until(process, "Epoch")
+        time.sleep(random.Random(seed).uniform(0, 0.5))  # noqa: S311, any moment will do
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+    _, *epochs, interrupted, in_sample, _, picture, model = (out + rest).splitlines()
+    assert all(EPOCH_LINE.fullmatch(line) for line in epochs)
+    reached = re.fullmatch(r"Interrupted: going on .* after epoch (\d+)", interrupted)
+    assert reached is not None
+    assert int(reached[1]) in (len(epochs), len(epochs) + 1)  # complete, though not yet printed
+    assert in_sample.startswith("In-sample accuracy")
+    assert picture.endswith("epoch_plots.png")
+    assert model.endswith("model.npz")
+    assert files_in(tmp_path) == ["epoch_plots.png", "model.npz"]
+    load_params(tmp_path / "model.npz")
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
+    with start("train", *SLOW, "--output", tmp_path / "output") as process:
+        read_until(process, "digits")
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate()
+    assert (process.returncode, err) == (130, "")
+    assert rest == "Interrupted before the first epoch was complete: no model is written\n"
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_training_that_is_killed_resumes_to_the_same_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kill: signal.Signals
+) -> None:
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
+    with start("train", *ENDLESS, *checkpoint, "--output", tmp_path / "killed") as process:
+        read_until(process, "Epoch      3")
+        process.send_signal(kill)
+        process.communicate()
+    _, metadata = load_params(tmp_path / "checkpoint.npz")
+    reached = len(metadata["checkpoint"]["curves"]["train_loss"])
+    ends = ("train", *ENDLESS, "--epochs", str(reached + 3), "--output")
+    whole = run_here(capsys, *ends, tmp_path / "whole")
+    resumed = run_here(capsys, *ends, tmp_path / "resumed", *checkpoint, "--resume")
+    assert (whole.status, resumed.status) == (0, 0)
+    first, *lines = whole.out.splitlines()
+    resuming = f"Resuming from {checkpoint[1]}"
+    assert resumed.out.splitlines()[:-2] == [first, resuming, *lines[reached - 1 : -2]]
+    models = [(tmp_path / end / "model.npz").read_bytes() for end in ("whole", "resumed")]
+    assert models[0] == models[1]
+
+
+def test_to_resume_without_a_checkpoint_yet_is_to_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz", "--resume")
+    begun = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    assert "No checkpoint yet: beginning\nEpoch 1" in begun.out
+    again = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    assert f"Resuming from {checkpoint[1]}\nEpoch 1" in again.out
+
+
+def test_what_was_reached_before_a_divergence_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The penalty takes W to -2 W in a step: some 60 steps of 39 in an epoch are too many.
+    options = ("--hidden", "--weight-decay", "1.5", "--learning-rate", "1")
+    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
+    status, out, err = run_here(capsys, "train", *options, *checkpoint, "--output", tmp_path)
+    assert status == 2
+    assert re.fullmatch(r"manual-nn: error: training diverged in epoch 2, batch \d+: .*\n", err)
+    assert "\nDiverged: going on with what was reached after epoch 1\nIn-sample" in out
+    assert files_in(tmp_path) == ["checkpoint.npz", "epoch_plots.png", "model.npz"]
+    saved, (kept, metadata) = (
+        load_params(tmp_path / f"{name}.npz") for name in ("model", "checkpoint")
+    )
+    assert len(metadata["checkpoint"]["curves"]["train_loss"]) == 1
+    for got, want in zip(saved[0][0], kept[0], strict=True):
+        assert np.array_equal(got, want)
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(trained: Trained) -> None:
+    with start("predict", "--proba", "--model", trained.folder / "model.npz") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert (process.returncode, err) == (141, "")
+
+
+def test_a_terminal_shows_a_bar_and_a_pipe_beside_it_stays_clean(tmp_path: Path) -> None:
+    terminal, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 80))
+    process = subprocess.Popen(  # noqa: S603, our own code
+        [*MANUAL_NN, "train", "--epochs", "2", "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=child,
+        text=True,
+    )
+    os.close(child)
+    shown = b""
+    while chunk := read_terminal(terminal):
+        shown += chunk
+    os.close(terminal)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert b"epoch 1" in shown
+    assert b"epoch 2" in shown
+    assert len(out.splitlines()) == 7
+    assert "\r" not in out
+
+
+def read_terminal(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # how Linux says that the other side has closed
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("dance", "invalid choice: 'dance'"),
+        ("evaluate", "the following arguments are required: --model"),
+        ("train --epochs x", "argument --epochs: invalid int value: 'x'"),
+        ("train --data cats", "argument --data: invalid choice: 'cats'"),
+        ("train --dtype float16", "argument --dtype: invalid choice: 'float16'"),
+        ("train --epochs 0", "epochs must be at least 1, got 0"),
+        ("train --batch-size 0", "batch_size must be at least 1, got 0"),
+        ("train --hidden 5 -1", r"sizes\[2\] must be at least 1, got -1"),
+        ("train --learning-rate 0", "learning_rate must be a finite number above 0"),
+        ("train --learning-rate nan", "learning_rate must be a finite number above 0"),
+        ("train --weight-decay -1", "weight_decay must be a finite number of at least 0"),
+        ("train --seed -1", "seed must be at least 0, got -1"),
+        (
+            "train --learning-rate 1e6",
+            r"diverged in epoch 1, batch \d+: .*; choose a smaller learn",
+        ),
+        ("train --resume", "--resume needs --checkpoint, the file to resume from"),
+        ("train --checkpoint text", "text: there is a checkpoint already, resume from it or"),
+        ("train --checkpoint text --resume", "text: not an npz file"),
+        ("train --checkpoint nowhere/file", "nowhere: No such file or directory"),
+        ("train --data-dir .", "digits is embedded and takes no --data-dir"),
+        ("train --data mnist --data-dir nowhere", "nowhere: there is no such folder"),
+        ("train --data mnist --data-dir .", "there is no file train-images-idx3-ubyte"),
+        ("evaluate --model nothing.npz", "nothing.npz: No such file or directory"),
+        ("evaluate --model text", "text: not an npz file"),
+        ("predict --model text", "text: not an npz file"),
+        ("train --output text", "text is not a folder"),
+        ("evaluate --model nothing.npz --output text", "text is not a folder"),
+        ("train --output text/below", "text is not a folder"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_status_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: str,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("some text", encoding="utf-8")
+    status, _, err = run_here(capsys, *args.split())
+    assert status == 2
+    assert re.fullmatch(f"manual-nn: error: .*{reason}.*\n", err)
+    assert files_in(tmp_path) == ["text"]
+
+
+FAILURES = [
+    (ValueError("a shape\nthat does not fit"), "a shape that does not fit"),
+    (OSError("no network"), "no network"),
+    (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+    (OSError(28, "No space left on device", "model.npz"), "model.npz: No space left on device"),
+    (ImportError("this needs matplotlib"), "this needs matplotlib"),
+    (MemoryError(), "MemoryError"),
+]
+
+
+@pytest.mark.parametrize(("failure", "said"), FAILURES, ids=lambda value: str(value)[:20])
+def test_what_a_command_cannot_help_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Exception,
+    said: str,
+) -> None:
+    monkeypatch.setattr(command_line, "load_params", raising(failure))
+    output = run_here(capsys, "predict", "--model", "model.npz")
+    assert output == (2, "", f"manual-nn: error: {said}\n")
+
+
+def test_an_interruption_is_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "load_params", raising(KeyboardInterrupt()))
+    assert run_here(capsys, "evaluate", "--model", "x") == (130, "", "Interrupted\n")
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def write_model(path: Path, layers: Params, **changes: object) -> None:
+    metadata = {"data": "digits", "pixel_scale": 16, "image_shape": [8, 8]}
+    save_params(path, layers, **(metadata | changes))
+
+
+def network(*sizes: int, dtype: npt.DTypeLike = np.float32) -> Params:
+    return init_params(sizes, rng=np.random.default_rng(0), dtype=dtype)
+
+
+@pytest.mark.parametrize("sizes", [(64, 10), (64, 7, 10)])
+@pytest.mark.parametrize("scale", [16, 1, 0.25])
+def test_pixels_are_divided_by_the_scale_of_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: tuple[int, ...], scale: float
+) -> None:
+    params, path = network(*sizes), tmp_path / "model.npz"
+    write_model(path, params, pixel_scale=scale)
+    pixels = np.random.default_rng(0).integers(17, size=(1, 64))
+    np.save(tmp_path / "one.npy", pixels)
+    status, out, _ = run_here(
+        capsys, "predict", "--model", path, "--input", tmp_path / "one.npy", "--proba"
+    )
+    assert status == 0
+    assert out.split() == [str(p) for p in predict_proba(params, pixels / scale)[0]]
+
+
+def test_the_data_to_predict_may_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10))
+    model = ("predict", "--model", tmp_path / "model.npz")
+    named = run_here(capsys, *model, "--data", "digits")
+    assert named.status == 0
+    assert named == run_here(capsys, *model)
+
+
+def test_pictures_take_the_place_of_those_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 3, 10))
+    command = ("evaluate", "--model", tmp_path / "model.npz", "--output", tmp_path / "new" / "er")
+    first = run_here(capsys, *command)
+    files = {name: (tmp_path / "new" / "er" / name) for name in files_in(tmp_path / "new" / "er")}
+    assert sorted(files) == ["confusion_matrix.png", "first_layer.png", "mistakes.png"]
+    before = {name: path.read_bytes() for name, path in files.items()}
+    assert len(set(before.values())) == 3
+    for path in files.values():
+        path.write_bytes(b"old")
+    assert run_here(capsys, *command) == first == (0, first.out, "")
+    assert {name: path.read_bytes() for name, path in files.items()} == before
+
+
+def tiny() -> Dataset:
+    """Make data that a network learns in no time."""
+    X, y = np.eye(10).repeat(4, axis=0), np.arange(10).repeat(4)
+    return Dataset("digits", X, y, X, y, 1, (2, 5))
+
+
+QUICK = command_line.Settings(hidden=(), epochs=3, early_stopping=None, dtype="float64")
+
+
+def test_a_training_shows_no_progress_and_resumes_nothing_unless_asked_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    histories = [len(result.history) for result in command_line.start_training(tiny(), QUICK)]
+    assert histories == [1, 2, 3]
+    assert capsys.readouterr() == ("", "")
+    list(command_line.start_training(tiny(), QUICK, checkpoint=path))
+    with pytest.raises(FileExistsError):
+        list(command_line.start_training(tiny(), QUICK, checkpoint=path))
+    assert len(list(command_line.start_training(tiny(), QUICK, checkpoint=path, resume=True))) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_generator_draws_the_split_the_parameters_and_the_batches(seed: int) -> None:
+    dataset, settings = tiny(), dataclasses.replace(QUICK, hidden=(3,), batch_size=5, seed=seed)
+    *_, got = command_line.start_training(dataset, settings)
+    rng = np.random.default_rng(seed)
+    split = split_validation(dataset.X_train, dataset.y_train, rng=rng)
+    want = train(
+        init_params([10, 3, 10], rng=rng),
+        *split,
+        batch_size=5,
+        epochs=3,
+        early_stopping=None,
+        rng=rng,
+    )
+    assert got.history == want.history
+    for layer, want_layer in zip(got.params, want.params, strict=True):
+        for array, want_array in zip(layer, want_layer, strict=True):
+            np.testing.assert_array_equal(array, want_array)
+
+
+def test_the_settings_of_the_command_line_are_those_of_the_documented_results() -> None:
+    args = command_line.parser().parse_args(["train"])
+    settings = command_line.Settings(
+        hidden=(256,),
+        batch_size=32,
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        epochs=30,
+        early_stopping=EarlyStopping(),
+        seed=0,
+        dtype="float32",
+    )
+    assert settings == command_line.Settings()
+    assert vars(command_line._settings(args)) == vars(settings) | {"hidden": [256]}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 1  # type: ignore[misc] # on purpose
+
+
+@pytest.mark.parametrize("reached", range(4))
+@pytest.mark.parametrize("how", ["interrupted", "diverged"])
+def test_what_was_reached_when_training_ended_before_its_time_is_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    reached: int,
+) -> None:
+    def train(*_: object, **__: object) -> Iterator[TrainingResult]:
+        results = [
+            TrainingResult(network(10, 10), history_of(n), stopped_early=False) for n in range(4)
+        ]
+        yield from results[1 : reached + 1]
+        if how == "diverged":
+            raise TrainingDiverged(reached + 1, 5, "infinite", results[reached])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "load_data", lambda *_: tiny())
+    monkeypatch.setattr(command_line, "start_training", train)
+    status, out, err = run_here(capsys, "train", "--output", tmp_path / "new" / "folder")
+    _, *lines = out.splitlines()
+    assert [line.split()[:2] for line in lines[:reached]] == [
+        ["Epoch", str(n)] for n in range(1, reached + 1)
+    ]
+    if how == "diverged":
+        assert status == 2
+        assert err.startswith(
+            f"manual-nn: error: training diverged in epoch {reached + 1}, batch 5"
+        )
+    else:
+        assert (status, err) == (130, "")
+    if reached:
+        said = f"{how.capitalize()}: going on with what was reached after epoch {reached}"
+        assert lines[reached] == said
+        assert [line.split()[0] for line in lines[reached + 1 :]] == [
+            "In-sample",
+            "Test",
+            "Wrote",
+            "Wrote",
+        ]
+        assert files_in(tmp_path / "new" / "folder") == ["epoch_plots.png", "model.npz"]
+    else:
+        nothing = ["Interrupted before the first epoch was complete: no model is written"]
+        assert lines == ([] if how == "diverged" else nothing)
+        assert files_in(tmp_path) == []
+
+
+def history_of(epochs: int) -> History:
+    """Make one whose numbers are all different."""
+    quarters = [[(4 * n + k) / 64 for n in range(epochs)] for k in range(4)]
+    return History(*quarters)
+
+
+def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
+    assert command_line._epoch_line(history_of(4), 30) == (
+        "Epoch  4  Train_loss 0.1875  Train_acc 0.20312  Val_loss 0.2188  Val_acc 0.23438"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (np.zeros((2, 63)), r"an array of shape \(N, 64\), got \(2, 63\)"),
+        (np.zeros((2, 8, 8)), r"an array of shape \(N, 64\), got \(2, 8, 8\)"),
+        (np.zeros(64), r"an array of shape \(N, 64\), got \(64,\)"),
+        (np.zeros(()), r"an array of shape \(N, 64\), got \(\)"),
+        (np.zeros((0, 64)), r"an array of shape \(N, 64\), got \(0, 64\)"),
+        (np.full((2, 64), np.nan), "finite real numbers"),
+        (np.full((2, 64), 1e300), "finite real numbers in float32"),
+        (np.full((2, 64), "1"), "real numbers"),
+        (np.full((2, 64), 1j), "real numbers"),
+        (np.full((2, 64), None), "Python objects"),
+        (b"\x93NUMPY\x01\x00", "not an npy array, or a damaged one"),
+        (b"\x93NUMPY\x09\x00", "not an npy array, or a damaged one"),
+        (b"text", "not an IDX file"),
+        (idx_bytes(np.zeros(64, np.uint8)), r"shape \(N, 8, 8\), got \(64,\)"),
+        (idx_bytes(np.zeros((2, 4, 16), np.uint8)), r"shape \(N, 8, 8\), got \(2, 4, 16\)"),
+        (idx_bytes(np.zeros((2, 8, 8), np.uint8))[:-1], "truncated after 127"),
+    ],
+)
+def test_wrong_images_to_predict_are_named(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | npt.NDArray[Any],
+    reason: str,
+) -> None:
+    path = tmp_path / "images"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with path.open("wb") as file:
+            np.save(file, content)
+    model = trained.folder / "model.npz"
+    status, out, err = run_here(capsys, "predict", "--model", model, "--input", path)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(f"manual-nn: error: .*images: .*{reason}.*\n", err)
+
+
+def test_input_and_data_exclude_each_other(
+    trained: Trained, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = trained.folder / "model.npz"
+    args = ("predict", "--model", model, "--input", "x", "--data", "digits")
+    status, _, err = run_here(capsys, *args)
+    assert status == 2
+    assert "give one or the other" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"data": None}, "data must be one of digits, mnist, got None"),
+        ({"data": ["digits"]}, "data must be one of"),
+        ({"pixel_scale": 0}, "pixel_scale must be a finite number above 0"),
+        ({"pixel_scale": "16"}, "pixel_scale must be a real number"),
+        ({"image_shape": None}, "image_shape must be a list"),
+        ({"image_shape": []}, r"image_shape must be a list of numbers, got \[\]"),
+        ({"image_shape": "88"}, "image_shape must be a list of numbers, got '88'"),
+        ({"image_shape": [8, "8"]}, "image_shape must be a whole number"),
+        ({"image_shape": [8, 9]}, r"image_shape \(8, 9\) does not fit the 64 inputs"),
+        ({"pixel_scale": 255}, "divided by 255, digits has .* by 16"),
+    ],
+)
+def test_a_model_with_wrong_metadata_is_named(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    reason: str,
+) -> None:
+    params, metadata = load_params(trained.folder / "model.npz")
+    path = tmp_path / "model.npz"
+    save_params(path, params, **(metadata | changes))
+    status, out, err = run_here(capsys, "evaluate", "--model", path)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(f"manual-nn: error: .*model.npz.*{reason}.*\n", err)
+
+
+def write_mnist(folder: Path, rows: int) -> None:
+    """MNIST in its shape, but easy: class k is a bright row of pixels, k, and noise."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        labels = (np.arange(rows) % 10).astype(np.uint8)
+        images = rng.integers(0, 50, (rows, 28, 28), dtype=np.uint8)
+        images[np.arange(rows), labels] = 255
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+
+
+def test_mnist_is_trained_on_and_evaluated_from_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mnist(tmp_path, 300)
+    data = ("--data", "mnist", "--data-dir", tmp_path)
+    status, out, _ = run_here(capsys, "train", *data, "--epochs", "9", "--output", tmp_path)
+    assert status == 0
+    assert "Test accuracy 1.00000 (300 rows)" in out
+    model = ("--model", tmp_path / "model.npz")
+    _, out, _ = run_here(capsys, "evaluate", *model, "--data-dir", tmp_path)
+    assert "accuracy 1.00000  (300 rows)" in out
+    images = tmp_path / "t10k-images-idx3-ubyte"
+    _, out, _ = run_here(capsys, "predict", *model, "--input", images)
+    assert out.split() == [str(row % 10) for row in range(300)]
+    status, _, err = run_here(capsys, "evaluate", *model, "--data", "digits")
+    assert status == 2
+    assert re.search(r"takes images of shape \(28, 28\).*digits has \(8, 8\)", err)
+
+
+def test_the_seeds_benchmark_prints_a_row_for_each_seed_its_mean_and_the_origin(
+    tmp_path: Path,
+) -> None:
+    write_mnist(tmp_path, 200)
+    command = [sys.executable, "-m", "benchmarks.speed.mnist_seeds", "--seeds", "5", "6"]
+    done = subprocess.run(  # noqa: S603, our own code
+        [*command, "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    headings, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()
+    ]
+    assert [row[0] for row in rows] == ["5", "6", "mean", "origin"]
+    assert {len(row) for row in rows} == {len(headings)}
+    test = headings.index("test accuracy")
+    mean = np.mean([float(row[test]) for row in rows[:2]])
+    assert float(rows[2][test]) == pytest.approx(mean, abs=1e-5)
+    assert rows[3][test] == "0.97630"
+
+
+def test_the_package_is_run_as_the_command_line() -> None:
+    assert run_apart("dance").err.startswith("manual-nn: error: ")
+    assert run_apart("dance").status == 2
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
+def test_help_fits_80_columns_and_its_example_parses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run_here(capsys, command, "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    described = re.search(r"\n\n([A-Z].*?\.)\n\n", out, re.DOTALL)
+    assert described is not None
+    sentence = " ".join(described[1].split())
+    overview = " ".join(command_line.parser().format_help().split())
+    assert f" {command} {sentence[0].lower()}{sentence[1:-1]}" in overview
+    example = out.splitlines()[-1].split()
+    assert example[0] == "manual-nn"
+    assert example[1] == command
+    command_line.parser().parse_args(example[1:])
+
+
+def test_the_help_shows_every_command_in_80_columns_and_its_examples_parse(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = run_here(capsys, "--help")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    examples = [line.split() for line in out.splitlines() if line.startswith("  manual-nn ")]
+    assert [example[1] for example in examples] == ["train", "evaluate", "predict"]
+    for example in examples:
+        assert f"\n    {example[1]} " in out
+        command_line.parser().parse_args(example[1:])
+
+
+def test_the_command_line_imports_what_it_needs_when_it_needs_it() -> None:
+    code = (
+        "import sys, manual_nn, manual_nn.interfaces.command_line, manual_nn.interfaces.pictures;"
+        "print(*sys.modules.keys() & {'jax', 'sklearn', 'matplotlib', 'tqdm', 'pandas', 'scipy'})"
+    )
+    done = subprocess.run(  # noqa: S603, our own code
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"

@@ -1,0 +1,719 @@
+"""The classifier for scikit-learn: its protocol, and that it is `train` and no more.
+
+Axes: N rows, D inputs, K classes.
+"""
+
+import contextlib
+import copy
+import itertools
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import (
+    GridSearchCV,
+    cross_val_score,
+    cross_validate,
+    train_test_split,
+)
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
+
+import manual_nn
+from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
+from manual_nn.interfaces.command_line import Settings
+from manual_nn.training.loop import TrainingDiverged
+
+Array = npt.NDArray[Any]
+Params = tuple[Dense, ...]
+
+N, D, K = 30, 4, 3
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(N, D)), np.arange(N) % K
+WEIGHT = RNG.integers(4, size=N).astype(float)  # some of them 0
+LABELS = np.array(["ash", "elm", "oak"])
+NEVER = EarlyStopping(min_accuracy=1.0)  # no accuracy is above
+
+
+def classifier(**parameters: Any) -> BackpropClassifier:
+    """Make one of several batches an epoch, the last of them smaller."""
+    few = BackpropClassifier((5,), batch_size=8, max_iter=4, random_state=7)
+    return few.set_params(**parameters)
+
+
+def seeds(random_state: int = 7) -> tuple[int, int]:
+    """Draw the seed of the network and of the order of the rows, and that of the split."""
+    network, split = np.random.RandomState(random_state).randint(2**31 - 1, size=2)
+    return network, split
+
+
+def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
+    """Train as `classifier()` is to."""
+    rng = np.random.default_rng(seeds()[0])
+    params = manual_nn.init_params([D, 5, K], rng=rng, dtype=X.dtype)
+    defaults: dict[str, Any] = {"batch_size": 8, "epochs": 4, "early_stopping": None}
+    return manual_nn.train(params, X, y, *rest, rng=rng, **(defaults | options))
+
+
+def same_bits(got: Params, want: Params) -> bool:
+    pairs = list(zip(itertools.chain(*got), itertools.chain(*want), strict=True))
+    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+@parametrize_with_checks(  # type: ignore[untyped-decorator] # scikit-learn ships no types
+    [BackpropClassifier(), BackpropClassifier(hidden_layer_sizes=())]
+)
+def test_every_check_of_scikit_learn_passes(
+    estimator: BackpropClassifier,
+    check: Callable[[BackpropClassifier], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # or else it skips one, with NumPy's arrays
+    check(estimator)
+
+
+# It is `train`.
+
+
+@given(
+    hidden_sizes=st.lists(st.integers(1, 5), max_size=2),
+    rows=st.integers(1, 20),
+    batch_size=st.integers(1, 25),
+    epochs=st.integers(1, 3),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_it_is_train_to_the_bit(
+    hidden_sizes: list[int],
+    rows: int,
+    batch_size: int,
+    epochs: int,
+    dtype: npt.DTypeLike,
+    weighted: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    inputs, labels = rng.normal(size=(rows, D)).astype(dtype), LABELS[rng.integers(K, size=rows)]
+    weight = rng.integers(3, size=rows) + np.eye(rows)[0] if weighted else None
+    fitted = BackpropClassifier(
+        hidden_sizes,
+        batch_size=batch_size,
+        weight_decay=0.01,
+        learning_rate_init=0.5,
+        max_iter=epochs,
+        random_state=seed,
+    )
+    assert fitted.fit(inputs, labels, sample_weight=weight) is fitted
+    classes, y = np.unique(labels, return_inverse=True)
+    rng = np.random.default_rng(seeds(seed)[0])
+    params = manual_nn.init_params([D, *hidden_sizes, len(classes)], rng=rng, dtype=dtype)
+    result = manual_nn.train(
+        params,
+        inputs,
+        y,
+        batch_size=batch_size,
+        weight_decay=0.01,
+        learning_rate=0.5,
+        epochs=epochs,
+        early_stopping=None,
+        sample_weight=weight,
+        rng=rng,
+    )
+    assert same_bits(fitted.params_, result.params)
+    assert fitted.history_ == result.history
+    assert fitted.loss_curve_ == result.history.train_loss
+    assert fitted.n_iter_ == len(result.history) == epochs
+    assert fitted.predict_proba(inputs).dtype == fitted.predict_log_proba(inputs).dtype == dtype
+
+
+def test_its_predictions_are_those_of_the_network() -> None:
+    fitted = classifier().fit(X, LABELS[Y])
+    probabilities = manual_nn.predict_proba(fitted.params_, X)
+    assert fitted.predict_proba(X).tobytes() == probabilities.tobytes()
+    assert (fitted.predict(X) == LABELS[manual_nn.predict(fitted.params_, X)]).all()
+    assert fitted.score(X, LABELS[Y]) == np.mean(fitted.predict(X) == LABELS[Y])
+
+
+def test_a_probability_that_underflows_has_its_logarithm() -> None:
+    fitted = classifier(hidden_layer_sizes=()).fit(X, Y)
+    fitted.params_ = (Dense(np.zeros((D, K)), np.array([0.0, -2000.0, -1000.0])),)
+    assert fitted.predict_proba(X[:1]).tolist() == [[1, 0, 0]]
+    assert fitted.predict_log_proba(X[:1]).tolist() == [[0, -2000, -1000]]
+
+
+def test_auto_is_200_rows_a_batch_or_all_of_them() -> None:
+    many, labels = np.resize(X, (450, D)), np.resize(Y, 450)
+    for inputs, y in ((X, Y), (many, labels)):
+        fitted = classifier(batch_size="auto").fit(inputs, y)
+        assert same_bits(fitted.params_, train(inputs, y, batch_size=min(200, len(y))).params)
+    assert not same_bits(fitted.params_, train(many, labels, batch_size=450).params)
+
+
+def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line() -> None:
+    ours, theirs, settings = (
+        BackpropClassifier().get_params(),
+        MLPClassifier().get_params(),
+        Settings(),
+    )
+    own = {
+        "class_weight": None,
+        "learning_rate_init": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+    }
+    assert ours == {name: theirs[name] for name in ours if name not in own} | own
+
+
+@pytest.mark.parametrize("sizes", [(), (5,), (6, 3), np.array([6, 3])], ids=str)
+def test_the_hidden_widths_are_those_asked_for(sizes: Any) -> None:
+    fitted = classifier(hidden_layer_sizes=sizes).fit(X, Y)
+    assert [bias.size for _, bias in fitted.params_] == [*sizes, K]
+
+
+def test_whole_numbers_are_computed_with_in_float64() -> None:
+    fitted = classifier().fit(X.round().astype(int), Y)
+    assert fitted.predict_proba(X.round().astype(int)).dtype == np.float64
+
+
+def test_a_float32_network_stays_one_with_float64_rows() -> None:
+    fitted = classifier().fit(X.astype(np.float32), Y).partial_fit(X, Y)
+    assert {array.dtype for array in itertools.chain(*fitted.params_)} == {np.dtype(np.float32)}
+    assert fitted.predict_proba(X).dtype == np.float32
+
+
+def test_verbose_shows_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    classifier().fit(X, Y)
+    assert not capsys.readouterr().err
+    classifier(verbose=True).fit(X, Y)
+    assert "epoch 4" in capsys.readouterr().err
+
+
+# Labels.
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS.astype(object),
+        np.array([-3, 0, 12]),
+        np.array([1.0, 2.0, 3.0]),
+        np.array([2, 3, 250], np.uint8),
+        pd.Series(["ash", "elm", "oak"]),
+        pd.Series(["ash", "elm", "oak"], dtype="category"),
+        pl.Series(["ash", "elm", "oak"]),
+    ],
+    ids=lambda labels: f"{type(labels).__module__.partition('.')[0]} {labels.dtype}",
+)
+def test_labels_may_be_of_any_type(labels: Any) -> None:
+    fitted = classifier().fit(X, labels[Y])
+    assert same_bits(fitted.params_, train(X, Y).params)
+    assert fitted.classes_.tolist() == list(labels)
+    assert fitted.predict(X).dtype == fitted.classes_.dtype
+    assert set(fitted.predict(X)) <= set(labels)
+
+
+def test_two_classes_may_be_false_and_true() -> None:
+    fitted = classifier().fit(X, Y == 1)
+    assert fitted.classes_.tolist() == [False, True]
+    assert fitted.predict(X).dtype == bool
+    assert fitted.predict_proba(X).shape == (N, 2)
+
+
+# Weights.
+
+
+def test_a_row_of_weight_0_is_as_if_it_were_not_there() -> None:
+    kept = WEIGHT > 0
+    assert 0 < kept.sum() < N
+    for parameters in ({}, {"class_weight": "balanced"}, {"early_stopping": NEVER}):
+        weighted = classifier(validation_fraction=0.3, **parameters)
+        weighted.fit(X, Y, sample_weight=kept)
+        removed = clone(weighted).fit(X[kept], Y[kept], sample_weight=np.ones(kept.sum()))
+        assert same_bits(weighted.params_, removed.params_)
+        assert weighted.history_ == removed.history_
+
+
+def test_class_weights_multiply_the_weights_of_the_rows() -> None:
+    factors = {"ash": 0.5, "oak": 3.0}
+    of_row = np.array([0.5, 1.0, 3.0])[Y]
+    for weight in (None, WEIGHT):
+        weighted = classifier(class_weight=factors).fit(X, LABELS[Y], sample_weight=weight)
+        product = of_row if weight is None else of_row * weight
+        assert same_bits(weighted.params_, train(X, Y, sample_weight=product).params)
+
+
+def test_balanced_weights_count_a_row_as_often_as_its_weight_says() -> None:
+    y = np.repeat(np.arange(K), [5, 10, 15])
+    repeated = y.repeat(WEIGHT.astype(int))
+    factor = compute_class_weight("balanced", classes=np.arange(K), y=repeated)
+    balanced = classifier(class_weight="balanced").fit(X, y, sample_weight=WEIGHT)
+    assert same_bits(balanced.params_, train(X, y, sample_weight=factor[y] * WEIGHT).params)
+    assert np.ptp(np.bincount(y, weights=factor[y] * WEIGHT)) < np.ptp(np.bincount(repeated))
+
+
+# One epoch after the other.
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+def test_k_partial_fits_are_a_fit_of_k_epochs_to_the_bit(weight: Array | None) -> None:
+    whole = classifier(class_weight={0: 2.0}).fit(X, Y, sample_weight=weight)
+    parts = clone(whole)
+    for epoch in range(1, 5):
+        returned = parts.partial_fit(X, Y, classes=range(K), sample_weight=weight)
+        assert returned is parts
+        assert parts.n_iter_ == epoch
+    assert same_bits(parts.params_, whole.params_)
+    assert parts.history_ == whole.history_
+
+
+def test_rows_without_a_class_that_has_a_weight_can_be_learnt_from() -> None:
+    rows = Y != 0
+    parts = classifier(class_weight={"ash": 2.0}).partial_fit(X[rows], LABELS[Y[rows]], LABELS)
+    assert same_bits(parts.params_, train(X[rows], Y[rows], epochs=1).params)
+
+
+def test_partial_fit_goes_on_from_a_fit() -> None:
+    parts = classifier(max_iter=3).fit(X, Y).partial_fit(X, Y)
+    assert same_bits(parts.params_, classifier(max_iter=4).fit(X, Y).params_)
+
+
+def test_partial_fit_knows_classes_that_it_has_not_seen() -> None:
+    parts = classifier().partial_fit(X[Y == 1], LABELS[Y[Y == 1]], classes=LABELS[::-1])
+    assert parts.classes_.tolist() == LABELS.tolist()
+    assert parts.predict_proba(X).shape == (N, K)
+    parts.partial_fit(X, LABELS[Y])
+    assert parts.n_iter_ == 2
+
+
+def test_partial_fit_holds_no_rows_out() -> None:
+    parts = classifier(early_stopping=True).partial_fit(X, Y, classes=range(K))
+    assert same_bits(parts.params_, train(X, Y, epochs=1).params)
+
+
+def test_partial_fit_says_what_is_wrong_with_the_classes() -> None:
+    with pytest.raises(ValueError, match="classes must be given in the first call"):
+        classifier().partial_fit(X, Y)
+    parts = classifier().partial_fit(X, Y, classes=range(K))
+    with pytest.raises(ValueError, match=r"classes must be those of the first call, \[0 1 2\]"):
+        parts.partial_fit(X, Y, classes=range(K + 1))
+    with pytest.raises(ValueError, match=r"previously unseen labels: \[np\.int64\(3\)\]"):
+        parts.partial_fit(X, Y + 1)
+    with pytest.raises(ValueError, match="class_weight must be a dict or None for partial_fit"):
+        classifier(class_weight="balanced").partial_fit(X, Y, classes=range(K))
+
+
+@pytest.mark.parametrize("early_stopping", [False, NEVER], ids=["all rows", "rows held out"])
+def test_a_warm_start_goes_on_as_if_it_had_not_stopped(early_stopping: object) -> None:
+    """With rows held out: they are the same, or it would have trained on those it judges by."""
+    whole = classifier(hidden_layer_sizes=(5, 4), early_stopping=early_stopping, max_iter=6)
+    whole.fit(X, Y)
+    parts = clone(whole).set_params(warm_start=True, max_iter=2)
+    for _ in range(3):
+        parts.fit(X, Y)
+    assert same_bits(parts.params_, whole.params_)
+    assert parts.history_ == whole.history_
+    assert parts.n_iter_ == 6
+
+
+def test_without_a_warm_start_a_fit_begins_anew() -> None:
+    fitted = classifier().fit(X, Y)
+    params = fitted.params_
+    fitted.fit(X[:, :2], LABELS[Y])
+    assert fitted.n_features_in_ == 2
+    assert same_bits(fitted.fit(X, Y).params_, params)
+    assert fitted.n_iter_ == 4
+
+
+def test_a_warm_start_says_what_does_not_fit_the_network() -> None:
+    fitted = classifier(warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match="X has 3 features, but BackpropClassifier is expecting 4"):
+        fitted.fit(X[:, :3], Y)
+    with pytest.raises(ValueError, match=r"previously unseen labels: \[np\.int64\(3\)\]"):
+        fitted.fit(X, Y + 1)
+    fitted.set_params(hidden_layer_sizes=(6,))
+    with pytest.raises(ValueError, match=r"must be those of the network, \[5\], got \[6\]"):
+        fitted.fit(X, Y)
+
+
+# Early stopping.
+
+
+def test_early_stopping_is_train_with_rows_held_out_of_each_class_alike() -> None:
+    kept, held_out = train_test_split(
+        np.arange(N), test_size=0.2, stratify=Y, random_state=seeds()[1]
+    )
+    assert np.bincount(Y[held_out]).tolist() == [2, 2, 2]
+    rule = EarlyStopping(min_accuracy=0.1, max_change=0.5)
+    fitted = classifier(early_stopping=rule, validation_fraction=0.2, max_iter=50)
+    fitted.fit(X, LABELS[Y], sample_weight=WEIGHT + 1)
+    result = train(
+        X[kept],
+        Y[kept],
+        X[held_out],
+        Y[held_out],
+        sample_weight=WEIGHT[kept] + 1,
+        early_stopping=rule,
+        epochs=50,
+    )
+    assert result.stopped_early
+    assert same_bits(fitted.params_, result.params)
+    assert fitted.history_ == result.history
+    assert rule.reached(fitted.history_.val_acc)
+
+
+def test_early_stopping_by_true_is_by_the_default_rule() -> None:
+    y = (X.sum(axis=1) > 0).astype(int)
+    fitted = [
+        classifier(early_stopping=rule, max_iter=500, learning_rate_init=1.0).fit(X, y)
+        for rule in (True, EarlyStopping())
+    ]
+    assert fitted[0].n_iter_ < 500
+    assert EarlyStopping().reached(fitted[0].history_.val_acc)
+    assert fitted[0].history_ == fitted[1].history_
+
+
+# Randomness.
+
+
+def test_the_seed_decides() -> None:
+    first, again, other = (classifier(random_state=seed).fit(X, Y) for seed in (7, 7, 8))
+    assert same_bits(first.params_, again.params_)
+    assert not same_bits(first.params_, other.params_)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)], ids=["None", "state"])
+def test_without_a_seed_each_fit_draws_another_network(random_state: Any) -> None:
+    fitted = BackpropClassifier((5,), max_iter=1, random_state=random_state)
+    first = fitted.fit(X, Y).params_
+    assert not same_bits(first, fitted.fit(X, Y).params_)
+
+
+# What scikit-learn does with it.
+
+
+def test_its_tags_say_what_it_is() -> None:
+    tags = get_tags(classifier())
+    assert tags.estimator_type == "classifier"
+    assert tags.target_tags.required
+    assert tags.classifier_tags.multi_class
+    assert not tags.classifier_tags.multi_label
+    assert not tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    assert not tags.non_deterministic
+
+
+def test_a_clone_has_the_parameters_and_no_network() -> None:
+    fitted = classifier(early_stopping=NEVER, class_weight={0: 2.0}).fit(X, Y)
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert copy.set_params(max_iter=9).max_iter == 9
+    for method in (copy.predict, copy.predict_proba, copy.predict_log_proba):
+        with pytest.raises(NotFittedError):
+            method(X)
+    assert not hasattr(copy, "n_iter_")
+    assert not hasattr(copy, "loss_curve_")
+
+
+def test_a_pickled_network_predicts_and_trains_on_as_the_first() -> None:
+    first = classifier().fit(X, LABELS[Y])
+    second = pickle.loads(pickle.dumps(first))  # noqa: S301, our own
+    assert second.predict_proba(X).tobytes() == first.predict_proba(X).tobytes()
+    for one in (first, second):
+        one.partial_fit(X, LABELS[Y])
+    assert same_bits(first.params_, second.params_)
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_data_frames_give_the_same_bits_and_their_names(library: Any, dtype: type) -> None:
+    names = ["a", "b", "c", "d"]
+    inputs: Array = X.astype(dtype)
+    frame = library.DataFrame(dict(zip(names, inputs.T, strict=True)))
+    labels, weight = library.Series(LABELS[Y].tolist()), library.Series(WEIGHT)
+    fitted = classifier().fit(frame, labels, sample_weight=weight)
+    assert fitted.feature_names_in_.tolist() == names
+    assert same_bits(fitted.params_, train(inputs, Y, sample_weight=WEIGHT).params)
+    plain = classifier().fit(inputs, LABELS[Y], sample_weight=WEIGHT)
+    assert fitted.predict(frame).tolist() == plain.predict(inputs).tolist()
+    assert fitted.predict_proba(frame).tobytes() == plain.predict_proba(inputs).tobytes()
+    with pytest.raises(ValueError, match="feature names should match those that were passed"):
+        fitted.predict(frame[names[::-1]])
+    assert fitted.partial_fit(frame, labels).n_iter_ == 5
+
+
+def test_sample_weights_are_routed_through_a_search() -> None:
+    with config_context(enable_metadata_routing=True):
+        requested = classifier().set_fit_request(sample_weight=True)
+        requested.set_score_request(sample_weight=True)
+        search = GridSearchCV(requested, {"batch_size": [8]}, cv=3)
+        search.fit(X, Y, sample_weight=WEIGHT)
+    want = train(X, Y, sample_weight=WEIGHT).params
+    assert same_bits(search.best_estimator_.params_, want)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Array, Array]:
+    """Give 300 rows of handwritten digits, and their labels as words."""
+    X, y = load_digits(return_X_y=True)
+    return X[:300] / 16, np.char.add("digit ", y[:300].astype(str))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Client]:
+    """Start two processes that Dask sends work to."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def backend(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have joblib run two jobs in this way, all with one thread of BLAS."""
+    options: dict[str, Any] = {}
+    if name == "dask":
+        options["client"] = request.getfixturevalue("cluster")
+    else:
+        options["n_jobs"] = 2
+    if name == "loky":
+        options["inner_max_num_threads"] = 1
+    with threadpool_limits(1), joblib.parallel_config(name, **options):
+        yield
+
+
+DIGITS = BackpropClassifier((16,), batch_size=32, max_iter=30, random_state=0)
+
+
+@pytest.mark.parametrize("name", ["threading", "loky", "dask"])
+def test_jobs_of_joblib_give_the_same_bits_in_every_way(
+    name: str, digits: tuple[Array, Array], request: pytest.FixtureRequest
+) -> None:
+    pipeline = make_pipeline(StandardScaler(), DIGITS)
+
+    def in_folds() -> list[tuple[float, bytes]]:
+        found = cross_validate(pipeline, *digits, cv=3, return_estimator=True)
+        networks = (fitted[-1].params_ for fitted in found["estimator"])
+        leaves = (b"".join(a.tobytes() for a in itertools.chain(*params)) for params in networks)
+        return list(zip(found["test_score"], leaves, strict=True))
+
+    with threadpool_limits(1):
+        alone = in_folds()
+    with backend(name, request):
+        together = in_folds()
+    assert together == alone
+    assert len({leaves for _, leaves in alone}) == 3
+    assert min(score for score, _ in alone) > 0.8
+
+
+@pytest.mark.parametrize("name", ["threading", "loky", "dask"])
+def test_a_search_over_a_pipeline_finds_the_better_parameter(
+    name: str, digits: tuple[Array, Array], request: pytest.FixtureRequest
+) -> None:
+    pipeline = make_pipeline(StandardScaler(), DIGITS)
+    grid = {"backpropclassifier__learning_rate_init": [1e-6, 0.1]}
+    with backend(name, request):
+        search = GridSearchCV(pipeline, grid, cv=3).fit(*digits)
+    assert search.best_params_ == {"backpropclassifier__learning_rate_init": 0.1}
+    assert search.score(*digits) > 0.9
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_its_probabilities_can_be_calibrated(method: str, digits: tuple[Array, Array]) -> None:
+    calibrated = CalibratedClassifierCV(DIGITS, method=method, cv=3).fit(*digits)
+    assert calibrated.classes_.tolist() == sorted(set(digits[1]))
+    assert calibrated.score(*digits) > 0.9
+
+
+def test_cross_validation_scores_it(digits: tuple[Array, Array]) -> None:
+    assert (cross_val_score(DIGITS, *digits, cv=3, scoring="neg_log_loss") > -1).all()
+
+
+# What it does not accept.
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(np.nan, "Input X contains NaN"), (np.inf, "Input X contains infinity")]
+)
+def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float, said: str) -> None:
+    bad = X.copy()
+    bad[3, 1] = wrong
+    fitted = classifier().fit(X, Y)
+    for method in (fitted.predict, fitted.predict_proba, fitted.predict_log_proba):
+        with pytest.raises(ValueError, match=said):
+            method(bad)
+    for fit in (fitted.fit, fitted.partial_fit):
+        with pytest.raises(ValueError, match=said):
+            fit(bad, Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "said"),
+    [
+        ("hidden_layer_sizes", 5, TypeError, "a sequence of whole numbers, got int"),
+        ("hidden_layer_sizes", (5, 2.5), TypeError, r"\[1\] must be a whole number, got 2.5"),
+        ("hidden_layer_sizes", (0,), ValueError, r"\[0\] must be at least 1, got 0"),
+        ("weight_decay", -1, ValueError, "a finite number of at least 0, got -1"),
+        ("weight_decay", "1", TypeError, "a real number, got str"),
+        ("batch_size", 0, ValueError, "at least 1, got 0"),
+        ("batch_size", "all", TypeError, "a whole number, got 'all'"),
+        ("learning_rate_init", 0, ValueError, "a finite number above 0, got 0"),
+        ("learning_rate_init", np.nan, ValueError, "a finite number above 0, got nan"),
+        ("max_iter", 0, ValueError, "at least 1, got 0"),
+        ("max_iter", 1.0, TypeError, "a whole number, got 1.0"),
+        ("class_weight", {0: -1.0}, ValueError, r"\[0\] must be a finite number of at least 0"),
+        ("class_weight", {0: np.nan}, ValueError, r"\[0\] must be a finite number of at least 0"),
+        ("class_weight", "even", ValueError, "'class_weight' parameter .* Got 'even' instead"),
+        ("early_stopping", 0.9, TypeError, "a bool or an EarlyStopping, got float"),
+        ("early_stopping", EarlyStopping(-1), ValueError, "min_accuracy must be .*, got -1"),
+        ("validation_fraction", 0, ValueError, "a finite number above 0, got 0"),
+        ("validation_fraction", 1, ValueError, "below 1, got 1"),
+        ("random_state", "seed", ValueError, "'seed' cannot be used to seed"),
+    ],
+)
+def test_a_bad_parameter_is_named(
+    name: str, value: object, error: type[Exception], said: str
+) -> None:
+    parameters: dict[str, Any] = {"early_stopping": name == "validation_fraction"} | {name: value}
+    with pytest.raises(error, match=said) as caught:
+        classifier(**parameters).fit(X, Y)
+    assert name in str(caught.value) or name == "random_state"
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "said"),
+    [
+        (np.ones(N - 1), ValueError, r"have shape \(30,\), got \(29,\)"),
+        (-np.ones(N), ValueError, "none negative, got -1"),
+        (np.full(N, np.inf), ValueError, "finite numbers"),
+        (np.zeros(N), ValueError, "zero in every row"),
+        (["heavy"] * N, TypeError, "real numbers"),
+    ],
+    ids=["short", "negative", "infinite", "zero", "words"],
+)
+def test_bad_sample_weights_are_refused(weight: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=f"sample_weight must .*{said}"):
+        classifier().fit(X, Y, sample_weight=weight)
+
+
+def test_a_learning_rate_that_diverges_is_an_error_that_says_so() -> None:
+    with pytest.raises(TrainingDiverged, match=r"diverged in epoch 1, .* smaller learning_rate"):
+        classifier(learning_rate_init=1e200).fit(X, Y)
+
+
+def test_a_fit_that_was_refused_leaves_it_unfitted() -> None:
+    refused = classifier(batch_size=0)
+    with pytest.raises(ValueError, match="batch_size"):
+        refused.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        refused.predict(X)
+
+
+# The lazy import.
+
+
+def run_without_scikit_learn(code: str) -> str:
+    code = f"import sys\nsys.modules['sklearn'] = None\n{code}"
+    done = subprocess.run(  # noqa: S603, the interpreter of this test
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_the_package_gives_it_out_when_asked() -> None:
+    assert "BackpropClassifier" in dir(manual_nn)
+    code = (
+        "import sys, manual_nn\n"
+        "dir(manual_nn)\n"
+        "print('sklearn' in sys.modules)\n"
+        "print(manual_nn.BackpropClassifier.__name__)\n"
+        "print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run(  # noqa: S603, the interpreter of this test
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["False", "BackpropClassifier", "True"]
+    with pytest.raises(AttributeError, match="'manual_nn' has no attribute 'BackpropClassifer'"):
+        manual_nn.BackpropClassifer  # type: ignore[attr-defined] # noqa: B018, on purpose
+
+
+def test_without_scikit_learn_it_says_what_to_install() -> None:
+    code = (
+        "try:\n import manual_nn\n manual_nn.BackpropClassifier\nexcept ImportError as e: print(e)"
+    )
+    said = run_without_scikit_learn(code)
+    assert "this needs scikit-learn" in said
+    assert "pip install 'manual-nn[train]'" in said
+
+
+def test_without_scikit_learn_the_package_can_be_imported_whole_and_described() -> None:
+    code = (
+        "import pydoc, manual_nn\n"
+        "from manual_nn import *\n"
+        "print('BackpropClassifier' in dir(manual_nn))\n"
+        "print('loss_and_grad' in pydoc.render_doc(manual_nn))"
+    )
+    assert run_without_scikit_learn(code).split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("settings", "weight"),
+    [({}, -1.0), ({"learning_rate_init": 1e300}, 1.0)],
+    ids=["bad", "diverged"],
+)
+def test_what_fails_changes_nothing(method: str, settings: dict[str, float], weight: float) -> None:
+    """A network that there was goes on to answer, and where there was none there is none."""
+    X, y = load_iris(return_X_y=True)
+    weights = np.full(len(X), weight)
+    classes = {"classes": [0, 1, 2]} if method == "partial_fit" else {}
+    new = BackpropClassifier((4,), max_iter=3, random_state=0)
+    fitted = clone(new).fit(X, y)
+    kept = copy.deepcopy(fitted)
+    for classifier in (new, fitted):
+        classifier.set_params(**settings)
+        with pytest.raises((ValueError, TrainingDiverged)):
+            getattr(classifier, method)(X, y, **classes, sample_weight=weights)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+    assert np.array_equal(fitted.predict_proba(X), kept.predict_proba(X))
+    fitted.set_params(learning_rate_init=0.1)
+    assert np.array_equal(
+        fitted.partial_fit(X, y).predict_proba(X), kept.partial_fit(X, y).predict_proba(X)
+    )
+
+
+def test_class_weights_of_0_are_named() -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="class_weight must not be 0 for all rows"):
+        BackpropClassifier(class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
+
+
+def test_logarithms_of_probabilities_are_finite_where_the_probabilities_are_0() -> None:
+    classifier = BackpropClassifier((), max_iter=1, random_state=0).fit([[0.0], [1.0]], [0, 1])
+    classifier.params_ = (Dense(np.array([[1e308, -1e308]]), np.zeros(2)),)
+    logarithms = classifier.predict_log_proba([[1.0]])
+    assert np.array_equal(classifier.predict_proba([[1.0]]), [[1, 0]])
+    assert np.array_equal(logarithms, [[0, -np.finfo(float).max]])

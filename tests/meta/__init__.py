@@ -1,0 +1,1 @@
+"""Tests of the documents, the names, the imports and the tests."""

@@ -1,0 +1,133 @@
+"""What the packages import: `manual_nn` needs NumPy alone, and the twins share no code."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import manual_nn
+import reference
+
+OPTIONAL = {
+    "dask",
+    "distributed",
+    "jax",
+    "jaxlib",
+    "matplotlib",
+    "ml_dtypes",
+    "pandas",
+    "reference",
+    "scipy",
+    "sklearn",
+    "tqdm",
+}
+
+# These compare the twins, so they know both; the twin itself knows the type of a layer alone.
+COMPARISON = {"__main__.py", "agreement.py", "cases.py", "quantities.py", "runner.py"}
+
+
+def sources_of(package: ModuleType) -> list[Path]:
+    (folder,) = package.__path__
+    return sorted(Path(folder).rglob("*.py"))
+
+
+def imports_of(source: Path, package: str) -> Iterator[tuple[str, str | None]]:
+    """Find what is imported anywhere in a file: (module, name), or (module, None) for it all."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, [package if node.level else "", node.module]))
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def modules_after(statement: str) -> set[str]:
+    """List what a fresh interpreter has imported after the statement."""
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    finished = subprocess.run(  # noqa: S603, the interpreter of this test
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    return set(json.loads(finished.stdout))
+
+
+def test_importing_manual_nn_imports_no_optional_dependency() -> None:
+    imported = {name.partition(".")[0] for name in modules_after("import manual_nn")}
+    assert {"manual_nn", "numpy"} <= imported
+    assert not imported & OPTIONAL
+
+
+def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() -> None:
+    """What costs time, such as the random generators or the file formats, waits for its use."""
+    more = modules_after("import manual_nn") - modules_after("import numpy")
+    core = (
+        "checks",
+        "checks.arguments",
+        "checks.finite",
+        "models",
+        "models.backprop",
+        "models.mlp",
+        "models.workspace",
+    )
+    assert {name for name in more if name.startswith("manual_nn")} == {
+        "manual_nn",
+        *(f"manual_nn.{module}" for module in core),
+    }
+    others = {name for name in more if not name.startswith("manual_nn")}
+    assert others <= modules_after("import importlib, numpy.typing")
+
+
+@pytest.mark.parametrize("name", manual_nn.__all__)
+def test_what_waits_for_its_use_is_there_when_it_is_asked_for(name: str) -> None:
+    assert getattr(manual_nn, name) is getattr(manual_nn, name)
+    assert name in dir(manual_nn)
+
+
+def test_the_estimator_is_listed_though_no_star_import_waits_for_it() -> None:
+    assert "BackpropClassifier" in dir(manual_nn)
+    assert "BackpropClassifier" not in manual_nn.__all__
+    assert dir(manual_nn) == sorted(set(dir(manual_nn)))
+
+
+def test_what_there_is_not_is_no_attribute_and_a_submodule_is_itself() -> None:
+    with pytest.raises(AttributeError, match="'manual_nn' has no attribute 'los'"):
+        manual_nn.__getattr__("los")
+    assert manual_nn.__getattr__("rowwise") is sys.modules["manual_nn.models.mlp_by_rows"]
+
+
+@pytest.mark.parametrize("source", sources_of(manual_nn), ids=lambda source: source.name)
+def test_manual_nn_never_imports_jax_or_the_reference(source: Path) -> None:
+    modules = {module.partition(".")[0] for module, _ in imports_of(source, "manual_nn")}
+    assert not modules & {"jax", "jaxlib", "reference"}
+
+
+@pytest.mark.parametrize("source", sources_of(reference), ids=lambda source: source.name)
+def test_the_reference_takes_nothing_but_dense_from_manual_nn(source: Path) -> None:
+    taken = {
+        (module, name)
+        for module, name in imports_of(source, "reference")
+        if module.partition(".")[0] == "manual_nn"
+    }
+    assert source.name in COMPARISON or taken <= {("manual_nn", "Dense")}
+
+
+def test_the_scan_sees_every_form_of_import(tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    source.write_text(
+        "import jax.numpy as jnp\n"
+        "from manual_nn import Dense, loss\n"
+        "from . import network\n"
+        "def function():\n"
+        "    from .rounding import Traced\n"
+    )
+    assert set(imports_of(source, "reference")) == {
+        ("jax.numpy", None),
+        ("manual_nn", "Dense"),
+        ("manual_nn", "loss"),
+        ("reference", "network"),
+        ("reference.bounds.rounding", "Traced"),
+    }

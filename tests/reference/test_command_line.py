@@ -1,0 +1,170 @@
+"""`python -m reference`: what it prints, and what it exits with."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+import manual_nn
+from reference.__main__ import main
+from reference.campaign import agreement
+from reference.campaign.quantities import gradient_by_hand
+
+ROW = re.compile(
+    r"(?P<quantity>\S.*?) +(?P<dtype>float32|float64) +(?P<cases>\d+) +(?P<match>\d+) +"
+    r"(?P<ambiguous>\d+) +(?P<not_comparable>\d+) +(?P<wrong>\d+) +(?P<ulps>\S+) +(?P<share>\S+)  "
+    r"(?P<shape>\d+(-\d+)+, \d+ rows), seed (?P<seed>\d+)"
+)
+
+
+class Output(NamedTuple):
+    """What a command printed and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> dict[tuple[str, str], dict[str, str]]:
+        """The rows of the table, by quantity and dtype."""
+        rows = [match.groupdict() for match in map(ROW.fullmatch, self.out.splitlines()) if match]
+        return {(row["quantity"], row["dtype"]): row for row in rows}
+
+
+def run(*arguments: str) -> Output:
+    finished = subprocess.run(  # noqa: S603, the interpreter of this test
+        [sys.executable, "-m", "reference", *arguments], check=False, capture_output=True, text=True
+    )
+    return Output(finished.returncode, finished.stdout, finished.stderr)
+
+
+@pytest.fixture(scope="module")
+def three_cases() -> Output:
+    return run("--cases", "3", "--seed", "5")
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Output:
+    status = main(arguments)
+    return Output(status, *capsys.readouterr())
+
+
+def test_agreement_exits_with_0_and_says_so(three_cases: Output) -> None:
+    assert three_cases.status == 0
+    assert three_cases.out.splitlines()[-1].startswith("3 networks, ")
+    assert three_cases.out.endswith("All agree.\n")
+
+
+def all_quantities(seed: int) -> list[str]:
+    return [
+        *gradient_by_hand(*agreement.draw_case(seed).at("float64")),
+        *agreement.directed_by_hand(*agreement.draw_directed_case(seed).at("float64")),
+    ]
+
+
+def test_every_quantity_is_listed_in_both_dtypes_with_every_case(three_cases: Output) -> None:
+    assert set(three_cases.rows) == {
+        (quantity, dtype) for quantity in all_quantities(5) for dtype in ("float32", "float64")
+    }
+    for row in three_cases.rows.values():
+        counts = [int(row[key]) for key in ("match", "ambiguous", "not_comparable", "wrong")]
+        assert int(row["cases"]) == 3 == sum(counts)
+        assert int(row["seed"]) in {5, 6, 7}
+
+
+def test_every_function_of_manual_nn_is_among_the_quantities() -> None:
+    quantities = {name.partition(",")[0] for name in all_quantities(5)}
+    training = {"EarlyStopping", "History", "TrainingDiverged", "TrainingResult", "train"}
+    not_compared = {"Dense", "Workspace", "init_params", *training}
+    assert set(manual_nn.__all__) - not_compared <= quantities
+
+
+def test_a_pipe_gets_no_progress_bar(three_cases: Output) -> None:
+    assert three_cases.err == ""
+
+
+def test_the_same_seed_gives_the_same_output(
+    three_cases: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(capsys, "--cases", "3", "--seed", "5") == three_cases
+
+
+def test_a_worst_case_is_drawn_again_by_its_seed(
+    three_cases: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = {
+        seed: run_here(capsys, "--cases", "1", "--seed", seed).rows
+        for seed in {row["seed"] for row in three_cases.rows.values()}
+    }
+    for key, row in three_cases.rows.items():
+        alone = again[row["seed"]][key]
+        assert [alone[column] for column in ("shape", "seed", "ulps")] == [
+            row[column] for column in ("shape", "seed", "ulps")
+        ]
+
+
+def test_without_options_the_seed_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capsys, "--cases", "1") == run_here(capsys, "--cases", "1", "--seed", "0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--cases", "0"),
+        ("--cases", "-1"),
+        ("--cases", "2.5"),
+        ("--cases", "many"),
+        ("--seed", "-1"),
+        ("--seed", "0.5"),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_exits_with_2_and_a_line_that_names_it(
+    arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    option, value = arguments
+    out, err = capsys.readouterr()
+    assert exit_info.value.code == 2
+    assert out == ""
+    usage, line = err[: err.index("error:")], err[err.index("error:") :]
+    assert "usage: python -m reference" in usage
+    assert option in line
+    assert value in line
+    assert line.count("\n") == 1
+
+
+def test_a_fault_exits_with_1_and_shows_where(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_factor_2(params: Any, X: Any, y: Any, *, weight_decay: float = 0.0) -> Any:
+        value, _ = right(params, X, y, weight_decay=weight_decay)
+        _, gradient = right(params, X, y, weight_decay=weight_decay / 2)
+        return value, gradient
+
+    right = manual_nn.loss_and_grad
+    monkeypatch.setattr(manual_nn, "loss_and_grad", without_factor_2)
+    seed = next(seed for seed in range(100) if agreement.draw_case(seed).weight_decay > 0)
+    output = run_here(capsys, "--cases", "1", "--seed", str(seed))
+    assert output.status == 1
+    assert output.out.endswith("NOT all agree.\n")
+    wrong = {key for key, row in output.rows.items() if row["wrong"] == "1"}
+    assert wrong == {("loss_and_grad, weights", "float32"), ("loss_and_grad, weights", "float64")}
+
+
+def test_an_interruption_exits_with_130_after_the_table_so_far(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(seed: int) -> agreement.Case:
+        if seed == 6:
+            raise KeyboardInterrupt
+        return agreement.draw_case(seed)
+
+    monkeypatch.setattr("reference.__main__.draw_case", interrupted)
+    output = run_here(capsys, "--cases", "3", "--seed", "5")
+    assert output.status == 130
+    assert {row["cases"] for row in output.rows.values()} == {"1"}
+    assert output.out.endswith("All agree.\nInterrupted.\n")

@@ -1,0 +1,1 @@
+"""What several tests need: strategies, helpers, faults to plant."""
