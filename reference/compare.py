@@ -15,7 +15,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from reference.bounds.rounding import Bounded, Rounding, Traced
+from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.tracing import Traced
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -24,8 +24,11 @@ from jax.extend import core
 from tqdm import tqdm
 
 from benchmarks.soundness.losses import LOSSES, Draw, Loss, Shape, rounded
-from reference.bounds.rounding import RULES, Rounding, exact, precise_jax
-from reference.bounds.rules import is_exp_neg_sq, scatter_add
+from reference.bounds.registry import RULES
+from reference.bounds.rounding import Rounding, exact
+from reference.bounds.rules.calls import is_exp_neg_sq
+from reference.bounds.rules.indexing import scatter_add
+from reference.bounds.tracing import precise_jax
 from reference.compare import Comparer, Comparison, Verdict
 from reference.report import sensitivity
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.tables import print_heading, print_row
-from reference.bounds import rounding
+from reference.bounds import tracing
 from reference.campaign.cases import REFUSED, TURNS, compare_cases, draw_case, plan_block
 from reference.campaign.quantities import GROUPS
 from reference.compare import Comparer
@@ -50,7 +50,7 @@ def one_by_one(block: int) -> int:
 
 def optimised(block: int) -> int:
     """Compile for each network as JAX does by default."""
-    with mock.patch.object(rounding, "COMPILER_OPTIONS", {}):
+    with mock.patch.object(tracing, "COMPILER_OPTIONS", {}):
         return one_by_one(block)
 
 

@@ -1,30 +1,22 @@
-"""How far a correct implementation may stray: error bounds beside the values of a JAX function.
+"""The arithmetic of an implementation: a value, and how far rounding may take it from ours.
 
-A function is traced to JAX's own list of primitive operations, its jaxpr, and evaluated with NumPy
-in float64; beside each value runs a bound on how far the same value may be off in an implementation
-that rounds to `dtype`. ROUNDING.md derives the rules, which the code cites as eq. (R1) and so on.
+ROUNDING.md derives what each function adds to an error bound; its equations are cited as eq. (R1)
+and so on.
 """
 
-import contextlib
-import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
-from jax.extend import core
 
-Array: TypeAlias = npt.NDArray[Any]
+from reference.arrays import Array
+
 Kinks: TypeAlias = Literal["decided", "open"]
 
 ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; (R3)
 FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; (R4)
-
-# A function is compiled to be run a few times: compiling takes half as long without optimisation.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 class Bounded(NamedTuple):
@@ -191,136 +183,3 @@ def may_tie(a: Bounded, b: Bounded) -> Array:
 def reach(x: Bounded) -> Array:
     """Give the error as a number, infinite where a boolean or an integer is unsure."""
     return np.where(x.error, np.inf, 0.0) if x.error.dtype == bool else x.error
-
-
-Rule = TypeVar("Rule", bound=Callable[..., Bounded | list[Bounded]])
-RULES: dict[str, Callable[..., Bounded | list[Bounded]]] = {}
-
-
-def register_rule(*primitives: str) -> Callable[[Rule], Rule]:
-    """Register the error bound of a JAX primitive.
-
-    The rule is called as rule(rounding, *operands, **params), where the operands are `Bounded`
-    and the params those of the primitive, and returns the `Bounded` result, or a list of them.
-
-    Args:
-        primitives: the names, as a jaxpr prints them.
-
-    >>> @register_rule("floor")
-    ... def floor(rounding, x, **_):
-    ...     lowest, highest = np.floor(x.value - x.error), np.floor(x.value + x.error)
-    ...     which = rounding.opened(np.zeros(lowest.shape, int), lowest != highest)
-    ...     if not which.error.any():  # every kink is decided, as the values say
-    ...         return Bounded(np.floor(x.value), np.zeros(lowest.shape))
-    ...     return Bounded((lowest + highest) / 2, (highest - lowest) / 2)
-    """
-
-    def register(rule: Rule) -> Rule:
-        RULES.update(dict.fromkeys(primitives, rule))
-        return rule
-
-    return register
-
-
-class Traced:
-    """A function of arrays, traced by JAX in float64 for the shapes of its example arguments.
-
-    >>> square = Traced(lambda x: x * x, 3.0)
-    >>> float(square.by_xla(3.0))
-    9.0
-    >>> value, error = square.bounded(3.0, rounding=Rounding(np.float32))
-    >>> float(value), float(error) < 1e-5
-    (9.0, True)
-    """
-
-    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
-        """Trace the function at the shapes of these arguments."""
-        with precise_jax():
-            traced = jax.jit(function).trace(*in_float64(args))
-        self.jaxpr = traced.jaxpr
-        self.structure = jax.tree.structure(traced.out_info)
-        self._lowered = traced
-
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        with precise_jax():
-            return self._lowered.lower().compile(COMPILER_OPTIONS)
-
-    def by_xla(self, *args: Any) -> Any:
-        """Evaluate at these arguments in float64 as JAX does, compiled by XLA."""
-        with precise_jax():
-            return jax.tree.map(np.asarray, self._compiled(*in_float64(args)))
-
-    def bounded(self, *args: Any, rounding: Rounding) -> Any:
-        """Evaluate with error bounds; returns the function's tree, `Bounded` for each leaf."""
-        inputs = [rounding.given(leaf) for leaf in jax.tree.leaves(args)]
-        consts = [rounding.given(np.asarray(const)) for const in self.jaxpr.consts]
-        with np.errstate(all="ignore"), precise_jax():
-            outputs = evaluate(self.jaxpr.jaxpr, consts, inputs, rounding)
-        return jax.tree.unflatten(self.structure, outputs)
-
-
-@contextlib.contextmanager
-def precise_jax() -> Iterator[None]:
-    """Have JAX compute in float64, with matrix products in full precision on every device."""
-    with jax.enable_x64(), jax.default_matmul_precision("highest"):
-        yield
-
-
-def in_float64(tree: Any) -> Any:
-    """Convert the real arrays of a tree to float64, and leave the others."""
-
-    def convert(leaf: Any) -> Array:
-        array = np.asarray(leaf)
-        return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-    return jax.tree.map(convert, tree)
-
-
-def evaluate(
-    jaxpr: core.Jaxpr, consts: Sequence[Bounded], inputs: Sequence[Bounded], rounding: Rounding
-) -> list[Bounded]:
-    """Evaluate a jaxpr, operation by operation, by the rules of its primitives."""
-    known: dict[Any, Bounded] = {}
-
-    def read(atom: Any) -> Bounded:
-        if isinstance(atom, core.Literal):
-            aval: Any = atom.aval
-            return rounding.literal(atom.val, aval.dtype)
-        return known[atom]
-
-    known.update(zip(jaxpr.constvars, consts, strict=True))
-    known.update(zip(jaxpr.invars, inputs, strict=True))
-    for eqn in _needed(jaxpr):
-        name = eqn.primitive.name
-        if name not in RULES:
-            msg = (
-                f"no error bound is known for the JAX primitive '{name}'; give it one with "
-                f"@reference.register_rule('{name}'), see help(reference.register_rule)"
-            )
-            raise NotImplementedError(msg)
-        operands = [read(atom) for atom in eqn.invars]
-        rounding.computing_in(_coarsest(eqn.outvars))
-        results = RULES[name](rounding, *operands, **eqn.params)
-        if isinstance(results, Bounded):
-            results = [results]
-        known.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-@functools.lru_cache(maxsize=1024)
-def _needed(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, ...]:
-    """List the operations that the results depend on, in order."""
-    needed, wanted = [], {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
-    for eqn in reversed(jaxpr.eqns):
-        if not wanted.isdisjoint(eqn.outvars):
-            wanted |= {atom for atom in eqn.invars if not isinstance(atom, core.Literal)}
-            needed.append(eqn)
-    return tuple(reversed(needed))
-
-
-def _coarsest(variables: Sequence[Any]) -> npt.DTypeLike:
-    """Find the precision in which JAX computes these."""
-    dtypes = [getattr(variable.aval, "dtype", np.float64) for variable in variables]
-    real = [dtype for dtype in dtypes if jax.numpy.issubdtype(dtype, jax.numpy.floating)]
-    return max(real, key=lambda dtype: float(ml_dtypes.finfo(dtype).eps), default=np.float64)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding, Traced
+from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding
+from reference.bounds.tracing import Traced
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.codes import Code
 from reference.diagnosis.mlp import (

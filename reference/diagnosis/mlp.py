@@ -28,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn import Dense
-from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding, Traced, evaluate, precise_jax
+from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding
+from reference.bounds.tracing import Traced, evaluate, precise_jax
 from reference.compare import Leaf
 from reference.diagnosis.codes import Code
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reference.bounds.rounding import Rounding, Traced
+from reference.bounds.rounding import Rounding
+from reference.bounds.tracing import Traced
 from reference.compare import Comparer, Comparison, Leaf, Verdict, worst_verdict
 
 INF, NAN = math.inf, math.nan

@@ -21,7 +21,7 @@ import reference
 from manual_nn import Dense
 from manual_nn.derivatives import curvature
 from manual_nn.models.backprop import Array, Params
-from reference.bounds.rounding import Traced
+from reference.bounds.tracing import Traced
 from reference.campaign import quantities
 from reference.compare import Comparer, Comparison, Verdict
 from tests.conftest import Tally

@@ -18,7 +18,8 @@ import manual_nn
 import reference
 from manual_nn import Dense
 from manual_nn.models.backprop import Array, Params
-from reference.bounds.rounding import FUNCTION_ULPS, Traced
+from reference.bounds.rounding import FUNCTION_ULPS
+from reference.bounds.tracing import Traced
 from reference.campaign.quantities import rows_by_hand, rows_by_jax
 from reference.compare import Comparer, Verdict, worst_verdict
 from tests.conftest import Tally

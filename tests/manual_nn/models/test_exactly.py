@@ -18,7 +18,7 @@ import reference
 from manual_nn import Dense
 from manual_nn.models import backprop
 from manual_nn.models.backprop import Array, Params
-from reference.bounds.rounding import Traced
+from reference.bounds.tracing import Traced
 from tests.manual_nn.models.test_witnesses import bounded_leaves, loss_and_grad
 from tests.support.strategies import Network, dtypes, seeds
 

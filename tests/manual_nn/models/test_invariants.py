@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import manual_nn
 from manual_nn.models import backprop
 from manual_nn.models.backprop import Array
-from reference.bounds.rounding import Traced
+from reference.bounds.tracing import Traced
 from reference.compare import Comparer, Verdict
 from tests.manual_nn.models.test_witnesses import bounded_leaves, loss_and_grad
 from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes

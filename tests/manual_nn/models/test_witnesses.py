@@ -15,7 +15,8 @@ import manual_nn
 import reference
 from manual_nn.models import backprop
 from manual_nn.models.backprop import Array, Params
-from reference.bounds.rounding import Bounded, Rounding, Traced
+from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.tracing import Traced
 from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes
 
 

@@ -22,19 +22,9 @@ import pytest
 from jax import lax
 
 from reference.bounds import rules  # noqa: F401, registers them
-from reference.bounds.rounding import (
-    RULES,
-    Bounded,
-    Extreme,
-    Kinks,
-    Rounding,
-    Traced,
-    evaluate,
-    exact,
-    may_tie,
-    precise_jax,
-    reach,
-)
+from reference.bounds.registry import RULES
+from reference.bounds.rounding import Bounded, Extreme, Kinks, Rounding, exact, may_tie, reach
+from reference.bounds.tracing import Traced, evaluate, precise_jax
 
 Array = npt.NDArray[Any]
 Scalar = Callable[[float], float]

@@ -1,0 +1,79 @@
+"""Elements that go to or come from places given by indices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from reference.arrays import Array
+from reference.bounds.registry import register_rule
+from reference.bounds.rounding import Bounded, Rounding, exact
+
+
+def _at_indices(primitive: Any, arrays: int) -> Callable[..., Bounded]:
+    """Make the rule of a primitive that moves elements to or from places given by its indices."""
+
+    def rule(_: Rounding, *operands: Bounded, **params: Any) -> Bounded:
+        # What lies outside is NaN in the value, and in the error too: nothing is known of it. Or it
+        # is what the parameters say, which has no error.
+        fill = params.get("fill_value")
+        filled = [] if fill is None or np.isnan(fill) else [exact(float(fill))]
+        exactly = {"fill_value": 0} if filled else {}
+        indices = [operand.value for operand in operands[arrays:]]
+        values, errors = zip(*operands[:arrays], strict=True)
+        value = np.asarray(primitive.bind(*values, *indices, **params))
+        error = np.asarray(primitive.bind(*errors, *indices, **(params | exactly)))
+        elsewhere = np.zeros(value.shape, bool)
+        for operand in operands[arrays:]:
+            elsewhere |= _moved_elsewhere(operand.error, **params)
+        if error.dtype == bool:
+            return Bounded(value, error | elsewhere)
+        sources = [*operands[:arrays], *filled]
+        highest = max(np.max(x.value + x.error, initial=-np.inf) for x in sources)
+        lowest = min(np.min(x.value - x.error, initial=np.inf) for x in sources)
+        error = np.where(elsewhere, highest - lowest + error, error)
+        return Bounded(value, np.where(np.isnan(error), np.inf, error))
+
+    return rule
+
+
+def _moved_elsewhere(unsure: Array, *, dimension_numbers: Any = None, **_: Any) -> Array:
+    """Say which results may come from elsewhere, where an index is unsure: all, or its slice."""
+    if dimension_numbers is None:
+        return np.asarray(unsure.any())
+    return np.expand_dims(unsure.any(axis=-1), dimension_numbers.offset_dims)
+
+
+register_rule("gather")(_at_indices(lax.gather_p, 1))
+register_rule("dynamic_slice")(_at_indices(lax.dynamic_slice_p, 1))
+register_rule("dynamic_update_slice")(_at_indices(lax.dynamic_update_slice_p, 2))
+
+
+def scatter_add(onto: Array, indices: Array, added: Array, **params: Any) -> Array:
+    """Add at places given by indices, as the primitive of these params does, in any precision."""
+    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    given = {name: params[name] for name in names}
+    return np.asarray(lax.scatter_add(onto, indices, added, **given))
+
+
+@register_rule("scatter-add", "scatter_add")
+def _scatter_add(
+    rounding: Rounding, x: Bounded, indices: Bounded, updates: Bounded, **params: Any
+) -> Bounded:
+    """A sum of as many terms as fall upon the same place; those of unsure places upon any."""
+
+    def scattered(onto: Array, added: Array) -> Array:
+        return scatter_add(onto, indices.value, added, **params)
+
+    value = scattered(x.value, updates.value)
+    if value.dtype.kind != "f":
+        unsure = x.error.any() or indices.error.any() or updates.error.any()
+        return Bounded(value, np.full(value.shape, unsure))
+    size = scattered(abs(x.value) + x.error, abs(updates.value) + updates.error)
+    spread = scattered(x.error, updates.error)
+    terms = 1 + int(scattered(np.zeros_like(value), np.ones_like(updates.value)).max(initial=0))
+    if indices.error.any():
+        anywhere = np.abs(updates.value).sum() + updates.error.sum()
+        size, spread, terms = size + anywhere, spread + anywhere, 1 + updates.value.size
+    return rounding.summed(value, spread, size, terms)
