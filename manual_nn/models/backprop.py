@@ -12,22 +12,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from manual_nn.arrays import Array as Array
+from manual_nn.arrays import RowWeight
 from manual_nn.checks.finite import check_pre_activations
+from manual_nn.layers.dense import Dense as Dense
+from manual_nn.layers.dense import Params as Params
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
-
-
-class Dense(NamedTuple):
-    """One dense layer, z = a W + b."""
-
-    weight: Array  # (fan_in, fan_out)
-    bias: Array  # (fan_out,)
-
-
-Params: TypeAlias = tuple[Dense, ...]  # layers 1 to L
-Share: TypeAlias = np.floating[Any] | Array  # a scalar or (N, 1)
+Share: TypeAlias = RowWeight
 
 
 class Arrays(NamedTuple):

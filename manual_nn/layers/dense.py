@@ -1,0 +1,58 @@
+"""The dense layer: its equations are derived in dense.md.
+
+Axes: N rows, fan_in inputs of the layer, fan_out outputs. `d_name` is dL/d(name), the derivative of
+the loss with respect to `name`, and has its shape; `d_out` is that of the layer's output. `out` is
+an array to write a result to, as in NumPy; without it the result is a new array.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from manual_nn.arrays import Array
+
+
+class Dense(NamedTuple):
+    """The parameters of a dense layer, z = x W + b."""
+
+    weight: Array  # (fan_in, fan_out)
+    bias: Array  # (fan_out,)
+
+
+Params: TypeAlias = tuple[Dense, ...]  # of layers 1 to L, each on top of the one before
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    x: Array  # (N, fan_in)
+
+
+def forward(params: Dense, x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
+    """Compute z = x W + b, (N, fan_out); eq. (1)."""
+    z = np.matmul(x, params.weight, out=out)
+    z += params.bias
+    return z, Kept(x)
+
+
+def backward(params: Dense, kept: Kept, d_out: Array) -> tuple[Dense, Array]:
+    """Compute d_W, d_b and d_x from d_z = d_out, (N, fan_out); eq. (2), (3), (4)."""
+    return params_backward(kept.x, d_out), input_backward(params, d_out)
+
+
+def params_backward(x: Array, d_out: Array, *, out: Dense | None = None) -> Dense:
+    """Compute d_W = x^T d_z and d_b = column sums of d_z, without d_x; eq. (2), (3)."""
+    weight_out, bias_out = out or (None, None)
+    return Dense(weight_backward(x, d_out, out=weight_out), d_out.sum(axis=0, out=bias_out))
+
+
+def weight_backward(x: Array, d_out: Array, *, out: Array | None = None) -> Array:
+    """Compute d_W = x^T d_z, the sum over the rows of their outer products; eq. (2)."""
+    if len(x) == 1:  # several times faster than as a product of matrices
+        return np.einsum("i,j->ij", x[0], d_out[0], out=out)
+    return np.matmul(x.T, d_out, out=out)
+
+
+def input_backward(params: Dense, d_out: Array, *, out: Array | None = None) -> Array:
+    """Compute d_x = d_z W^T, (N, fan_in); eq. (4)."""
+    return np.matmul(d_out, params.weight.T, out=out)

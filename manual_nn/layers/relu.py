@@ -1,0 +1,41 @@
+"""The rectified linear unit: its equations are derived in relu.md.
+
+Axes: N rows, H units. `d_out` is dL/d(a), the derivative of the loss with respect to the output.
+`out` is an array to write a result to, which may be the argument itself; without it the result is a
+new array.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from manual_nn.arrays import Array
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    a: Array  # (N, H), positive exactly where the input is
+
+
+def forward(params: tuple[()], x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
+    """Compute a = max(x, 0), (N, H); eq. (1)."""
+    # a row of zeros is twice as fast as a scalar
+    a: Array = np.maximum(x, np.zeros(x.shape[1], x.dtype), out=out)
+    return a, Kept(a)
+
+
+def backward(
+    params: tuple[()], kept: Kept, d_out: Array, *, out: Array | None = None
+) -> tuple[tuple[()], Array]:
+    """Compute d_x = d_a where x > 0 and 0 elsewhere, (N, H); eq. (2)."""
+    return (), masked(d_out, kept.a, out=out)
+
+
+def masked(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
+    """Keep d_out where a > 0, which is where x > 0, and put 0 elsewhere, (N, H); eq. (2)."""
+    d_x = np.multiply(d_out, a > 0, out=out)
+    if not math.isfinite(np.vdot(d_x, d_x)):  # a d_out that overflowed: 0 times it is not 0
+        np.copyto(d_x, 0, where=a <= 0)
+    return d_x
