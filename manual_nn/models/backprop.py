@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from manual_nn.arrays import Array as Array
-from manual_nn.arrays import RowWeight
+from manual_nn.arrays import Array, RowWeight
 from manual_nn.checks.finite import check_pre_activations
-from manual_nn.layers.dense import Dense as Dense
-from manual_nn.layers.dense import Params as Params
+from manual_nn.layers.dense import Dense, Params
+
+__all__ = ["Array", "Arrays", "Dense", "Params", "Share"]
 
 Share: TypeAlias = RowWeight
 

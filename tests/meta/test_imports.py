@@ -132,5 +132,5 @@ def test_the_scan_sees_every_form_of_import(tmp_path: Path) -> None:
         ("manual_nn", "Dense"),
         ("manual_nn", "loss"),
         ("reference", "network"),
-        ("reference.bounds.rounding", "Traced"),
+        ("reference.rounding", "Traced"),
     }
