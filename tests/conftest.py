@@ -1,13 +1,13 @@
-"""JAX in its strictest setting, and how much Hypothesis tries.
+"""JAX at its strictest, how much each profile tries, and the tally at the end of a run.
 
-Profiles, chosen with --hypothesis-profile or by CI=true: `dev` while writing, `ci` in .ci/run,
-`deep`, 2,000 shapes with 20 draws of values each, unattended, and `mutation`, for each of thousands
-of mutants, which draws the same each time, and does not shrink what it finds.
+A profile is chosen with --hypothesis-profile or by CI=true: `dev` while writing, `ci` in .ci/run,
+`deep` unattended, and `mutation` for each of thousands of mutants, which draws the same each time
+and does not shrink what it finds.
 """
 
 import os
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -20,22 +20,47 @@ jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+
+class Depth(NamedTuple):
+    """How much a profile tries.
+
+    Attributes:
+        examples: what Hypothesis draws for a property.
+        compilations: the same, for a property whose every example JAX compiles for seconds.
+        draws: of values, for each shape that is compiled.
+        networks: how many of them every fault of the dictionary is planted in.
+    """
+
+    examples: int
+    compilations: int
+    draws: int
+    networks: int
+
+
+DEPTHS = {
+    "dev": Depth(examples=20, compilations=3, draws=4, networks=2),
+    "ci": Depth(examples=60, compilations=6, draws=6, networks=20),
+    "deep": Depth(examples=2000, compilations=200, draws=20, networks=20),
+    "mutation": Depth(examples=10, compilations=5, draws=4, networks=2),
+}
+
 # One example holds many draws and a compilation: no time limit, and slowness is no failure.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("dev", patient, max_examples=20)
-settings.register_profile("ci", patient, max_examples=60, derandomize=True)
-settings.register_profile("deep", patient, max_examples=2000)
-settings.register_profile(
-    "mutation",
-    patient,
-    max_examples=10,
-    derandomize=True,
-    database=None,
-    phases=(Phase.explicit, Phase.generate),
-)
+same_each_time = settings(patient, derandomize=True)
+unshrunk = settings(same_each_time, database=None, phases=(Phase.explicit, Phase.generate))
+for name, base in (
+    ("dev", patient),
+    ("ci", same_each_time),
+    ("deep", patient),
+    ("mutation", unshrunk),
+):
+    settings.register_profile(name, base, max_examples=DEPTHS[name].examples)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-DRAWS = {"dev": 4, "ci": 6, "deep": 20, "mutation": 4}  # of values for each shape
+
+def depth() -> Depth:
+    """Say how much the profile that is loaded tries."""
+    return DEPTHS[settings.get_current_profile_name()]
 
 
 class Tally:
@@ -72,7 +97,7 @@ def tally() -> Tally:
 @pytest.fixture(scope="session")
 def draws() -> int:
     """Say how many draws of values a shape gets in this profile."""
-    return DRAWS[settings.get_current_profile_name()]
+    return depth().draws
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

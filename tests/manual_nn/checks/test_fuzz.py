@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn import Dense, History
+from tests.conftest import depth
 from tests.support.malformed import (
     ANYTHING_GOES,
     MALFORMED,
@@ -43,8 +44,8 @@ arguments = st.builds(good_arguments, shapes, dtypes, seeds)
 
 
 # There are many functions, and many more arguments: fewer examples of each.
-of_a_function = settings(max_examples=settings().max_examples // 3)
-of_an_argument = settings(max_examples=settings().max_examples // 6)
+of_a_function = settings(max_examples=depth().examples // 3)
+of_an_argument = settings(max_examples=depth().examples // 6)
 
 
 def names_of(function: str) -> list[str]:

@@ -24,7 +24,7 @@ from manual_nn.models.backprop import Array, Params
 from reference.bounds.tracing import Traced
 from reference.campaign import quantities
 from reference.compare import Comparer, Comparison, Verdict
-from tests.conftest import Tally
+from tests.conftest import Tally, depth
 from tests.manual_nn.models.test_witnesses import bounded_leaves
 from tests.support.strategies import (
     TRAITS,
@@ -37,7 +37,7 @@ from tests.support.strategies import (
     weight_decays,
 )
 
-FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # JAX compiles for seconds
+FEWER = settings(max_examples=depth().compilations)  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 small_shapes = st.builds(  # for dense matrices, whose bounds are dense too

@@ -22,7 +22,7 @@ from reference.bounds.rounding import FUNCTION_ULPS
 from reference.bounds.tracing import Traced
 from reference.campaign.quantities import rows_by_hand, rows_by_jax
 from reference.compare import Comparer, Verdict, worst_verdict
-from tests.conftest import Tally
+from tests.conftest import Tally, depth
 from tests.manual_nn.models.test_invariants import bounds_of
 from tests.manual_nn.models.test_witnesses import bounded_leaves
 from tests.support.strategies import (
@@ -36,7 +36,7 @@ from tests.support.strategies import (
     shapes,
 )
 
-FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # JAX compiles for seconds
+FEWER = settings(max_examples=depth().compilations)  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 CLIPPED = "clipped_grad"

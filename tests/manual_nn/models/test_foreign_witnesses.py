@@ -24,7 +24,7 @@ import reference
 from manual_nn import Dense
 from manual_nn.models.backprop import Array, Params
 from reference import Comparer, Comparison, Verdict
-from tests.conftest import Tally
+from tests.conftest import Tally, depth
 from tests.manual_nn.derivatives.test_curvature import small_shapes
 from tests.support.strategies import (
     TRAITS,
@@ -38,7 +38,7 @@ from tests.support.strategies import (
 # PyTorch says it of itself, the first time that its forward mode is used.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
 
-FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # JAX compiles for seconds
+FEWER = settings(max_examples=depth().compilations)  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
 

@@ -18,11 +18,12 @@ import manual_nn
 import reference
 from manual_nn import Dense, Workspace, rowwise
 from reference import Comparer, Verdict
+from tests.conftest import depth
 from tests.support.strategies import Network, Shape, dtypes, make_network, seeds, shapes
 
 Array = npt.NDArray[Any]
 
-FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # each compiles for a second
+FEWER = settings(max_examples=depth().compilations)  # each compiles for a second
 
 
 def leaves(value_and_gradient: Any) -> list[Array]:

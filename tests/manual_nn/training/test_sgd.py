@@ -20,9 +20,10 @@ import reference
 from manual_nn import Dense
 from manual_nn.training.sgd import SGD, sgd_step
 from reference import Comparer, Verdict
+from tests.conftest import depth
 from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
 
-FEWER = settings(max_examples=max(5, settings().max_examples // 10))  # each compiles for a second
+FEWER = settings(max_examples=depth().compilations)  # each compiles for a second
 
 LEARNING_RATE = 0.125
 

@@ -18,10 +18,11 @@ from benchmarks.soundness.losses import (
 )
 from benchmarks.soundness.right_gradients import DTYPES, Witnesses
 from reference.compare import Comparer, Verdict
+from tests.conftest import depth
 from tests.support.strategies import seeds
 
 shapes = st.builds(Shape, *[st.integers(1, 8)] * 4)
-FEWER = settings(max_examples=max(4, settings().max_examples // 15))  # shapes for each loss
+FEWER = settings(max_examples=2 * depth().compilations // 3)  # shapes for each loss
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)

@@ -15,6 +15,7 @@ from reference import Comparer, Verdict, register_rule
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding, exact
 from reference.bounds.tracing import Traced, evaluate, precise_jax
+from tests.conftest import depth
 from tests.support.strategies import seeds
 
 Array = npt.NDArray[Any]
@@ -381,7 +382,7 @@ def test_what_a_precision_does_not_hold_is_rounded_once() -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=max(5, settings().max_examples // 10))
+@settings(max_examples=depth().compilations)
 def test_a_loss_that_computes_in_float32_itself_has_its_bounds(seed: int) -> None:
     """Then JAX rounds too, in either precision of the gradient."""
 
