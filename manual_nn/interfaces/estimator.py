@@ -59,7 +59,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     Attributes:
         classes_: the labels, sorted, (K,).
-        params_: the layers of the mlp.
+        params_: the layers of the network.
         history_: loss and accuracy after each epoch of this mlp.
         loss_curve_: the training loss, with the penalty, after each of them.
         n_iter_: how many they are.
@@ -188,7 +188,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
         Raises:
             NotFittedError: there is no network yet.
-            ValueError: X does not fit the mlp, or is not finite.
+            ValueError: X does not fit the network, or is not finite.
         """
         numbers = mlp.predict(*self._network_and(X))
         return self.classes_[numbers]
@@ -200,7 +200,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X: the inputs, (N, D), as for `fit`.
 
         Returns:
-            The probabilities, (N, K), in the order of `classes_` and the dtype of the mlp.
+            The probabilities, (N, K), in the order of `classes_` and the dtype of the network.
 
         Raises:
             NotFittedError, ValueError: as for `predict`.
@@ -214,7 +214,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X: the inputs, (N, D), as for `fit`.
 
         Returns:
-            The logarithms, (N, K), in the order of `classes_` and the dtype of the mlp.
+            The logarithms, (N, K), in the order of `classes_` and the dtype of the network.
 
         Raises:
             NotFittedError, ValueError: as for `predict`.
@@ -249,7 +249,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if fresh:
             self._begin(X, y if classes is None else classes, hidden_sizes)
         elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
-            msg = f"hidden_layer_sizes must be those of the mlp, {those}, got {hidden_sizes}"
+            msg = f"hidden_layer_sizes must be those of the network, {those}, got {hidden_sizes}"
             raise ValueError(msg)
         X, y, weight = self._weigh(X, self._encoder.transform(y), sample_weight)
         X_val = y_val = None

@@ -13,7 +13,7 @@ from reference.models import mlp
 
 
 def gradient_by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute the mlp, its loss and its gradients; what is by hand twice is here once."""
+    """Compute the network, its loss and its gradients; what is by hand twice is here once."""
     value, gradient = mlp.loss_and_grad(params, X, y, weight_decay=weight_decay)
     d_weights, d_biases = zip(*gradient, strict=True)
     return {

@@ -20,6 +20,8 @@ import manual_nn
 from manual_nn import Dense, EarlyStopping, Workspace
 from manual_nn.checks import arguments
 from reference.campaign.draws import read_only, unaligned
+from tests.support.bits import same_bits
+from tests.support.cases import each
 
 Array = npt.NDArray[Any]
 
@@ -423,14 +425,14 @@ BAD: dict[str, list[Bad]] = {
 }
 
 
-def malformed_calls() -> Iterator[Any]:
+def malformed_calls() -> Iterator[tuple[str, str, Bad]]:
     for function in FUNCTIONS:
         for name in names_of(function):
             for bad in BAD[name]:
-                yield pytest.param(function, name, bad, id=f"{function}-{name}-{bad.what}")
+                yield function, name, bad
 
 
-@pytest.mark.parametrize(("function", "name", "bad"), list(malformed_calls()))
+@each(("function", "name", "bad"), malformed_calls())
 def test_a_malformed_argument_is_named_with_what_it_was_and_what_was_expected(
     function: str, name: str, bad: Bad
 ) -> None:
@@ -443,7 +445,7 @@ def test_a_malformed_argument_is_named_with_what_it_was_and_what_was_expected(
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@each("function", FUNCTIONS)
 def test_the_good_arguments_are_good(function: str) -> None:
     call(function)
 
@@ -461,9 +463,9 @@ def arrays_of(tree: Any) -> Iterator[Array]:
         yield from itertools.chain.from_iterable(map(arrays_of, tree))
 
 
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("layers", [1, 3])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@each("soft", [False, True])
+@each("layers", [1, 3])
+@each("function", FUNCTIONS)
 def test_inputs_keep_their_bits_and_results_are_new_arrays(
     function: str, layers: int, *, soft: bool
 ) -> None:
@@ -518,13 +520,6 @@ def call_exactly(function: str, **changes: Any) -> list[Array]:
     return list(arrays_of(result))
 
 
-def same_bits(got: list[Array], want: list[Array]) -> bool:
-    return all(
-        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-        for a, b in zip(got, want, strict=True)
-    )
-
-
 def test_the_probabilities_of_the_exact_network_are_exact() -> None:
     assert np.array_equal(manual_nn.predict_proba(EXACT_PARAMS, EXACT_X), np.full((4, 2), 0.5))
 
@@ -542,8 +537,8 @@ def backwards(array: Array) -> Array:
     return array[::-1].copy()[::-1]
 
 
-@pytest.mark.parametrize("layout", [np.asfortranarray, strided, backwards, read_only, unaligned])
-@pytest.mark.parametrize("function", ON_DATA)
+@each("layout", [np.asfortranarray, strided, backwards, read_only, unaligned])
+@each("function", ON_DATA)
 def test_any_memory_layout_gives_the_same_bits(
     function: str, layout: Callable[[Array], Array]
 ) -> None:
@@ -557,8 +552,8 @@ def test_any_memory_layout_gives_the_same_bits(
     assert same_bits(got, call_exactly(function))
 
 
-@pytest.mark.parametrize("layout", [np.asfortranarray, strided, backwards, read_only, unaligned])
-@pytest.mark.parametrize("function", ["loss_and_grad", "rowwise.loss_and_grad", "input_grad"])
+@each("layout", [np.asfortranarray, strided, backwards, read_only, unaligned])
+@each("function", ["loss_and_grad", "rowwise.loss_and_grad", "input_grad"])
 def test_any_memory_layout_of_soft_targets_gives_the_same_gradient(
     function: str, layout: Callable[[Array], Array]
 ) -> None:
@@ -569,22 +564,20 @@ def test_any_memory_layout_of_soft_targets_gives_the_same_gradient(
     assert same_bits(gradient(layout(soft)), gradient(soft))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["u1", "i1", "u2", "i4", "u8", "i8", "f2", "f4", ">f4", ">f8", ">i2", "longdouble"]
-)
-@pytest.mark.parametrize("function", ON_DATA)
+@each("dtype", ["u1", "i1", "u2", "i4", "u8", "i8", "f2", "f4", ">f4", ">f8", ">i2", "longdouble"])
+@each("function", ON_DATA)
 def test_any_kind_of_real_input_gives_the_same_bits(function: str, dtype: str) -> None:
     got = call_exactly(function, X=EXACT_X.astype(dtype))
     assert same_bits(got, call_exactly(function))
 
 
-@pytest.mark.parametrize("function", ON_DATA)
+@each("function", ON_DATA)
 def test_booleans_are_the_inputs_0_and_1(function: str) -> None:
     X = np.array([[True, False], [False, True], [True, True], [False, False]])
     assert same_bits(call_exactly(function, X=X), call_exactly(function, X=X.astype(float)))
 
 
-@pytest.mark.parametrize("function", ON_DATA)
+@each("function", ON_DATA)
 def test_nested_lists_give_the_same_bits(function: str) -> None:
     params, tangents = (
         [[weight, bias] for weight, bias in layers] for layers in (EXACT_PARAMS, EXACT_TANGENTS)
@@ -595,29 +588,29 @@ def test_nested_lists_give_the_same_bits(function: str) -> None:
     assert same_bits(got, call_exactly(function))
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "i4", "u8", "i8", ">i2"])
-@pytest.mark.parametrize("function", ON_DATA)
+@each("dtype", ["u1", "i1", "i4", "u8", "i8", ">i2"])
+@each("function", ON_DATA)
 def test_class_numbers_of_any_integer_type_give_the_same_bits(function: str, dtype: str) -> None:
     got = call_exactly(function, y=EXACT_Y.astype(dtype))
     assert same_bits(got, call_exactly(function))
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, int, np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("function", ON_DATA)
+@each("dtype", [bool, np.uint8, int, np.float16, np.float32, np.float64])
+@each("function", ON_DATA)
 def test_one_hot_targets_of_any_type_are_class_numbers(function: str, dtype: npt.DTypeLike) -> None:
     got = call_exactly(function, y=np.eye(2)[EXACT_Y].astype(dtype))
     assert same_bits(got, call_exactly(function))
 
 
-@pytest.mark.parametrize("weight_decay", [0, -0.0, np.float32(0), np.int64(0)])
+@each("weight_decay", [0, -0.0, np.float32(0), np.int64(0)])
 def test_no_decay_may_be_any_kind_of_0(weight_decay: Any) -> None:
     got = call_exactly("loss_and_grad", weight_decay=weight_decay)
     assert same_bits(got, call_exactly("loss_and_grad", weight_decay=0.0))
 
 
-@pytest.mark.parametrize("X_dtype", ["u1", "f4", "f8"])
-@pytest.mark.parametrize("params_dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("function", sorted({*ON_DATA} - {"predict"}))
+@each("X_dtype", ["u1", "f4", "f8"])
+@each("params_dtype", [np.float32, np.float64])
+@each("function", sorted({*ON_DATA} - {"predict"}))
 def test_results_have_the_dtype_of_the_parameters(
     function: str, params_dtype: npt.DTypeLike, X_dtype: str
 ) -> None:
@@ -667,9 +660,9 @@ def test_rows_normalised_in_their_own_precision_are_accepted(
         loss_of_equal_logits(e / sums)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("sign", [-1, 1])
+@each("classes", [2, 3, 10, 1000])
+@each("dtype", [np.float32, np.float64])
+@each("sign", [-1, 1])
 def test_rows_may_be_off_by_an_eps_for_each_class_and_one_more(
     classes: int, dtype: npt.DTypeLike, sign: int
 ) -> None:
@@ -686,7 +679,7 @@ def test_rows_may_be_off_by_an_eps_for_each_class_and_one_more(
 # What each row counts
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each("dtype", [np.float32, np.float64])
 def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
     share = arguments.as_share(params, 8, None)
@@ -694,7 +687,7 @@ def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> 
     assert share == 0.125
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each("dtype", [np.float32, np.float64])
 def test_each_row_counts_its_part_of_all_the_weights(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
     share = arguments.as_share(params, 3, [1, 0, 7])
@@ -708,7 +701,7 @@ def test_weights_whose_sum_is_beyond_the_largest_float_count_alike() -> None:
     assert np.asarray(share).tolist() == [[0.25], [0.25], [0.0], [0.25], [0.25]]
 
 
-@pytest.mark.parametrize("weight_dtype", [np.float16, np.float32, np.uint8, bool])
+@each("weight_dtype", [np.float16, np.float32, np.uint8, bool])
 def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike) -> None:
     weights = np.ones(3, weight_dtype)
     checked = arguments.as_sample_weight(3, weights)
@@ -750,7 +743,7 @@ def test_what_needs_no_conversion_is_not_copied() -> None:
     assert arguments.as_sample_weight(N, weights) is weights
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+@each("dtype", [np.float64, np.longdouble])
 def test_the_first_input_beyond_the_dtype_of_the_parameters_is_named(dtype: npt.DTypeLike) -> None:
     X = np.full((3, 2), 0.5, dtype)
     X[1, 1], X[2, 0] = 2.0**128, -(2.0**129)

@@ -31,6 +31,7 @@ from manual_nn import Dense, distributed
 from reference.compare import Comparer, Verdict
 from tests.manual_nn.models.test_exactly import exact_network
 from tests.manual_nn.models.test_passes import SQUARES, TOTAL
+from tests.support.bits import same_bits
 from tests.support.strategies import TRAITS, Shape, dtypes, make_network, seeds, weight_decays
 
 Array = npt.NDArray[Any]
@@ -118,20 +119,11 @@ def test_exact_arithmetic_gives_the_bits_of_the_local_function_for_any_blocks(
     rows = data.draw(divisions(N))
     X_blocks, y_blocks = blocks(X, rows), blocks(y, rows)
     local = manual_nn.loss_and_grad(params, X, y, weight_decay=decay)
-    assert_same_bits(
+    assert same_bits(
         distributed.loss_and_grad(params, X_blocks, y_blocks, weight_decay=decay), local
     )
     loss = distributed.loss(params, X_blocks, y_blocks, weight_decay=decay)
-    assert_same_bits(loss, local[0])
-
-
-def assert_same_bits(result: Any, expected: Any) -> None:
-    structure: Any = jax.tree.structure(result)
-    assert structure == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
-        assert one.dtype == other.dtype
-        assert one.shape == other.shape
-        assert one.tobytes() == other.tobytes()
+    assert same_bits(loss, local[0])
 
 
 def problem(N: int = 12, *, soft: bool = False) -> tuple[Any, Array, Array]:
@@ -151,7 +143,7 @@ def test_without_a_weight_decay_there_is_no_penalty() -> None:
     params, X, y = exact_network(0, D=3, hidden=4, K=4, N=8, dtype=np.float64)
     X_blocks, y_blocks = blocks(X, (3, 5)), blocks(y)
     local = manual_nn.loss_and_grad(params, X, y, weight_decay=0.0)
-    assert_same_bits(distributed.loss_and_grad(params, X_blocks, y_blocks), local)
+    assert same_bits(distributed.loss_and_grad(params, X_blocks, y_blocks), local)
     assert distributed.loss(params, X_blocks, y_blocks) == local[0]
 
 
@@ -161,7 +153,7 @@ def test_equal_weights_of_a_power_of_two_are_as_none(each: float) -> None:
     X_blocks, y_blocks = blocks(X, (5, 7)), blocks(y)
     weight = da.full(12, each, chunks=3)
     weighted = distributed.loss_and_grad(params, X_blocks, y_blocks, sample_weight=weight)
-    assert_same_bits(weighted, distributed.loss_and_grad(params, X_blocks, y_blocks))
+    assert same_bits(weighted, distributed.loss_and_grad(params, X_blocks, y_blocks))
 
 
 @pytest.mark.parametrize("weight_dtype", [np.float16, np.float32, np.uint8])
@@ -172,7 +164,7 @@ def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike)
         distributed.loss_and_grad(params, X_blocks, y_blocks, sample_weight=blocks(given))
         for given in (weight.astype(weight_dtype), weight)
     )
-    assert_same_bits(got, want)
+    assert same_bits(got, want)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -183,7 +175,7 @@ def test_one_block_has_the_bits_of_the_local_function(
     params, X, y, _ = make_network(Shape((3, 4, 2), 3, soft=False), dtype, seed=1)
     weight_block = None if weight is None else blocks(weight)
     got = distributed.loss_and_grad(params, blocks(X), blocks(y), sample_weight=weight_block)
-    assert_same_bits(got, manual_nn.loss_and_grad(params, X, y, sample_weight=weight))
+    assert same_bits(got, manual_nn.loss_and_grad(params, X, y, sample_weight=weight))
 
 
 def test_blocks_are_added_up_in_the_dtype_of_the_parameters() -> None:
@@ -399,7 +391,7 @@ def test_two_processes_give_the_bits_of_one(client: Client) -> None:
     params, X, y = exact_network(0, D=3, hidden=4, K=4, N=64, dtype=np.float32)
     X_blocks, y_blocks = blocks(X, (1, 2, 3, 10, 16, 32)), blocks(y)
     got = on(client, distributed.loss_and_grad, params, X_blocks, y_blocks, weight_decay=0.25)
-    assert_same_bits(got, manual_nn.loss_and_grad(params, X, y, weight_decay=0.25))
+    assert same_bits(got, manual_nn.loss_and_grad(params, X, y, weight_decay=0.25))
     assert all(d_array.flags.writeable for d_array in itertools.chain(*got[1]))
 
 
@@ -472,7 +464,7 @@ def test_a_worker_killed_in_the_middle_changes_no_bit(client: Client, tmp_path: 
         disturbed = running.result(PATIENCE)
     readers = {process for number, process in notes("disturbed") if number == block}
     assert readers > {killed}, "the block that was lost was not read again"
-    assert_same_bits(disturbed, undisturbed)
+    assert same_bits(disturbed, undisturbed)
 
 
 def is_alive(process: int) -> bool:

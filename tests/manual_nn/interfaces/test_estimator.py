@@ -44,6 +44,7 @@ import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.training.loop import TrainingDiverged
+from tests.support.bits import same_bits
 
 Array = npt.NDArray[Any]
 Params = tuple[Dense, ...]
@@ -74,11 +75,6 @@ def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
     params = manual_nn.init_params([D, 5, K], rng=rng, dtype=X.dtype)
     defaults: dict[str, Any] = {"batch_size": 8, "epochs": 4, "early_stopping": None}
     return manual_nn.train(params, X, y, *rest, rng=rng, **(defaults | options))
-
-
-def same_bits(got: Params, want: Params) -> bool:
-    pairs = list(zip(itertools.chain(*got), itertools.chain(*want), strict=True))
-    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 @parametrize_with_checks(  # type: ignore[untyped-decorator] # scikit-learn ships no types

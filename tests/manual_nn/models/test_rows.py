@@ -19,6 +19,7 @@ import reference
 from manual_nn import Dense, Workspace, rowwise
 from reference import Comparer, Verdict
 from tests.conftest import depth
+from tests.support.bits import same_bits
 from tests.support.strategies import Network, Shape, dtypes, make_network, seeds, shapes
 
 Array = npt.NDArray[Any]
@@ -29,11 +30,6 @@ FEWER = settings(max_examples=depth().compilations)  # each compiles for a secon
 def leaves(value_and_gradient: Any) -> list[Array]:
     """List the loss and the arrays of the gradient."""
     return jax.tree.leaves(value_and_gradient)
-
-
-def same_bits(got: Any, want: Any) -> bool:
-    pairs = zip(map(np.asarray, leaves(got)), map(np.asarray, leaves(want)), strict=True)
-    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def weighted_by_jax(params: Any, X: Any, y: Any, weight_decay: Any, sample_weight: Any) -> Any:

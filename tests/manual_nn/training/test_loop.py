@@ -20,6 +20,7 @@ import reference
 from manual_nn import Dense, EarlyStopping, History, TrainingResult
 from manual_nn.training import loop
 from manual_nn.training.sgd import SGD
+from tests.support.bits import same_bits
 
 Array = npt.NDArray[Any]
 Params = tuple[Dense, ...]
@@ -69,11 +70,6 @@ def draw_batches(N: int, batch_size: int, epochs: int, *, seed: int = 0) -> Iter
     for _ in range(epochs):
         order = rng.permutation(N)
         yield from (order[start : start + batch_size] for start in range(0, N, batch_size))
-
-
-def same_bits(got: Params, want: Params) -> bool:
-    pairs = list(zip(itertools.chain(*got), itertools.chain(*want), strict=True))
-    return all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def step_along(
