@@ -1,0 +1,44 @@
+"""What a layer accepts: arrays of one precision, float32 or float64, whose shapes fit."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+
+PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_floats(array: object, *, name: str, ndim: int) -> None:
+    """Check that it is a float32 or float64 array of at least `ndim` axes, none of them empty.
+
+    Raises:
+        TypeError: it is no array, or of another dtype.
+        ValueError: it has too few axes, or no element.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
+    if array.dtype not in PRECISIONS:
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    if array.ndim < ndim or array.size == 0:
+        axes = f"{ndim} {'axis' if ndim == 1 else 'axes'}"
+        msg = f"{name} must have at least {axes} and no empty one, got shape {array.shape}"
+        raise ValueError(msg)
+
+
+def check_like(
+    array: object, shape: tuple[int, ...], dtype: np.dtype[Any], *, name: str, like: str
+) -> None:
+    """Check that an array has this shape and dtype, which are those that `like` calls for.
+
+    Raises:
+        TypeError: it is no array, or of another dtype.
+        ValueError: it has another shape.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype} like {like}, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape} to fit {like}, got {array.shape}")

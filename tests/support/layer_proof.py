@@ -1,0 +1,196 @@
+"""The proof of a layer: its values and every gradient beside JAX's, under the derived bounds.
+
+A layer is proven for the arguments that a `Subject` makes, in both precisions, for numbers of many
+kinds and layouts in memory. What its backward pass gives is compared with the vjp that JAX takes of
+the layer's twin, alone and with a linear map below it, whose weights' gradient uses d_x.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from hypothesis import settings
+
+from reference.campaign.draws import LAYOUTS
+from reference.compare import Comparer, Comparison, Verdict
+
+Array: TypeAlias = npt.NDArray[Any]
+Draw: TypeAlias = Callable[..., Array]  # of numbers of one kind, in a shape
+Backward: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+DTYPES = ("float32", "float64")
+FEW = settings(max_examples=max(4, settings().max_examples // 2))  # shapes of each layer
+
+
+def normal(rng: np.random.Generator, *shape: int) -> Array:
+    """Draw numbers of the size of 1."""
+    return rng.normal(size=shape)
+
+
+def dyadic(rng: np.random.Generator, *shape: int) -> Array:
+    """Draw quarters from -2 to 2, which tie, vanish and add up exactly."""
+    return rng.integers(-8, 9, shape) / 4
+
+
+def sparse(rng: np.random.Generator, *shape: int) -> Array:
+    """Draw numbers of a size between 0.03 and 10, half of which are 0."""
+    scale = 10 ** rng.uniform(-1.5, 1)
+    return rng.normal(scale=scale, size=shape) * rng.integers(2, size=shape)
+
+
+def distant(rng: np.random.Generator, *shape: int) -> Array:
+    """Draw numbers far from 0 and close to each other."""
+    return 30 + rng.normal(size=shape)
+
+
+def constant(rng: np.random.Generator, *shape: int) -> Array:
+    """Draw one number for all places."""
+    return np.full(shape, rng.normal())
+
+
+KINDS: tuple[Callable[..., Array], ...] = (normal, dyadic, sparse, distant, constant)
+
+
+class Subject(NamedTuple):
+    """A layer's options at one shape, and what makes its arguments there.
+
+    Attributes:
+        arguments: makes (params, x) in float64 with its argument, which draws numbers of one kind
+            in a shape; integers it draws from the generator, its second argument.
+        options: the keywords of `forward`.
+    """
+
+    arguments: Callable[[Draw, np.random.Generator], tuple[Any, Any]]
+    options: dict[str, Any]
+
+
+def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> None:
+    """Compare a layer with its twin at a draw of each kind of numbers, in both precisions.
+
+    Asserted are the values and the gradients, under the derived bounds; their dtype; that no
+    argument is changed, and no memory shared with one; that backward leaves what is kept as it is,
+    and is linear.
+    """
+    rng = np.random.default_rng(seed)
+    comparer = vjp_comparer(twin, subject)
+    for kind, dtype in itertools.product(KINDS, DTYPES):
+        params, x = arguments_of(subject, kind, dtype, rng)
+        copies = jax.tree.map(np.copy, (params, x))
+        out, kept = layer.forward(params, x, **subject.options)
+        d_out = cast(rng.normal(size=out.shape), dtype)
+        result = out, layer.backward(params, kept, d_out)
+        what = f"{kind.__name__} {dtype}, options {subject.options}, seed {seed}"
+        assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
+        assert_unshared(result, (params, x, d_out))
+        jax.tree.map(np.testing.assert_array_equal, copies, (params, x))
+        doubled = layer.backward(params, kept, 2 * d_out)  # which rounds as before
+        jax.tree.map(
+            lambda twice, once: np.testing.assert_array_equal(twice, 2 * once), doubled, result[1]
+        )
+    prove_above_a_linear_map(layer, twin, subject, rng)
+
+
+def prove_above_a_linear_map(
+    layer: ModuleType, twin: ModuleType, subject: Subject, rng: np.random.Generator
+) -> None:
+    """Compare the gradient of A in layer(a A), which is a^T d_x; d_x itself is not compared."""
+    params, a = arguments_of(subject, normal, "float32", rng)
+    if not differentiable(a):
+        return
+    A = jax.tree.map(lambda part: cast(rng.normal(size=[part.shape[-1]] * 2), "float32"), a)
+
+    def above(params: Any, A: Any, d_out: Any) -> Any:
+        x = jax.tree.map(lambda part, weight: part @ weight, a64, A)
+        return (twin.forward(params, x, **subject.options) * d_out).sum()
+
+    a64 = jax.tree.map(lambda part: cast(part, "float64"), a)
+    out, kept = layer.forward(params, jax.tree.map(np.matmul, a, A), **subject.options)
+    d_out = cast(rng.normal(size=out.shape), "float32")
+    d_params, d_x = layer.backward(params, kept, d_out)
+
+    def d_weight(part: Array, d_part: Array) -> Array:
+        rows = list(range(part.ndim - 1))
+        return np.tensordot(part, d_part, axes=(rows, rows))
+
+    comparer = Comparer(jax.grad(above, (0, 1)), params, A, d_out)
+    got = d_params, jax.tree.map(d_weight, a, d_x)
+    assert_matches(comparer(got, params, A, d_out, compiled=False), "float32", "above a A")
+
+
+def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backward) -> None:
+    """Check that each wrong backward pass is told from the right one, in both precisions.
+
+    The right one is compared with what XLA compiles from the twin.
+    """
+    rng = np.random.default_rng(0)
+    comparer = vjp_comparer(twin, subject)
+    for dtype in DTYPES:
+        params, x = arguments_of(subject, normal, dtype, rng)
+        out, kept = layer.forward(params, x, **subject.options)
+        d_out = cast(rng.normal(size=out.shape), dtype)
+        right = comparer((out, layer.backward(params, kept, d_out)), params, x, d_out)
+        assert right.verdict == Verdict.MATCH, right
+        for backward in wrong:
+            got = out, backward(params, kept, d_out)
+            comparison = comparer(got, params, x, d_out, compiled=False)
+            assert comparison.verdict == Verdict.MISMATCH, (backward.__name__, dtype)
+
+
+def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:
+    """Trace the twin's value and vjp as a function of (params, x, d_out)."""
+    rng = np.random.default_rng(0)
+    params, x = arguments_of(subject, normal, "float64", rng)
+
+    def forward(params: Any, x: Any) -> Any:
+        return twin.forward(params, x, **subject.options)
+
+    def value_and_vjp(params: Any, x: Any, d_out: Any) -> Any:
+        if differentiable(x):
+            out, vjp = jax.vjp(forward, params, x)
+            return out, vjp(d_out)
+        out, vjp = jax.vjp(lambda params: forward(params, x), params)
+        return out, (*vjp(d_out), None)
+
+    d_out = np.zeros(jax.eval_shape(forward, params, x).shape)
+    return Comparer(value_and_vjp, params, x, d_out)
+
+
+def arguments_of(
+    subject: Subject, kind: Callable[..., Array], dtype: str, rng: np.random.Generator
+) -> tuple[Any, Any]:
+    """Make the arguments in this precision, each in a layout of its own."""
+    arguments = subject.arguments(lambda *shape: kind(rng, *shape), rng)
+    layouts: Iterator[Callable[[Array], Array]] = (
+        LAYOUTS[name] for name in rng.choice(list(LAYOUTS), size=100)
+    )
+    return jax.tree.map(lambda leaf: next(layouts)(cast(leaf, dtype)), arguments)
+
+
+def cast(leaf: Any, dtype: str) -> Array:
+    """Round real numbers to this precision; integers and booleans stay."""
+    array = np.asarray(leaf)
+    return array.astype(dtype) if array.dtype.kind == "f" else array
+
+
+def differentiable(tree: Any) -> bool:
+    """Say whether the leaves are real numbers."""
+    return all(jax.numpy.issubdtype(leaf.dtype, np.floating) for leaf in jax.tree.leaves(tree))
+
+
+def assert_matches(comparison: Comparison, dtype: str, what: str) -> None:
+    """Assert that every element is within its bound, and of this precision."""
+    for leaf in comparison.leaves:
+        assert leaf.verdict == Verdict.MATCH, (what, leaf)
+        assert leaf.got.dtype == dtype, (what, leaf.path)
+
+
+def assert_unshared(results: Any, arguments: Iterable[Any]) -> None:
+    """Assert that no array of the results shares memory with an argument or with another."""
+    arrays, given = jax.tree.leaves(results), jax.tree.leaves(list(arguments))
+    pairs = (*itertools.product(arrays, given), *itertools.combinations(arrays, 2))
+    assert not any(np.shares_memory(one, other) for one, other in pairs)
