@@ -20,6 +20,11 @@ from jax import lax
 
 import manual_nn
 from manual_nn import Dense
+from manual_nn.layers import layer_norm, rms_norm
+from manual_nn.layers.layer_norm import LayerNorm
+from manual_nn.layers.rms_norm import RMSNorm
+from reference.layers import layer_norm as layer_norm_twin
+from reference.layers import rms_norm as rms_norm_twin
 from reference.models import mlp
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -212,41 +217,32 @@ def _two_layers(draw: Draw, shape: Shape) -> tuple[Any, ...]:
     return draw.normal(D, H), draw.normal(H, K), draw.normal(N, D), draw.normal(N, K)
 
 
-def layer_norm(gain: Any, shift: Any, x: Any, y: Any) -> Any:
+def normalised_rows(gain: Any, shift: Any, x: Any, y: Any) -> Any:
     """Least squares of normalised rows."""
-    centred = x - x.mean(axis=1, keepdims=True)
-    scale = lax.rsqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
-    return jnp.mean((centred * scale * gain[None] + shift[None] - y) ** 2)
+    return jnp.mean((layer_norm_twin.forward((gain, shift), x) - y) ** 2)
 
 
-def layer_norm_by_hand(gain: Array, shift: Array, x: Array, y: Array) -> Any:
-    """With normal = (x - mean) / deviation: (g - mean g - normal mean(g normal)) / deviation."""
-    centred = x - x.mean(axis=1, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
-    normal = centred / deviation
-    error = normal * gain + shift - y
-    d_out = 2 * error / y.size
-    g = d_out * gain
-    along = normal * (g * normal).mean(axis=1, keepdims=True)
-    d_x = (g - g.mean(axis=1, keepdims=True) - along) / deviation
-    return (error**2).mean(), ((d_out * normal).sum(axis=0), d_out.sum(axis=0), d_x)
+def normalised_rows_by_hand(gain: Array, shift: Array, x: Array, y: Array) -> Any:
+    """The layer norm of manual_nn."""
+    params = LayerNorm(gain, shift)
+    out, kept = layer_norm.forward(params, x)
+    error = out - y
+    d_params, d_x = layer_norm.backward(params, kept, 2 * error / y.size)
+    return (error**2).mean(), (*d_params, d_x)
 
 
-def rms_norm(gain: Any, x: Any, y: Any) -> Any:
+def rms_normalised_rows(gain: Any, x: Any, y: Any) -> Any:
     """Least squares of rows divided by the root of their mean square."""
-    scale = jnp.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-6)
-    return jnp.mean((x / scale * gain[None] - y) ** 2)
+    return jnp.mean((rms_norm_twin.forward((gain,), x) - y) ** 2)
 
 
-def rms_norm_by_hand(gain: Array, x: Array, y: Array) -> Any:
-    """With normal = x / scale: (g - normal mean(g normal)) / scale."""
-    scale = np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-6)
-    normal = x / scale
-    error = normal * gain - y
-    d_out = 2 * error / y.size
-    g = d_out * gain
-    d_x = (g - normal * (g * normal).mean(axis=1, keepdims=True)) / scale
-    return (error**2).mean(), ((d_out * normal).sum(axis=0), d_x)
+def rms_normalised_rows_by_hand(gain: Array, x: Array, y: Array) -> Any:
+    """The RMS norm of manual_nn."""
+    params = RMSNorm(gain)
+    out, kept = rms_norm.forward(params, x)
+    error = out - y
+    d_params, d_x = rms_norm.backward(params, kept, 2 * error / y.size)
+    return (error**2).mean(), (*d_params, d_x)
 
 
 def attention_row(query: Any, keys: Any, values: Any, y: Any) -> Any:
@@ -457,22 +453,22 @@ LOSSES = (
     ),
     Loss(
         "layer norm",
-        layer_norm,
+        normalised_rows,
         lambda draw, shape: (
             *(draw.normal(shape.D), draw.normal(shape.D)),
             *(draw.normal(shape.N, shape.D), draw.normal(shape.N, shape.D)),
         ),
         (0, 1, 2),
-        (layer_norm_by_hand,),
+        (normalised_rows_by_hand,),
     ),
     Loss(
         "RMS norm",
-        rms_norm,
+        rms_normalised_rows,
         lambda draw, shape: (
             *(draw.normal(shape.D), draw.normal(shape.N, shape.D), draw.normal(shape.N, shape.D)),
         ),
         (0, 1),
-        (rms_norm_by_hand,),
+        (rms_normalised_rows_by_hand,),
     ),
     Loss(
         "attention row",

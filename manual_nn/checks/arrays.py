@@ -1,13 +1,10 @@
 """What a layer accepts: arrays of one precision, float32 or float64, whose shapes fit."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
-
-PRECISIONS = (np.dtype(np.float32), np.dtype(np.float64))
+from manual_nn.checks.arguments import DTYPES
 
 
 def check_floats(array: object, *, name: str, ndim: int) -> None:
@@ -19,7 +16,7 @@ def check_floats(array: object, *, name: str, ndim: int) -> None:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
-    if array.dtype not in PRECISIONS:
+    if array.dtype not in DTYPES:
         raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
     if array.ndim < ndim or array.size == 0:
         axes = f"{ndim} {'axis' if ndim == 1 else 'axes'}"

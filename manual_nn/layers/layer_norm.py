@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import Array, check_floats, check_like
+from manual_nn.checks.arrays import check_floats, check_like
 
 
 class LayerNorm(NamedTuple):
@@ -19,7 +20,7 @@ class LayerNorm(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+    """What the backward pass needs from the forward pass."""
 
     normal: Array  # (..., D)
     deviation: Array  # (..., 1)

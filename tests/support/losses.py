@@ -5,9 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.soundness.losses import least_squares
+from reference.layers import layer_norm as layer_norm_twin
 
-__all__ = ["attention_row", "layer_norm", "least_squares", "tanh_network"]
+
+def least_squares(W: Any, X: Any, y: Any) -> Any:
+    """Half the mean squared error of a linear model."""
+    return jnp.mean((X @ W - y) ** 2) / 2
 
 
 def tanh_network(W: Any, X: Any, y: Any) -> Any:
@@ -18,9 +21,8 @@ def tanh_network(W: Any, X: Any, y: Any) -> Any:
 def layer_norm(W: Any, X: Any, y: Any) -> Any:
     """Least squares of a layer-normalised linear map."""
     z = X @ W
-    centred = z - z.mean(axis=1, keepdims=True)
-    scale = jax.lax.rsqrt((centred**2).mean(axis=1, keepdims=True) + 0.125)
-    return jnp.mean((centred * scale - y) ** 2)
+    params = jnp.ones_like(z[0]), jnp.zeros_like(z[0])
+    return jnp.mean((layer_norm_twin.forward(params, z, eps=0.125) - y) ** 2)
 
 
 def attention_row(W: Any, X: Any, y: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The error bounds are sound for XLA and NumPy in both precisions, on losses of many kinds."""
+"""The error bounds hold for XLA and NumPy in both precisions, on losses of many kinds."""
 
 import jax
 import numpy as np
