@@ -499,6 +499,7 @@ def network_report(weight_decay: float, *, mistake: float = 1.0) -> GradientRepo
     return check_gradient(by_hand, by_jax, params, X, y)
 
 
+@pytest.mark.long
 def test_a_decay_that_drowns_is_warned_of_with_the_decay_that_would_not() -> None:
     """The warning's figure is taken at its word: from there on a missing decay is seen."""
     report = network_report(1e-12)
@@ -518,6 +519,7 @@ def test_sensitivity_is_the_smallest_scale_error_that_is_seen() -> None:
     assert check(right * (1 + 4 * seen)).verdict == Verdict.MISMATCH
 
 
+@pytest.mark.long
 def test_the_report_fits_a_screen_for_a_hundred_leaves() -> None:
     ws = [np.full(2, float(i + 1)) for i in range(100)]
 
@@ -532,6 +534,7 @@ def test_the_report_fits_a_screen_for_a_hundred_leaves() -> None:
     assert "and 88 leaves more, match" in str(report)
 
 
+@pytest.mark.long
 def test_the_report_as_data_survives_json() -> None:
     report = check(2 * gradient(*example()))
     data = json.loads(json.dumps(report.to_dict()))
@@ -544,6 +547,7 @@ def test_the_report_as_data_survives_json() -> None:
     assert leaf["got"] == 2 * gradient(*example())[index]  # the number that was handed in
 
 
+@pytest.mark.long
 def test_the_picture_shows_one_wrong_element_of_a_large_leaf(tmp_path: Path) -> None:
     w = np.zeros((300, 500))
     wrong = np.ones((300, 500))
@@ -567,6 +571,7 @@ def wrong(x): return 3 * x
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("grad", "args", "status", "word"),
     [

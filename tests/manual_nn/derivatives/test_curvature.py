@@ -75,6 +75,7 @@ def compared(
     return comparison
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=shapes, data=st.data())
 def test_products_agree_with_jax(
@@ -83,6 +84,7 @@ def test_products_agree_with_jax(
     agree_with_jax(along_by, shape, data, draws, tally)
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=small_shapes, data=st.data())
 def test_matrices_and_diagonals_agree_with_jax(
@@ -107,6 +109,7 @@ def agree_with_jax(make: Any, shape: Shape, data: st.DataObject, draws: int, tal
         tally.add(compared(comparer, make, network, dtype))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize(
     "shape",
@@ -372,6 +375,7 @@ def test_the_factor_times_its_transpose_is_the_curvature_of_the_softmax(
 # Arithmetic chosen to be exact
 
 
+@pytest.mark.long
 @FEWER
 @given(
     seed=seeds,

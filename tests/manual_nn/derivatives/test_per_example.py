@@ -65,6 +65,7 @@ def assert_rows_agree(
         assert worst_verdict(leaves) in allowed, (name, leaves)
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=shapes, data=st.data())
 def test_rows_agree_with_jax(shape: Shape, data: st.DataObject, draws: int, tally: Tally) -> None:
@@ -77,6 +78,7 @@ def test_rows_agree_with_jax(shape: Shape, data: st.DataObject, draws: int, tall
         assert_rows_agree(comparer, network, dtype, trait, tally)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "shape",
@@ -102,6 +104,7 @@ def mean_of_rows_by_jax(params: Params, X: Array, y: Array) -> Params:
     return jax.tree.map(lambda leaf: leaf.mean(axis=0), rows)
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=shapes, dtype=dtypes, seed=seeds, trait=st.sampled_from(TRAITS))
 def test_gradients_of_rows_average_to_the_gradient_of_the_batch(

@@ -306,6 +306,7 @@ def test_an_npy_file_of_a_negative_shape_is_refused(shape: tuple[int, ...]) -> N
         read_npy(npy_claiming(shape))
 
 
+@pytest.mark.long
 def test_every_truncation_is_found(path: Path) -> None:
     content = path.read_bytes()
     for length in range(len(content)):

@@ -104,6 +104,7 @@ def test_training_prints_clean_lines_into_a_pipe(trained: Trained) -> None:
     assert files_in(trained.folder) == ["epoch_plots.png", "model.npz"]
 
 
+@pytest.mark.long
 def test_the_defaults_learn_the_digits_and_stop_early(tmp_path: Path) -> None:
     status, out, _ = run_apart("train", "--output", tmp_path)
     assert status == 0
@@ -260,6 +261,7 @@ def read_until(process: "subprocess.Popen[str]", beginning: str) -> str:
     raise AssertionError(f"no line begins with {beginning!r} in {out!r}")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
 @pytest.mark.parametrize("seed", range(3))
 def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) -> None:
@@ -281,6 +283,7 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) ->
     load_params(tmp_path / "model.npz")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
 def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
     with start("train", *SLOW, "--output", tmp_path / "output") as process:
@@ -292,6 +295,7 @@ def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_is_killed_resumes_to_the_same_end(
@@ -730,6 +734,7 @@ def write_mnist(folder: Path, rows: int) -> None:
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
 
 
+@pytest.mark.long
 def test_mnist_is_trained_on_and_evaluated_from_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -387,6 +387,7 @@ def on(client: Client, function: Callable[..., Any], *args: Any, **options: Any)
         return function(*args, **options)
 
 
+@pytest.mark.long
 def test_two_processes_give_the_bits_of_one(client: Client) -> None:
     params, X, y = exact_network(0, D=3, hidden=4, K=4, N=64, dtype=np.float32)
     X_blocks, y_blocks = blocks(X, (1, 2, 3, 10, 16, 32)), blocks(y)
@@ -395,6 +396,7 @@ def test_two_processes_give_the_bits_of_one(client: Client) -> None:
     assert all(d_array.flags.writeable for d_array in itertools.chain(*got[1]))
 
 
+@pytest.mark.long
 def test_an_error_in_a_block_comes_back_from_its_process(client: Client) -> None:
     params, X, y = problem()
     with pytest.raises(ValueError, match=r"y\[6:12\] must hold class numbers from 0 to 1, got 7"):
@@ -411,6 +413,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_middle_changes_no_bit(client: Client, tmp_path: Path) -> None:
     """Both workers wait at a gate, each with one of the blocks from 4 on, when one is killed.
 

@@ -77,6 +77,7 @@ def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
     return manual_nn.train(params, X, y, *rest, rng=rng, **(defaults | options))
 
 
+@pytest.mark.long
 @parametrize_with_checks(  # type: ignore[untyped-decorator] # scikit-learn ships no types
     [BackpropClassifier(), BackpropClassifier(hidden_layer_sizes=())]
 )
@@ -459,6 +460,7 @@ def test_data_frames_give_the_same_bits_and_their_names(library: Any, dtype: typ
     assert fitted.partial_fit(frame, labels).n_iter_ == 5
 
 
+@pytest.mark.long
 def test_sample_weights_are_routed_through_a_search() -> None:
     with config_context(enable_metadata_routing=True):
         requested = classifier().set_fit_request(sample_weight=True)
@@ -503,6 +505,7 @@ def backend(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
 DIGITS = BackpropClassifier((16,), batch_size=32, max_iter=30, random_state=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["threading", "loky", "dask"])
 def test_jobs_of_joblib_give_the_same_bits_in_every_way(
     name: str, digits: tuple[Array, Array], request: pytest.FixtureRequest
@@ -524,6 +527,7 @@ def test_jobs_of_joblib_give_the_same_bits_in_every_way(
     assert min(score for score, _ in alone) > 0.8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["threading", "loky", "dask"])
 def test_a_search_over_a_pipeline_finds_the_better_parameter(
     name: str, digits: tuple[Array, Array], request: pytest.FixtureRequest
@@ -536,6 +540,7 @@ def test_a_search_over_a_pipeline_finds_the_better_parameter(
     assert search.score(*digits) > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_its_probabilities_can_be_calibrated(method: str, digits: tuple[Array, Array]) -> None:
     calibrated = CalibratedClassifierCV(DIGITS, method=method, cv=3).fit(*digits)
@@ -543,6 +548,7 @@ def test_its_probabilities_can_be_calibrated(method: str, digits: tuple[Array, A
     assert calibrated.score(*digits) > 0.9
 
 
+@pytest.mark.long
 def test_cross_validation_scores_it(digits: tuple[Array, Array]) -> None:
     assert (cross_val_score(DIGITS, *digits, cv=3, scoring="neg_log_loss") > -1).all()
 

@@ -45,6 +45,7 @@ def exact_network(
     return tuple(layers), integers(N, D), rng.integers(K, size=N)
 
 
+@pytest.mark.long
 @given(
     seed=seeds,
     D=st.integers(1, 4),

@@ -38,6 +38,7 @@ def weighted_by_jax(params: Any, X: Any, y: Any, weight_decay: Any, sample_weigh
     )
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=shapes, dtype=dtypes, data=st.data())
 def test_the_weighted_loss_and_gradient_agree_with_jax_row_by_row_and_in_blocks(
@@ -65,6 +66,7 @@ def test_the_weighted_loss_and_gradient_agree_with_jax_row_by_row_and_in_blocks(
         assert manual_nn.loss(params, X, y, **options) == value
 
 
+@pytest.mark.long
 @FEWER
 @given(shape=shapes, dtype=dtypes, data=st.data())
 def test_the_sum_over_blocks_agrees_with_jax_in_one_piece(

@@ -249,6 +249,7 @@ def interrupted(when: str, folder: Path) -> dict[str, Any]:
     return counts
 
 
+@pytest.mark.long
 def test_a_training_killed_at_50_random_moments_ends_as_one_never_interrupted(
     tmp_path: Path,
 ) -> None:
@@ -257,6 +258,7 @@ def test_a_training_killed_at_50_random_moments_ends_as_one_never_interrupted(
     assert sum(epochs > 0 for epochs in counts["after epochs"]) > 25, "most kills came too early"
 
 
+@pytest.mark.long
 def test_a_write_killed_before_any_call_leaves_the_old_checkpoint_or_the_new(
     tmp_path: Path,
 ) -> None:
@@ -267,6 +269,7 @@ def test_a_write_killed_before_any_call_leaves_the_old_checkpoint_or_the_new(
     assert changes == ["new"]
 
 
+@pytest.mark.long
 def test_a_write_killed_after_any_number_of_bytes_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     counts = interrupted("bytes", tmp_path)
     assert counts["at last"] == "new"
@@ -685,6 +688,7 @@ def test_a_generator_gets_an_array_of_its_shape(tmp_path: Path, key: object) -> 
     assert_refused(path, "no state of a generator: ", rng=rng)
 
 
+@pytest.mark.long
 def test_every_truncation_is_found(path: Path) -> None:
     content = path.read_bytes()
     for length in range(0, len(content), 5):
@@ -702,6 +706,7 @@ def places_of_content(path: Path) -> set[int]:
     return places
 
 
+@pytest.mark.long
 def test_an_altered_byte_is_found_or_harmless(path: Path) -> None:
     content, whole, must_be_found = path.read_bytes(), train(), places_of_content(path)
     for place in range(0, len(content), 3):

@@ -722,6 +722,7 @@ def norm(tree: Any) -> float:
     return float(np.sqrt(sum(float((np.asarray(a) ** 2).sum()) for a in jax.tree.leaves(tree))))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("sizes", [(3, 4), (3, 5, 4), (2, 4, 5, 3)])
 def test_each_step_of_a_training_agrees_with_jax(sizes: Sequence[int], *, soft: bool) -> None:
@@ -731,6 +732,7 @@ def test_each_step_of_a_training_agrees_with_jax(sizes: Sequence[int], *, soft: 
     assert same_bits(params, manual_training(problem)), "these are not the steps of the training"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("soft", [False, True])
 def test_softmax_regression_trained_by_hand_and_with_jax_comes_to_the_same(*, soft: bool) -> None:
     r"""Both paths stay within their drift of the exact path, so within the sum of one another.
@@ -765,6 +767,7 @@ def test_softmax_regression_trained_by_hand_and_with_jax_comes_to_the_same(*, so
     assert distance(without_factor_2) > bound
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("sizes", [(3, 4), (3, 5, 4), (2, 4, 5, 3)])
 def test_a_network_trained_by_hand_and_with_jax_comes_to_the_same(
