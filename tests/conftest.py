@@ -28,20 +28,22 @@ class Depth(NamedTuple):
         examples: what Hypothesis draws for a property.
         compilations: the same, for a property whose every example JAX compiles for seconds.
         draws: of values, for each shape that is compiled.
-        networks: how many of them every fault of the dictionary is planted in.
+        networks: how many of them each fault of the dictionary is planted in.
+        seeds: of the arguments, for each fault that is planted elsewhere.
     """
 
     examples: int
     compilations: int
     draws: int
     networks: int
+    seeds: int
 
 
 DEPTHS = {
-    "dev": Depth(examples=20, compilations=3, draws=4, networks=2),
-    "ci": Depth(examples=60, compilations=6, draws=6, networks=20),
-    "deep": Depth(examples=2000, compilations=200, draws=20, networks=20),
-    "mutation": Depth(examples=10, compilations=5, draws=4, networks=2),
+    "dev": Depth(examples=20, compilations=3, draws=4, networks=2, seeds=1),
+    "ci": Depth(examples=60, compilations=6, draws=6, networks=20, seeds=5),
+    "deep": Depth(examples=2000, compilations=200, draws=20, networks=20, seeds=20),
+    "mutation": Depth(examples=10, compilations=5, draws=4, networks=2, seeds=3),
 }
 
 # One example holds many draws and a compilation: no time limit, and slowness is no failure.

@@ -60,7 +60,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     Attributes:
         classes_: the labels, sorted, (K,).
         params_: the layers of the network.
-        history_: loss and accuracy after each epoch of this mlp.
+        history_: loss and accuracy after each epoch of this network.
         loss_curve_: the training loss, with the penalty, after each of them.
         n_iter_: how many they are.
         n_features_in_: D.

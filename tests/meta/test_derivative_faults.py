@@ -1,17 +1,25 @@
 """The test of the tests: a comparison that is handed a derivative with a fault in it fails."""
 
+import functools
+
 import numpy as np
 import pytest
 
 import manual_nn
 from reference.campaign.agreement import directed_by_jax
 from reference.compare import Comparer, Verdict, worst_verdict
+from tests.conftest import depth
+from tests.support.cases import each
 from tests.support.derivative_faults import FAULTS, derivatives_with
 from tests.support.strategies import DirectedNetwork, Shape, make_directed_network
 
 SHAPE = Shape((4, 5, 5, 3), 6, soft=False)
-COMPARER = Comparer(directed_by_jax, *make_directed_network(SHAPE, np.float64, seed=0))
-NETWORKS = range(3)
+NETWORKS = range(depth().seeds)
+
+
+@functools.cache
+def comparer() -> Comparer:
+    return Comparer(directed_by_jax, *make_directed_network(SHAPE, np.float64, seed=0))
 
 
 def network_for(seed: int, dtype: type[np.floating]) -> DirectedNetwork:
@@ -28,12 +36,12 @@ def network_for(seed: int, dtype: type[np.floating]) -> DirectedNetwork:
 
 def verdicts(fault: str, seed: int, dtype: type[np.floating]) -> dict[str, Verdict]:
     network = network_for(seed, dtype)
-    comparison = COMPARER(derivatives_with(fault, *network), *network, dtype=dtype)
+    comparison = comparer()(derivatives_with(fault, *network), *network, dtype=dtype)
     return {name: worst_verdict(leaves) for name, leaves in comparison.by_key().items()}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("fault", FAULTS)
+@each("fault", FAULTS)
 def test_a_fault_is_a_mismatch_of_what_it_makes_wrong_and_of_nothing_else(
     fault: str, dtype: type[np.floating]
 ) -> None:
@@ -45,7 +53,7 @@ def test_a_fault_is_a_mismatch_of_what_it_makes_wrong_and_of_nothing_else(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_derivatives_without_a_fault_are_a_match(dtype: type[np.floating]) -> None:
-    for seed in range(20):
+    for seed in range(5 * depth().seeds):
         found = verdicts("", seed, dtype)
         assert set(found.values()) == {Verdict.MATCH}, seed
 

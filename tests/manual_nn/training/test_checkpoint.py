@@ -1,4 +1,4 @@
-"""Checkpoints: whatever interrupts a loop, it goes on to the same end, to the bit."""
+"""Checkpoints: whatever interrupts a training, it goes on to the same end, to the bit."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ def draw_params(dtype: npt.DTypeLike = np.float64) -> Params:
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
-    """Build the arguments of a loop, the same in each call."""
+    """Build the arguments of a training, the same in each call."""
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(17, 3)), rng.integers(4, size=17)
     return {

@@ -16,6 +16,7 @@ import pytest
 from reference.compare import Comparer, Leaf
 from reference.diagnosis.causes import Cause, Code, Difference, diagnose
 from reference.layers import layer_norm as layer_norm_twin
+from tests.conftest import depth
 from tests.support.losses import attention_row, layer_norm, least_squares, tanh_network
 from tests.support.strategies import Shape, make_network
 
@@ -23,7 +24,7 @@ Array = npt.NDArray[Any]
 Gradient = dict[str, Any]
 
 N, D = 7, 4
-SEEDS = range(5)
+SEEDS = range(depth().seeds)
 DECAY = 0.05
 
 

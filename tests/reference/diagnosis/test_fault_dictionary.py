@@ -101,7 +101,7 @@ def apart(these: list[Bounded], those: list[Bounded]) -> bool:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("seed", range(max(1, depth().networks // 5)))
+@pytest.mark.parametrize("seed", range(depth().seeds))
 def test_on_any_network_what_can_be_told_apart_is_named_first(
     seed: int, dtype: type[np.floating]
 ) -> None:
