@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
+from tests.support.cases import each
 
 # What one of the two has alone; whatever else is public in one must be in the other.
 WITHOUT_TWIN = {
@@ -69,12 +70,12 @@ def test_public_names_are_sorted_and_exist(package: ModuleType) -> None:
     assert all(hasattr(package, name) for name in package.__all__)
 
 
-@pytest.mark.parametrize("name", TWINS)
+@each("name", TWINS)
 def test_twins_have_the_same_signature(name: str) -> None:
     assert parameters_of(getattr(manual_nn, name)) == parameters_of(getattr(reference, name))
 
 
-@pytest.mark.parametrize("name", sorted({"Dense"} ^ set(TWINS)))
+@each("name", sorted({"Dense"} ^ set(TWINS)))
 def test_twins_share_no_code(name: str) -> None:
     assert getattr(manual_nn, name) is not getattr(reference, name)
     assert getattr(manual_nn, name).__module__.startswith("manual_nn.")

@@ -16,6 +16,7 @@ from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding, exact
 from reference.bounds.tracing import Traced, evaluate, precise_jax
 from tests.conftest import depth
+from tests.support.cases import each
 from tests.support.strategies import seeds
 
 Array = npt.NDArray[Any]
@@ -177,7 +178,7 @@ def test_every_rule_is_tested() -> None:
     assert [name for name, rule in ours.items() if id(rule) not in tested] == []
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_the_case_of_a_primitive_has_that_primitive(name: str) -> None:
     function, args = CASES[name]
     there = name in set(primitives(Traced(function, *args).jaxpr.jaxpr))
@@ -209,7 +210,7 @@ def test_results_stay_within_the_bound_whatever_the_errors_of_the_operands(
         assert_within(np.where(np.isnan(array), result.value, array), result)
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_exact_operands_give_jax_values_up_to_rounding_in_float64(name: str) -> None:
     function, args = CASES[name]
     traced = Traced(function, *args)

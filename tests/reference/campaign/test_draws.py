@@ -18,15 +18,16 @@ from reference.campaign.draws import (
     strided,
     unaligned,
 )
+from tests.support.cases import each
 
 SHAPE = Shape((3, 4, 2), 5, soft=True)
 DEEP = Shape((3, 4, 5, 2), 5, soft=True)
 DTYPES = (np.float32, np.float64)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(3,), (3, 4)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@each("layout", LAYOUTS)
+@each("shape", [(3,), (3, 4)])
+@each("dtype", [np.float32, np.float64, np.int64])
 def test_a_layout_holds_the_same_numbers(
     layout: str, shape: tuple[int, ...], dtype: type[np.number]
 ) -> None:
@@ -47,7 +48,7 @@ def test_each_layout_is_what_it_is_called() -> None:
     assert array.flags.writeable
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@each("layout", LAYOUTS)
 def test_all_arrays_of_a_network_have_the_layout(layout: str) -> None:
     network = make_network(SHAPE, np.float64, seed=0, layout=layout)
     plain = make_network(SHAPE, np.float64, seed=0)
@@ -102,8 +103,8 @@ def test_every_array_hangs_on_the_seed_and_no_two_are_alike(*, soft: bool) -> No
         assert one.shape != other.shape or not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (2, 3, 3, 2)])
+@each("dtype", DTYPES)
+@each("sizes", [(3, 2), (3, 4, 2), (2, 3, 3, 2)])
 def test_balanced_magnitudes_leave_the_logits_to_the_bit(
     sizes: tuple[int, ...], dtype: type[np.floating]
 ) -> None:
