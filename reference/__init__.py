@@ -19,8 +19,7 @@ from reference.derivatives import (
     per_example_grad_norms,
     per_example_grads,
 )
-from reference.diagnosis.causes import Cause
-from reference.diagnosis.codes import Code
+from reference.diagnosis.codes import Cause, Code
 from reference.models.mlp import (
     init_params,
     input_grad,

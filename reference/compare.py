@@ -9,16 +9,15 @@ else it is wrong.
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
+from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 class Verdict(enum.StrEnum):
@@ -36,6 +35,11 @@ class Verdict(enum.StrEnum):
     NONDETERMINISTIC = "nondeterministic"
     STALE = "stale"
     ALIASED_OUTPUT = "aliased output"
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong: every element agrees, or would but for an open kink."""
+        return self in {Verdict.MATCH, Verdict.AMBIGUOUS}
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,16 @@ class Leaf:
         return np.where(self.hanging, reach, self.bound)
 
     @property
-    def share(self) -> Array:
+    def ratio(self) -> Array:
         """error / bound, 0 where there is no error."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = self.error / self.bound
-        return np.where(np.isnan(share), 0.0, share)  # both 0, or both infinite: not comparable
+            ratio = self.error / self.bound
+        return np.where(np.isnan(ratio), 0.0, ratio)  # both 0, or both infinite: not comparable
 
     @property
     def worst_index(self) -> tuple[int, ...]:
-        """Where the error is the largest part of its bound."""
-        return tuple(int(i) for i in np.unravel_index(self.share.argmax(), self.share.shape))
+        """Where the ratio of error to bound is largest."""
+        return tuple(int(i) for i in np.unravel_index(self.ratio.argmax(), self.ratio.shape))
 
     @property
     def verdict(self) -> Verdict:

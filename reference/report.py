@@ -1,4 +1,4 @@
-"""What a gradient check has found, as text for a terminal, as data, and as a picture."""
+"""The outcome of a gradient check, as text for a terminal and as data."""
 
 import os
 import textwrap
@@ -6,27 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from reference.compare import Leaf, Verdict
-from reference.diagnosis.causes import Cause
-from reference.diagnosis.codes import Code
+from reference.diagnosis.codes import Cause
+from reference.picture import draw
+from reference.sensitivity import sensitivity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = npt.NDArray[Any]
-
-CERTAIN = {Code.UNKNOWN, *(code for code in Code if code.name in Verdict.__members__)}
-LIKELY = set(Code) - CERTAIN  # what is inferred, not seen
 WIDTH = 100
 CAUSES = 4  # at most, and so on, so that a hundred leaves take a screen
 ROWS = 12
 NOTES = 6
 INDICES = 5  # of ambiguous elements
-PANELS = 12  # of the picture at most
-CELLS = 96  # across a panel: larger leaves are shown by the worst of each block
-SCALE = 1e3  # times the bound is as red as can be, and 1 / SCALE of it as blue
 
 
 class GradientReport(str):
@@ -74,8 +67,8 @@ class GradientReport(str):
 
     @property
     def ok(self) -> bool:
-        """Say whether nothing is wrong: every element agrees, or would but for an open kink."""
-        return self.verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+        """Whether nothing is wrong: every element agrees, or would but for an open kink."""
+        return self.verdict.ok
 
     @property
     def sensitivity(self) -> dict[str, float]:
@@ -117,27 +110,15 @@ class GradientReport(str):
         """
         if not any(leaf.want.size for leaf in self.leaves):
             raise ValueError(f"there is nothing to draw, the check ended with: {self.verdict}")
-        figure = _draw(_worst_first([leaf for leaf in self.leaves if leaf.want.size])[:PANELS])
+        figure = draw(_worst_first([leaf for leaf in self.leaves if leaf.want.size]))
         if path is not None:
             figure.savefig(path)
         return figure
 
 
-def sensitivity(leaf: Leaf, share: float = 0.0) -> float:
-    """Compute the relative error that reaches the bound at more than this share of the elements.
-
-    For a share of 0 that is the smallest which is seen at all, for 0.5 the median.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.where(leaf.want == 0, np.inf, leaf.bound / abs(leaf.want))
-    if not factors.size:
-        return np.inf
-    return float(np.quantile(factors, share, method="lower"))
-
-
 def _worst_first(leaves: Sequence[Leaf]) -> list[Leaf]:
     order = list(Verdict)
-    return sorted(leaves, key=lambda leaf: (-order.index(leaf.verdict), -leaf.share.max(initial=0)))
+    return sorted(leaves, key=lambda leaf: (-order.index(leaf.verdict), -leaf.ratio.max(initial=0)))
 
 
 def _text(
@@ -149,7 +130,7 @@ def _text(
 ) -> str:
     lines = [f"gradient check: {verdict.value} ({dtype})"]
     for rank, cause in enumerate(causes[:CAUSES]):
-        likely = "or" if rank else "likely" if cause.code in LIKELY else ""
+        likely = "or" if rank else "likely" if cause.code.inferred else ""
         lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
         lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
     lines += ["", *table(leaves)] if leaves else []
@@ -188,7 +169,7 @@ def table(leaves: Sequence[Leaf]) -> list[str]:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     if len(leaves) > len(shown):
         rest = _worst_first(leaves)[ROWS:]
-        worst = max(leaf.share.max(initial=0) for leaf in rest)
+        worst = max(leaf.ratio.max(initial=0) for leaf in rest)
         verdict = rest[0].verdict.value
         lines.append(f"and {len(rest)} leaves more, {verdict} or better, ratio {worst:.2g} at most")
     return lines
@@ -205,7 +186,7 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
         leaf.verdict.value,
         f"{leaf.error[at]:.2g}",
         f"{leaf.bound[at]:.2g}",
-        f"{leaf.share[at]:.2g}",
+        f"{leaf.ratio[at]:.2g}",
         ",".join(map(str, at)),
         f"{leaf.got[at]:.7g}",
         f"{leaf.want[at]:.7g}",
@@ -240,7 +221,7 @@ def _leaf_to_dict(leaf: Leaf) -> dict[str, Any]:
     return data | {
         "worst_error": float(leaf.error[at]),
         "bound": float(leaf.bound[at]),
-        "ratio": float(leaf.share[at]),
+        "ratio": float(leaf.ratio[at]),
         "worst_index": list(at),
         "got": float(leaf.got[at]),
         "want": float(leaf.want[at]),
@@ -248,52 +229,3 @@ def _leaf_to_dict(leaf: Leaf) -> dict[str, Any]:
         "median_sensitivity": sensitivity(leaf, 0.5),
         "ambiguous": [list(index) for index in ambiguous_indices(leaf)],
     }
-
-
-def _draw(leaves: Sequence[Leaf]) -> "Figure":
-    from matplotlib.colors import LogNorm  # noqa: PLC0415, needed for pictures alone
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    columns = 2 if len(leaves) in {2, 4} else min(len(leaves), 3)
-    rows = -(-len(leaves) // columns)
-    figure = Figure(figsize=(3.6 * columns + 0.8, 3.2 * rows), dpi=150, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes in panels[len(leaves) :]:
-        axes.set_axis_off()
-    norm = LogNorm(1 / SCALE, SCALE)
-    for axes, leaf in zip(panels, leaves, strict=False):
-        cells, (high, wide) = _blocks(leaf.share)
-        height, width = _as_matrix(leaf.share).shape
-        image = axes.imshow(
-            cells,
-            norm=norm,
-            cmap="RdBu_r",
-            aspect="auto",
-            interpolation="nearest",
-            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        )
-        blocks = f", blocks of {high} x {wide}" if high * wide > 1 else ""
-        axes.set_title(f"{leaf.path or 'gradient'}: {leaf.verdict.value}{blocks}", fontsize=9)
-        axes.tick_params(labelsize=7)
-        for axis, size in ((axes.xaxis, width), (axes.yaxis, height)):
-            axis.get_major_locator().set_params(integer=True)
-            if size == 1:  # there is nothing to count
-                axis.set_ticks([])
-    bar = figure.colorbar(image, ax=list(panels), shrink=0.8)
-    bar.set_label("error / bound (red: beyond the bound)")
-    return figure
-
-
-def _as_matrix(share: Array) -> Array:
-    """Show a vector as a row, and more than two axes with the last one across."""
-    return share.reshape(-1, share.shape[-1]) if share.ndim else share.reshape(1, 1)
-
-
-def _blocks(share: Array) -> tuple[Array, tuple[int, int]]:
-    """Take the largest of each block, as many blocks as fit, so that nothing wrong is lost."""
-    matrix = np.clip(_as_matrix(share), 1 / SCALE, SCALE)  # what is infinite is not drawn
-    sides = tuple(-(-size // CELLS) for size in matrix.shape)
-    for axis, side in enumerate(sides):
-        starts = range(0, matrix.shape[axis], side)
-        matrix = np.maximum.reduceat(matrix, starts, axis=axis)
-    return matrix, (sides[0], sides[1])

@@ -30,7 +30,7 @@ from reference.bounds.rules.calls import is_exp_neg_sq
 from reference.bounds.rules.indexing import scatter_add
 from reference.bounds.tracing import precise_jax
 from reference.compare import Comparer, Comparison, Verdict
-from reference.report import sensitivity
+from reference.sensitivity import sensitivity
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -205,7 +205,7 @@ class Tally:
         shapes: how many were drawn.
         cases: how many draws of values were made, in all.
         verdicts: how many comparisons had which; a case has one for each implementation.
-        share: the worst error of a comparison as a part of its bound, by precision.
+        ratio: the worst error of a comparison as a part of its bound, by precision.
         sees: for each case and leaf of the gradient the smallest factor of itself that it could
             be off by and be seen, by precision.
         ulps: for each the median of bound / ulp.
@@ -214,7 +214,7 @@ class Tally:
     shapes: int = 0
     cases: int = 0
     verdicts: Counter[Verdict] = field(default_factory=Counter)
-    share: dict[str, float] = field(default_factory=lambda: dict.fromkeys(DTYPES, 0.0))
+    ratio: dict[str, float] = field(default_factory=lambda: dict.fromkeys(DTYPES, 0.0))
     sees: dict[str, list[float]] = field(default_factory=lambda: {dtype: [] for dtype in DTYPES})
     ulps: dict[str, list[float]] = field(default_factory=lambda: {dtype: [] for dtype in DTYPES})
 
@@ -229,8 +229,8 @@ class Tally:
         for comparison in comparisons:
             self.verdicts[comparison.verdict] += 1
             if comparison.verdict == Verdict.MATCH:
-                shares = [float(leaf.share.max(initial=0)) for leaf in comparison.leaves]
-                self.share[dtype] = max(self.share[dtype], *shares)
+                ratios = [float(leaf.ratio.max(initial=0)) for leaf in comparison.leaves]
+                self.ratio[dtype] = max(self.ratio[dtype], *ratios)
         for leaf in comparison.leaves[1:]:  # the gradient's, whose bounds are alike for all
             usual = (leaf.want != 0) & np.isfinite(leaf.bound)
             if usual.any():
@@ -243,7 +243,7 @@ class Tally:
         both = Tally(self.shapes + other.shapes, self.cases + other.cases)
         both.verdicts = self.verdicts + other.verdicts
         for dtype in DTYPES:
-            both.share[dtype] = max(self.share[dtype], other.share[dtype])
+            both.ratio[dtype] = max(self.ratio[dtype], other.ratio[dtype])
             both.sees[dtype] = self.sees[dtype] + other.sees[dtype]
             both.ulps[dtype] = self.ulps[dtype] + other.ulps[dtype]
         return both
@@ -260,7 +260,7 @@ class Tally:
                 np.median(figures) if figures else np.nan
                 for figures in (self.sees[dtype], self.ulps[dtype])
             )
-            cells.append(f"{self.share[dtype]:7.3f} {sees:8.1e} {ulps:9.3g}")
+            cells.append(f"{self.ratio[dtype]:7.3f} {sees:8.1e} {ulps:9.3g}")
         return " ".join(cells)
 
 

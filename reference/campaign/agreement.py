@@ -16,16 +16,15 @@ import numpy.typing as npt
 import manual_nn
 from manual_nn.models.backprop import Params
 from reference import derivatives
+from reference.arrays import Array
 from reference.campaign import quantities
 from reference.campaign.quantities import gradient_by_hand, gradient_by_jax
 from reference.compare import Comparer, Comparison, Leaf, Verdict, worst_verdict
 
-Array = npt.NDArray[Any]
-
 DTYPES = ("float32", "float64")
 
 
-class Case(NamedTuple):
+class Example(NamedTuple):
     """A random network with a batch of data, in float64; `at` gives it in another precision."""
 
     seed: int
@@ -50,7 +49,7 @@ class Case(NamedTuple):
         return (*args, self.weight_decay)
 
 
-def draw_case(seed: int) -> Case:
+def draw_example(seed: int) -> Example:
     """Draw depth 1 to 4, widths to 64, up to 128 rows, either kind of target, decay or none."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 65, size=rng.integers(2, 6)).tolist()
@@ -60,7 +59,7 @@ def draw_case(seed: int) -> Case:
 
 def _draw_values(
     seed: int, rng: np.random.Generator, sizes: list[int], N: int, *, soft: bool | None
-) -> Case:
+) -> Example:
     """Draw the numbers, and, where it is left open, whether the targets are probabilities."""
     K = sizes[-1]
     params = manual_nn.init_params(sizes, rng=rng)
@@ -70,19 +69,19 @@ def _draw_values(
     soft = bool(rng.random() >= 0.5) if soft is None else soft
     y = rng.dirichlet(np.ones(K), size=N) if soft else rng.integers(K, size=N)
     weight_decay = 0.0 if rng.random() < 0.5 else float(10 ** rng.uniform(-5, 0))
-    return Case(seed, params, rng.normal(size=(N, sizes[0])), y, weight_decay)
+    return Example(seed, params, rng.normal(size=(N, sizes[0])), y, weight_decay)
 
 
-class DirectedCase(NamedTuple):
+class DirectedExample(NamedTuple):
     """A small case with a direction, and a largest norm that some rows' gradients are above."""
 
-    case: Case
+    example: Example
     tangents: Params
     max_norm: float
 
     def at(self, dtype: npt.DTypeLike) -> tuple[Any, ...]:
         """Round the case to this precision."""
-        params, X, y, weight_decay = self.case.at(dtype)
+        params, X, y, weight_decay = self.example.at(dtype)
         tangents = jax.tree.map(lambda array: array.astype(dtype), self.tangents)
         return params, tangents, X, y, weight_decay, self.max_norm
 
@@ -90,25 +89,25 @@ class DirectedCase(NamedTuple):
 DIRECTED_SHAPES = 12  # each takes JAX some seconds to compile
 
 
-def draw_directed_case(seed: int) -> DirectedCase:
+def draw_directed_example(seed: int) -> DirectedExample:
     """Draw one of twelve shapes: depth 1 to 4, widths to 6, up to 8 rows, either kind of target.
 
     They are small because second derivatives make large matrices, and few because of the
-    compilation; the values are drawn as in `draw_case`.
+    compilation; the values are drawn as in `draw_example`.
     """
     rng = np.random.default_rng(seed % DIRECTED_SHAPES)
     sizes = rng.integers(1, 7, size=rng.integers(2, 6)).tolist()
     N, soft = int(rng.integers(1, 9)), bool(rng.random() < 0.5)
     rng = np.random.default_rng([seed, 1])
-    case = _draw_values(seed, rng, sizes, N, soft=soft)
-    tangents = jax.tree.map(lambda array: rng.normal(size=array.shape), case.params)
-    largest = manual_nn.per_example_grad_norms(case.params, case.X, case.y).max()
-    return DirectedCase(case, tangents, max(float(largest) / 2, 2.0**-10))
+    example = _draw_values(seed, rng, sizes, N, soft=soft)
+    tangents = jax.tree.map(lambda array: rng.normal(size=array.shape), example.params)
+    largest = manual_nn.per_example_grad_norms(example.params, example.X, example.y).max()
+    return DirectedExample(example, tangents, max(float(largest) / 2, 2.0**-10))
 
 
-def directed_by_jax(*case: Any) -> dict[str, Any]:
+def directed_by_jax(*example: Any) -> dict[str, Any]:
     """Compute every derivative beyond the gradient with JAX."""
-    params, tangents, X, y, weight_decay, max_norm = case
+    params, tangents, X, y, weight_decay, max_norm = example
     return {
         **quantities.rows_by_jax(params, X, y, max_norm),
         **quantities.products_by(derivatives)(params, tangents, X, y, weight_decay),
@@ -116,9 +115,9 @@ def directed_by_jax(*case: Any) -> dict[str, Any]:
     }
 
 
-def directed_by_hand(*case: Any) -> dict[str, Any]:
+def directed_by_hand(*example: Any) -> dict[str, Any]:
     """Compute every derivative beyond the gradient with `manual_nn`."""
-    params, tangents, X, y, weight_decay, max_norm = case
+    params, tangents, X, y, weight_decay, max_norm = example
     return {
         **quantities.rows_by_hand(params, X, y, max_norm),
         **quantities.products_by(manual_nn)(params, tangents, X, y, weight_decay),
@@ -126,20 +125,20 @@ def directed_by_hand(*case: Any) -> dict[str, Any]:
     }
 
 
-def compare_case(case: Case) -> dict[str, Comparison]:
+def compare_example(example: Example) -> dict[str, Comparison]:
     """Compare the gradient and what goes with it in each precision, with one compilation."""
-    comparer = Comparer(gradient_by_jax, *case.at(np.float64))
+    comparer = Comparer(gradient_by_jax, *example.at(np.float64))
     return {
-        dtype: comparer(gradient_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        dtype: comparer(gradient_by_hand(*example.at(dtype)), *example.at(dtype), dtype=dtype)
         for dtype in DTYPES
     }
 
 
-def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
+def compare_directed_example(example: DirectedExample) -> dict[str, Comparison]:
     """Compare directed_by_hand with directed_by_jax in each precision."""
-    comparer = directed_comparer(case.case.seed % DIRECTED_SHAPES)
+    comparer = directed_comparer(example.example.seed % DIRECTED_SHAPES)
     return {
-        dtype: comparer(directed_by_hand(*case.at(dtype)), *case.at(dtype), dtype=dtype)
+        dtype: comparer(directed_by_hand(*example.at(dtype)), *example.at(dtype), dtype=dtype)
         for dtype in DTYPES
     }
 
@@ -147,7 +146,7 @@ def compare_directed_case(case: DirectedCase) -> dict[str, Comparison]:
 @functools.cache
 def directed_comparer(shape: int) -> Comparer:
     """Compile one of the twelve shapes, once."""
-    return Comparer(directed_by_jax, *draw_directed_case(shape).at(np.float64))
+    return Comparer(directed_by_jax, *draw_directed_example(shape).at(np.float64))
 
 
 @dataclass
@@ -157,37 +156,40 @@ class Row:
     Attributes:
         verdicts: how many cases had which.
         ulps: the worst difference in units of the last place of the leaf's largest entry.
-        share: the worst difference as a part of its bound.
+        ratio: the worst of error over bound.
         worst: the case with the worst of `ulps`.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     ulps: float = -1.0
-    share: float = 0.0
-    worst: Case | None = None
+    ratio: float = 0.0
+    worst: Example | None = None
 
-    def add(self, case: Case, leaves: Sequence[Leaf]) -> None:
+    def add(self, example: Example, leaves: Sequence[Leaf]) -> None:
         """Count a case, whose leaves for this quantity are given."""
         self.verdicts[worst_verdict(leaves)] += 1
-        self.share = max(self.share, *(float(leaf.share.max()) for leaf in leaves))
+        self.ratio = max(self.ratio, *(float(leaf.ratio.max()) for leaf in leaves))
         ulps = max(leaf.ulps for leaf in leaves)
         if ulps > self.ulps:
-            self.ulps, self.worst = ulps, case
+            self.ulps, self.worst = ulps, example
 
 
 class Agreement:
     """How well `manual_nn` and JAX agree, by quantity and precision, over the cases so far."""
 
     def __init__(self) -> None:
-        """Begin without a case."""
+        """Begin without an example."""
         self.cases = 0
         self.kinks = 0  # cases in which, in either precision, something lay within rounding
         self.rows: dict[tuple[str, str], Row] = {}
 
-    def add(self, case: Case) -> None:
+    def add(self, example: Example) -> None:
         """Take a case, and the small one of its seed, through both and compare."""
-        directed = draw_directed_case(case.seed)
-        compared = ((case, compare_case(case)), (directed.case, compare_directed_case(directed)))
+        directed = draw_directed_example(example.seed)
+        compared = (
+            (example, compare_example(example)),
+            (directed.example, compare_directed_example(directed)),
+        )
         for drawn, comparisons in compared:
             for dtype, comparison in comparisons.items():
                 for quantity, leaves in comparison.by_key().items():
@@ -199,8 +201,9 @@ class Agreement:
     @property
     def complete(self) -> bool:
         """Say whether all agreed: no mismatch, and nothing that could not be compared."""
-        allowed = {Verdict.MATCH, Verdict.AMBIGUOUS}
-        return bool(self.rows) and all(row.verdicts.keys() <= allowed for row in self.rows.values())
+        return bool(self.rows) and all(
+            verdict.ok for row in self.rows.values() for verdict in row.verdicts
+        )
 
     def table(self) -> str:
         """Lay the rows out to be read."""
@@ -214,7 +217,7 @@ class Agreement:
             lines.append(
                 f"{quantity:31} {dtype:7} {counts.total():5} {counts[Verdict.MATCH]:5} "
                 f"{counts[Verdict.AMBIGUOUS]:6} {counts[Verdict.NOT_COMPARABLE]:4} "
-                f"{counts[Verdict.MISMATCH]:5} {row.ulps:7.3g} {row.share:8.3f}  "
+                f"{counts[Verdict.MISMATCH]:5} {row.ulps:7.3g} {row.ratio:8.3f}  "
                 + (f"{row.worst.shape}, seed {row.worst.seed}" if row.worst else "")
             )
         return "\n".join(lines)

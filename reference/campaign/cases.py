@@ -1,9 +1,9 @@
 """The cases of a long campaign: many networks of one shape at once, compared without compiling.
 
 A block is as many networks of one shape as are asked for. Their JAX function is traced once, with
-an axis for the networks before the others, and JAX's operations are evaluated by NumPy, which
-gives the values and the error bounds of all of them at once; only a share of the blocks is compiled
-by XLA as well. Any case is drawn again from the campaign's seed, its block and its number alone.
+an axis for the networks before the others, and NumPy evaluates JAX's operations, which gives the
+values and the error bounds of all of them at once; XLA compiles only one block in `XLA_EVERY` as
+well. Any case can be drawn again from the campaign's seed, its block and its number alone.
 Axes: N rows in the batch, D inputs, K classes.
 """
 
@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import numpy.typing as npt
 
+from reference.arrays import Array
 from reference.campaign.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network, make_tangents
 from reference.campaign.quantities import GROUPS, Group
 from reference.compare import Comparer, Comparison, Leaf, Verdict
 from reference.models.mlp import Params
-
-Array = npt.NDArray[Any]
 
 # Which group of quantities a block is of, in turn; the matrices take by far the longest.
 TURNS = (
@@ -122,8 +120,8 @@ class Record:
         networks: how many there were.
         compiled: whether XLA compiled it, too.
         verdicts: for each quantity how many networks had which verdict.
-        worst: for each quantity the largest error of a match, as a part of its bound, and the
-            number of its case.
+        worst: for each quantity the largest ratio of error to bound of a match, and the number
+            of its case.
         found: the numbers of the cases with another verdict than a match, by verdict.
         seconds: how long it took.
         error: why the block could not be compared, if that is so; its first case stands for it.
@@ -146,7 +144,7 @@ class Record:
     @classmethod
     def read(cls, line: dict[str, Any]) -> "Record":
         """Make the record again of which this is the line in JSON."""
-        worst = {quantity: (share, number) for quantity, (share, number) in line["worst"].items()}
+        worst = {quantity: (ratio, number) for quantity, (ratio, number) in line["worst"].items()}
         return cls(**{**line, "worst": worst})
 
     @property
@@ -325,10 +323,10 @@ def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]
 def _add(record: Record, quantity: str, verdicts: list[str], leaves: Sequence[Leaf]) -> None:
     """Enter what the networks of a block have shown of one quantity."""
     record.verdicts[quantity] = dict(Counter(verdicts))
-    shares = np.max([leaf.share.reshape(len(verdicts), -1).max(axis=1) for leaf in leaves], axis=0)
-    shares = np.where(np.array(verdicts) == Verdict.MATCH.value, shares, -1)
-    if shares.max() >= 0:
-        record.worst[quantity] = (float(shares.max()), int(shares.argmax()))
+    ratios = np.max([leaf.ratio.reshape(len(verdicts), -1).max(axis=1) for leaf in leaves], axis=0)
+    ratios = np.where(np.array(verdicts) == Verdict.MATCH.value, ratios, -1)
+    if ratios.max() >= 0:
+        record.worst[quantity] = (float(ratios.max()), int(ratios.argmax()))
     for number, verdict in enumerate(verdicts):
         if verdict != Verdict.MATCH.value:
             numbers = record.found.setdefault(verdict, [])

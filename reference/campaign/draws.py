@@ -6,15 +6,14 @@ the batch, D inputs, K classes, L layers.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_nn import Dense
+from reference.arrays import Array
 from reference.models.mlp import Params
-
-Array = npt.NDArray[Any]
 
 
 class Shape(NamedTuple):

@@ -253,7 +253,7 @@ class Total:
     """What all blocks have shown of one quantity in one precision."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
-    share: float = 0.0
+    ratio: float = 0.0
     worst: str = ""  # BLOCK:NUMBER
 
 
@@ -264,9 +264,9 @@ def totals(records: Iterable[Record]) -> dict[tuple[str, str], Total]:
         for quantity, verdicts in record.verdicts.items():
             total = found.setdefault((quantity, record.dtype), Total())
             total.verdicts.update(verdicts)
-            share, number = record.worst.get(quantity, (-1.0, 0))
-            if share >= total.share:
-                total.share, total.worst = share, f"{record.block}:{number}"
+            ratio, number = record.worst.get(quantity, (-1.0, 0))
+            if ratio >= total.ratio:
+                total.ratio, total.worst = ratio, f"{record.block}:{number}"
     return dict(sorted(found.items(), key=lambda item: (item[0][0] == XLA, *item[0])))
 
 
@@ -283,7 +283,7 @@ def table(records: Iterable[Record]) -> str:
         wrong = networks - match - ambiguous - not_comparable - refused
         lines.append(
             f"{quantity:31} {dtype:7} {networks:9,} {match:9,} {ambiguous:7,} {not_comparable:7,} "
-            f"{refused:7,} {wrong:5,} {total.share:8.3f}  {total.worst}"
+            f"{refused:7,} {wrong:5,} {total.ratio:8.3f}  {total.worst}"
         )
     return "\n".join(lines)
 

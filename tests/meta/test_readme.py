@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from manual_nn.interfaces.command_line import main as manual_nn_main
-from reference.diagnosis.codes import Code
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,12 +76,6 @@ def test_the_dask_example_prints_what_the_readme_says(
     with contextlib.redirect_stdout(io.StringIO()) as output:
         exec(code, {})  # noqa: S102, our own README
     assert output.getvalue() == said
-
-
-@pytest.mark.parametrize("code", Code)
-def test_every_code_has_its_row(code: Code) -> None:
-    row = f"{code.description} | `{code.example}`".replace("||", "\\|\\|")
-    assert f"| `{code.value}` | {row} |" in README
 
 
 def test_the_digits_run_reaches_what_the_readme_says(

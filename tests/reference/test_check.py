@@ -15,11 +15,8 @@ import pytest
 
 import manual_nn
 import reference
-from reference import GradientReport, Leaf, Verdict, check_gradient
-from reference.check import blind_spots, unseen_decay
+from reference import GradientReport, Verdict, check_gradient
 from reference.diagnosis.codes import Code
-from tests.support.leaves import leaf_of
-from tests.support.strategies import Shape, make_network
 
 Array = npt.NDArray[Any]
 Gradient = Callable[[Array, Array, Array], Array]
@@ -267,67 +264,6 @@ def test_what_overflows_in_jax_too_cannot_be_compared() -> None:
     assert report.causes == ()
 
 
-def right(want: Any, bound: Any, dtype: npt.DTypeLike = np.float64, path: str = "") -> Leaf:
-    """Make an array that was computed right."""
-    return leaf_of(want, want, bound, path, dtype=dtype)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_numbers_that_may_be_flushed_to_0_are_counted(dtype: npt.DTypeLike) -> None:
-    tiny = float(np.finfo(dtype).tiny)  # itself normal
-    leaf = right([tiny, tiny / 2, -tiny / 4, 0, 1, -1], 0 * np.ones(6), dtype)
-    name = np.dtype(dtype).name
-    assert blind_spots([leaf]) == [
-        f"gradient has 2 elements too small for a normal {name}, which may be flushed to 0"
-    ]
-
-
-def test_an_array_is_blind_from_half_of_the_digits_on() -> None:
-    """At 2^-26 for float64, of half of its elements; one whose bound is infinite says so itself."""
-    half = 2.0**-26
-    seen = right([1, 2, -4], [0, 2 * half, 4])
-    unseen = right([1, 2, -4], [0, 2.5 * half, 4], path="[1]")
-    unbounded = right([1, 1, 1], [np.inf, 1, 1])
-    assert blind_spots([seen]) == []
-    assert blind_spots([unbounded, unseen, unbounded]) == [
-        "at half of gradient[1] an element could be off by 2e-08 of itself or more unseen"
-    ]
-
-
-def test_where_the_gradient_is_0_the_error_that_shows_is_said() -> None:
-    assert blind_spots([right([0, 0], [0, 0])]) == [
-        "at half of gradient an element could be off by inf of itself or more unseen"
-    ]
-    assert blind_spots([right([0, 0], [0.5, 0.25])]) == [
-        "gradient is 0: only errors above 0.5 show"
-    ]
-
-
-def test_a_decay_is_unseen_below_the_smallest_bound_over_twice_the_weight() -> None:
-    params, X, y, _ = make_network(Shape((2, 2), 3, soft=False), np.float64, seed=0)
-    np.copyto(params[0].weight, [[1, -2], [4, 0]])
-    bound = np.array([[1, 1], [2, 0]])  # over twice the weight: 1/2, 1/4, 1/4 and anything
-
-    def warnings(weight_decay: float, times: float = 1.0) -> list[str]:
-        (_, gradient) = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
-        leaves = (
-            right(times * gradient[0].weight, bound),
-            right(times * gradient[0].bias, [0, 0]),
-        )
-
-        def multiple(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:
-            return times * reference.loss(params, X, y, weight_decay=weight_decay)
-
-        return unseen_decay(leaves, multiple, (params, X, y, weight_decay), 0)
-
-    (warning,) = warnings(0.125)
-    assert "weight_decay 0.125, drowns in the bound" in warning
-    assert "shows from 0.25 on" in warning
-    assert warnings(0.25) == []
-    assert warnings(0.0) == []
-    assert warnings(0.125, times=2) == []  # another network than ours
-
-
 def test_a_gradient_that_was_computed_once_and_for_all_is_stale() -> None:
     once = gradient(*example())
     report = check(lambda *_: once.copy())
@@ -482,33 +418,6 @@ def test_an_unknown_primitive_is_named() -> None:
 
     with pytest.raises(NotImplementedError, match=r"'digamma'.*register_rule"):
         check_gradient(np.ones(2), gamma_loss, np.ones(2))
-
-
-def network_report(weight_decay: float, *, mistake: float = 1.0) -> GradientReport:
-    """Check our own float32 gradient, with the decay multiplied by the mistake."""
-    rng = np.random.default_rng(0)
-    params = manual_nn.init_params([6, 5, 3], rng=rng, dtype=np.float32)
-    X, y = rng.normal(size=(8, 6)).astype(np.float32), rng.integers(3, size=8)
-
-    def by_hand(params: Any, X: Array, y: Array) -> Any:
-        return manual_nn.loss_and_grad(params, X, y, weight_decay=mistake * weight_decay)[1]
-
-    def by_jax(params: Any, X: Any, y: Any) -> Any:
-        return reference.loss(params, X, y, weight_decay=weight_decay)
-
-    return check_gradient(by_hand, by_jax, params, X, y)
-
-
-@pytest.mark.long
-def test_a_decay_that_drowns_is_warned_of_with_the_decay_that_would_not() -> None:
-    """The warning's figure is taken at its word: from there on a missing decay is seen."""
-    report = network_report(1e-12)
-    assert report.ok
-    (warning,) = [text for text in report.warnings if "weight_decay" in text]
-    visible = float(warning.split("shows from ")[1].split()[0])
-    assert network_report(1e-12, mistake=0).ok
-    assert not network_report(visible * 1.01, mistake=0).ok
-    assert not any("weight_decay" in text for text in network_report(visible * 1.01).warnings)
 
 
 def test_sensitivity_is_the_smallest_scale_error_that_is_seen() -> None:

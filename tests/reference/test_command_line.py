@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import manual_nn
-from reference.__main__ import main
 from reference.campaign import agreement
 from reference.campaign.quantities import gradient_by_hand
+from reference.command_line import main
 
 ROW = re.compile(
     r"(?P<quantity>\S.*?) +(?P<dtype>float32|float64) +(?P<cases>\d+) +(?P<match>\d+) +"
-    r"(?P<ambiguous>\d+) +(?P<not_comparable>\d+) +(?P<wrong>\d+) +(?P<ulps>\S+) +(?P<share>\S+)  "
+    r"(?P<ambiguous>\d+) +(?P<not_comparable>\d+) +(?P<wrong>\d+) +(?P<ulps>\S+) +(?P<ratio>\S+)  "
     r"(?P<shape>\d+(-\d+)+, \d+ rows), seed (?P<seed>\d+)"
 )
 
@@ -59,8 +59,8 @@ def test_agreement_exits_with_0_and_says_so(three_cases: Output) -> None:
 
 def all_quantities(seed: int) -> list[str]:
     return [
-        *gradient_by_hand(*agreement.draw_case(seed).at("float64")),
-        *agreement.directed_by_hand(*agreement.draw_directed_case(seed).at("float64")),
+        *gradient_by_hand(*agreement.draw_example(seed).at("float64")),
+        *agreement.directed_by_hand(*agreement.draw_directed_example(seed).at("float64")),
     ]
 
 
@@ -147,7 +147,7 @@ def test_a_fault_exits_with_1_and_shows_where(
 
     right = manual_nn.loss_and_grad
     monkeypatch.setattr(manual_nn, "loss_and_grad", without_factor_2)
-    seed = next(seed for seed in range(100) if agreement.draw_case(seed).weight_decay > 0)
+    seed = next(seed for seed in range(100) if agreement.draw_example(seed).weight_decay > 0)
     output = run_here(capsys, "--cases", "1", "--seed", str(seed))
     assert output.status == 1
     assert output.out.endswith("NOT all agree.\n")
@@ -158,12 +158,12 @@ def test_a_fault_exits_with_1_and_shows_where(
 def test_an_interruption_exits_with_130_after_the_table_so_far(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(seed: int) -> agreement.Case:
+    def interrupted(seed: int) -> agreement.Example:
         if seed == 6:
             raise KeyboardInterrupt
-        return agreement.draw_case(seed)
+        return agreement.draw_example(seed)
 
-    monkeypatch.setattr("reference.__main__.draw_case", interrupted)
+    monkeypatch.setattr("reference.command_line.draw_example", interrupted)
     output = run_here(capsys, "--cases", "3", "--seed", "5")
     assert output.status == 130
     assert {row["cases"] for row in output.rows.values()} == {"1"}

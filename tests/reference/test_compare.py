@@ -36,7 +36,7 @@ def test_the_error_of_what_is_no_number_is_infinite() -> None:
 
 
 # Of an element: the result, JAX's, the bound, between what it may be with kinks open; wrong,
-# ambiguous, hanging on a kink, how far it may be off with kinks open, and its share of the bound.
+# ambiguous, hanging on a kink, how far it may be off with kinks open, and its ratio to the bound.
 ELEMENTS: list[tuple[float, float, float, float, float, bool, bool, bool, float, float]] = [
     (1.0, 1.0, 0.5, 0.5, 1.5, False, False, False, 0.5, 0.0),
     (1.5, 1.0, 0.5, 0.5, 1.5, False, False, False, 0.5, 1.0),
@@ -66,7 +66,7 @@ def elements() -> Leaf:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [("wrong", 5), ("ambiguous", 6), ("hanging", 7), ("open_bound", 8), ("share", 9)],
+    [("wrong", 5), ("ambiguous", 6), ("hanging", 7), ("open_bound", 8), ("ratio", 9)],
 )
 def test_an_element_is_wrong_outside_of_both_and_ambiguous_outside_of_one(
     name: str, column: int

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from reference import GradientReport, Leaf, Verdict
-from reference import __main__ as command
+from reference import command_line as command
 from tests.support.leaves import leaf_of
 
 Capture = pytest.CaptureFixture[str]
@@ -79,7 +79,7 @@ SEEDS: list[int] = []
 def agreement(monkeypatch: Patch) -> type[Agreement]:
     """Have no case drawn or compared."""
     monkeypatch.setattr(command, "Agreement", Agreement)
-    monkeypatch.setattr(command, "draw_case", lambda seed: seed)
+    monkeypatch.setattr(command, "draw_example", lambda seed: seed)
     for name in ("complete", "last"):
         monkeypatch.setattr(Agreement, name, getattr(Agreement, name))
     return Agreement
@@ -183,13 +183,13 @@ def campaign(monkeypatch: Patch) -> Callable[..., None]:
         "Campaign",
         SimpleNamespace(here=lambda seed, networks: SimpleNamespace(seed=seed, networks=networks)),
     )
-    unattended = SimpleNamespace(
+    runner = SimpleNamespace(
         run=noted_run,
         table=lambda records: f"{len(records)} records",
         summary=lambda log, campaign: f"{log.path} of {campaign.seed}",
     )
-    monkeypatch.setattr(command, "unattended", unattended)
-    return lambda run: setattr(unattended, "run", run)
+    monkeypatch.setattr(command, "runner", runner)
+    return lambda run: setattr(runner, "run", run)
 
 
 DEFAULT = {
@@ -335,7 +335,7 @@ def replay(monkeypatch: Patch) -> Callable[..., None]:
         monkeypatch.setattr(command, "compare_cases", compared)
 
     monkeypatch.setattr(command, "plan_block", planned)
-    monkeypatch.setattr(command, "draw_campaign_case", drawn)
+    monkeypatch.setattr(command, "draw_case", drawn)
     set_compared(0.0, 0, {})
     return set_compared
 

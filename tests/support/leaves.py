@@ -21,3 +21,15 @@ def leaf_of(
     reach = bound + open_by
     with np.errstate(invalid="ignore"):  # of an infinite bound around what is infinite
         return Leaf(path, np.asarray(got, dtype), want, bound, want - reach, want + reach)
+
+
+def off_by(
+    path: str,
+    want: npt.ArrayLike,
+    *,
+    off: npt.ArrayLike = 0.0,
+    bound: npt.ArrayLike = 0.25,
+    open_by: float = 0.0,
+) -> Leaf:
+    """Make an array that is off by so much, with kinks that leave open so much."""
+    return leaf_of(want, np.add(want, off), bound, path, open_by=open_by)

@@ -1,4 +1,4 @@
-"""The cases of `python -m reference`, and how they are counted; `test_reference_cli.py` runs it."""
+"""The cases of `python -m reference`, and how they are counted; `test_command_line.py` runs it."""
 
 import itertools
 from collections import Counter
@@ -14,12 +14,12 @@ from reference import Comparison, Leaf, Verdict
 from reference.campaign import agreement
 from reference.campaign.agreement import (
     Agreement,
-    Case,
-    DirectedCase,
+    DirectedExample,
+    Example,
     Row,
     directed_comparer,
-    draw_case,
-    draw_directed_case,
+    draw_directed_example,
+    draw_example,
 )
 from tests.support.leaves import leaf_of
 
@@ -40,7 +40,7 @@ def test_a_seed_draws_the_case_that_it_has_always_drawn(
     seed: int, shape: str, soft: bool, weight_decay: str, first: str
 ) -> None:
     """Or a case that somebody has reported by its seed would be another."""
-    case = draw_case(seed)
+    case = draw_example(seed)
     assert (case.seed, case.shape, case.y.ndim == 2) == (seed, shape, soft)
     assert (f"{case.weight_decay:.3g}", f"{case.X[0, 0]:.4f}") == (weight_decay, first)
 
@@ -65,14 +65,14 @@ DIRECTED = [  # the twelve shapes, and the largest norm
 def test_a_small_case_has_one_of_twelve_shapes_and_a_norm_that_some_rows_are_above(
     seed: int, expected: tuple[str, bool, str]
 ) -> None:
-    drawn = draw_directed_case(seed)
-    case = drawn.case
+    drawn = draw_directed_example(seed)
+    case = drawn.example
     assert (case.shape, case.y.ndim == 2, f"{drawn.max_norm:.3g}") == expected
     norms = manual_nn.per_example_grad_norms(case.params, case.X, case.y)
     assert drawn.max_norm == (norms.max() / 2 if norms.any() else 2.0**-10)
-    again = draw_directed_case(seed + 12)
-    assert again.case.shape == case.shape
-    assert not np.array_equal(again.case.X, case.X)
+    again = draw_directed_example(seed + 12)
+    assert again.example.shape == case.shape
+    assert not np.array_equal(again.example.X, case.X)
     for one, other in zip(
         itertools.chain(*drawn.tangents), itertools.chain(*again.tangents), strict=True
     ):
@@ -80,7 +80,7 @@ def test_a_small_case_has_one_of_twelve_shapes_and_a_norm_that_some_rows_are_abo
 
 
 def test_sizes_are_up_to_64_rows_up_to_128_and_biases_about_a_tenth() -> None:
-    cases = [draw_case(seed) for seed in range(100)]
+    cases = [draw_example(seed) for seed in range(100)]
     sizes = [size for case in cases for size in map(int, case.shape.split(",")[0].split("-"))]
     rows = [len(case.X) for case in cases]
     biases = np.concatenate([layer.bias for case in cases for layer in case.params])
@@ -99,11 +99,11 @@ def test_sizes_are_up_to_64_rows_up_to_128_and_biases_about_a_tenth() -> None:
         assert (case.y < classes).all()
 
 
-def case_of(seed: int, *sizes: int, rows: int = 7) -> Case:
+def case_of(seed: int, *sizes: int, rows: int = 7) -> Example:
     params = tuple(
         Dense(np.full((m, n), 0.1), np.full(n, 0.1)) for m, n in itertools.pairwise(sizes)
     )
-    return Case(seed, params, np.full((rows, sizes[0]), 0.1), np.zeros(rows, int), 0.1)
+    return Example(seed, params, np.full((rows, sizes[0]), 0.1), np.zeros(rows, int), 0.1)
 
 
 def test_a_case_names_its_shape_and_is_rounded_but_for_its_class_numbers() -> None:
@@ -128,13 +128,13 @@ def off_by(off: float = 0.0, *, open_by: float = 0.0, path: str = "['loss']") ->
 def test_a_row_counts_verdicts_and_keeps_the_worst_and_its_first_case() -> None:
     row, cases = Row(), [case_of(seed, 2, 2) for seed in range(4)]
     row.add(cases[0], [off_by(), off_by()])
-    assert (row.ulps, row.share, row.worst) == (0, 0, cases[0])
+    assert (row.ulps, row.ratio, row.worst) == (0, 0, cases[0])
     row.add(cases[1], [off_by(2.0**-51), off_by(2.0**-52)])
-    assert (row.ulps, row.share, row.worst) == (2, 0.5, cases[1])
+    assert (row.ulps, row.ratio, row.worst) == (2, 0.5, cases[1])
     row.add(cases[2], [off_by(2.0**-51)])
     assert row.worst is cases[1]
     row.add(cases[3], [off_by(2.0**-49)])
-    assert (row.ulps, row.share, row.worst) == (8, 2, cases[3])
+    assert (row.ulps, row.ratio, row.worst) == (8, 2, cases[3])
     assert row.verdicts == {Verdict.MATCH: 3, Verdict.MISMATCH: 1}
 
 
@@ -147,7 +147,7 @@ def test_a_case_is_counted_with_the_small_one_of_its_seed(monkeypatch: pytest.Mo
     kinks = {"float32": 0, "float64": 0}
     small = case_of(5, 1, 1)
 
-    def compared(case: Case) -> dict[str, Comparison]:
+    def compared(case: Example) -> dict[str, Comparison]:
         assert case.seed == 5
         return {dtype: comparison_of(off_by()) for dtype in kinks}
 
@@ -155,10 +155,10 @@ def test_a_case_is_counted_with_the_small_one_of_its_seed(monkeypatch: pytest.Mo
         hvp = off_by(2.0**-49, path="['hvp']"), off_by(path="['hvp']")
         return {dtype: comparison_of(*hvp, kinks=count) for dtype, count in kinks.items()}
 
-    monkeypatch.setattr(agreement, "compare_case", compared)
-    monkeypatch.setattr(agreement, "compare_directed_case", compared_small)
+    monkeypatch.setattr(agreement, "compare_example", compared)
+    monkeypatch.setattr(agreement, "compare_directed_example", compared_small)
     monkeypatch.setattr(
-        agreement, "draw_directed_case", lambda seed: DirectedCase(small, small.params, seed)
+        agreement, "draw_directed_example", lambda seed: DirectedExample(small, small.params, seed)
     )
     found, case = Agreement(), case_of(5, 2, 2)
     assert (found.cases, found.kinks) == (0, 0)
@@ -205,7 +205,7 @@ def test_a_small_shape_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     directed_comparer.cache_clear()
     try:
         for seed in (3, 15, 8, 27):
-            found = agreement.compare_directed_case(draw_directed_case(seed))
+            found = agreement.compare_directed_example(draw_directed_example(seed))
             assert list(found) == ["float32", "float64"]
     finally:
         directed_comparer.cache_clear()

@@ -23,7 +23,6 @@ import pytest
 
 import manual_nn
 import reference
-from reference.__main__ import main
 from reference.campaign import runner
 from reference.campaign.cases import (
     RAISED,
@@ -41,6 +40,7 @@ from reference.campaign.cases import (
 from reference.campaign.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network
 from reference.campaign.quantities import GROUPS
 from reference.campaign.runner import Campaign, Log
+from reference.command_line import main
 from reference.compare import Comparer, worst_verdict
 
 # The first block of each group that is not compiled
@@ -228,7 +228,7 @@ def test_blocks_of_every_group_are_compiled() -> None:
     assert {plan_block(0, block).group for block in compiled} == set(GROUPS)
 
 
-def test_a_share_of_the_blocks_is_compiled_and_xla_is_held_to_the_bound_of_float64() -> None:
+def test_some_of_the_blocks_are_compiled_and_xla_is_held_to_the_bound_of_float64() -> None:
     record = compare_block(1, XLA_EVERY, 4)
     assert record.compiled
     assert sum(record.verdicts[XLA].values()) == 4
@@ -244,14 +244,14 @@ def test_the_worst_match_of_each_quantity_is_kept_with_its_number() -> None:
         assert 0 <= record.seconds <= time.perf_counter() - before + 0.001  # which are rounded
         assert record.worst == again.record.worst
         for quantity, leaves in again.comparison.by_key().items():
-            shares = {
-                number: max(float(leaf.of_row(number).share.max()) for leaf in leaves)
+            ratios = {
+                number: max(float(leaf.of_row(number).ratio.max()) for leaf in leaves)
                 for number, verdict in enumerate(again.verdicts[quantity])
                 if verdict == "match"
             }
-            if shares:
-                number = max(shares, key=lambda number: shares[number])
-                assert record.worst[quantity] == (shares[number], number)
+            if ratios:
+                number = max(ratios, key=lambda number: ratios[number])
+                assert record.worst[quantity] == (ratios[number], number)
             else:
                 assert quantity not in record.worst
             without.add(quantity not in record.worst)

@@ -15,18 +15,17 @@ import pytest
 
 import manual_nn
 from reference.bounds.rounding import Bounded, Rounding
-from reference.campaign.agreement import draw_case
+from reference.campaign.agreement import draw_example
 from reference.compare import Comparer, Comparison, Verdict
-from reference.diagnosis.causes import Cause, Code, Difference, diagnose
-from reference.diagnosis.mlp import (
-    FAULTS,
-    RIGHT,
-    Bounds,
-    Fault,
-    fit,
-    is_bounded,
-    recognised_weight_decay,
-)
+from reference.diagnosis.causes import diagnose
+from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.fitting import fit
+from reference.diagnosis.mlp import recognise
+from reference.diagnosis.mlp.bounds import Bounds, is_bounded
+from reference.diagnosis.mlp.faults import FAULTS
+from reference.diagnosis.mlp.passes import RIGHT, Fault
+from reference.diagnosis.mlp.recognition import recognised_weight_decay
 from tests.conftest import Tally, depth
 from tests.support.strategies import Network, Shape, make_network
 
@@ -106,7 +105,7 @@ def test_on_any_network_what_can_be_told_apart_is_named_first(
     seed: int, dtype: type[np.floating]
 ) -> None:
     """Depth 1 to 4, widths to 64, up to 128 rows: a fault need not have an effect on each."""
-    args = draw_case(seed).at(dtype)
+    args = draw_example(seed).at(dtype)
     bounds = Bounds(args[:3], Bounded(np.asarray(args[3]), np.zeros(())), Rounding(dtype))
     now = bounds.at_rate(Bounded(np.asarray(0.1), np.zeros(())))
     comparer = Comparer(jax.grad(loss), *args)
@@ -170,7 +169,7 @@ def test_the_weight_decay_is_recognised(weight_decay: float, known: bool) -> Non
 
     comparer = Comparer(jax.grad(theirs), *args)
     leaves = comparer(RIGHT(*network), *args).leaves
-    found = recognised_weight_decay(leaves, theirs, args, 0)
+    found = recognised_weight_decay(Difference(leaves, theirs, args, 0))
     assert found is not None
     assert abs(found.value - weight_decay) <= found.error <= 1e-12
     assert known <= (found.error == 0)
@@ -227,7 +226,7 @@ def test_other_arguments_are_not_recognised(broken_args: Any) -> None:
         raise AssertionError("the loss is not called")
 
     args = broken_args(*network[:3])
-    assert recognised_weight_decay([], other, args, 0) is None
+    assert recognise(Difference([], other, args, 0)) is None
 
 
 def test_a_network_with_another_activation_is_not_recognised() -> None:
@@ -249,7 +248,7 @@ def test_a_network_with_another_activation_is_not_recognised() -> None:
 
     for other in (leaky, summed, on_biases, negative):
         leaves = Comparer(jax.grad(other), *network)(RIGHT(*network), *network).leaves
-        assert recognised_weight_decay(leaves, other, tuple(network), 0) is None, other
+        assert recognised_weight_decay(Difference(leaves, other, tuple(network), 0)) is None, other
 
 
 def test_a_fault_without_an_effect_explains_nothing() -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from reference import Bounded, Cause, Code, Leaf
-from reference.diagnosis import causes
-from reference.diagnosis.causes import Case, Difference, Found, diagnose, permuted
-from reference.diagnosis.mlp import FAULTS, Explained, Interval
+from reference import Cause, Code, Leaf
+from reference.diagnosis import permutations
+from reference.diagnosis.causes import diagnose
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.hypotheses import Found, permuted
 from tests.support.leaves import leaf_of
 
 Array = npt.NDArray[Any]
@@ -240,13 +241,13 @@ def batch_leaf(got: npt.ArrayLike) -> Leaf:
 
 
 @pytest.mark.parametrize(("row", "code"), [(2, Code.LAST_ROW_ONLY), (0, Code.FIRST_ROW_ONLY)])
-@pytest.mark.parametrize(("share", "text"), [(1, "not divided"), (3, "divided")])
+@pytest.mark.parametrize(("divisor", "text"), [(1, "not divided"), (3, "divided")])
 @pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_one_row_alone_is_told_with_its_share_and_a_penalty(
-    row: int, code: Code, share: int, text: str, decay: float
+def test_one_row_alone_is_told_divided_or_not_and_beside_a_penalty(
+    row: int, code: Code, divisor: int, text: str, decay: float
 ) -> None:
     """What has not as many rows as the batch, here a vector and a number, is not cut."""
-    leaf = batch_leaf(BATCH[row] / share + decay * WEIGHTS)
+    leaf = batch_leaf(BATCH[row] / divisor + decay * WEIGHTS)
     rest: Any = {"params": [WEIGHTS], "others": (BATCH, np.ones(2), 1.0), "loss": mean_of_products}
     assert said(leaf, **rest) == [(code, f"the array: {text} by the 3 rows")]
 
@@ -349,8 +350,8 @@ def test_a_multiple_of_the_parameter_takes_two_weights() -> None:
 def test_a_multiple_is_allowed_four_roundings_and_no_more() -> None:
     """Of c W and of its addition, twice each: gamma_4, for either of two elements; eq. (R1)."""
     param = [4.0, 4.0]
-    for share, found in ((0.75, True), (1.25, False)):
-        off = 4 * np.array([1, 1 + share * 2 * 4 * UNIT_ROUNDOFF])
+    for part, found in ((0.75, True), (1.25, False)):
+        off = 4 * np.array([1, 1 + part * 2 * 4 * UNIT_ROUNDOFF])
         explained = Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER in codes(
             leaf_of([0, 0], off), params=[param]
         )
@@ -441,7 +442,7 @@ def test_a_permutation_is_told_in_words(
     """The simplest one where elements are equal, and each element within the bound of its own."""
     off = bound * np.resize([0.5, -0.5, 1, -1], len(want))
     leaf = leaf_of(want, np.array(want)[order] + off[order], bound)
-    (found,) = permuted(Case(difference_of(leaf)))
+    (found,) = permuted(difference_of(leaf))
     assert found.details == {frozenset({0}): f"axis 0 is {words}"}
 
 
@@ -451,7 +452,7 @@ def rows_and_columns(want: npt.ArrayLike, order: list[int], bound: float = 0.0) 
     got = want[order] + bound / 2
     texts = []
     for leaf in (leaf_of(want, got, bound), leaf_of(want.T, got.T, bound)):
-        (found,) = permuted(Case(difference_of(leaf)))
+        (found,) = permuted(difference_of(leaf))
         texts += list(found.details.values())
     return texts
 
@@ -478,7 +479,7 @@ def test_the_same_numbers_in_other_rows_are_no_permutation() -> None:
 def test_one_order_is_told_of_an_array() -> None:
     """Though its rows and its columns are both reversed."""
     leaf = leaf_of([[1, 2], [2, 1]], [[2, 1], [1, 2]])
-    assert [found.details for found in permuted(Case(difference_of(leaf)))] == [
+    assert [found.details for found in permuted(difference_of(leaf))] == [
         {frozenset({0}): "axis 0 is reversed"}
     ]
 
@@ -502,7 +503,7 @@ def test_of_too_many_equal_rows_no_permutation_is_looked_for(
 ) -> None:
     leaf = leaf_of([1, 2, 3, 4], [2, 3, 1, 4])  # three pairs may be each other
     for most, found in ((3, [Code.PERMUTED]), (2, [Code.UNKNOWN])):
-        monkeypatch.setattr(causes, "MOST_PAIRS", most)
+        monkeypatch.setattr(permutations, "MOST_PAIRS", most)
         assert codes(leaf) == found
 
 
@@ -553,73 +554,3 @@ def test_arrays_that_are_no_pairs_are_layers_of_their_own() -> None:
 def test_the_hint_at_the_layer_comes_after_the_cause() -> None:
     leaves = [leaf_of(WANT, -WANT, path="['a']"), leaf_of(WANT, WANT, path="['b']")]
     assert codes(*leaves) == [Code.SIGN, Code.LAYERS_ABOVE_ONLY]
-
-
-# Networks like ours
-
-
-@pytest.fixture
-def dictionary(monkeypatch: pytest.MonkeyPatch) -> list[Explained]:
-    """Have the network recognised, with a decay of 0.5, and the dictionary answer this list."""
-    answers: list[Explained] = []
-
-    def recognised(leaves: Any, loss: Any, args: Any, argnums: Any) -> Bounded:
-        assert len(leaves) == len(args[0])
-        assert (loss, argnums) == (NOT_ASKED, 0)
-        return Bounded(np.array(0.5), np.array(0.0))
-
-    monkeypatch.setattr(causes, "recognised_weight_decay", recognised)
-    monkeypatch.setattr(causes, "explain", lambda *_: answers)
-    return answers
-
-
-def fault_of(code: Code) -> Any:
-    return next(fault for fault in FAULTS if fault.code == code)
-
-
-def test_the_dictionary_comes_first_with_each_code_once(dictionary: list[Explained]) -> None:
-    first, second, third = (
-        fault_of(code) for code in (Code.LABEL_SHIFTED, Code.SIGN_OF_DELTA, Code.SUM_NOT_MEAN)
-    )
-    dictionary += [
-        Explained(first, 0.25, None),
-        Explained(first, 0.5, None),
-        Explained(second, 0.125, Interval(0.0999, 0.1001)),
-        Explained(third, 0.5, None),
-    ]
-    leaf = leaf_of(WANT, 4 * WANT)
-    found = diagnose(difference_of(leaf, others=OF_X))
-    start = "3 of 3 elements are farther from autodiff than rounding allows"
-    explained = f"{start}; with this mistake all 3 are within its bound"
-    assert found == (
-        Cause(
-            Code.LABEL_SHIFTED,
-            "The labels are off by one class. They are one too high.",
-            f"{explained}, at most 0.25 of it off",
-        ),
-        Cause(
-            Code.SIGN_OF_DELTA,
-            f"{Code.SIGN_OF_DELTA.description} The learning rate is 0.1.",
-            f"{explained}, at most 0.12 of it off",
-        ),
-        Cause(Code.SUM_NOT_MEAN, third.code.description, f"{explained}, at most 0.5 of it off"),
-    )
-    dictionary.pop()
-    assert [cause.code for cause in diagnose(difference_of(leaf, others=OF_X))] == [
-        Code.LABEL_SHIFTED,
-        Code.SIGN_OF_DELTA,
-        Code.SUM_NOT_MEAN,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("numbers", "name"),
-    [((), "0.5 ||parameter||^2 were missing"), ((2.0,), "1 ||parameter||^2 were halved")],
-)
-def test_the_decay_of_a_network_like_ours_is_known_if_no_number_is_given(
-    numbers: Any, name: str, dictionary: list[Explained]
-) -> None:
-    assert not dictionary
-    leaf = leaf_of([WANT], [WANT - WEIGHTS])
-    ((_, text),) = said(leaf, params=[[WEIGHTS]], others=(X, *numbers))
-    assert text.endswith(f"as if the penalty {name}")

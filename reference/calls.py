@@ -1,0 +1,137 @@
+"""What several calls of a gradient function show, whatever the values that it returns."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from reference.arrays import Array
+from reference.compare import Comparer, Comparison, Verdict
+from reference.diagnosis.codes import Cause, Code
+
+MOVE = 1 + 2.0**-4  # to another point, at which a stale gradient differs
+
+
+class Calls:
+    """The calls of a gradient function: here, at another point, and here again."""
+
+    def __init__(
+        self,
+        grad: Callable[..., Any],
+        args: tuple[Any, ...],
+        given: Any,
+        places: Sequence[int],
+        dtype: str,
+    ) -> None:
+        """Call the gradient three times, and note what that does to what was there before."""
+        self.args, self.given, self.dtype = args, given, dtype
+        returned = grad(*args)
+        self.first = jax.tree.map(copied, returned)
+        self.mutated = self._restore()
+        self.shared = _shared_memory(returned, args)
+        self.moved = tuple(
+            jax.tree.map(_moved, arg) if i in places else arg for i, arg in enumerate(args)
+        )
+        self.there: Any = None
+        with contextlib.suppress(Exception):  # the gradient need not exist there
+            self.there = jax.tree.map(copied, grad(*self.moved))
+        self.overwritten = not _equal(returned, self.first)
+        self.again = jax.tree.map(copied, grad(*args))
+        self._restore()
+
+    def _restore(self) -> list[str]:
+        """Undo what the call has done to its arguments, and name those that it has changed."""
+        structure: Any = jax.tree.structure(self.args)
+        if structure != jax.tree.structure(self.given):
+            return ["the structure of the arguments"]
+        changed = []
+        for (path, leaf), before in zip(
+            jax.tree_util.tree_leaves_with_path(self.args), jax.tree.leaves(self.given), strict=True
+        ):
+            if not _equal(leaf, before):
+                changed.append("args" + jax.tree_util.keystr(path))
+                if isinstance(leaf, np.ndarray) and leaf.shape == before.shape:
+                    np.copyto(leaf, before)
+        return changed
+
+    def faults(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
+        """List what the calls have shown to be wrong, whatever the values."""
+        faults = []
+        if self.mutated:
+            faults.append(Cause.observed(Code.MUTATED_INPUT, ", ".join(self.mutated)))
+        if not self.mutated:
+            faults += self._unequal_calls(comparer, comparison)
+        if self.overwritten:
+            evidence = "a later call wrote into the arrays that an earlier one had returned"
+            faults.append(Cause.observed(Code.ALIASED_OUTPUT, evidence))
+        if self.shared:
+            faults.append(Cause.observed(Code.ALIASED_OUTPUT, self.shared))
+        return faults
+
+    def _unequal_calls(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
+        """Tell a gradient of an earlier call from one that changes at random, or by rounding."""
+        if _equal(self.again, self.first):
+            return self._stuck(comparer)
+        again = comparer(self.again, *self.given, dtype=self.dtype)
+        if comparison.verdict.ok and again.verdict.ok:
+            return []  # right in any order of additions, which atomic ones change from call to call
+        if comparer(self.again, *self.moved, dtype=self.dtype).verdict.ok:
+            evidence = "called at x, at y and at x again, the third result is the gradient at y"
+            return [Cause.observed(Code.STALE, evidence)]
+        differences = [
+            f"gradient{leaf.path} differs by up to {abs(leaf.got - other.got).max():.3g}"
+            for leaf, other in zip(comparison.leaves, again.leaves, strict=True)
+            if not np.array_equal(leaf.got, other.got)
+        ]
+        return [Cause.observed(Code.NONDETERMINISTIC, ", ".join(differences))]
+
+    def _stuck(self, comparer: Comparer) -> list[Cause]:
+        """Find a gradient that was computed once and is returned on every later call."""
+        if self.there is None or not _equal(self.there, self.first):
+            return []
+        if comparer(self.there, *self.moved, dtype=self.dtype).verdict != Verdict.MISMATCH:
+            return []  # it is the same there, as a linear function's is, or nothing is known
+        evidence = "called at x and then at y, the second result is the first again"
+        return [Cause.observed(Code.STALE, evidence)]
+
+
+def _moved(leaf: Any) -> Any:
+    """Move to another point, and keep the type: an array stays one, a number a number."""
+    return leaf * leaf.dtype.type(MOVE) if isinstance(leaf, np.ndarray) else leaf * MOVE
+
+
+def copied(leaf: Any) -> Array:
+    """Copy a leaf of a tree into an array of NumPy's."""
+    return np.array(leaf)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare two trees bit for bit, but for what NaN holds."""
+    structure: Any = jax.tree.structure(one)
+    return bool(structure == jax.tree.structure(other)) and all(
+        np.array_equal(a, b, equal_nan=np.asarray(b).dtype.kind == "f")
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
+
+
+def _shared_memory(returned: Any, args: tuple[Any, ...]) -> str:
+    """Name two arrays that share memory, of which one at least was returned."""
+    outputs = [
+        ("gradient" + jax.tree_util.keystr(path), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(returned)
+    ]
+    inputs = [
+        ("args" + jax.tree_util.keystr(path), leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(args)
+    ]
+    for i, (name, array) in enumerate(outputs):
+        for other_name, other in outputs[i + 1 :] + inputs:
+            if _both_numpy(array, other) and np.shares_memory(array, other):
+                return f"{name} and {other_name}"
+    return ""
+
+
+def _both_numpy(one: Any, other: Any) -> bool:
+    return isinstance(one, np.ndarray) and isinstance(other, np.ndarray)

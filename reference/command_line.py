@@ -1,0 +1,267 @@
+"""The command line: compare the handwritten network with JAX, or check anybody's gradient."""
+
+import argparse
+import importlib
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from manual_nn.checks.arguments import as_count, as_number
+from reference.campaign import runner
+from reference.campaign.agreement import Agreement, draw_example
+from reference.campaign.cases import compare_cases, draw_case, is_compiled, plan_block
+from reference.campaign.runner import Campaign, Log
+from reference.check import check_gradient
+from reference.report import table
+
+DESCRIPTION = """\
+Draw random networks (depth 1 to 4, widths to 64, up to 128 rows, class numbers or
+target probabilities, with and without weight decay), compute everything once with
+manual_nn in float32 and float64 and once with JAX autodiff in float64, and compare
+every element under an error bound derived from rounding-error analysis.
+
+`--campaign` draws many more, of every memory layout and from tiny to huge, with all
+derivatives; it runs until it has taken --cases or --minutes, writes down what it finds,
+and goes on from there when it is started again.
+
+`python -m reference check --help` is for a gradient of your own."""
+
+LEGEND = """\
+match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
+open. n.c.: not comparable, the bound is infinite. ulps: the worst difference in units of the
+last place of the leaf's largest entry; of bound: in parts of its bound. A case is drawn again
+by --seed SEED --cases 1."""
+
+CAMPAIGN_LEGEND = """\
+match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
+open. n.c.: not comparable, the bound is infinite. refused: by manual_nn, because something
+overflows. of bound: the worst error of a match in parts of its bound. A case is shown again
+by --campaign --replay CASE, with the --seed and --block of the campaign."""
+
+CASES = 100
+CAMPAIGN_CASES = 10_000
+BLOCK = 100
+OF_A_RUN = ("minutes", "workers", "block", "log")  # options of a campaign that is run
+LOG = Path("output/campaign.jsonl")
+
+CHECK_DESCRIPTION = """\
+Compare a gradient written by hand with JAX autodiff of a loss, at one example, element
+by element under a derived error bound, and say what is probably wrong."""
+
+CHECK_EXAMPLE = """\
+example:
+  python -m reference check mine:d_layer_norm mine:loss --example mine:ARGS
+where mine.py, in this folder, defines d_layer_norm(*ARGS), loss(*ARGS) and ARGS, a tuple
+of the arguments or a function that returns one"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 if all agreed, 1 if not, 130 if interrupted."""
+    parser = argparse.ArgumentParser(
+        "python -m reference",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first case (default: 0)")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        help=f"how many (default: {CASES}; of a campaign {CAMPAIGN_CASES:,}, or --minutes)",
+    )
+    _add_campaign(parser.add_argument_group("campaign"))
+    parser.set_defaults(run=_agreement)
+    _add_check(parser.add_subparsers(title="commands", metavar="check"))
+    options = parser.parse_args(argv)
+    try:
+        status: int = _chosen(options)(options)
+    except UsageError as error:
+        parser.error(str(error))
+    return status
+
+
+class UsageError(ValueError):
+    """A mistake on the command line; errors of the functions that are checked pass through."""
+
+
+def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """Choose what to run, and refuse options of what is not."""
+    given = [name for name in (*OF_A_RUN, "replay") if getattr(options, name) is not None]
+    if not options.campaign:
+        if given:
+            raise UsageError(f"--{given[0]} goes with --campaign")
+        chosen: Callable[[argparse.Namespace], int] = options.run
+        return chosen
+    if options.run is not _agreement:
+        raise UsageError("--campaign does not go with check")
+    if options.replay is None:
+        return _campaign
+    others = [name for name in (*OF_A_RUN, "cases") if getattr(options, name) is not None]
+    if others := [name for name in others if name != "block"]:
+        raise UsageError(f"--replay shows one case: --{others[0]} does not go with it")
+    return _replay
+
+
+def _agreement(options: argparse.Namespace) -> int:
+    try:
+        cases = as_count(CASES if options.cases is None else options.cases, name="--cases")
+        seed = as_count(options.seed, name="--seed", minimum=0)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    agreement = Agreement()
+    interrupted = False
+    try:
+        for case_seed in tqdm(range(seed, seed + cases), unit="case", leave=False, disable=None):
+            agreement.add(draw_example(case_seed))
+    except KeyboardInterrupt:
+        interrupted = True
+    print(agreement.table(), LEGEND, sep="\n\n")
+    print(f"\n{agreement.cases} networks, {agreement.kinks} with a kink within rounding.", end=" ")
+    print("All agree." if agreement.complete else "NOT all agree.")
+    if interrupted:
+        print("Interrupted.")
+        return 130
+    return 0 if agreement.complete else 1
+
+
+def _add_campaign(group: Any) -> None:
+    group.add_argument("--campaign", action="store_true", help="run one")
+    group.add_argument("--minutes", type=float, help="stop after so long")
+    group.add_argument("--workers", type=int, help="processes (default: one a core)")
+    group.add_argument(
+        "--block", type=int, help=f"networks of one shape at once (default: {BLOCK})"
+    )
+    group.add_argument(
+        "--log", type=Path, metavar="FILE", help=f"where it is written down (default: {LOG})"
+    )
+    group.add_argument("--replay", metavar="CASE", help="show one case again, BLOCK:NUMBER")
+
+
+def _campaign(options: argparse.Namespace) -> int:
+    path = options.log or LOG
+    try:
+        seed = as_count(options.seed, name="--seed", minimum=0)
+        workers = os.cpu_count() or 1
+        if options.workers is not None:
+            workers = as_count(options.workers, name="--workers")
+        networks = as_count(BLOCK if options.block is None else options.block, name="--block")
+        cases, until = options.cases, math.inf
+        if options.minutes is not None:
+            minutes = as_number(options.minutes, name="--minutes", minimum=0, strict=True)
+            until = time.monotonic() + 60 * minutes
+        elif cases is None:
+            cases = CAMPAIGN_CASES
+        blocks = None if cases is None else math.ceil(as_count(cases, name="--cases") / networks)
+        campaign = Campaign.here(seed, networks)
+        log = Log(path, campaign)
+    except OSError as error:
+        raise UsageError(f"--log {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    ended = ""
+    with log:
+        try:
+            runner.run(log, campaign, blocks, until=until, workers=workers)
+        except KeyboardInterrupt:
+            ended = "Interrupted"
+        except BrokenProcessPool:
+            ended = "A process has ended before its time, for a reason given above"
+    print(runner.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
+    print("\n" + runner.summary(log, campaign))
+    if ended:
+        print(f"{ended}; the same command goes on from {path}.")
+        return 130 if ended == "Interrupted" else 1
+    return 1 if any(record.wrong for record in log.records) or not log.records else 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    """Compare a block again, and show one of its cases: what it is compared with is the same."""
+    try:
+        seed = as_count(options.seed, name="--seed", minimum=0)
+        networks = as_count(BLOCK if options.block is None else options.block, name="--block")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
+        block, number = map(int, options.replay.split(":"))
+        as_count(block, name="BLOCK", minimum=0)
+        as_count(number, name="NUMBER", minimum=0)
+    except ValueError as error:
+        raise UsageError(f"--replay must be BLOCK:NUMBER, got {options.replay!r}") from error
+    if number >= networks:
+        raise UsageError(f"--replay {options.replay}: a block has {networks} cases, see --block")
+    plan, (kind, _) = plan_block(seed, block), draw_case(seed, block, number)
+    print(f"{plan.group}: {plan.shape}, {plan.dtype}; {', '.join(kind)}")
+    compared = compare_cases(seed, block, range(networks), compiled=is_compiled(block))
+    for quantity, verdicts in compared.verdicts.items():
+        print(f"{quantity}: {verdicts[number]}")
+    if number in compared.errors:
+        print(compared.errors[number])
+    print()
+    print("\n".join(table([leaf.of_row(number) for leaf in compared.comparison.leaves])))
+    return 1 if number in compared.record.wrong else 0
+
+
+def _add_check(commands: Any) -> None:
+    command = commands.add_parser(
+        "check",
+        help="check a gradient of your own",
+        description=CHECK_DESCRIPTION,
+        epilog=CHECK_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    place = "PACKAGE.MODULE:NAME"
+    command.add_argument("grad", metavar="GRAD", help=f"the gradient function, {place}")
+    command.add_argument("loss", metavar="LOSS", help=f"the loss, traceable by JAX, {place}")
+    command.add_argument("--example", required=True, metavar="ARGS", help=f"where, {place}")
+    command.add_argument(
+        "--argnums",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="NUMBER",
+        help="which arguments the gradient is taken in, from 0 (default: 0)",
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
+    command.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    sys.path.insert(0, "")  # modules of this folder, however the command was started
+    grad, loss = _named(options.grad), _named(options.loss)
+    example = _named(options.example)
+    args = example() if callable(example) else example
+    if not isinstance(args, tuple):
+        raise TypeError(
+            f"{options.example} must be a tuple of arguments, got {type(args).__name__}"
+        )
+    argnums = options.argnums[0] if len(options.argnums) == 1 else tuple(options.argnums)
+    report = check_gradient(grad, loss, *args, argnums=argnums)
+    print(report)
+    if options.plot is not None and report.leaves:
+        try:
+            report.plot(options.plot)
+        except OSError as error:
+            raise UsageError(f"--plot {options.plot}: {error.strerror}") from error
+        print(f"Wrote {options.plot}")
+    return 0 if report.ok else 1
+
+
+def _named(place: str) -> Any:
+    """Import what PACKAGE.MODULE:NAME names."""
+    module_name, colon, name = place.partition(":")
+    if not (module_name and colon and name):
+        raise UsageError(f"expected PACKAGE.MODULE:NAME, got {place!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{place}: {error}") from error
+    if not hasattr(module, name):
+        raise UsageError(f"{place}: module {module_name} has no {name}")
+    return getattr(module, name)
+

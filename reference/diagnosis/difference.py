@@ -1,0 +1,128 @@
+"""A gradient beside JAX's, with everything that a hypothesis may want to know of it."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from reference.arrays import Array
+from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.tracing import Traced
+from reference.compare import Leaf, Verdict
+from reference.diagnosis.fitting import positive_numbers
+from reference.diagnosis.models import Model, recognised
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A gradient beside JAX's, and where both were computed.
+
+    Nothing is computed before it is asked for, so that one costs nothing where all is right.
+
+    Attributes:
+        leaves: the arrays of the gradient beside JAX's, in the order of its tree.
+        loss: what it is the gradient of.
+        args: the arguments of the loss.
+        argnums: which of them the gradient is taken in.
+    """
+
+    leaves: Sequence[Leaf]
+    loss: Callable[..., Any]
+    args: tuple[Any, ...]
+    argnums: int | Sequence[int]
+
+    @functools.cached_property
+    def model(self) -> Model | None:
+        """The model that the loss and its arguments look like, if it is one that is known."""
+        return recognised(self)
+
+    @functools.cached_property
+    def wrong(self) -> frozenset[int]:
+        """The places in `leaves` of those that are a mismatch."""
+        return frozenset(
+            i for i, leaf in enumerate(self.leaves) if leaf.verdict == Verdict.MISMATCH
+        )
+
+    @functools.cached_property
+    def places(self) -> tuple[int, ...]:
+        """The numbers of the arguments that the gradient is taken in, counted from 0."""
+        given = (self.argnums,) if isinstance(self.argnums, int) else tuple(self.argnums)
+        return tuple(place % len(self.args) for place in given)
+
+    @functools.cached_property
+    def params(self) -> list[Array]:
+        """The parameter of each leaf, in float64."""
+        leaves = jax.tree.leaves([self.args[i] for i in self.places])
+        return [np.asarray(leaf, np.float64) for leaf in leaves]
+
+    @property
+    def others(self) -> list[Any]:
+        """The arguments that the gradient is not taken in."""
+        return [arg for i, arg in enumerate(self.args) if i not in self.places]
+
+    @functools.cached_property
+    def N(self) -> int | None:  # noqa: N802, as in the equations
+        """The number of rows: the length of the first array that is no parameter, if any."""
+        shapes = (np.shape(leaf) for leaf in jax.tree.leaves(self.others))
+        return next((shape[0] for shape in shapes if shape), None)
+
+    @functools.cached_property
+    def rounding(self) -> Rounding:
+        """The arithmetic of the gradient, with every kink within rounding left open."""
+        dtype = np.result_type(*(leaf.got.dtype for leaf in self.leaves))
+        return Rounding(dtype, kinks="open")
+
+    @functools.cached_property
+    def penalty_factors(self) -> Sequence[float]:
+        """Numbers that may be a weight decay: those among the arguments, or what the model says."""
+        numbers = positive_numbers(self.others)
+        return numbers or (self.model.penalty_factors if self.model else ())
+
+    def of_row(self, row: int) -> Iterator[dict[int, Bounded]]:
+        """Compute the gradient of the loss of one row alone, for each leaf that has one.
+
+        The batch is taken to be the arrays of N rows among the other arguments and then, in case
+        the gradient is taken in a part of the batch, among all of them.
+        """
+        if self.N is None or self.N < 2:
+            return
+
+        def cut(leaf: Any) -> Any:
+            shape = np.shape(leaf)
+            return leaf[row : row + 1] if shape and shape[0] == self.N else leaf
+
+        others = tuple(
+            arg if i in self.places else jax.tree.map(cut, arg) for i, arg in enumerate(self.args)
+        )
+        for batch in (others, jax.tree.map(cut, self.args)):
+            rounding = Rounding(self.rounding.dtype, kinks="open")
+            try:
+                traced = Traced(jax.grad(self.loss, self.argnums), *batch)
+                result = traced.bounded(*batch, rounding=rounding)
+            except Exception:  # noqa: S112, a stranger's loss need not take a single row
+                continue
+            leaves = jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
+            yield {
+                i: leaf
+                for i, leaf in enumerate(leaves)
+                if leaf.value.shape == self.leaves[i].want.shape
+            }
+
+    def names(self, leaves: Iterable[int]) -> str:
+        """Name these leaves in words."""
+        leaves = sorted(leaves)
+        if len(leaves) == len(self.leaves) > 1:
+            return "every array"
+        shown = [self.leaves[i].path or "the array" for i in leaves[:4]]
+        return ", ".join(shown) + (f" and {len(leaves) - 4} more" if len(leaves) > 4 else "")
+
+    def evidence(self, leaves: Iterable[int], *, explained: bool = False) -> str:
+        """Count the elements of these leaves that are wrong and, perhaps, explained."""
+        chosen = [self.leaves[i] for i in sorted(leaves)]
+        outside = sum(int(leaf.wrong.sum()) for leaf in chosen)
+        size = sum(leaf.want.size for leaf in chosen)
+        text = f"{outside:,} of {size:,} elements are farther from autodiff than rounding allows"
+        return f"{text}; with this mistake all {size:,} are within its bound" if explained else text

@@ -1,0 +1,115 @@
+"""Numbers fitted to a difference, with the interval that the error bounds leave them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from reference.arrays import Array
+from reference.bounds.rounding import Bounded
+from reference.compare import Leaf
+
+
+class Interval(NamedTuple):
+    """The numbers from `low` to `high`."""
+
+    low: float
+    high: float
+
+    def __contains__(self, number: object) -> bool:
+        """Say whether the number is one of them."""
+        return isinstance(number, (int, float)) and self.low <= number <= self.high
+
+    @property
+    def middle(self) -> float:
+        """The number in the middle."""
+        return self.low + (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        """Write the number with the digits that are certain."""
+        for digits in range(1, 17):
+            text = f"{self.middle:.{digits}g}"
+            if float(text) in self:
+                return text
+        return f"{self.middle:.17g}"
+
+
+def fit(
+    got: npt.ArrayLike, unit: npt.ArrayLike, error: npt.ArrayLike, unit_error: npt.ArrayLike
+) -> Interval | None:
+    """Find all c with |got - c unit| <= error + |c| unit_error in every element.
+
+    Each element allows an interval of c, since either side of the inequality is linear in c on
+    each side of 0; what all allow is their intersection, and its width is the uncertainty of c.
+
+    Returns:
+        the interval, which may reach to infinity, or None if it is empty.
+
+    >>> fit([2.0, 4.25], [1.0, 2.0], 0.25, 0.0)
+    Interval(low=2.0, high=2.25)
+    >>> fit([2.0, 5.25], [1.0, 2.0], 0.25, 0.0) is None
+    True
+    """
+    columns = (np.asarray(x, np.float64) for x in (got, unit, error, unit_error))
+    return _fit(*(column.ravel() for column in np.broadcast_arrays(*columns)))
+
+
+def _fit(
+    got: Array,
+    unit: Array,
+    error: Array,
+    unit_error: Array,
+) -> Interval | None:
+    bounded = np.isfinite(error) & np.isfinite(unit_error)
+    if not np.isfinite(got).all() or not bounded.any():
+        return None
+    got, unit, error, unit_error = (x[bounded] for x in (got, unit, error, unit_error))
+    above = _not_negative(got, unit, error, unit_error)
+    below = _not_negative(got, -unit, error, unit_error)
+    if above and below:
+        return Interval(-below.high, above.high)
+    return Interval(-below.high, -below.low) if below else above
+
+
+def _not_negative(
+    got: Array,
+    unit: Array,
+    error: Array,
+    unit_error: Array,
+) -> Interval | None:
+    """Find the c >= 0; both inequalities have the form slope c <= limit."""
+    slope = np.concatenate([unit - unit_error, -unit - unit_error])
+    limit = np.concatenate([error + got, error - got])
+    if (limit[slope == 0] < 0).any():
+        return None
+    with np.errstate(over="ignore"):
+        high = (limit[slope > 0] / slope[slope > 0]).min(initial=np.inf)
+        low = (limit[slope < 0] / slope[slope < 0]).max(initial=0.0)
+    return Interval(float(low), float(high)) if low <= high else None
+
+
+def positive_numbers(args: Sequence[Any]) -> list[float]:
+    """List the positive real numbers among these arguments."""
+    leaves = (np.asarray(leaf) for leaf in jax.tree.leaves(tuple(args)))
+    return [
+        float(leaf) for leaf in leaves if leaf.ndim == 0 and leaf.dtype.kind == "f" and leaf > 0
+    ]
+
+
+def worst_ratio(leaf: Leaf, predicted: Bounded) -> float:
+    """Give the largest |got - predicted| in parts of the bound.
+
+    It is infinite if got is not finite, or if the bound is not where got differs from JAX's:
+    nothing would be explained.
+    """
+    if not np.isfinite(leaf.got).all():
+        return math.inf
+    distance = abs(leaf.got.astype(np.float64) - predicted.value)
+    if (~np.isfinite(predicted.error) & (leaf.error > leaf.open_bound)).any():
+        return math.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = distance / predicted.error
+    return float(np.where(np.isnan(ratio), 0.0, ratio).max(initial=0))

@@ -1,0 +1,329 @@
+"""Likely bugs that need no knowledge of the model: what each would make of the right gradient.
+
+A hypothesis explains an array if every element of it is within its rounding-error bound of what the
+bug would give. One with a number to fit, such as a factor, explains an array only if the array
+could have said no: it takes two elements, or a number that names itself, such as 2 or 1 / N.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeGuard
+
+import numpy as np
+
+from reference.arrays import Array
+from reference.bounds.rounding import ROUNDINGS, Bounded
+from reference.compare import Leaf
+from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.fitting import Interval, fit, worst_ratio
+from reference.diagnosis.permutations import in_words, order_along
+
+
+@dataclass(frozen=True)
+class Found:
+    """A hypothesis that explains some leaves.
+
+    Attributes:
+        details: what it says of which of them.
+        shared: whether it says the same of all.
+    """
+
+    code: Code
+    details: dict[frozenset[int], str] = field(default_factory=dict)
+    shared: bool = True
+
+    @property
+    def leaves(self) -> frozenset[int]:
+        """All that it explains."""
+        return frozenset().union(*self.details)
+
+
+def _holds(difference: Difference, i: int, predicted: Bounded) -> bool:
+    return worst_ratio(difference.leaves[i], predicted) <= 1
+
+
+def _flat(leaves: Iterable[int], of: Callable[[int], Array]) -> Array:
+    return np.concatenate([np.ravel(of(i)) for i in sorted(leaves)])
+
+
+def _shared_then_each(
+    wrong: frozenset[int], attempt: Callable[[frozenset[int]], Found | None]
+) -> Iterator[Found]:
+    """Try one number for all the leaves that are wrong, and if there is none, one for each."""
+    found = attempt(wrong)
+    if found:
+        yield found
+    else:
+        yield from filter(None, (attempt(frozenset({i})) for i in sorted(wrong)))
+
+
+def _sum_error(difference: Difference, i: int) -> Array:
+    """Bound what adding something to a leaf makes of its error; eq. (R3), without what is added."""
+    leaf = difference.leaves[i]
+    return difference.rounding.rounded(leaf.want, leaf.open_bound).error
+
+
+def _unit_error(difference: Difference, unit: Array) -> Array:
+    """Bound the error of a product with c and of its addition, in parts of |c|."""
+    return difference.rounding.gamma(2 * ROUNDINGS) * abs(unit)
+
+
+def zero(difference: Difference) -> Iterator[Found]:
+    """Look for arrays that hold nothing but 0."""
+    leaves = frozenset(i for i in difference.wrong if not difference.leaves[i].got.any())
+    if leaves:
+        yield Found(Code.ZERO, {leaves: ""})
+
+
+def scaled(difference: Difference) -> Iterator[Found]:
+    """Fit got = c want, and name c where it is a number that means something."""
+    names: dict[float, tuple[Code, str]] = {-1.0: (Code.SIGN, "")}
+    N = difference.N
+    if N is not None and N > 1:
+        names |= {
+            float(N): (Code.SUM_NOT_MEAN, f"{N} times, the number of rows"),
+            1 / N: (Code.SCALED, f"1/{N}, 1 over the number of rows"),
+            -float(N): (Code.SCALED, f"-{N}, the number of rows and a sign"),
+        }
+    names |= {
+        c: (Code.SCALED, text)
+        for c, text in ((2.0, "2"), (0.5, "1/2"), (-2.0, "-2"))
+        if c not in names
+    }
+
+    def attempt(leaves: frozenset[int]) -> Found | None:
+        want = _flat(leaves, lambda i: difference.leaves[i].want)
+        error = _flat(leaves, lambda i: _sum_error(difference, i))
+        size = abs(want) + error
+        fixed = difference.rounding.tiny * (size > 0)
+        found = fit(_flat(leaves, lambda i: difference.leaves[i].got), want, fixed, error)
+        if not _telling(found) or 1.0 in found:
+            return None
+        for c, (code, text) in names.items():
+            if c in found:
+                return Found(code, {leaves: text})
+        if (size > 0).sum() < 2:
+            return None
+        return Found(Code.SCALED, {leaves: str(found)})
+
+    yield from _shared_then_each(difference.wrong, attempt)
+
+
+def _telling(found: Interval | None) -> TypeGuard[Interval]:
+    """Say whether the number was found, is bounded, and is not 0, which explains nothing."""
+    return found is not None and bool(np.isfinite(found).all()) and 0.0 not in found
+
+
+def data_scaled(difference: Difference) -> Iterator[Found]:
+    """Fit got = N want + c parameter: a sum instead of the mean, beside a penalty."""
+    N = difference.N
+    if N is None or N < 2:
+        return
+    for i in sorted(difference.wrong):
+        leaf = difference.leaves[i]
+        whole = difference.rounding.rounded(N * leaf.want, N * leaf.open_bound)
+        if _up_to_penalty(difference, i, whole):
+            yield Found(Code.SUM_NOT_MEAN, {frozenset({i}): f"{N} rows, but for a penalty"})
+
+
+def one_row(row: int, code: Code) -> Callable[[Difference], Iterator[Found]]:
+    """Make the hypothesis that one row alone was taken, divided by the number of rows or not."""
+
+    def hypothesis(difference: Difference) -> Iterator[Found]:
+        if difference.N is None:
+            return
+        for of_row in difference.of_row(row % difference.N):
+            for factor, text in ((1.0, "not divided"), (1 / difference.N, "divided")):
+                leaves = frozenset(
+                    i
+                    for i in difference.wrong & of_row.keys()
+                    if _up_to_penalty(difference, i, _times(difference, factor, of_row[i]))
+                )
+                if leaves:
+                    yield Found(code, {leaves: f"{text} by the {difference.N} rows"})
+
+    return hypothesis
+
+
+def _times(difference: Difference, factor: float, x: Bounded) -> Bounded:
+    return difference.rounding.rounded(factor * x.value, factor * x.error)
+
+
+def _up_to_penalty(difference: Difference, i: int, predicted: Bounded) -> bool:
+    """Say whether a leaf is as predicted, or that and a multiple of its parameter."""
+    if _holds(difference, i, predicted):
+        return True
+    found = _fit_penalty(difference, i, predicted)
+    return _telling(found) and bool(np.count_nonzero(difference.params[i]) > 1)
+
+
+def _fit_penalty(difference: Difference, i: int, predicted: Bounded) -> Interval | None:
+    """Fit got = predicted + c parameter."""
+    error = difference.rounding.rounded(predicted.value, predicted.error).error
+    unit = difference.params[i]
+    return fit(
+        difference.leaves[i].got - predicted.value, unit, error, _unit_error(difference, unit)
+    )
+
+
+def transposed(difference: Difference) -> Iterator[Found]:
+    """Compare with the transpose, with its elements in order, and with these put back."""
+    ways: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+        ("", lambda x: x.T),
+        ("the elements run in the order of the transpose", lambda x: x.T.reshape(x.shape)),
+        ("the elements were put in as those of the transpose", lambda x: x.reshape(x.T.shape).T),
+        ("the last two axes", lambda x: x.swapaxes(-1, -2)),
+    )
+    for text, way in ways:
+        leaves = frozenset(
+            i
+            for i in difference.wrong
+            if difference.leaves[i].want.ndim > 1
+            and way(difference.leaves[i].want).shape == difference.leaves[i].want.shape
+            and _holds(difference, i, _moved(difference.leaves[i], way))
+        )
+        if leaves:
+            yield Found(Code.TRANSPOSED, {leaves: text})
+
+
+def _moved(leaf: Leaf, move: Callable[[Array], Array]) -> Bounded:
+    return Bounded(move(leaf.want), move(leaf.open_bound))
+
+
+def leaves_swapped(difference: Difference) -> Iterator[Found]:
+    """Look for each leaf among the others of its shape."""
+    details = {}
+    for i in sorted(difference.wrong):
+        for j, other in enumerate(difference.leaves):
+            alike = other.want.shape == difference.leaves[i].want.shape and j != i
+            if alike and _holds(difference, i, Bounded(other.want, other.open_bound)):
+                details[frozenset({i})] = f"that of {other.path}"
+                break
+    if details:
+        yield Found(Code.LEAVES_SWAPPED, details)
+
+
+def difference_proportional_to_parameter(difference: Difference) -> Iterator[Found]:
+    """Fit got - want = c parameter."""
+
+    def attempt(leaves: frozenset[int]) -> Found | None:
+        unit = _flat(leaves, lambda i: difference.params[i])
+        found = fit(
+            _flat(leaves, lambda i: difference.leaves[i].got - difference.leaves[i].want),
+            unit,
+            _flat(leaves, lambda i: _sum_error(difference, i)),
+            _unit_error(difference, unit),
+        )
+        if not _telling(found):
+            return None
+        name = _decay(difference, found, leaves)
+        if not name and np.count_nonzero(unit) < 2:
+            return None
+        text = f"got - want = {found} * parameter" + (name and f", {name}")
+        return Found(Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER, {leaves: text})
+
+    yield from _shared_then_each(difference.wrong, attempt)
+
+
+def _decay(difference: Difference, c: Interval, leaves: Iterable[int]) -> str:
+    """Say what a multiple of the parameter would be of a weight decay among the arguments."""
+    N = difference.N or 1
+    vectors = all(difference.leaves[i].want.ndim < 2 for i in leaves)
+    for number in difference.penalty_factors:
+        penalty, half = f"{number:g} ||parameter||^2", f"{number / 2:g} ||parameter||^2"
+        whole = "applied to what looks like a bias" if vectors else "doubled"
+        multiples = {
+            -2: f"as if the penalty {penalty} were missing",
+            -1: f"as if the penalty {penalty} were halved, or {half} were missing",
+            -0.5: f"as if the penalty {half} were halved",
+            2: f"as if the penalty {penalty} were {whole}",
+            1: f"as if the penalty {half} were {whole}",
+            -4: f"as if the penalty {penalty} were subtracted",
+            2 * (N - 1): f"as if the penalty {penalty} were applied {N} times, once per row",
+            N - 1: f"as if the penalty {half} were applied {N} times, once per row",
+            2 / N - 2: f"as if the penalty {penalty} were divided by the {N} rows",
+            1 / N - 1: f"as if the penalty {half} were divided by the {N} rows",
+        }
+        for multiple, text in multiples.items():
+            if multiple * number in c:
+                return text
+    return ""
+
+
+def constant_offset(difference: Difference) -> Iterator[Found]:
+    """Fit got - want = c, for each leaf of more than one element."""
+    details = {}
+    for i in sorted(difference.wrong):
+        leaf, one = difference.leaves[i], np.ones(difference.leaves[i].want.shape)
+        found = fit(
+            leaf.got - leaf.want, one, _sum_error(difference, i), _unit_error(difference, one)
+        )
+        if _telling(found) and leaf.want.size > 1:
+            details[frozenset({i})] = f"got - want = {found}"
+    if details:
+        yield Found(Code.CONSTANT_OFFSET, details)
+
+
+def permuted(difference: Difference) -> Iterator[Found]:
+    """Match the rows, columns or whatever else an axis counts with those of the right gradient."""
+    for i in sorted(difference.wrong):
+        leaf = difference.leaves[i]
+        for axis in range(leaf.want.ndim):
+            order = order_along(leaf, axis)
+            if order is not None:
+                text = f"axis {axis} is {in_words(order)}"
+                yield Found(Code.PERMUTED, {frozenset({i}): text})
+                break
+
+
+def layers_above_only(difference: Difference) -> list[Cause]:
+    """Look for a layer up to which all is right, and below which each layer has something wrong.
+
+    The leaves' order is taken for that of the layers; those that share all but the last step of
+    their path, such as a weight and its bias, are one layer.
+    """
+    layers = [
+        frozenset(i for i, _ in group)
+        for _, group in itertools.groupby(
+            enumerate(difference.leaves), key=lambda item: _parent(item[1].path)
+        )
+    ]
+    if len(layers) == 1:
+        layers = [frozenset({i}) for i in range(len(difference.leaves))]
+    wrong = [layer for layer in layers if layer & difference.wrong]
+    right = layers[len(wrong) :]
+    if not right or wrong != layers[: len(wrong)] or not wrong[-1] <= difference.wrong:
+        return []
+    last, first = difference.names(wrong[-1]), difference.names(right[0])
+    sentence = (
+        f"{Code.LAYERS_ABOVE_ONLY.description[:-1]} (right from {first} on, wrong up to {last}: "
+        "the error enters in the backward pass between the two)."
+    )
+    return [Cause(Code.LAYERS_ABOVE_ONLY, sentence, difference.evidence(difference.wrong))]
+
+
+def _parent(path: str) -> str:
+    """Cut the last step off a path as JAX writes it: [0].weight, [0][1], ['w']."""
+    return path[: max(path.rfind("["), path.rfind("."))]
+
+
+Hypothesis: TypeAlias = Callable[[Difference], Iterator[Found]]
+
+# Those that trace the loss again
+OF_ROWS: tuple[Hypothesis, ...] = (
+    one_row(-1, Code.LAST_ROW_ONLY),
+    one_row(0, Code.FIRST_ROW_ONLY),
+)
+# Those that look at the arrays alone
+OF_ARRAYS: tuple[Hypothesis, ...] = (
+    zero,
+    scaled,
+    data_scaled,
+    leaves_swapped,
+    transposed,
+    difference_proportional_to_parameter,
+    constant_offset,
+    permuted,
+)

@@ -1,0 +1,76 @@
+"""The gradient of a fault of the MLP with its rounding-error bounds, step by step."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from manual_nn import Dense
+from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.tracing import Traced, evaluate, precise_jax
+from reference.diagnosis.mlp.passes import Errors, Fault, Pass, forward
+
+
+class Bounds:
+    """The gradient of each fault for one network, with its error bounds, computed in steps.
+
+    The forward pass is shared, and the gradients of the weights, which cost most, are computed for
+    the faults alone that the biases do not rule out.
+
+    Args:
+        args: params, X, y.
+        weight_decay: with the error of what is known of it.
+        rounding: the arithmetic of the implementation.
+    """
+
+    def __init__(self, args: Sequence[Any], weight_decay: Bounded, rounding: Rounding) -> None:
+        """Compute the forward pass."""
+        self.rounding = rounding
+        given = jax.tree.map(rounding.given, tuple(args))
+        nothing = rounding.given(0.0)
+        self.now: Pass = _bounded("forward", None, rounding, *given, weight_decay, nothing)
+
+    def at_rate(self, learning_rate: Bounded) -> Pass:
+        """Give the network with a learning rate."""
+        return self.now._replace(learning_rate=learning_rate)
+
+    def errors(self, fault: Fault, now: Pass) -> tuple[Errors, list[Bounded]]:
+        """Compute the errors of all layers and the gradients of the biases."""
+        return _bounded("errors", fault, self.rounding, now)
+
+    def weights(self, fault: Fault, now: Pass, errors: Errors) -> list[Bounded]:
+        """Compute the gradients of the weights."""
+        return _bounded("weights", fault, self.rounding, now, errors)
+
+    def gradient(self, fault: Fault, now: Pass | None = None) -> list[Dense]:
+        """Compute it all."""
+        now = now or self.now
+        errors, biases = self.errors(fault, now)
+        dense: Any = Dense  # of bounded arrays
+        return list(map(dense, self.weights(fault, now, errors), biases))
+
+
+def is_bounded(node: object) -> bool:
+    """Say where a tree of arrays with error bounds has its leaves."""
+    return isinstance(node, Bounded)
+
+
+def _bounded(step: str, fault: Fault | None, rounding: Rounding, *args: Any) -> Any:
+    """Evaluate a step on arguments that have error bounds already."""
+    leaves, structure = jax.tree.flatten(args, is_leaf=is_bounded)
+    shapes = tuple((np.shape(leaf.value), np.asarray(leaf.value).dtype.str) for leaf in leaves)
+    traced = _traced(step, fault, structure, shapes)
+    consts = [rounding.given(np.asarray(const)) for const in traced.jaxpr.consts]
+    with np.errstate(all="ignore"), precise_jax():
+        outputs = evaluate(traced.jaxpr.jaxpr, consts, leaves, rounding)
+    return jax.tree.unflatten(traced.structure, outputs)
+
+
+@functools.lru_cache(maxsize=1024)
+def _traced(step: str, fault: Fault | None, structure: Any, shapes: tuple[Any, ...]) -> Traced:
+    """Trace a step once for these shapes."""
+    function = getattr(fault, step) if fault else forward
+    args = jax.tree.unflatten(structure, [np.zeros(shape, dtype) for shape, dtype in shapes])
+    return Traced(function, *args)

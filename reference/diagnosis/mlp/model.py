@@ -1,0 +1,105 @@
+"""What the diagnosis knows of our MLP beyond what it knows of any loss."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from manual_nn import Dense
+from reference.bounds.rounding import Bounded
+from reference.diagnosis.codes import Cause
+from reference.diagnosis.mlp.explanation import Gradient, explain
+from reference.diagnosis.mlp.recognition import like_ours, recognised_weight_decay
+from reference.models import mlp
+
+if TYPE_CHECKING:
+    from reference.diagnosis.difference import Difference
+
+
+def recognise(difference: "Difference") -> "MLP | None":
+    """Take a gradient in the parameters of layers that chain, followed by X and y."""
+    of_params = difference.argnums in (0, (0,), [0])
+    return MLP(difference) if of_params and like_ours(difference.args) else None
+
+
+class MLP:
+    """Dense layers with ReLUs between them, softmax cross-entropy and weight decay.
+
+    Its `penalty_factors` and `causes` make sure that the loss is this one; that takes the loss's
+    gradient once more.
+    """
+
+    def __init__(self, difference: "Difference") -> None:
+        """Take a gradient whose arguments are like ours."""
+        self.difference = difference
+
+    @functools.cached_property
+    def weight_decay(self) -> Bounded | None:
+        """The weight decay, with the error of what is known of it; None if the loss is another."""
+        return recognised_weight_decay(self.difference)
+
+    @property
+    def gradient(self) -> Gradient:
+        """The leaves of the gradient, as the layers have them."""
+        params = self.difference.args[0]
+        layers = jax.tree.unflatten(jax.tree.structure(params), self.difference.leaves)
+        return [Dense(*layer) for layer in layers]
+
+    @property
+    def penalty_factors(self) -> Sequence[float]:
+        """The weight decay, if the loss is ours."""
+        return () if self.weight_decay is None else [float(self.weight_decay.value)]
+
+    def causes(self) -> Iterator[Cause]:
+        """List the faults that explain the gradient, each code once."""
+        if self.weight_decay is None:
+            return
+        difference, seen = self.difference, set()
+        everything = range(len(difference.leaves))
+        evidence = difference.evidence(everything, explained=True)
+        dtype = difference.rounding.dtype
+        for fault, ratio, rate in explain(self.gradient, difference.args, self.weight_decay, dtype):
+            if fault.code in seen:
+                continue
+            seen.add(fault.code)
+            words = [fault.code.description, fault.how]
+            if rate:
+                words.append(f"The learning rate is {rate}.")
+            yield Cause(
+                fault.code,
+                " ".join(filter(None, words)),
+                f"{evidence}, at most {ratio:.2g} of it off",
+            )
+
+    def warnings(self) -> list[str]:
+        """Say if the penalty's gradient, 2 weight_decay W, is nowhere above the bound.
+
+        Only where the loss is `reference.loss` itself with its `weight_decay` bound to it by
+        `functools.partial`: finding the weight decay of any other loss would take a second
+        gradient, for a warning that few need.
+        """
+        weight_decay = _own_weight_decay(self.difference.loss)
+        if not weight_decay > 0:
+            return []
+        with np.errstate(divide="ignore", invalid="ignore"):
+            needed = [
+                layer.weight.bound / (2 * abs(np.asarray(weight, np.float64)))
+                for layer, (weight, _) in zip(self.gradient, self.difference.args[0], strict=True)
+            ]
+        visible = min(float(np.nanmin(array)) for array in needed)
+        if weight_decay >= visible:
+            return []
+        warning = (
+            f"the gradient of the penalty, weight_decay {weight_decay:.3g}, drowns in the bound: "
+            f"a mistake in it shows from {visible:.3g} on"
+        )
+        return [warning]
+
+
+def _own_weight_decay(loss: Callable[..., Any]) -> float:
+    """Read the weight decay off a `functools.partial` of our loss; 0 for any other loss."""
+    if isinstance(loss, functools.partial) and loss.func is mlp.loss:
+        return float(loss.keywords.get("weight_decay", 0.0))
+    return 0.0

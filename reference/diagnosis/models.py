@@ -1,0 +1,46 @@
+"""The models that the diagnosis knows more about than it knows about any loss.
+
+A model adds what only it can say: its own likely bugs, and what a check of it could not have seen.
+The checker asks for it here and nowhere else; a new model is one more line in `MODELS`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from reference.diagnosis import mlp
+from reference.diagnosis.codes import Cause
+
+if TYPE_CHECKING:
+    from reference.diagnosis.difference import Difference
+
+
+class Model(Protocol):
+    """A model that a check looks like it is of."""
+
+    def warnings(self) -> list[str]:
+        """Say what the check could not have seen.
+
+        Every check asks, a right gradient's too, so this costs no more than a look at arrays that
+        are there already.
+        """
+
+    def causes(self) -> Iterator[Cause]:
+        """List the model's likely bugs that would give the gradient that was handed in.
+
+        Only a mismatch asks. The model makes sure that the loss is its own: `recognise` has seen
+        no more than the arguments.
+        """
+
+    @property
+    def penalty_factors(self) -> Sequence[float]:
+        """Numbers that may be a weight decay, beyond those among the arguments."""
+
+
+Recognise: TypeAlias = "Callable[[Difference], Model | None]"
+
+MODELS: tuple[Recognise, ...] = (mlp.recognise,)
+
+
+def recognised(difference: "Difference") -> Model | None:
+    """Find the model that the loss and its arguments look like; by their shapes, so it is cheap."""
+    return next(filter(None, (recognise(difference) for recognise in MODELS)), None)

@@ -1,0 +1,47 @@
+"""How small an error a comparison could have seen, and where it could have seen next to nothing."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reference.compare import Leaf
+
+
+def sensitivity(leaf: Leaf, quantile: float = 0.0) -> float:
+    """Compute this quantile, over the elements, of the relative error that reaches the bound.
+
+    The quantile 0 is the smallest relative error that is seen at all, 0.5 the median.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.where(leaf.want == 0, np.inf, leaf.bound / abs(leaf.want))
+    if not factors.size:
+        return np.inf
+    return float(np.quantile(factors, quantile, method="lower"))
+
+
+def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
+    """Say where the check is nearly blind: at half of a leaf it loses half the digits or more."""
+    blind = []
+    for leaf in leaves:
+        subnormal = (leaf.want != 0) & (abs(leaf.want) < np.finfo(str(leaf.got.dtype)).tiny)
+        if subnormal.any():
+            blind.append(
+                f"gradient{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
+                f"{leaf.got.dtype}, which may be flushed to 0"
+            )
+        if leaf.hanging.any():
+            hanging = float(np.mean(leaf.hanging))
+            blind.append(
+                f"{hanging:.1%} of gradient{leaf.path} hangs on kinks within rounding: what is "
+                "wrong there may pass as ambiguous"
+            )
+        if not np.isfinite(leaf.bound).all():
+            continue
+        if not leaf.want.any() and leaf.bound.any():
+            blind.append(f"gradient{leaf.path} is 0: only errors above {leaf.bound.max():.2g} show")
+        elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):
+            blind.append(
+                f"at half of gradient{leaf.path} an element could be off by "
+                f"{sensitivity(leaf, 0.5):.1g} of itself or more unseen"
+            )
+    return blind
