@@ -264,4 +264,3 @@ def _named(place: str) -> Any:
     if not hasattr(module, name):
         raise UsageError(f"{place}: module {module_name} has no {name}")
     return getattr(module, name)
-
