@@ -15,14 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.special
 from jax import lax
 
 import manual_nn
 from manual_nn import Dense
-from manual_nn.layers import layer_norm, rms_norm
+from manual_nn.layers import embedding, gelu, layer_norm, rms_norm
+from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.rms_norm import RMSNorm
+from reference.layers import embedding as embedding_twin
+from reference.layers import gelu as gelu_twin
 from reference.layers import layer_norm as layer_norm_twin
 from reference.layers import rms_norm as rms_norm_twin
 from reference.models import mlp
@@ -280,32 +282,28 @@ def causal_attention_by_hand(X: Array, W: Array, y: Array) -> Any:
 
 def gelu_erf(W: Any, X: Any, y: Any) -> Any:
     """Least squares of x Phi(x), with the error function."""
-    return jnp.mean((jax.nn.gelu(X @ W, approximate=False) - y) ** 2)
+    return jnp.mean((gelu_twin.forward((), X @ W) - y) ** 2)
 
 
 def gelu_erf_by_hand(W: Array, X: Array, y: Array) -> Any:
-    """The derivative is Phi(z) + z phi(z)."""
-    z = X @ W
-    Phi = 0.5 * (1 + scipy.special.erf(z / math.sqrt(2)))
-    phi = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    error = z * Phi - y
-    d_z = 2 * error / y.size * (Phi + z * phi)
-    return (error**2).mean(), (X.T @ d_z, d_z @ W.T)
+    """The GELU of manual_nn."""
+    return _gelu_by_hand(W, X, y, approximate=False)
 
 
 def gelu_tanh(W: Any, X: Any, y: Any) -> Any:
     """Least squares of x Phi(x), approximated by tanh."""
-    return jnp.mean((jax.nn.gelu(X @ W, approximate=True) - y) ** 2)
+    return jnp.mean((gelu_twin.forward((), X @ W, approximate=True) - y) ** 2)
 
 
 def gelu_tanh_by_hand(W: Array, X: Array, y: Array) -> Any:
-    """The derivative is (1 + t) / 2 + z (1 - t^2) / 2 times that of tanh's argument."""
-    z = X @ W
-    root = math.sqrt(2 / math.pi)
-    t = np.tanh(root * (z + 0.044715 * z**3))
-    error = 0.5 * z * (1 + t) - y
-    slope = 0.5 * (1 + t) + 0.5 * z * (1 - t**2) * root * (1 + 3 * 0.044715 * z**2)
-    d_z = 2 * error / y.size * slope
+    """The same of manual_nn."""
+    return _gelu_by_hand(W, X, y, approximate=True)
+
+
+def _gelu_by_hand(W: Array, X: Array, y: Array, *, approximate: bool) -> Any:
+    out, kept = gelu.forward((), X @ W, approximate=approximate)
+    error = out - y
+    _, d_z = gelu.backward((), kept, 2 * error / y.size)
     return (error**2).mean(), (X.T @ d_z, d_z @ W.T)
 
 
@@ -329,18 +327,19 @@ def log_sum_exp_by_hand(W: Array, X: Array, y: Array) -> Any:
     return (log_sum - z[rows, y]).mean(), (X.T @ d_z, d_z @ W.T)
 
 
-def embedding(table: Any, V: Any, ids: Any, y: Any) -> Any:
+def looked_up_rows(table: Any, V: Any, ids: Any, y: Any) -> Any:
     """Least squares of a linear model of rows that are looked up in a table."""
-    return jnp.mean((table[ids] @ V - y) ** 2)
+    return jnp.mean((embedding_twin.forward((table,), ids) @ V - y) ** 2)
 
 
-def embedding_by_hand(table: Array, V: Array, ids: Array, y: Array) -> Any:
-    """Add each row's gradient to the row of the table that it was looked up in."""
-    error = table[ids] @ V - y
+def looked_up_rows_by_hand(table: Array, V: Array, ids: Array, y: Array) -> Any:
+    """The embedding of manual_nn below a matrix."""
+    params = Embedding(table)
+    rows, kept = embedding.forward(params, ids)
+    error = rows @ V - y
     d_out = 2 * error / y.size
-    d_table = np.zeros_like(table)
-    np.add.at(d_table, ids, d_out @ V.T)
-    return (error**2).mean(), (d_table, table[ids].T @ d_out)
+    (d_table,), _ = embedding.backward(params, kept, d_out @ V.T)
+    return (error**2).mean(), (d_table, rows.T @ d_out)
 
 
 def convolution(kernel: Any, images: Any, y: Any) -> Any:
@@ -504,13 +503,13 @@ LOSSES = (
     ),
     Loss(
         "embedding",
-        embedding,
+        looked_up_rows,
         lambda draw, shape: (
             *(draw.normal(shape.D, shape.H), draw.normal(shape.H, shape.K)),
             *(draw.labels(shape.N, shape.D), draw.normal(shape.N, shape.K)),
         ),
         (0, 1),
-        (embedding_by_hand,),
+        (looked_up_rows_by_hand,),
     ),
     Loss(
         "convolution",

@@ -24,6 +24,17 @@ def check_floats(array: object, *, name: str, ndim: int) -> None:
         raise ValueError(msg)
 
 
+def check_integers(array: object, *, name: str) -> None:
+    """Check that it is an array of integers.
+
+    Raises:
+        TypeError: it is no array, or of another dtype.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{name} must be a NumPy array of integers, got {got}")
+
+
 def check_like(
     array: object, shape: tuple[int, ...], dtype: np.dtype[Any], *, name: str, like: str
 ) -> None:

@@ -1,0 +1,95 @@
+"""Embedding: each token's row of a table.
+
+embedding.md derives the equations. Axes: `...` any number of axes of places, V tokens that there
+are (the vocabulary), D features.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arrays import check_floats, check_integers, check_like
+
+
+class Embedding(NamedTuple):
+    """The table: a row for each token."""
+
+    weight: Array  # (V, D)
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    x: npt.NDArray[np.integer[Any]]  # (...)
+    padding_idx: int | None
+
+
+def forward(
+    params: Embedding, x: npt.NDArray[np.integer[Any]], *, padding_idx: int | None = None
+) -> tuple[Array, Kept]:
+    """Look the row of each token up, out = weight[x]; eq. (1).
+
+    Args:
+        params: weight, (V, D), float32 or float64.
+        x: the tokens, (...), integers from 0 to V - 1.
+        padding_idx: a token whose row is to stay as it is: it is looked up, but gets no gradient.
+
+    Returns:
+        out, (..., D), and what `backward` needs.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the weight is no matrix, or a token is not in it.
+
+    >>> out, kept = forward(Embedding(np.array([[1.0, 2.0], [3.0, 4.0]])), np.array([1, 0, 1]))
+    >>> out
+    array([[3., 4.],
+           [1., 2.],
+           [3., 4.]])
+    >>> backward(Embedding(np.zeros((2, 2))), kept, np.ones((3, 2)))[0].weight
+    array([[1., 1.],
+           [2., 2.]])
+    """
+    weight = params.weight
+    check_floats(weight, name="params.weight", ndim=2)
+    if weight.ndim != 2:
+        raise ValueError(f"params.weight must have shape (V, D), got {weight.shape}")
+    V = len(weight)
+    check_integers(x, name="x")
+    outside = (x < 0) | (x >= V)
+    if outside.any():
+        raise ValueError(f"x must hold tokens from 0 to {V - 1}, got {x[outside][0]}")
+    if padding_idx is not None and as_count(padding_idx, name="padding_idx", minimum=0) >= V:
+        raise ValueError(f"padding_idx must be less than {V}, the tokens, got {padding_idx}")
+    return np.take(weight, x, axis=0), Kept(x.copy(), padding_idx)
+
+
+def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, None]:
+    """Add each place's gradient to the row that was looked up there; eq. (2).
+
+    A token that occurs at several places gets the sum of their gradients, one that occurs nowhere
+    gets 0, and so does `padding_idx`.
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_out: (..., D), the derivative of the loss with respect to out.
+
+    Returns:
+        d_params, shaped like params, and None: tokens have no gradient.
+
+    Raises:
+        TypeError: d_out is no array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    weight = params.weight
+    shape = (*kept.x.shape, weight.shape[1])
+    check_like(d_out, shape, weight.dtype, name="d_out", like="out")
+    d_weight = np.zeros(weight.shape, weight.dtype)  # (V, D)
+    np.add.at(d_weight, kept.x, d_out)  # += would take one of several places alone
+    if kept.padding_idx is not None:
+        d_weight[kept.padding_idx] = 0
+    return Embedding(d_weight), None

@@ -1,0 +1,109 @@
+"""GELU, the Gaussian error linear unit: each input times the normal probability of less than it.
+
+gelu.md derives the equations. All arrays have one shape, that of x.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from manual_nn.arrays import Array
+from manual_nn.checks.arrays import check_floats, check_like
+
+SQRT_HALF = math.sqrt(1 / 2)
+SQRT_2_BY_PI = math.sqrt(2 / math.pi)
+CUBIC = 0.044715  # of the approximation, by the paper
+SATURATED = 64.0  # from here on all exponentials below are 0 in float32 and in float64
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    x: Array
+    approximate: bool
+
+
+def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[Array, Kept]:
+    """Multiply each input by the normal probability of a smaller number; eq. (1), (4).
+
+    out = x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2. With `approximate` Phi(x) is replaced by
+    (1 + tanh(u)) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3).
+
+    Args:
+        params: there are none: ().
+        x: an array of any shape, float32 or float64.
+        approximate: use tanh.
+
+    Returns:
+        out, of the shape of x, and what `backward` needs.
+
+    Raises:
+        TypeError: x is no array of float32 or float64.
+        ValueError: x has no element.
+
+    Source: Hendrycks and Gimpel, Gaussian Error Linear Units (GELUs), 2016, arXiv:1606.08415.
+
+    >>> out, kept = forward((), np.array([-50.0, -1.0, 0.0, 1.0, 50.0]))
+    >>> out
+    array([-0.        , -0.15865525,  0.        ,  0.84134475, 50.        ])
+    """
+    check_floats(x, name="x", ndim=0)
+    Phi = _gate(x)[0] if approximate else _probability(x)
+    return x * Phi, Kept(x.copy(), approximate)
+
+
+def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
+    """Multiply by the slope, Phi(x) + x Phi'(x); eq. (2), (3), (5).
+
+    Phi'(x) is the normal density exp(-x^2 / 2) / sqrt(2 pi), or with `approximate` the derivative
+    of (1 + tanh(u)) / 2.
+
+    Args:
+        params: there are none: ().
+        kept: what `forward` has kept.
+        d_out: the derivative of the loss with respect to out, of its shape.
+
+    Returns:
+        (), and d_x, of the shape of x.
+
+    Raises:
+        TypeError: d_out is no array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    x = kept.x
+    check_like(d_out, x.shape, x.dtype, name="d_out", like="out")
+    if kept.approximate:
+        Phi, phi = _gate(x)
+    else:
+        Phi, phi = _probability(x), _density(x)
+    return (), d_out * (Phi + _clipped(x) * phi)
+
+
+def _probability(x: Array) -> Array:
+    """Compute Phi(x) = erfc(-x / sqrt(2)) / 2, which is as exact for negative x; eq. (1)."""
+    z = np.multiply(x, -SQRT_HALF, dtype=np.float64)  # as math.erfc takes and gives it
+    erfc = np.fromiter(map(math.erfc, z.ravel().tolist()), np.float64, x.size)
+    return (erfc / 2).astype(x.dtype).reshape(x.shape)
+
+
+def _density(x: Array) -> Array:
+    """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the derivative of Phi; eq. (2)."""
+    z = _clipped(x)
+    return np.exp(z * z / -2) * (SQRT_2_BY_PI / 2)
+
+
+def _gate(x: Array) -> tuple[Array, Array]:
+    """Compute (1 + tanh(u)) / 2 = sigmoid(2 u) and its derivative in x; eq. (4), (5)."""
+    z = _clipped(x)
+    square = z * z
+    u2 = 2 * SQRT_2_BY_PI * z * (1 + CUBIC * square)
+    d_u2 = 2 * SQRT_2_BY_PI * (1 + 3 * CUBIC * square)
+    e = np.exp(-abs(u2))  # at most 1, so that nothing overflows
+    sigmoid = np.where(u2 >= 0, 1, e) / (1 + e)
+    return sigmoid, e / (1 + e) ** 2 * d_u2
+
+
+def _clipped(x: Array) -> Array:
+    """Limit x to where no power of it overflows; beyond, its factor is 0, eq. (2), (5)."""
+    return np.clip(x, -SATURATED, SATURATED)
