@@ -1,12 +1,13 @@
-"""The README says what is: its code runs and prints what it says, its table lists every code."""
+"""The README is true: its code prints what it says, and its figures are those measured."""
 
 import contextlib
 import io
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +15,16 @@ from manual_nn.interfaces.command_line import main as manual_nn_main
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+MOST_BYTES = 12_288
+SCREEN_AND_A_HALF = 60  # lines
+
+# Python whose output follows it at once; the example for pytest is followed by prose first.
+EXAMPLES = re.findall(r"```python\n([^`]*)```\n\n```text\n([^`]*)```", README)
+# A line of a page of results, word for word, with a link to the page.
+QUOTES = re.findall(r"“([^”]+)”\s+\(\[[^]]+\]\((benchmarks/results/\S+\.md)\)", README)
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
 
 
 def blocks(language: str) -> list[str]:
@@ -22,30 +33,36 @@ def blocks(language: str) -> list[str]:
 
 
 def without_numbers(text: str) -> list[str]:
-    """Split into words, and forget the digits, the last of which depend on the machine's BLAS."""
+    """Split into words and forget the numbers, whose last digits depend on the machine's BLAS."""
     return re.sub(r"-?[0-9][0-9.e+-]*", "0", text).split()
 
 
-def test_the_library_example_prints_what_the_readme_says() -> None:
-    code = next(block for block in blocks("python") if "loss_and_grad" in block)
-    printed = next(block for block in blocks("text") if block.startswith("loss "))
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        exec(code, {})  # noqa: S102, our own README
-    got, said = output.getvalue(), printed
-    assert got.splitlines()[:2] == said.splitlines()[:2]
-    assert without_numbers(got) == without_numbers(said)
+def in_one_line(text: str) -> str:
+    """Join the lines: a quotation is wrapped where the page that it is from is not."""
+    return " ".join(text.split())
 
 
-def test_the_layer_norm_fails_as_the_readme_says_and_passes_when_mended(tmp_path: Path) -> None:
+def anchor(heading: str) -> str:
+    """Name a heading as a code host does in the address of its section."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_it_is_short_and_its_first_python_stands_near_the_top() -> None:
+    assert len(README.encode()) <= MOST_BYTES
+    before = README[: README.index("```python\n")]
+    assert before.count("\n") < SCREEN_AND_A_HALF
+
+
+def test_the_layer_fails_as_the_readme_says_and_passes_when_mended(tmp_path: Path) -> None:
     """In a process of its own: a user's JAX is not as strict as that of these tests."""
-    code = next(block for block in blocks("python") if "d_normed" in block)
+    code = next(block for block in blocks("python") if "check_gradient" in block)
     said = next(block for block in blocks("text") if "last_row_only" in block)
-    mended = code.replace("d_out[-1]", "d_out.sum(axis=0)")
+    mended = code.replace("d_z[-1]", "d_z.sum(axis=0)")
     assert mended != code
     for text, status in ((code, 1), (mended, 0)):
-        (tmp_path / "test_layer_norm.py").write_text(text, encoding="utf-8")
+        (tmp_path / "test_tanh_layer.py").write_text(text, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "test_layer_norm.py"],
+            [sys.executable, "-m", "pytest", "test_tanh_layer.py"],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -58,38 +75,69 @@ def test_the_layer_norm_fails_as_the_readme_says_and_passes_when_mended(tmp_path
             assert any(printed[i : i + len(wanted)] == wanted for i in range(len(printed)))
 
 
-def test_the_scikit_learn_example_finds_a_good_network() -> None:
-    code = next(block for block in blocks("python") if "GridSearchCV" in block)
-    names: dict[str, Any] = {}
-    exec(code, names)  # noqa: S102, our own README
-    assert names["search"].best_score_ > 0.9
+def test_the_other_python_is_followed_by_what_it_prints() -> None:
+    assert len(EXAMPLES) == len(blocks("python")) - 1
 
 
-def test_the_dask_example_prints_what_the_readme_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "said"), EXAMPLES, ids=["library", "classifier", "machines"])
+def test_an_example_prints_what_the_readme_says(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the three digits there are: the sums over blocks may be rounded in another order."""
-    code = next(block for block in blocks("python") if "dask" in block)
-    start = README.index(code)
-    said = next(block for block in blocks("text") if README.index(block) > start)
+    """To the digits there are, few enough that the order of additions does not show."""
     monkeypatch.chdir(tmp_path)
     with contextlib.redirect_stdout(io.StringIO()) as output:
         exec(code, {})  # noqa: S102, our own README
     assert output.getvalue() == said
 
 
-def test_the_digits_run_reaches_what_the_readme_says(
+def test_training_on_digits_ends_as_the_readme_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At least 0.95; the last digits hang on the order of additions."""
-    assert manual_nn_main(["train", "--output", str(tmp_path)]) == 0
+    """With an accuracy of at least 0.95; its last digits depend on the order of additions."""
+    assert manual_nn_main(["train", "--output", str(tmp_path / "output")]) == 0
     said = next(block for block in blocks("text") if "In-sample" in block)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().out.replace(f"{tmp_path}/", "")
+    wanted = without_numbers(said)
+    assert without_numbers(printed)[-len(wanted) :] == wanted
     for text in (said, printed):
         (accuracy,) = re.findall(r"Test accuracy (\d\.\d+)", text)
         assert float(accuracy) >= 0.95
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(((?!#)[^)]+)\)", README))
-def test_what_the_readme_links_to_exists(path: str) -> None:
+@pytest.mark.parametrize(("quote", "page"), QUOTES)
+def test_a_quotation_stands_in_the_page_that_it_links(quote: str, page: str) -> None:
+    assert in_one_line(quote) in in_one_line((ROOT / page).read_text(encoding="utf-8"))
+
+
+def test_every_page_of_results_is_quoted_and_nothing_else_is() -> None:
+    assert {page for _, page in QUOTES} == {str(page.relative_to(ROOT)) for page in RESULTS}
+    linked = re.findall(r"\]\((benchmarks/results/\S+\.md)\)", README)
+    assert len(QUOTES) == len(linked) == README.count("“") == README.count("”")
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", README))
+def test_what_the_readme_links_to_exists(target: str) -> None:
+    """Addresses elsewhere are only looked at: tests use no network."""
+    path, _, section = target.partition("#")
+    if path.startswith("https://"):
+        return
     assert (ROOT / path).exists()
+    if section:
+        assert section in map(anchor, re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE))
+
+
+def test_the_commands_name_what_there_is() -> None:
+    extras = set(re.findall(r"'\S*\[(\w+)\]'", README))
+    assert extras
+    assert extras <= set(PROJECT["optional-dependencies"])
+    wheels = re.findall(r"[\w.]+-[\w.]+-py3-none-any\.whl", README)
+    name = PROJECT["name"].replace("-", "_")
+    assert set(wheels) == {f"{name}-{PROJECT['version']}-py3-none-any.whl"}
+    modules = set(re.findall(r"python -m ([\w.]+)", README)) - {"venv"}
+    assert modules
+    assert all(find_spec(f"{module}.__main__") for module in modules)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    (citation,) = blocks("bibtex")
+    assert f"version = {{{PROJECT['version']}}}" in citation
