@@ -1,96 +1,34 @@
-"""Derivatives by JAX's transforms of the loss: of single rows, along directions, and second ones.
+"""Derivatives by JAX beyond the gradient: of single rows, along directions, and second ones.
 
-The names, arguments and results are those of `manual_nn`; no code is. Axes: N rows in the batch,
-D inputs, K classes, P parameters.
+The names, arguments and results are those of `manual_nn`; no code is.
 """
 
-from typing import Any
+from reference.derivatives.curvature import (
+    fisher_diagonal,
+    ggn,
+    ggn_diagonal,
+    ggnvp,
+    hessian,
+    hvp,
+    jvp,
+)
+from reference.derivatives.per_example import (
+    clipped_grad,
+    per_example_grad_norms,
+    per_example_grads,
+    squared_norms,
+)
 
-import jax
-import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-
-from reference.models.mlp import Array, Params, cross_entropy, logits, loss
-
-
-def _row_loss(params: Params, x: Any, t: Any) -> Array:
-    return loss(params, x[None], t[None])
-
-
-def per_example_grads(params: Params, X: Any, y: Any) -> Params:
-    """The gradient of every row's own cross-entropy, shaped like params with an axis N before."""
-    return jax.vmap(jax.grad(_row_loss), (None, 0, 0))(params, jnp.asarray(X), jnp.asarray(y))
-
-
-def per_example_grad_norms(params: Params, X: Any, y: Any) -> Array:
-    """The Euclidean norms of these gradients, (N,)."""
-    return jnp.sqrt(squared_norms(per_example_grads(params, X, y)))
-
-
-def squared_norms(gradients: Params) -> Array:
-    """The sum of the squares of every row's gradient, (N,)."""
-    squares = jax.tree.map(
-        lambda leaf: jnp.sum(jnp.square(leaf), axis=range(1, leaf.ndim)), gradients
-    )
-    return jax.tree.reduce(jnp.add, squares)
-
-
-def clipped_grad(params: Params, X: Any, y: Any, *, max_norm: Any) -> Params:
-    """The mean of these gradients, each scaled by max_norm / max(norm, max_norm)."""
-    gradients = per_example_grads(params, X, y)
-    scale = max_norm / jnp.sqrt(jnp.maximum(squared_norms(gradients), max_norm**2))
-    return jax.tree.map(lambda leaf: jnp.tensordot(scale, leaf, 1) / len(scale), gradients)
-
-
-def jvp(
-    params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0
-) -> tuple[Array, Array]:
-    """The loss and its derivative along the tangents."""
-    return jax.jvp(lambda at: loss(at, X, y, weight_decay=weight_decay), (params,), (tangents,))
-
-
-def hvp(params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Params:
-    """The derivative of the gradient along the tangents, forward over reverse."""
-    gradient = jax.grad(lambda at: loss(at, X, y, weight_decay=weight_decay))
-    return jax.jvp(gradient, (params,), (tangents,))[1]
-
-
-def ggnvp(params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Params:
-    """J^T H_L J v + 2 weight_decay v on weights: J of the logits, H_L of the loss in them."""
-    z, R_z = jax.jvp(lambda at: logits(at, X), (params,), (tangents,))
-    R_d_z = jax.jvp(jax.grad(lambda z: cross_entropy(z, y)), (z,), (R_z,))[1]
-    (product,) = jax.vjp(lambda at: logits(at, X), params)[1](R_d_z)
-    return tuple(
-        layer._replace(weight=layer.weight + 2 * weight_decay * R_layer.weight)
-        for layer, R_layer in zip(product, tangents, strict=True)
-    )
-
-
-def hessian(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Array:
-    """The Hessian in all the parameters as one vector, (P, P)."""
-    flat, unravel = ravel_pytree(params)
-    return jax.hessian(lambda at: loss(unravel(at), X, y, weight_decay=weight_decay))(flat)
-
-
-def ggn(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Array:
-    """The products of ggnvp with the unit vectors, (P, P)."""
-    flat, unravel = ravel_pytree(params)
-
-    def product(unit: Array) -> Array:
-        return ravel_pytree(ggnvp(params, unravel(unit), X, y, weight_decay=weight_decay))[0]
-
-    return jax.vmap(product, out_axes=1)(jnp.eye(flat.size, dtype=flat.dtype))
-
-
-def fisher_diagonal(params: Params, X: Any) -> Params:
-    """1/N sum_nk p_nk (the gradient of -ln p_nk)^2, shaped like params."""
-    p = jax.nn.softmax(logits(params, X))
-    scores = jax.jacrev(lambda at: jax.nn.log_softmax(logits(at, X)))(params)  # (N, K, ...)
-    return jax.tree.map(lambda leaf: jnp.tensordot(p, jnp.square(leaf), 2) / len(p), scores)
-
-
-def ggn_diagonal(params: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Params:
-    """The diagonal of ggn, shaped like params."""
-    flat, unravel = ravel_pytree(params)
-    places = jnp.arange(flat.size)
-    return unravel(ggn(params, X, y, weight_decay=weight_decay)[places, places])
+__all__ = [
+    "clipped_grad",
+    "fisher_diagonal",
+    "ggn",
+    "ggn_diagonal",
+    "ggnvp",
+    "hessian",
+    "hvp",
+    "jvp",
+    "per_example_grad_norms",
+    "per_example_grads",
+    "squared_norms",
+]
