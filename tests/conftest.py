@@ -40,7 +40,7 @@ class Depth(NamedTuple):
 
 
 DEPTHS = {
-    "dev": Depth(examples=20, compilations=3, draws=4, networks=2, seeds=1),
+    "dev": Depth(examples=10, compilations=3, draws=4, networks=2, seeds=1),
     "ci": Depth(examples=60, compilations=6, draws=6, networks=20, seeds=5),
     "deep": Depth(examples=2000, compilations=200, draws=20, networks=20, seeds=20),
     "mutation": Depth(examples=10, compilations=5, draws=4, networks=2, seeds=3),
