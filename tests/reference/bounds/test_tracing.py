@@ -1,0 +1,99 @@
+"""A function is traced in float64 and evaluated operation by operation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from reference.bounds.registry import RULES
+from reference.bounds.rounding import Bounded, Rounding, exact
+from reference.bounds.tracing import Traced, evaluate, precise_jax
+from tests.reference.bounds.formulas import (
+    BRAIN,
+    DOUBLE,
+    SINGLE,
+    assert_bounds,
+    bounded,
+    call,
+    run,
+    single,
+)
+
+
+def test_an_inner_function_has_constants_of_its_own() -> None:
+    tenth = np.array([0.1, 0.5])
+    x = bounded([2.0, 3.0], 0.25)
+
+    def inner(x: Any) -> Any:
+        return x * jnp.asarray(tenth)
+
+    want = call("mul", single(), x, single().given(tenth))
+    own = jax.custom_jvp(inner)
+    own.defjvp(lambda primals, tangents: (inner(*primals), inner(*tangents)))
+    for function in (inner, jax.jit(inner), jax.checkpoint(inner), own):
+        traced = Traced(function, x.value)
+        with precise_jax():
+            consts = [single().given(np.asarray(const)) for const in traced.jaxpr.consts]
+            (got,) = evaluate(traced.jaxpr.jaxpr, consts, [x], single())
+        assert_bounds(got, *want)
+        value, error = traced.bounded(x.value, rounding=single())
+        assert_bounds(
+            Bounded(value, error), *call("mul", single(), exact(x.value), single().given(tenth))
+        )
+
+
+def test_a_function_is_traced_and_evaluated_in_float64_whatever_it_is_given() -> None:
+    x, i = np.array([0.1, 3.0], np.float32), np.array([2, 1], np.int32)
+    traced = Traced(lambda x, i: {"square": x * x, "i": i}, x, i)
+    assert [aval.dtype for aval in traced.jaxpr.in_avals] == [np.float64, np.int32]
+    for results in (traced.by_xla(x, i), traced.by_xla(x.astype(np.float64), i)):
+        assert results["square"].tolist() == [float(x[0]) ** 2, 9.0]
+        assert results["i"].tolist() == [2, 1]
+        assert results["i"].dtype == np.int32
+    results = traced.bounded(x, i, rounding=single())
+    assert_bounds(results["square"], *call("mul", single(), *[exact(x.astype(np.float64))] * 2))
+    assert_bounds(results["i"], i, [False, False])
+
+
+def test_what_no_result_depends_on_is_not_evaluated() -> None:
+    near = bounded(1.0, 0.5)
+    for function, kinks in ((lambda x: (x > 1.0, x)[1], 0), (lambda x: (x > 1.0, x), 1)):
+        rounding = single()
+        *_, last = run(function, rounding, near)
+        assert last is near
+        assert rounding.open_kinks == kinks
+    (constant,) = run(lambda _: 0.1, single(), near)
+    assert_bounds(constant, *single().given(0.1))
+
+
+def test_each_operation_has_the_units_of_the_precision_that_jax_computes_it_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of several results in the coarsest; what is no real number is computed in float64."""
+    seen = []
+
+    def copy(rounding: Rounding, *operands: Bounded, **_: Any) -> list[Bounded]:
+        seen.append(rounding.unit_roundoff)
+        return list(operands)
+
+    monkeypatch.setitem(RULES, "optimization_barrier", copy)
+    for dtypes, want in (
+        ([DOUBLE, BRAIN, SINGLE], BRAIN),
+        ([SINGLE, DOUBLE], SINGLE),
+        ([DOUBLE], DOUBLE),
+        ([np.int32], DOUBLE),
+        ([np.int32, BRAIN], BRAIN),
+    ):
+        args = [np.ones(2, np.int32) if d == np.int32 else np.ones(2) for d in dtypes]
+
+        def function(*args: Any, dtypes: Any = dtypes) -> Any:
+            pairs = zip(args, dtypes, strict=True)
+            return lax.optimization_barrier([lax.convert_element_type(a, d) for a, d in pairs])
+
+        run(function, single(), *map(exact, args))
+        rounding = single()
+        rounding.computing_in(want)
+        assert seen.pop() == rounding.unit_roundoff
