@@ -7,7 +7,6 @@ classes; the convolution has H channels and images of D x K.
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,10 +18,12 @@ from jax import lax
 
 import manual_nn
 from manual_nn import Dense
-from manual_nn.layers import embedding, gelu, layer_norm, rms_norm
+from manual_nn.layers import attention, embedding, gelu, layer_norm, rms_norm
+from manual_nn.layers.attention import Inputs
 from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.rms_norm import RMSNorm
+from reference.layers import attention as attention_twin
 from reference.layers import embedding as embedding_twin
 from reference.layers import gelu as gelu_twin
 from reference.layers import layer_norm as layer_norm_twin
@@ -249,35 +250,29 @@ def rms_normalised_rows_by_hand(gain: Array, x: Array, y: Array) -> Any:
 
 def attention_row(query: Any, keys: Any, values: Any, y: Any) -> Any:
     """Least squares of one query's mean of the values, weighted by the softmax of its scores."""
-    weights = jax.nn.softmax(keys @ query / math.sqrt(len(query)))
-    return jnp.sum((weights @ values - y) ** 2)
+    return jnp.sum((attention_twin.forward((), (query[None], keys, values))[0] - y) ** 2)
 
 
 def attention_row_by_hand(query: Array, keys: Array, values: Array, y: Array) -> Any:
-    """The Jacobian of p = softmax(z), times g, is p (g - p.g)."""
-    root = math.sqrt(len(query))
-    p = softmax(keys @ query / root)
-    error = p @ values - y
-    g = values @ (2 * error)
-    d_z = p * (g - p @ g) / root
-    return (error**2).sum(), (keys.T @ d_z, np.outer(d_z, query), np.outer(p, 2 * error))
+    """The attention of manual_nn, for one query."""
+    out, kept = attention.forward((), Inputs(query[None], keys, values))
+    error = out - y
+    _, (d_query, d_keys, d_values) = attention.backward((), kept, 2 * error)
+    return (error**2).sum(), (d_query[0], d_keys, d_values)
 
 
 def causal_attention(X: Any, W: Any, y: Any) -> Any:
     """Least squares of attention with each row as query, key and value; none sees a later one."""
-    scores = X @ W @ X.T
-    scores = jnp.where(jnp.tril(jnp.ones(scores.shape, bool)), scores, -jnp.inf)
-    return jnp.sum((jax.nn.softmax(scores, axis=1) @ X - y) ** 2)
+    out = attention_twin.forward((), (X @ W, X, X), causal=True, scale=1.0)
+    return jnp.sum((out - y) ** 2)
 
 
 def causal_attention_by_hand(X: Array, W: Array, y: Array) -> Any:
-    """Softmax's Jacobian for each row; X has a gradient as queries, as keys and as values."""
-    P = softmax(np.where(np.tri(len(X), dtype=bool), X @ W @ X.T, -np.inf))
-    error = P @ X - y
-    G = 2 * error @ X.T
-    d_Z = P * (G - (P * G).sum(axis=1, keepdims=True))
-    d_X = d_Z @ (X @ W.T) + d_Z.T @ (X @ W) + P.T @ (2 * error)
-    return (error**2).sum(), (d_X, X.T @ d_Z @ X)
+    """The attention of manual_nn; X has a gradient as queries, as keys and as values."""
+    out, kept = attention.forward((), Inputs(X @ W, X, X), causal=True, scale=1.0)
+    error = out - y
+    _, (d_query, d_key, d_value) = attention.backward((), kept, 2 * error)
+    return (error**2).sum(), (d_query @ W.T + d_key + d_value, X.T @ d_query)
 
 
 def gelu_erf(W: Any, X: Any, y: Any) -> Any:

@@ -193,7 +193,7 @@ EXACT = {
     *("add", "sub", "mul", "neg", "abs", "sign", "max", "min", "reduce_max", "eq", "ne", "lt"),
     *("le", "gt", "ge", "and", "or", "not", "is_finite", "select_n", "convert_element_type"),
     *("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "rev", "slice"),
-    *("concatenate", "pad", "copy", "stop_gradient", "iota", "gather"),
+    *("concatenate", "pad", "copy", "stop_gradient", "iota", "gather", "reduce_or"),
 }
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from reference.layers import attention as attention_twin
 from reference.layers import layer_norm as layer_norm_twin
 
 
@@ -28,5 +28,5 @@ def layer_norm(W: Any, X: Any, y: Any) -> Any:
 def attention_row(W: Any, X: Any, y: Any) -> Any:
     """A softmax-weighted mean of rows, against the mean of y."""
     keys = X @ W
-    weights = jax.nn.softmax(keys @ keys[0])
-    return jnp.sum((weights @ keys - y.mean(axis=0)) ** 2)
+    row = attention_twin.forward((), (keys[:1], keys, keys), scale=1.0)[0]
+    return jnp.sum((row - y.mean(axis=0)) ** 2)
