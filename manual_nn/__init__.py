@@ -7,7 +7,7 @@ importing the package takes hardly longer than importing NumPy.
 import importlib
 from typing import TYPE_CHECKING
 
-from manual_nn.models.backprop import Dense
+from manual_nn.layers.dense import Dense
 from manual_nn.models.mlp import (
     init_params,
     input_grad,

@@ -41,7 +41,7 @@ from tqdm import tqdm
 import manual_nn
 from manual_nn.files import data_sets, parameters
 from manual_nn.interfaces import command_line
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint
 
 Array: TypeAlias = npt.NDArray[Any]

@@ -397,7 +397,7 @@ class WeightsIgnored(GradientOperator):
 
     samples = (
         ("z = np.average(x, weights=w)", "z = np.average(x)"),
-        ("share = as_share(params, n, weights)", "share = as_share(params, n, None)"),
+        ("share = as_row_weight(params, n, weights)", "share = as_row_weight(params, n, None)"),
         ("z = loss(params, sample_weight=w)", "z = loss(params, sample_weight=None)"),
     )
 
@@ -407,7 +407,7 @@ class WeightsIgnored(GradientOperator):
             case ast.Call(func=func, args=args, keywords=[ast.keyword(arg="weights")]):
                 args_text = ", ".join(map(code.of, args))
                 yield code.changed(node, f"{code.of(func)}({args_text})")
-            case ast.Call(args=[_, _, ast.Name() as weights]) if name_of(node) == "as_share":
+            case ast.Call(args=[_, _, ast.Name() as weights]) if name_of(node) == "as_row_weight":
                 yield code.changed(weights, "None")
             case ast.keyword(arg="sample_weight", value=value) if code.of(value) != "None":
                 yield code.changed(value, "None")

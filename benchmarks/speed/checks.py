@@ -6,9 +6,9 @@ Axes: N rows in the batch.
 from benchmarks.speed.gradients import Shape, draw_problem
 from benchmarks.speed.peers import our_gradient
 from benchmarks.speed.timing import Timings, compare, interleave
-from manual_nn.checks.arguments import as_batch, as_share
+from manual_nn.checks.arguments import as_batch, as_row_weight
 from manual_nn.checks.finite import check_pre_activations
-from manual_nn.models import backprop
+from manual_nn.models import mlp
 
 SHAPE = Shape((784, 256, 10), 128, "float32")
 WHERE = "784-256-10, 128 rows, float32"
@@ -18,11 +18,11 @@ def measure(rounds: int, threads: int) -> Timings:
     """Give the checks of all arguments and of every layer a turn, and the gradient with them."""
     problem = draw_problem(SHAPE)
     params, X, y, weight_decay = problem
-    a, z = backprop.forward(params, X)
+    z, a = mlp.forward(params, X)
 
     def checks() -> None:
         as_batch(params, X, y, weight_decay)
-        as_share(params, len(X), None)
+        as_row_weight(params, len(X), None)
         for l, pre_activations in enumerate([*a[1:], z], start=1):
             check_pre_activations(pre_activations, l, params, X)
 

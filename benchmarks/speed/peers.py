@@ -14,7 +14,8 @@ import numpy as np
 
 import manual_nn
 from benchmarks.speed.timing import environment, installed
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Dense, Params
 
 MODULES = {"JAX": "jax", "PyTorch": "torch", "scikit-learn": "sklearn", "autograd": "autograd"}
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.arrays import Array, RowWeight
+from manual_nn.layers.dense import Dense, Params
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -200,10 +201,8 @@ def as_sample_weight(
     return array
 
 
-def as_share(
-    params: Params, N: int, sample_weight: npt.ArrayLike | None
-) -> np.floating[Any] | Array:
-    """Make what each row counts in the mean: 1/N, or its weight's part of them all, (N, 1)."""
+def as_row_weight(params: Params, N: int, sample_weight: npt.ArrayLike | None) -> RowWeight:
+    """Make the factor of each row in the mean: 1/N, or w_n / sum_m w_m, (N, 1)."""
     dtype = params[0].weight.dtype
     weights = as_sample_weight(N, sample_weight)
     if weights is None:

@@ -6,18 +6,14 @@ Axes: N rows in the batch, D inputs, H hidden units.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Params
 
 
-def check_pre_activations(
-    z: Floats, l: int, params: Sequence[tuple[Floats, Floats]], X: Floats
-) -> None:
+def check_pre_activations(z: Array, l: int, params: Params, X: Array) -> None:
     """Check that z_l is finite, (N, H), and name the argument because of which it is not."""
     if math.isfinite(np.vdot(z, z)):
         return
@@ -31,14 +27,14 @@ def check_pre_activations(
         raise ValueError(msg)
 
 
-def check_finite_params(params: Sequence[tuple[Floats, Floats]], *, name: str = "params") -> None:
+def check_finite_params(params: Params, *, name: str = "params") -> None:
     """Check that every weight and bias is finite."""
     for l, (weight, bias) in enumerate(params):
         check_finite(weight, name=f"{name}[{l}].weight")
         check_finite(bias, name=f"{name}[{l}].bias")
 
 
-def check_finite(array: Floats, *, name: str) -> None:
+def check_finite(array: Array, *, name: str) -> None:
     """Check that every number in the array is finite."""
     if math.isfinite(np.vdot(array, array)):
         return

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import as_batch, as_inputs, as_params, as_share, as_tangents
+from manual_nn.arrays import Array, RowWeight
+from manual_nn.checks.arguments import as_batch, as_inputs, as_params, as_row_weight, as_tangents
 from manual_nn.checks.finite import check_finite_params
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params, Share
+from manual_nn.layers import dense, relu, softmax_cross_entropy
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.softmax_cross_entropy import softmax
+from manual_nn.models import mlp, penalty
 
 MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
 
@@ -29,11 +32,11 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
     """
     R_a: list[Array] = []
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
-        R_z = backprop.dense_forward(a[0], tangents[0])
+        R_z = dense.affine(tangents[0], a[0])
         for layer, R_layer, a_below in zip(params[1:], tangents[1:], a[1:], strict=True):
             _check_tangents(R_z, tangents)
-            R_a.append(backprop.relu_backward(R_z, a_below, out=R_z))
-            R_z = backprop.dense_forward(a_below, R_layer)
+            R_a.append(relu.masked(R_z, a_below, out=R_z))
+            R_z = dense.affine(R_layer, a_below)
             R_z += R_a[-1] @ layer.weight
     _check_tangents(R_z, tangents)
     if not np.isfinite(R_z).all():
@@ -51,9 +54,9 @@ def _check_tangents(R_z: Array, tangents: Params) -> None:
         check_finite_params(tangents, name="tangents")
 
 
-def softmax_tangent(p: Array, R_z: Array, share: Share) -> Array:
+def softmax_tangent(p: Array, R_z: Array, row_weight: RowWeight) -> Array:
     """R_d_logits = H_L R_z with H_L = (diag(p) - p p^T) / N in each row, (N, K), eq. (32)."""
-    return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * share
+    return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * row_weight
 
 
 def backward_tangents(
@@ -67,9 +70,9 @@ def backward_tangents(
     for layer, R_layer, a_below, d_z_l in zip(
         params[:0:-1], tangents[:0:-1], a[:0:-1], d_z[:0:-1], strict=True
     ):
-        R_d_a = backprop.dense_input_backward(R_d_z[-1], layer)
-        R_d_a += backprop.dense_input_backward(d_z_l, R_layer)
-        R_d_z.append(backprop.relu_backward(R_d_a, a_below, out=R_d_a))
+        R_d_a = dense.input_backward(layer, R_d_z[-1])
+        R_d_a += dense.input_backward(R_layer, d_z_l)
+        R_d_z.append(relu.masked(R_d_a, a_below, out=R_d_a))
     return R_d_z[::-1]
 
 
@@ -81,8 +84,7 @@ def dense_backward_tangent(
     The sum of the two products is one product of twice as many rows.
     """
     R_d_weight = np.concatenate([a, R_a]).T @ np.concatenate([R_d_z, d_z])
-    if weight_decay:
-        R_d_weight += 2 * weight_decay * R_layer.weight
+    penalty.add_backward(R_d_weight, R_layer.weight, weight_decay)
     return Dense(R_d_weight, R_d_z.sum(axis=0))
 
 
@@ -117,21 +119,13 @@ def jvp(
     np.float64(0.5)
     """
     params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
-    a, z = backprop.forward(params, X)
+    z, a = mlp.forward(params, X)
     _, R_z = forward_tangents(params, tangents, a)
-    p, log_p = backprop.softmax(z)
-    share = as_share(params, len(X), None)
-    penalty = backprop.penalty_forward(params, weight_decay)
-    R_penalty = np.sum(
-        [
-            np.vdot(2 * weight_decay * weight, R_weight)
-            for (weight, _), (R_weight, _) in zip(params, tangents, strict=True)
-        ]
-    )
-    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
-    return backprop.cross_entropy_forward(log_p, target, share) + penalty, (
-        (d_logits * R_z).sum() + R_penalty
-    )
+    row_weight = as_row_weight(params, len(X), None)
+    data_loss, kept = softmax_cross_entropy.forward((), z, target=target, row_weight=row_weight)
+    _, d_logits = softmax_cross_entropy.backward((), kept)
+    value = data_loss + penalty.forward(params, weight_decay)
+    return value, (d_logits * R_z).sum() + penalty.jvp(params, tangents, weight_decay)
 
 
 def hvp(
@@ -291,14 +285,14 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
     """
     params = as_params(params)
     X = as_inputs(params, X)
-    a, z = backprop.forward(params, X)
-    p, _ = backprop.softmax(z)
+    z, a = mlp.forward(params, X)
+    p = softmax(z)
 
     def passes() -> Iterator[tuple[Array, list[Array]]]:
         for k, p_k in enumerate(p.T):
             d_logits = p.copy()
             d_logits[:, k] -= 1  # of -ln p_k, eq. (4)
-            yield p_k[:, None], backprop.backward(params, a, d_logits)
+            yield p_k[:, None], mlp.backward(params, a, d_logits)
 
     return _mean_squares(params, a, passes)
 
@@ -330,13 +324,13 @@ def ggn_diagonal(
     (Dense(weight=array([[2., 2.]]), bias=array([0.25, 0.25])),)
     """
     params, X, _, weight_decay = as_batch(params, X, y, weight_decay)
-    a, z = backprop.forward(params, X)
-    p, _ = backprop.softmax(z)
+    z, a = mlp.forward(params, X)
+    p = softmax(z)
     ones = np.ones((len(X), 1), X.dtype)
 
     def passes() -> Iterator[tuple[Array, list[Array]]]:
         for d_logits in softmax_curvature_factor(p):
-            yield ones, backprop.backward(params, a, d_logits)
+            yield ones, mlp.backward(params, a, d_logits)
 
     diagonal = _mean_squares(params, a, passes)
     for d_weight, _ in diagonal:
@@ -371,16 +365,17 @@ def _hessian_product(
     params: Params, X: Array, target: Array, weight_decay: float
 ) -> Callable[[Params], Params]:
     """Go up and down once; returns the function of tangents that goes up and down with them."""
-    a, z = backprop.forward(params, X)
-    p, _ = backprop.softmax(z)
-    share = as_share(params, len(X), None)
-    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
-    d_z = backprop.backward(params, a, d_logits)
+    z, a = mlp.forward(params, X)
+    p = softmax(z)
+    row_weight = as_row_weight(params, len(X), None)
+    kept = softmax_cross_entropy.Kept(p, target, row_weight)
+    _, d_logits = softmax_cross_entropy.backward((), kept)
+    d_z = mlp.backward(params, a, d_logits)
 
     def product(tangents: Params) -> Params:
         R_a, R_z = forward_tangents(params, tangents, a)
-        R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z, share))
-        first = backprop.dense_backward(R_d_z[0], a[0], tangents[0], weight_decay)  # R_a_0 = 0
+        R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z, row_weight))
+        first = mlp.layer_backward(tangents[0], a[0], R_d_z[0], weight_decay)  # R_a_0 = 0
         others = (
             dense_backward_tangent(*layer, weight_decay=weight_decay)
             for layer in zip(R_d_z[1:], d_z[1:], R_a, a[1:], tangents[1:], strict=True)
@@ -392,15 +387,15 @@ def _hessian_product(
 
 def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Params], Params]:
     """Go up once; returns the function of tangents that goes up with them, and down; eq. (36)."""
-    a, z = backprop.forward(params, X)
-    p, _ = backprop.softmax(z)
-    share = as_share(params, len(X), None)
+    z, a = mlp.forward(params, X)
+    p = softmax(z)
+    row_weight = as_row_weight(params, len(X), None)
 
     def product(tangents: Params) -> Params:
         _, R_z = forward_tangents(params, tangents, a)
-        d_z = backprop.backward(params, a, softmax_tangent(p, R_z, share))
-        layers = zip(d_z, a, tangents, strict=True)
-        return tuple(backprop.dense_backward(*layer, weight_decay) for layer in layers)
+        d_z = mlp.backward(params, a, softmax_tangent(p, R_z, row_weight))
+        layers = zip(tangents, a, d_z, strict=True)
+        return tuple(mlp.layer_backward(*layer, weight_decay) for layer in layers)
 
     return product
 
@@ -419,10 +414,10 @@ def _mean_squares(
         for weight, d_z in passes():
             for squares_l, d_z_l in zip(squares, d_z, strict=True):
                 squares_l += weight * d_z_l**2
-        shares = [squares_l / N for squares_l in squares]
+        means = [squares_l / N for squares_l in squares]
         diagonal = tuple(
-            Dense((a_below**2).T @ share_l, share_l.sum(axis=0))
-            for a_below, share_l in zip(a, shares, strict=True)
+            Dense((a_below**2).T @ mean_l, mean_l.sum(axis=0))
+            for a_below, mean_l in zip(a, means, strict=True)
         )
     # a bias's mean of squares is infinite only if one of them is, times which no a is finite
     if all(np.isfinite(d_weight).all() for d_weight, _ in diagonal):
@@ -432,10 +427,12 @@ def _mean_squares(
     for weight, d_z in passes():
         rows = np.flatnonzero(weight)  # a product that is infinite counts for nothing in others
         for (d_weight, d_bias), a_below, d_z_l in zip(diagonal, a, d_z, strict=True):
-            for share, a_n, d_z_n in zip(weight[rows] / N, a_below[rows], d_z_l[rows], strict=True):
+            for factor, a_n, d_z_n in zip(
+                weight[rows] / N, a_below[rows], d_z_l[rows], strict=True
+            ):
                 d_weight_n = np.outer(a_n, d_z_n)
-                d_weight += share * d_weight_n * d_weight_n
-                d_bias += share * d_z_n * d_z_n
+                d_weight += factor * d_weight_n * d_weight_n
+                d_bias += factor * d_z_n * d_z_n
     return diagonal
 
 

@@ -11,9 +11,12 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_batch, as_number
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.layers import dense
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.softmax_cross_entropy import softmax
+from manual_nn.models import mlp
 
 
 def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Params:
@@ -113,15 +116,15 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
         # of each row the larger one is scaled: of it, what is below the normal numbers loses digits
         on_a = (a_norms > d_z_norms)[:, None]
         scaled_a, scaled_d_z = np.where(on_a, scale, 1) * a_below, np.where(on_a, 1, scale) * d_z_l
-        d_weight = backprop.outer_products(scaled_a, scaled_d_z)
+        d_weight = dense.weight_backward(scaled_a, scaled_d_z)
         clipped.append(Dense(d_weight, (scale * d_z_l).sum(axis=0)))
     return tuple(clipped)
 
 
 def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Array]]:
     """Go up and down: [a_0, ..., a_{L-1}], and [d_z_1, ..., d_z_L] of each row's own loss."""
-    a, z = backprop.forward(params, X)
-    return a, backprop.backward(params, a, backprop.softmax(z)[0] - target)  # eq. (22)
+    z, a = mlp.forward(params, X)
+    return a, mlp.backward(params, a, softmax(z) - target)  # eq. (22)
 
 
 def _layer_norms(a: list[Array], d_z: list[Array]) -> list[tuple[Array, Array]]:

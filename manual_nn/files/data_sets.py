@@ -18,8 +18,8 @@ from typing import BinaryIO, NamedTuple, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_number, as_rng
-from manual_nn.models.backprop import Array
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]

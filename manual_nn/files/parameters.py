@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.checks.arguments import as_params
-from manual_nn.models.backprop import Dense, Params
+from manual_nn.layers.dense import Dense, Params
 
 FORMAT_VERSION = 1
 

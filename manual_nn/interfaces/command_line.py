@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.data_sets import (
     CLASSES,
@@ -28,7 +29,7 @@ from manual_nn.interfaces.pictures import (
     plot_history,
     plot_mistakes,
 )
-from manual_nn.models.backprop import Array, Params
+from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict, predict_proba
 from manual_nn.training.loop import (
     EarlyStopping,

@@ -6,7 +6,7 @@ number N where there are none,
     L = sum_b L^(b) + weight_decay * sum_l ||W_l||^2,    L^(b) = sum_{n in b} w_n / S * L_n,
 
 and its gradient likewise; eq. (47), (48). A task for each block computes L^(b) and its gradient by
-`manual_nn.models.backprop`, laid out as one row of numbers; Dask adds these rows up as a tree; the
+`manual_nn.models.mlp`, laid out as one row of numbers; Dask adds these rows up as a tree; the
 penalty is added once, in the process that asked. So parameters travel to the machines, and
 gradients back: the data stay where they are. A block whose machine is lost is computed again on
 another, to the same bits where processor, BLAS and number of threads are the same, anywhere within
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array, RowWeight
 from manual_nn.checks.arguments import (
     as_inputs,
     as_labels,
@@ -39,9 +40,10 @@ from manual_nn.checks.arguments import (
     as_targets,
 )
 from manual_nn.checks.finite import check_finite
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params, Share
-from manual_nn.models.workspace import Workspace
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.softmax_cross_entropy import cross_entropy, log_softmax
+from manual_nn.models import mlp, penalty
+from manual_nn.models.workspace import new_arrays
 
 try:
     import dask.array as da
@@ -50,8 +52,8 @@ except ImportError as error:
     msg = "manual_nn.distributed needs Dask: install manual-nn[dask]"
     raise ImportError(msg) from error
 
-# Of the params, X, target and shares in the mean of one block's rows.
-Quantity: TypeAlias = Callable[[Params, Array, Array, Share], Array]
+# Of the params, X, target and row weights of one block's rows.
+Quantity: TypeAlias = Callable[[Params, Array, Array, RowWeight], Array]
 
 
 def loss(
@@ -87,8 +89,8 @@ def loss(
     """
     params = as_params(params)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    (cross_entropy,) = _sum_over_blocks(_loss, params, _as_rows(params, X, y, sample_weight))
-    return cross_entropy + backprop.penalty_forward(params, weight_decay)
+    (data_loss,) = _sum_over_blocks(_block_loss, params, _as_rows(params, X, y, sample_weight))
+    return data_loss + penalty.forward(params, weight_decay)
 
 
 def loss_and_grad(
@@ -131,9 +133,8 @@ def loss_and_grad(
     """
     params = as_params(params)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    total = _sum_over_blocks(_loss_and_grad, params, _as_rows(params, X, y, sample_weight))
-    penalty = backprop.penalty_forward(params, weight_decay)
-    return total[0] + penalty, tuple(
+    total = _sum_over_blocks(_block_gradient, params, _as_rows(params, X, y, sample_weight))
+    return total[0] + penalty.forward(params, weight_decay), tuple(
         Dense(d_weight + 2 * weight_decay * layer.weight, d_bias)
         for layer, (d_weight, d_bias) in zip(params, _layers(params, total[1:]), strict=True)
     )
@@ -220,16 +221,16 @@ def _place(numbers: npt.NDArray[np.intp]) -> str:
     return f"[{numbers[0]}:{numbers[-1] + 1}]"
 
 
-def _loss(params: Params, X: Array, target: Array, share: Share) -> Array:
+def _block_loss(params: Params, X: Array, target: Array, row_weight: RowWeight) -> Array:
     """L^(b), (1,), eq. (47)."""
-    _, log_p = backprop.softmax(backprop.forward(params, X)[1])
-    return np.array([backprop.cross_entropy_forward(log_p, target, share)])
+    z, _ = mlp.forward(params, X)
+    return np.array([cross_entropy(log_softmax(z), target, row_weight)])
 
 
-def _loss_and_grad(params: Params, X: Array, target: Array, share: Share) -> Array:
+def _block_gradient(params: Params, X: Array, target: Array, row_weight: RowWeight) -> Array:
     """L^(b) and its gradient in one row, (1 + P,), eq. (47), (48)."""
-    out = Workspace(params, len(X)).arrays(len(X))
-    value, gradient = backprop.loss_and_grad(params, X, target, share, weight_decay=0, out=out)
+    out = new_arrays(params, len(X))
+    value, gradient = mlp.forward_and_backward(params, X, target, row_weight, 0.0, out=out)
     return np.concatenate([[value], *(d_array.ravel() for layer in gradient for d_array in layer)])
 
 

@@ -13,10 +13,12 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
 from manual_nn.files.data_sets import train_extra
-from manual_nn.models import backprop, mlp
-from manual_nn.models.backprop import Array, Params
+from manual_nn.layers.dense import Params
+from manual_nn.layers.softmax_cross_entropy import log_softmax
+from manual_nn.models import mlp
 from manual_nn.training.loop import EarlyStopping, History, train
 
 with train_extra("scikit-learn"):
@@ -219,7 +221,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        return backprop.softmax(mlp.logits(*self._network_and(X)))[1]
+        return log_softmax(mlp.logits(*self._network_and(X)))
 
     @property
     def loss_curve_(self) -> list[float]:

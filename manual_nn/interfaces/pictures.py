@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.files.data_sets import train_extra
 from manual_nn.files.parameters import replacing
-from manual_nn.models.backprop import Array, Params
+from manual_nn.layers.dense import Params
 from manual_nn.training.loop import History
 
 if TYPE_CHECKING:

@@ -30,14 +30,19 @@ class Kept(NamedTuple):
 
 def forward(params: Dense, x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
     """Compute z = x W + b, (N, fan_out); eq. (1)."""
-    z = np.matmul(x, params.weight, out=out)
-    z += params.bias
-    return z, Kept(x)
+    return affine(params, x, out=out), Kept(x)
 
 
 def backward(params: Dense, kept: Kept, d_out: Array) -> tuple[Dense, Array]:
     """Compute d_W, d_b and d_x from d_z = d_out, (N, fan_out); eq. (2), (3), (4)."""
     return params_backward(kept.x, d_out), input_backward(params, d_out)
+
+
+def affine(params: Dense, x: Array, *, out: Array | None = None) -> Array:
+    """Compute z = x W + b alone, (N, fan_out); eq. (1)."""
+    z = np.matmul(x, params.weight, out=out)
+    z += params.bias
+    return z
 
 
 def params_backward(x: Array, d_out: Array, *, out: Dense | None = None) -> Dense:

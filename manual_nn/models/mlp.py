@@ -1,7 +1,8 @@
-"""The public functions of the network: what it computes, its loss and its gradients.
+"""The multilayer perceptron: layers strung together, their loss and its gradients.
 
-The mathematics is in `manual_nn.models.backprop`; here the arguments are checked and the pieces
-strung together. Axes: N rows in the batch, D inputs, K classes, L layers.
+z_l = a_{l-1} W_l + b_l and a_l = relu(z_l), with a_0 = X and the logits z_L; derived in mlp.md.
+Axes: N rows in the batch, D inputs, K classes, L layers. Layer l takes a_{l-1}, with fan_in
+columns, to z_l, with fan_out columns. `d_name` is dL/d(name) and has the shape of `name`.
 """
 
 import itertools
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array, RowWeight
 from manual_nn.checks.arguments import (
     as_batch,
     as_count,
@@ -20,15 +22,81 @@ from manual_nn.checks.arguments import (
     as_number,
     as_params,
     as_rng,
+    as_row_weight,
     as_rows,
-    as_share,
     as_sizes,
     as_targets,
 )
-from manual_nn.checks.finite import check_finite
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params, Share
-from manual_nn.models.workspace import Workspace, as_workspace
+from manual_nn.checks.finite import check_finite, check_pre_activations
+from manual_nn.layers import dense, relu, softmax_cross_entropy
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.models import penalty
+from manual_nn.models.workspace import Arrays, Workspace, arrays_of, new_arrays
+
+
+def forward(
+    params: Params, X: Array, *, out: Sequence[Array | None] | None = None
+) -> tuple[Array, list[Array]]:
+    """Go up: a_0 = X, a_l = relu(a_{l-1} W_l + b_l); returns z_L, [a_0, ..., a_{L-1}]; eq. (1)."""
+    out = out or [None] * len(params)
+    a = [X]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        for l, layer in enumerate(params, start=1):
+            z = dense.affine(layer, a[-1], out=out[l - 1])
+            check_pre_activations(z, l, params, X)
+            if l < len(params):
+                a.append(relu.rectified(z, out=z))
+    return z, a
+
+
+def backward(
+    params: Params, a: list[Array], d_logits: Array, *, out: Sequence[Array | None] | None = None
+) -> list[Array]:
+    """Go down: d_z_{l-1} = d_z_l W_l^T where z_{l-1} > 0; returns [d_z_1, ..., d_z_L]; eq. (2)."""
+    out = out or [None] * len(params)
+    d_z = [d_logits]
+    for l in range(len(params) - 1, 0, -1):  # params[l] is layer l + 1, above a_l
+        d_a = dense.input_backward(params[l], d_z[-1], out=out[l - 1])
+        d_z.append(relu.masked(d_a, a[l], out=d_a))
+    return d_z[::-1]
+
+
+def layer_backward(
+    layer: Dense,
+    a_below: Array,
+    d_z: Array,
+    weight_decay: float,
+    *,
+    out: Dense | None = None,
+    decay_out: Array | None = None,
+) -> Dense:
+    """Compute d_W = a^T d_z + 2 weight_decay W and d_b = column sums of d_z; eq. (4)."""
+    d_layer = dense.params_backward(a_below, d_z, out=out)
+    penalty.add_backward(d_layer.weight, layer.weight, weight_decay, out=decay_out)
+    return d_layer
+
+
+def forward_and_backward(
+    params: Params,
+    X: Array,
+    target: Array,
+    row_weight: RowWeight,
+    weight_decay: float,
+    *,
+    out: Arrays,
+) -> tuple[np.floating[Any], Params]:
+    """Go up and down: the loss, and d_W_l and d_b_l for each layer; eq. (1) to (4)."""
+    z, a = forward(params, X, out=out.z)
+    data_loss, kept = softmax_cross_entropy.forward((), z, target=target, row_weight=row_weight)
+    _, d_logits = softmax_cross_entropy.backward((), kept)
+    d_z = backward(params, a, d_logits, out=out.d_z)
+    gradient = tuple(
+        layer_backward(layer, a_below, d_z_l, weight_decay, out=d_layer, decay_out=decay)
+        for layer, a_below, d_z_l, d_layer, decay in zip(
+            params, a, d_z, out.gradient, out.decay, strict=True
+        )
+    )
+    return data_loss + penalty.forward(params, weight_decay), gradient
 
 
 def init_params(
@@ -87,7 +155,8 @@ def logits(params: Params, X: npt.ArrayLike) -> Array:
     array([[3., 0.]])
     """
     params = as_params(params)
-    return backprop.forward(params, as_inputs(params, X))[1]
+    z, _ = forward(params, as_inputs(params, X))
+    return z
 
 
 def predict_proba(params: Params, X: npt.ArrayLike) -> Array:
@@ -106,7 +175,7 @@ def predict_proba(params: Params, X: npt.ArrayLike) -> Array:
     >>> predict_proba((Dense(np.eye(2), np.zeros(2)),), [[0.0, np.log(3)]])
     array([[0.25, 0.75]])
     """
-    return backprop.softmax(logits(params, X))[0]
+    return softmax_cross_entropy.softmax(logits(params, X))
 
 
 def predict(params: Params, X: npt.ArrayLike) -> npt.NDArray[np.intp]:
@@ -167,10 +236,12 @@ def loss(
     """
     params = as_params(params)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
-    value = backprop.penalty_forward(params, weight_decay)
-    for X_block, target, share in _blocks(params, X, y, sample_weight, chunk_size):
-        log_p = backprop.softmax(backprop.forward(params, X_block)[1])[1]
-        value += backprop.cross_entropy_forward(log_p, target, share)
+    blocks = _blocks(params, X, y, sample_weight, chunk_size)
+    value = penalty.forward(params, weight_decay)
+    for X_block, target, row_weight in blocks:
+        z, _ = forward(params, X_block)
+        log_p = softmax_cross_entropy.log_softmax(z)
+        value += softmax_cross_entropy.cross_entropy(log_p, target, row_weight)
     return value
 
 
@@ -217,14 +288,14 @@ def loss_and_grad(
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
     blocks = _blocks(params, X, y, sample_weight, chunk_size)
     first = next(blocks)
-    rows = len(first[0])
-    out = as_workspace(workspace, params, rows).arrays(rows)
-    value, gradient = backprop.loss_and_grad(params, *first, weight_decay, out=out)
+    N = len(first[0])
+    out = arrays_of(workspace, params, N)
+    value, gradient = forward_and_backward(params, *first, weight_decay, out=out)
     spare = None
-    for block in blocks:  # without the penalty, which is counted once
-        spare = spare or Workspace(params, rows)
-        out = spare.arrays(len(block[0]))
-        block_value, block_gradient = backprop.loss_and_grad(params, *block, 0.0, out=out)
+    for block in blocks:  # without the penalty, which counts once
+        spare = spare or new_arrays(params, N)
+        out = spare.first_rows(len(block[0]))
+        block_value, block_gradient = forward_and_backward(params, *block, 0.0, out=out)
         value += block_value
         for layer, block_layer in zip(gradient, block_gradient, strict=True):
             for array, block_array in zip(layer, block_layer, strict=True):
@@ -238,22 +309,34 @@ def _blocks(
     y: npt.ArrayLike,
     sample_weight: npt.ArrayLike | None,
     chunk_size: int | None,
-) -> Iterator[tuple[Array, Array, Share]]:
-    """Give blocks of rows, checked: inputs, targets, and what each row counts in the mean."""
-    X = as_rows(params, X)
-    y = as_labels(params, len(X), y)
-    share = as_share(params, len(X), sample_weight)
-    size = len(X) if chunk_size is None else as_count(chunk_size, name="chunk_size")
-    if size >= len(X):
-        yield as_inputs(params, X), as_targets(params, len(X), y), share
-        return
-    for start in range(0, len(X), size):
-        rows = slice(start, start + size)
-        where = f"[{start}:{start + size}]"
-        X_block = as_inputs(params, X[rows], name=f"X{where}")
-        check_finite(X_block, name=f"X{where}")  # where the rows are known
-        target = as_targets(params, len(X_block), y[rows], name=f"y{where}")
-        yield X_block, target, share[rows] if isinstance(share, np.ndarray) else share
+) -> Iterator[tuple[Array, Array, RowWeight]]:
+    """Check the batch, and divide it into blocks of inputs, targets and weights of the rows."""
+    if chunk_size is not None:
+        size = as_count(chunk_size, name="chunk_size")
+        X = as_rows(params, X)
+        if size < len(X):
+            y = as_labels(params, len(X), y)
+            row_weight = as_row_weight(params, len(X), sample_weight)
+            starts = range(0, len(X), size)
+            return (_block(params, X, y, row_weight, slice(i, i + size)) for i in starts)
+    X = as_inputs(params, X)
+    target = as_targets(params, len(X), y)
+    return iter([(X, target, as_row_weight(params, len(X), sample_weight))])
+
+
+def _block(
+    params: Params,
+    X: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    row_weight: RowWeight,
+    rows: slice,
+) -> tuple[Array, Array, RowWeight]:
+    """Read one block of rows, and check what it holds while the numbers of its rows are known."""
+    where = f"[{rows.start}:{rows.stop}]"
+    X_block = as_inputs(params, X[rows], name=f"X{where}")
+    check_finite(X_block, name=f"X{where}")
+    target = as_targets(params, len(X_block), y[rows], name=f"y{where}")
+    return X_block, target, row_weight[rows] if isinstance(row_weight, np.ndarray) else row_weight
 
 
 def input_grad(
@@ -278,7 +361,9 @@ def input_grad(
     array([[0., 2.]])
     """
     params, X, target, _ = as_batch(params, X, y, weight_decay)
-    a, z = backprop.forward(params, X)
-    p, _ = backprop.softmax(z)
-    d_logits = backprop.softmax_cross_entropy_backward(p, target, as_share(params, len(X), None))
-    return backprop.dense_input_backward(backprop.backward(params, a, d_logits)[0], params[0])
+    z, a = forward(params, X)
+    kept = softmax_cross_entropy.Kept(
+        softmax_cross_entropy.softmax(z), target, as_row_weight(params, len(X), None)
+    )
+    _, d_logits = softmax_cross_entropy.backward((), kept)
+    return dense.input_backward(params[0], backward(params, a, d_logits)[0])

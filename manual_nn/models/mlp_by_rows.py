@@ -2,7 +2,7 @@
 
 Each row goes forward and back by itself; the gradients of the rows are summed, and the gradient of
 the penalty is added once at the end. No code is shared with the batched pass in
-`manual_nn.models.backprop`. Axes: N rows in the batch, D inputs, K classes, L layers.
+`manual_nn.models.mlp`. Axes: N rows in the batch, D inputs, K classes, L layers.
 """
 
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import as_batch, as_share
+from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_batch, as_row_weight
 from manual_nn.checks.finite import check_finite, check_pre_activations
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.layers.dense import Dense, Params
 
 
 def loss_and_grad(
@@ -48,17 +49,17 @@ def loss_and_grad(
     """
     params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
     check_finite(X, name="X")
-    shares = np.broadcast_to(as_share(params, len(X), sample_weight), (len(X), 1))
+    row_weights = np.broadcast_to(as_row_weight(params, len(X), sample_weight), (len(X), 1))
     value = X.dtype.type(0)
     gradient = [Dense(np.zeros_like(weight), np.zeros_like(bias)) for weight, bias in params]
-    for x, t, (share,) in zip(X, target, shares, strict=True):
+    for x, t, (row_weight,) in zip(X, target, row_weights, strict=True):
         row_value, row_gradient = _row_loss_and_grad(params, x, t)
-        value += row_value * share
+        value += row_value * row_weight
         for (d_weight, d_bias), (row_d_weight, row_d_bias) in zip(
             gradient, row_gradient, strict=True
         ):
-            d_weight += row_d_weight * share
-            d_bias += row_d_bias * share
+            d_weight += row_d_weight * row_weight
+            d_bias += row_d_bias * row_weight
     for (weight, _), (d_weight, _) in zip(params, gradient, strict=True):
         value += (weight_decay * weight * weight).sum()
         d_weight += 2 * weight_decay * weight

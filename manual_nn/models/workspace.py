@@ -1,28 +1,57 @@
 """The arrays of a pass, made once for many calls.
 
-Axes: N rows in the batch.
+Axes: N rows in the batch, L layers.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_params
-from manual_nn.models.backprop import Arrays, Dense, Params
+from manual_nn.layers.dense import Dense, Params
+
+
+class Arrays(NamedTuple):
+    """Where a pass over N rows writes its results."""
+
+    z: Sequence[Array]  # z_1 to z_L, (N, fan_out) each; a_l takes the place of z_l
+    d_z: Sequence[Array]  # d_z_1 to d_z_{L-1}
+    gradient: Params
+    decay: Sequence[Array]  # for 2 weight_decay W_1 to W_L, one after the other in the same memory
+
+    def first_rows(self, N: int) -> "Arrays":
+        """Take what a batch of N rows, no more than these arrays have, needs of them."""
+        if len(self.z[0]) == N:
+            return self
+        z, d_z = ([array[:N] for array in arrays] for arrays in (self.z, self.d_z))
+        return self._replace(z=z, d_z=d_z)
+
+
+def new_arrays(params: Params, N: int) -> Arrays:
+    """Make the arrays of a pass over N rows through these layers, not yet filled."""
+    dtype = params[0].weight.dtype
+    shapes = [weight.shape for weight, _ in params]
+    gradient = tuple(Dense(np.empty(shape, dtype), np.empty(shape[1], dtype)) for shape in shapes)
+    z = [np.empty((N, fan_out), dtype) for _, fan_out in shapes]
+    d_z = [np.empty_like(z_l) for z_l in z[:-1]]
+    decay = np.empty(max(map(math.prod, shapes)), dtype)
+    return Arrays(z, d_z, gradient, [decay[: math.prod(shape)].reshape(shape) for shape in shapes])
 
 
 class Workspace:
     """The arrays that a pass over a batch writes to, used again by every call.
 
-    `loss_and_grad(params, X, y, workspace=workspace)` gives its gradient in the workspace's arrays,
-    which the next such call overwrites: copy what is to be kept. Without a workspace a call makes
-    all its arrays anew, which takes longer than the work in them where a batch is small and a
-    network large.
+    `loss_and_grad(params, X, y, workspace=workspace)` returns its gradient in the workspace's own
+    arrays, which the next such call overwrites: copy what you want to keep. Without a workspace a
+    call allocates all its arrays anew, which takes longer than the arithmetic where a batch is
+    small and a network large.
 
     Args:
         params: layers with the sizes and the dtype that the passes will have.
-        rows: the most rows that a batch will have.
+        rows: the largest number of rows that a batch will have.
 
     Raises:
         TypeError: params are not layers, or rows is not a whole number.
@@ -38,28 +67,18 @@ class Workspace:
     """
 
     def __init__(self, params: Params, rows: int) -> None:
-        """Make the arrays."""
+        """Allocate the arrays."""
         params = as_params(params)
         self.rows = as_count(rows, name="rows")
         self.dtype = params[0].weight.dtype
         self.shapes = [weight.shape for weight, _ in params]
         self._fitting = params
-        self.gradient: Params = tuple(
-            Dense(np.empty(shape, self.dtype), np.empty(shape[1], self.dtype))
-            for shape in self.shapes
-        )
-        self._z = [np.empty((rows, fan_out), self.dtype) for _, fan_out in self.shapes]
-        self._d_z = [np.empty_like(z) for z in self._z[:-1]]
-        decay = np.empty(max(fan_in * fan_out for fan_in, fan_out in self.shapes), self.dtype)
-        self._decay = [decay[: math.prod(shape)].reshape(shape) for shape in self.shapes]
-        self._all = Arrays(self._z, self._d_z, self.gradient, self._decay)
+        self._all = new_arrays(params, self.rows)
+        self.gradient: Params = self._all.gradient
 
     def arrays(self, N: int) -> Arrays:
         """Give the part of the arrays that a batch of N rows needs."""
-        if self.rows == N:
-            return self._all
-        z, d_z = ([array[:N] for array in arrays] for arrays in (self._z, self._d_z))
-        return Arrays(z, d_z, self.gradient, self._decay)
+        return self._all.first_rows(N)
 
     def fits(self, params: Any) -> bool:
         """Say whether params are layers with the sizes and the dtype of this workspace."""
@@ -82,10 +101,10 @@ class Workspace:
         return fitting
 
 
-def as_workspace(workspace: object, params: Params, N: int) -> Workspace:
-    """Check that the workspace serves N rows and these layers, or make one."""
+def arrays_of(workspace: object, params: Params, N: int) -> Arrays:
+    """Take the arrays for N rows from the workspace, once it is checked, or make new ones."""
     if workspace is None:
-        return Workspace(params, N)
+        return new_arrays(params, N)
     if not isinstance(workspace, Workspace):
         got = type(workspace).__name__
         raise TypeError(f"workspace must be a manual_nn.Workspace or None, got {got}")
@@ -100,4 +119,4 @@ def as_workspace(workspace: object, params: Params, N: int) -> Workspace:
         raise ValueError("params must not be the workspace's own gradient, which is overwritten")
     if workspace.rows < N:
         raise ValueError(f"workspace must be made for at least {N} rows, got {workspace.rows}")
-    return workspace
+    return workspace.arrays(N)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.files.parameters import check_version, load_params, remove_drafts, save_params
-from manual_nn.models.backprop import Dense, Params
+from manual_nn.layers.dense import Dense, Params
 
 CHECKPOINT_VERSION = 1
 

@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.arrays import Array
 from manual_nn.checks.arguments import (
     as_count,
     as_inputs,
     as_number,
     as_params,
     as_rng,
+    as_row_weight,
     as_sample_weight,
-    as_share,
     as_targets,
 )
 from manual_nn.checks.finite import check_finite, check_finite_params
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.softmax_cross_entropy import cross_entropy, log_softmax
+from manual_nn.models import mlp, penalty
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
 from manual_nn.training.sgd import SGD
 
@@ -388,11 +390,10 @@ def evaluate(
     X = as_inputs(params, X)
     target = as_targets(params, len(X), y)
     weights = as_sample_weight(len(X), sample_weight)
-    share = as_share(params, len(X), weights)
-    logits = backprop.forward(params, X)[1]
-    _, log_p = backprop.softmax(logits)
-    cross_entropy = backprop.cross_entropy_forward(log_p, target, share)
-    value = cross_entropy + backprop.penalty_forward(params, weight_decay)
+    row_weight = as_row_weight(params, len(X), weights)
+    logits, _ = mlp.forward(params, X)
+    data_loss = cross_entropy(log_softmax(logits), target, row_weight)
+    value = data_loss + penalty.forward(params, weight_decay)
     right = logits.argmax(axis=1) == target.argmax(axis=1)
     if weights is not None:
         weights = weights / weights.max()  # whose sum cannot overflow

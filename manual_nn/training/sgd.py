@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import as_number, as_share
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Dense, Params
+from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_number, as_row_weight
+from manual_nn.layers import softmax_cross_entropy
+from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.softmax_cross_entropy import softmax
+from manual_nn.models import mlp
 from manual_nn.models.workspace import Workspace
 
 
@@ -105,18 +108,20 @@ class SGD:
         X = np.take(self.X, rows, axis=0, out=self._X[:n], mode="clip")
         target = np.take(self.target, rows, axis=0, out=self._target[:n], mode="clip")
         weights = None if self.sample_weight is None else self.sample_weight[rows]
-        share = as_share(self.params, n, weights)
+        row_weight = as_row_weight(self.params, n, weights)
         out = self._workspace.arrays(n)
 
-        a, z = backprop.forward(self.params, X, out.z)
-        p, _ = backprop.softmax(z)
-        step_logits = backprop.softmax_cross_entropy_backward(p, target, share)
-        step_logits *= self.learning_rate
-        step_z = backprop.backward(self.params, a, step_logits, out.d_z)  # linear in its start
+        z, a = mlp.forward(self.params, X, out=out.z)
+        kept = softmax_cross_entropy.Kept(softmax(z), target, row_weight)
+        _, step_logits = softmax_cross_entropy.backward((), kept, d_out=self.learning_rate)
+        step_z = mlp.backward(self.params, a, step_logits, out=out.d_z)  # linear in its start
 
         decay = self.learning_rate * self.weight_decay
-        into = zip(out.gradient, out.decay, strict=True)
-        for layer, a_below, step_z_l, out_l in zip(self.params, a, step_z, into, strict=True):
-            step = backprop.dense_backward(step_z_l, a_below, layer, decay, out_l)
+        for layer, a_below, step_z_l, out_l, decay_out in zip(
+            self.params, a, step_z, out.gradient, out.decay, strict=True
+        ):
+            step = mlp.layer_backward(
+                layer, a_below, step_z_l, decay, out=out_l, decay_out=decay_out
+            )
             for array, step_array in zip(layer, step, strict=True):
                 array -= step_array

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import manual_nn
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from reference import derivatives
 from reference.arrays import Array
 from reference.campaign import quantities

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn import Dense
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 
 Array = npt.NDArray[Any]
 

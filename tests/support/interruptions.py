@@ -22,7 +22,7 @@ import numpy as np
 import manual_nn
 from manual_nn import TrainingResult
 from manual_nn.files import parameters
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
 
 KILLS = 50

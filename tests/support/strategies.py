@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from reference.campaign import draws
 from reference.campaign.draws import LAYOUTS, Network, Shape, make_tangents
 

@@ -22,7 +22,8 @@ from benchmarks.speed import epochs, gradients, peers, timing
 from benchmarks.speed.floor import floor
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.picture import LOOKS, draw_ratios
-from manual_nn.models.backprop import Array, Params
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Params
 from reference.compare import Comparer, Verdict
 
 DEEP = Shape((6, 5, 4, 3), 8, "float64")

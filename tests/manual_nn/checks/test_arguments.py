@@ -682,7 +682,7 @@ def test_rows_may_be_off_by_an_eps_for_each_class_and_one_more(
 @each("dtype", [np.float32, np.float64])
 def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
-    share = arguments.as_share(params, 8, None)
+    share = arguments.as_row_weight(params, 8, None)
     assert share.dtype == dtype
     assert share == 0.125
 
@@ -690,14 +690,14 @@ def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> 
 @each("dtype", [np.float32, np.float64])
 def test_each_row_counts_its_part_of_all_the_weights(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
-    share = arguments.as_share(params, 3, [1, 0, 7])
+    share = arguments.as_row_weight(params, 3, [1, 0, 7])
     assert share.dtype == dtype
     assert share.tolist() == [[0.125], [0.0], [0.875]]
 
 
 def test_weights_whose_sum_is_beyond_the_largest_float_count_alike() -> None:
     weights = [2.0**1023, 2.0**1023, 0, 2.0**1023, 2.0**1023]
-    share = arguments.as_share((Dense(WEIGHT, BIAS),), N, weights)
+    share = arguments.as_row_weight((Dense(WEIGHT, BIAS),), N, weights)
     assert np.asarray(share).tolist() == [[0.25], [0.25], [0.0], [0.25], [0.25]]
 
 
@@ -707,7 +707,7 @@ def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike)
     checked = arguments.as_sample_weight(3, weights)
     assert checked is not None
     assert checked.dtype == np.float64
-    share = arguments.as_share((Dense(WEIGHT, BIAS),), 3, weights)
+    share = arguments.as_row_weight((Dense(WEIGHT, BIAS),), 3, weights)
     assert np.asarray(share).tolist() == [[1 / 3]] * 3
 
 

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense
+from manual_nn.arrays import Array
 from manual_nn.derivatives import curvature
-from manual_nn.models.backprop import Array, Params
+from manual_nn.layers.dense import Params
+from manual_nn.layers.softmax_cross_entropy import softmax
 from reference.bounds.tracing import Traced
 from reference.campaign import quantities
 from reference.compare import Comparer, Comparison, Verdict
@@ -357,7 +359,7 @@ def test_the_factor_times_its_transpose_is_the_curvature_of_the_softmax(
     the roundings of p, which sums to 1 within K of them, and of the other side.
     """
     rng = np.random.default_rng(seed)
-    p = manual_nn.models.backprop.softmax(margin * rng.normal(size=(N, K)))[0]
+    p = softmax(margin * rng.normal(size=(N, K)))
     p /= p.sum(axis=1, keepdims=True)  # so that the sum of p is 1 within K roundings
     factor = np.zeros((N, K, max(K - 1, 1)))
     for k, column in enumerate(curvature.softmax_curvature_factor(p)):

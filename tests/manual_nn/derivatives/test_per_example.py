@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense
-from manual_nn.models.backprop import Array, Params
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Params
 from reference.bounds.rounding import FUNCTION_ULPS
 from reference.bounds.tracing import Traced
 from reference.campaign.quantities import rows_by_hand, rows_by_jax

@@ -19,8 +19,9 @@ import pytest
 import manual_nn
 import reference
 from manual_nn import Dense
+from manual_nn.arrays import Array
 from manual_nn.derivatives import curvature
-from manual_nn.models.backprop import Array, Params
+from manual_nn.layers.dense import Params
 
 PACKAGES = [pytest.param(manual_nn, id="manual_nn"), pytest.param(reference, id="reference")]
 DTYPES = (np.float64, np.float32)

@@ -26,7 +26,7 @@ from manual_nn.files.parameters import (
     replacing,
     save_params,
 )
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 
 SIZES = (6, 5, 3)
 METADATA = {"data": "digits", "pixel_scale": 16, "image_shape": [2, 3]}

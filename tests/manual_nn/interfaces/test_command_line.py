@@ -24,7 +24,7 @@ from matplotlib import image
 from manual_nn.files.data_sets import Dataset, load_digits, split_validation
 from manual_nn.files.parameters import load_params, save_params
 from manual_nn.interfaces import command_line
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict_proba
 from manual_nn.training.loop import EarlyStopping, History, TrainingDiverged, TrainingResult, train
 from tests.support.project import ROOT

@@ -72,7 +72,7 @@ def mistaken(mistakes: int, shape: tuple[int, int]) -> tuple[Array, Array, Array
     return images_of(400, shape), y, probabilities_of((y + wrong) % K, certainty)
 
 
-def network(hidden: tuple[int, ...], shape: tuple[int, int]) -> manual_nn.models.backprop.Params:
+def network(hidden: tuple[int, ...], shape: tuple[int, int]) -> manual_nn.layers.dense.Params:
     sizes = [shape[0] * shape[1], *hidden, K]
     return manual_nn.init_params(sizes, rng=np.random.default_rng(0))
 

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense
-from manual_nn.models.backprop import Array, Params
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Params
 from reference import Comparer, Comparison, Verdict
 from tests.conftest import Tally, depth
 from tests.manual_nn.derivatives.test_curvature import small_shapes

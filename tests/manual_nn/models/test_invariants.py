@@ -10,51 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array
+from manual_nn.arrays import Array
 from reference.bounds.tracing import Traced
-from reference.compare import Comparer, Verdict
 from tests.manual_nn.models.test_witnesses import bounded_leaves, loss_and_grad
-from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes
+from tests.support.strategies import Network, Shape, dtypes, networks, shapes
 
 
 def integers(rng: np.random.Generator, *shape: int, dtype: npt.DTypeLike) -> Array:
     """Draw small integers, with which sums and products are exact."""
     return rng.integers(-4, 5, size=shape).astype(dtype)
-
-
-@given(seed=seeds, N=st.integers(1, 9), K=st.integers(1, 9), dtype=dtypes, soft=st.booleans())
-def test_the_rows_of_d_logits_sum_to_zero(
-    seed: int, N: int, K: int, dtype: type[np.floating], soft: bool
-) -> None:
-    """Compared with JAX's own sum of its rows, which is 0 but for rounding, under its bound."""
-    network = make_network(Shape((K, K), N, soft=soft), dtype, seed=seed)
-    p, _ = backprop.softmax(network.X)
-    target = network.y if soft else np.eye(K, dtype=dtype)[network.y]
-    d_logits = backprop.softmax_cross_entropy_backward(p, target, dtype(1 / N))
-
-    def row_sums_by_jax(z: Array, target: Array) -> object:
-        def cross_entropy(z: Array) -> jax.Array:
-            return -(target * jax.nn.log_softmax(z)).sum() / N
-
-        return jax.grad(cross_entropy)(z).sum(axis=1)
-
-    comparer = Comparer(row_sums_by_jax, network.X, target)
-    comparison = comparer(d_logits.sum(axis=1), network.X, target)
-    assert comparison.verdict == Verdict.MATCH
-    assert (comparison.leaves[0].bound < np.sqrt(np.finfo(dtype).eps)).all()  # half the digits
-
-
-@given(
-    seed=seeds, N=st.integers(1, 9), K=st.integers(1, 9), dtype=dtypes, shift=st.integers(-99, 99)
-)
-def test_shifting_all_logits_of_a_row_changes_nothing(
-    seed: int, N: int, K: int, dtype: type[np.floating], shift: int
-) -> None:
-    """Bit for bit, because integers are shifted without rounding."""
-    z = integers(np.random.default_rng(seed), N, K, dtype=dtype)
-    shifts = shift * np.arange(1, N + 1, dtype=dtype)[:, None]
-    np.testing.assert_array_equal(backprop.softmax(z + shifts), backprop.softmax(z))
 
 
 @given(shape=shapes, dtype=dtypes, data=st.data())

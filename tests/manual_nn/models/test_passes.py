@@ -14,8 +14,7 @@ import pytest
 
 import manual_nn
 from manual_nn import Dense, Workspace, rowwise
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array
+from manual_nn.models import mlp
 
 DTYPES = (np.float32, np.float64)
 GRADIENTS = [manual_nn.loss_and_grad, rowwise.loss_and_grad]
@@ -117,68 +116,9 @@ def test_norms_of_rows_are_computed_in_float32(exponent: int) -> None:
     np.testing.assert_array_equal(norms, with_bias / 2)
 
 
-# Where results are written. Without `out` they are new, and the arguments stay as they are.
+# Where results are written
 
-ABOVE = np.array([[1.0, -2.0], [0.5, 4.0]])  # (N, fan_out)
-BELOW = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])  # (N, fan_in)
-MIXED = np.array([[-1.0, 0.0, 3.0], [2.0, -5.0, 0.25]])
 LAYER = Dense(np.array([[1.0, 2.0], [-1.0, 0.5], [0.0, 3.0]]), np.array([1.0, -1.0]))
-
-WITH_OUT: list[tuple[Callable[..., Array], tuple[Any, ...], list[list[float]]]] = [
-    (backprop.dense_forward, (BELOW, LAYER), [[2, 10], [-2, 6.25]]),
-    (backprop.outer_products, (BELOW, ABOVE), [[2, 6], [2.5, 20], [3.125, -5]]),
-    (backprop.outer_products, (BELOW[:1], ABOVE[:1]), [[1, -2], [0, 0], [3, -6]]),
-    (backprop.dense_input_backward, (ABOVE, LAYER), [[-3, -2, -6], [8.5, 1.5, 12]]),
-    (backprop.relu_forward, (MIXED,), [[0, 0, 3], [2, 0, 0.25]]),
-    (backprop.relu_backward, (MIXED, BELOW), [[-1, 0, 3], [2, -5, 0.25]]),
-]
-
-
-def arrays_in(arguments: Any) -> list[Array]:
-    if isinstance(arguments, np.ndarray):
-        return [arguments]
-    return [array for part in arguments for array in arrays_in(part)]
-
-
-@pytest.mark.parametrize(("piece", "arguments", "want"), WITH_OUT)
-def test_a_piece_writes_into_the_array_that_is_given_for_it(
-    piece: Callable[..., Array], arguments: tuple[Any, ...], want: list[list[float]]
-) -> None:
-    given = arrays_in(arguments)
-    before = [array.copy() for array in given]
-    new = piece(*arguments)
-    out = np.full_like(new, np.nan)
-    assert piece(*arguments, out=out) is out
-    for result in (new, out):
-        np.testing.assert_array_equal(result, want)
-    for array, copied in zip(given, before, strict=True):
-        np.testing.assert_array_equal(array, copied)
-        assert not np.shares_memory(new, array)
-
-
-def test_the_gradient_and_the_decay_of_a_layer_are_written_where_they_are_given_a_place() -> None:
-    place, decay = Dense(np.empty((3, 2)), np.empty(2)), np.empty((3, 2))
-    d_layer = backprop.dense_backward(ABOVE, BELOW, LAYER, 0.5, (place, decay))
-    assert d_layer.weight is place.weight
-    assert d_layer.bias is place.bias
-    np.testing.assert_array_equal(d_layer.weight, [[3, 8], [1.5, 20.5], [3.125, -2]])
-    np.testing.assert_array_equal(d_layer.bias, [1.5, 2])
-    np.testing.assert_array_equal(decay, LAYER.weight)
-    for new, placed in zip(backprop.dense_backward(ABOVE, BELOW, LAYER, 0.5), d_layer, strict=True):
-        np.testing.assert_array_equal(new, placed)
-        assert not np.shares_memory(new, placed)
-
-
-def test_the_softmax_and_its_loss_leave_their_arguments_alone() -> None:
-    z, target, share = np.array([[0.0, 4096.0]]), np.array([[0.5, 0.5]]), np.float64(0.5)
-    p, log_p = backprop.softmax(z)
-    assert backprop.cross_entropy_forward(log_p, target, share) == 1024
-    d_logits = backprop.softmax_cross_entropy_backward(p, target, share)
-    np.testing.assert_array_equal(d_logits, [[-0.25, 0.25]])
-    np.testing.assert_array_equal(z, [[0, 4096]])
-    np.testing.assert_array_equal(p, [[0, 1]])
-    np.testing.assert_array_equal(log_p, [[-4096, 0]])
-    np.testing.assert_array_equal(target, [[0.5, 0.5]])
 
 
 @either_way
@@ -192,17 +132,31 @@ def test_inputs_and_targets_that_need_no_conversion_stay_as_they_are(function: A
     np.testing.assert_array_equal(LAYER.weight, [[1, 2], [-1, 0.5], [0, 3]])
 
 
+def test_the_gradient_and_the_decay_of_a_layer_are_written_where_they_are_given_a_place() -> None:
+    a, d_z = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]]), np.array([[1.0, -2.0], [0.5, 4.0]])
+    place, decay = Dense(np.empty((3, 2)), np.empty(2)), np.empty((3, 2))
+    d_layer = mlp.layer_backward(LAYER, a, d_z, 0.5, out=place, decay_out=decay)
+    assert d_layer.weight is place.weight
+    assert d_layer.bias is place.bias
+    np.testing.assert_array_equal(d_layer.weight, [[3, 8], [1.5, 20.5], [3.125, -2]])
+    np.testing.assert_array_equal(d_layer.bias, [1.5, 2])
+    np.testing.assert_array_equal(decay, LAYER.weight)
+    for new, placed in zip(mlp.layer_backward(LAYER, a, d_z, 0.5), d_layer, strict=True):
+        np.testing.assert_array_equal(new, placed)
+        assert not np.shares_memory(new, placed)
+
+
 def test_the_way_up_and_the_way_down_stay_in_the_arrays_of_a_workspace() -> None:
     params = manual_nn.init_params([3, 4, 5, 2], rng=np.random.default_rng(0))
     arrays = Workspace(params, 8).arrays(6)
     assert [z.shape for z in arrays.z] == [(6, 4), (6, 5), (6, 2)]
     assert [d_z.shape for d_z in arrays.d_z] == [(6, 4), (6, 5)]
     X, d_logits = np.ones((6, 3)), np.ones((6, 2))
-    a, z = backprop.forward(params, X, arrays.z)
+    z, a = mlp.forward(params, X, out=arrays.z)
     assert a[0] is X
     for got, own in zip([*a[1:], z], arrays.z, strict=True):
         assert got is own
-    d_z = backprop.backward(params, a, d_logits, arrays.d_z)
+    d_z = mlp.backward(params, a, d_logits, out=arrays.d_z)
     for got, own in zip(d_z, [*arrays.d_z, d_logits], strict=True):
         assert got is own
 
@@ -319,22 +273,6 @@ def test_the_layer_whose_pre_activations_overflow_is_named(function: Any, l: int
     params[l - 1] = Dense(np.full((2, 2), 1e200), np.zeros(2))
     with pytest.raises(ValueError, match=f"those of layer {l} exceed the largest float64"):
         function(params, [[1e200, 0.0]], [0])
-
-
-def test_a_derivative_that_overflows_is_0_at_a_unit_that_is_off_and_stays_where_it_is_on() -> None:
-    """With a = 1/2 a unit is on."""
-    a = np.array([[0.0, 0.5, 0.0, 2.0, 0.0]])
-    d_a = np.array([[np.inf, 3.0, -np.inf, -7.0, 5.0]])
-    with np.errstate(invalid="ignore"):
-        np.testing.assert_array_equal(backprop.relu_backward(d_a, a), [[0, 3, 0, -7, 0]])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_derivative_whose_square_overflows_is_no_matter(dtype: type[np.floating]) -> None:
-    """Nor is there a warning, which would be an error here."""
-    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 1)
-    d_z = backprop.relu_backward(np.array([[large, -large]]), np.array([[0, 1]], dtype))
-    np.testing.assert_array_equal(d_z, [[0, -large]])
 
 
 @either_way

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
-from manual_nn.models import backprop
-from manual_nn.models.backprop import Array, Params
+from manual_nn.arrays import Array
+from manual_nn.layers.dense import Params
+from manual_nn.models import mlp
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
 from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes
@@ -141,7 +142,7 @@ def moved(network: Network, place: int, index: tuple[int, ...], step: float) -> 
 def same_side_of_every_kink(one: Network, other: Network) -> bool:
     """Say whether every ReLU is on the same side in both: then it is everywhere between them."""
     signs = [
-        [activation > 0 for activation in backprop.forward(network.params, network.X)[0][1:]]
+        [activation > 0 for activation in mlp.forward(network.params, network.X)[1][1:]]
         for network in (one, other)
     ]
     return all(map(np.array_equal, *signs))

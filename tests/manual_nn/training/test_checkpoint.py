@@ -21,7 +21,7 @@ import pytest
 import manual_nn
 from manual_nn import Dense, EarlyStopping, TrainingDiverged, TrainingResult
 from manual_nn.files.parameters import draft_of, load_params, save_params
-from manual_nn.models.backprop import Params
+from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
 from tests.support.project import ROOT
 

@@ -1,0 +1,62 @@
+"""The dense layer: what its pieces compute, and where they write.
+
+Axes: N rows, fan_in inputs, fan_out outputs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manual_nn.arrays import Array
+from manual_nn.layers import dense
+from manual_nn.layers.dense import Dense
+from tests.support.layers import check_out
+
+LAYER = Dense(np.array([[1.0, 2.0], [-1.0, 0.5], [0.0, 3.0]]), np.array([1.0, -1.0]))
+X = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])  # (N, fan_in)
+D_OUT = np.array([[1.0, -2.0], [0.5, 4.0]])  # (N, fan_out)
+D_WEIGHT, D_BIAS = [[2.0, 6.0], [2.5, 20.0], [3.125, -5.0]], [1.5, 2.0]
+D_X = [[-3.0, -2.0, -6.0], [8.5, 1.5, 12.0]]
+
+
+def output(params: Dense, x: Array, *, out: Array | None = None) -> Array:
+    return dense.forward(params, x, out=out)[0]
+
+
+WITH_OUT: list[tuple[Callable[..., Array], tuple[Any, ...], list[list[float]]]] = [
+    (output, (LAYER, X), [[2, 10], [-2, 6.25]]),
+    (dense.weight_backward, (X, D_OUT), D_WEIGHT),
+    (dense.weight_backward, (X[:1], D_OUT[:1]), [[1, -2], [0, 0], [3, -6]]),
+    (dense.input_backward, (LAYER, D_OUT), D_X),
+]
+
+
+@pytest.mark.parametrize(("piece", "arguments", "want"), WITH_OUT)
+def test_a_piece_writes_to_the_array_that_it_is_given(
+    piece: Callable[..., Array], arguments: tuple[Any, ...], want: list[list[float]]
+) -> None:
+    check_out(piece, arguments, want)
+
+
+def test_the_gradient_of_a_layer_is_written_where_it_is_given_a_place() -> None:
+    place = Dense(np.empty((3, 2)), np.empty(2))
+    d_layer = dense.params_backward(X, D_OUT, out=place)
+    assert d_layer.weight is place.weight
+    assert d_layer.bias is place.bias
+    np.testing.assert_array_equal(d_layer.weight, D_WEIGHT)
+    np.testing.assert_array_equal(d_layer.bias, D_BIAS)
+    for new, placed in zip(dense.params_backward(X, D_OUT), d_layer, strict=True):
+        np.testing.assert_array_equal(new, placed)
+        assert not np.shares_memory(new, placed)
+
+
+def test_the_backward_pass_is_made_of_its_pieces() -> None:
+    z, kept = dense.forward(LAYER, X)
+    assert kept.x is X
+    d_layer, d_x = dense.backward(LAYER, kept, D_OUT)
+    np.testing.assert_array_equal(z, [[2, 10], [-2, 6.25]])
+    np.testing.assert_array_equal(d_layer.weight, D_WEIGHT)
+    np.testing.assert_array_equal(d_layer.bias, D_BIAS)
+    np.testing.assert_array_equal(d_x, D_X)

@@ -1,0 +1,63 @@
+"""The ReLU: what its passes compute at and around 0, and where they write.
+
+Axes: N rows, H units.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manual_nn.arrays import Array
+from manual_nn.layers import relu
+from tests.support.layers import check_out
+
+MIXED = np.array([[-1.0, 0.0, 3.0], [2.0, -5.0, 0.25]])
+A = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])
+
+
+def output(x: Array, *, out: Array | None = None) -> Array:
+    return relu.forward((), x, out=out)[0]
+
+
+def d_input(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
+    return relu.backward((), relu.Kept(a), d_out, out=out)[1]
+
+
+@pytest.mark.parametrize(
+    ("piece", "arguments", "want"),
+    [
+        (output, (MIXED,), [[0, 0, 3], [2, 0, 0.25]]),
+        (relu.masked, (MIXED, A), [[-1, 0, 3], [2, -5, 0.25]]),
+        (d_input, (MIXED, A), [[-1, 0, 3], [2, -5, 0.25]]),
+    ],
+)
+def test_a_piece_writes_to_the_array_that_it_is_given(
+    piece: Callable[..., Array], arguments: tuple[Any, ...], want: list[list[float]]
+) -> None:
+    check_out(piece, arguments, want)
+
+
+def test_a_pass_may_overwrite_its_argument() -> None:
+    x, d_out = MIXED.copy(), np.full((2, 3), 7.0)
+    a, kept = relu.forward((), x, out=x)
+    assert kept.a is a is x
+    assert relu.backward((), kept, d_out, out=d_out) == ((), d_out)
+    np.testing.assert_array_equal(d_out, [[0, 0, 7], [7, 0, 7]])
+
+
+def test_a_derivative_that_overflows_is_0_at_a_unit_that_is_off_and_stays_where_it_is_on() -> None:
+    """With a = 1/2 a unit is on."""
+    a = np.array([[0.0, 0.5, 0.0, 2.0, 0.0]])
+    d_a = np.array([[np.inf, 3.0, -np.inf, -7.0, 5.0]])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(relu.masked(d_a, a), [[0, 3, 0, -7, 0]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_derivative_whose_square_overflows_is_no_matter(dtype: type[np.floating]) -> None:
+    """Nor is there a warning, which would be an error here."""
+    large = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 1)
+    d_z = relu.masked(np.array([[large, -large]]), np.array([[0, 1]], dtype))
+    np.testing.assert_array_equal(d_z, [[0, -large]])

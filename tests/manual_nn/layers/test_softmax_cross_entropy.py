@@ -1,0 +1,103 @@
+"""The softmax and its cross-entropy: values, invariants, and arguments that stay as they are.
+
+Axes: N rows, K classes.
+"""
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.arrays import Array
+from manual_nn.layers.softmax_cross_entropy import (
+    backward,
+    cross_entropy,
+    forward,
+    log_softmax,
+    softmax,
+)
+from reference.compare import Comparer, Verdict
+from tests.support.strategies import Shape, dtypes, make_network, seeds
+
+
+def integers(rng: np.random.Generator, *shape: int, dtype: npt.DTypeLike) -> Array:
+    """Draw small integers, which are exact, and whose sums are."""
+    return rng.integers(-4, 5, size=shape).astype(dtype)
+
+
+@given(seed=seeds, N=st.integers(1, 9), K=st.integers(1, 9), dtype=dtypes, soft=st.booleans())
+def test_the_rows_of_d_logits_sum_to_zero(
+    seed: int, N: int, K: int, dtype: type[np.floating], soft: bool
+) -> None:
+    """Compared with JAX's own sum of its rows, which is 0 but for rounding, under its bound."""
+    network = make_network(Shape((K, K), N, soft=soft), dtype, seed=seed)
+    target = network.y if soft else np.eye(K, dtype=dtype)[network.y]
+    _, kept = forward((), network.X, target=target, row_weight=dtype(1 / N))
+    _, d_logits = backward((), kept)
+
+    def row_sums_by_jax(z: Array, target: Array) -> object:
+        def cross_entropy(z: Array) -> jax.Array:
+            return -(target * jax.nn.log_softmax(z)).sum() / N
+
+        return jax.grad(cross_entropy)(z).sum(axis=1)
+
+    comparer = Comparer(row_sums_by_jax, network.X, target)
+    comparison = comparer(d_logits.sum(axis=1), network.X, target)
+    assert comparison.verdict == Verdict.MATCH
+    assert (comparison.leaves[0].bound < np.sqrt(np.finfo(dtype).eps)).all()  # half the digits
+
+
+@given(
+    seed=seeds, N=st.integers(1, 9), K=st.integers(1, 9), dtype=dtypes, shift=st.integers(-99, 99)
+)
+def test_shifting_all_logits_of_a_row_changes_nothing(
+    seed: int, N: int, K: int, dtype: type[np.floating], shift: int
+) -> None:
+    """Bit for bit, because integers are shifted without rounding."""
+    z = integers(np.random.default_rng(seed), N, K, dtype=dtype)
+    shifts = shift * np.arange(1, N + 1, dtype=dtype)[:, None]
+    for function in (softmax, log_softmax):
+        np.testing.assert_array_equal(function(z + shifts), function(z))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, -7.0, 1e30])
+def test_equal_logits_are_equally_likely(dtype: type[np.floating], value: float) -> None:
+    log_p = log_softmax(np.full((3, 4), value, dtype))
+    np.testing.assert_array_equal(log_p, np.full((3, 4), -np.log(dtype(4))))
+
+
+@given(
+    seed=seeds,
+    N=st.integers(1, 9),
+    K=st.integers(1, 9),
+    dtype=dtypes,
+    scale=st.sampled_from([1, 30, 1e4]),
+)
+def test_one_pass_for_both_gives_the_bits_of_two(
+    seed: int, N: int, K: int, dtype: type[np.floating], scale: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    z = (scale * rng.normal(size=(N, K))).astype(dtype)
+    target = rng.dirichlet(np.ones(K), size=N).astype(dtype)
+    row_weight = rng.dirichlet(np.ones(N)).astype(dtype)[:, None]
+    loss, kept = forward((), z, target=target, row_weight=row_weight)
+    np.testing.assert_array_equal(loss, cross_entropy(log_softmax(z), target, row_weight))
+    np.testing.assert_array_equal(kept.p, softmax(z))
+    assert kept.target is target
+    assert kept.row_weight is row_weight
+
+
+def test_the_passes_leave_their_arguments_alone() -> None:
+    z, target, row_weight = np.array([[0.0, 4096.0]]), np.array([[0.5, 0.5]]), np.float64(0.5)
+    loss, kept = forward((), z, target=target, row_weight=row_weight)
+    assert loss == 1024
+    np.testing.assert_array_equal(backward((), kept)[1], [[-0.25, 0.25]])
+    np.testing.assert_array_equal(backward((), kept, -2.0)[1], [[0.5, -0.5]])
+    np.testing.assert_array_equal(softmax(z), [[0, 1]])
+    np.testing.assert_array_equal(log_softmax(z), [[-4096, 0]])
+    np.testing.assert_array_equal(z, [[0, 4096]])
+    np.testing.assert_array_equal(kept.p, [[0, 1]])
+    np.testing.assert_array_equal(target, [[0.5, 0.5]])
