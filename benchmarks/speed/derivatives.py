@@ -4,7 +4,7 @@ python -m benchmarks.derivatives
 
 By hand, JAX and the floor take turns in rounds, in float32, as `benchmarks.speed.timing` says. The
 figures are the median over the rounds of the ratio within a round, with its quartiles. The floor is
-the products of matrices that section 12 of DERIVATIONS.md counts, into arrays made before. NumPy's
+the products of matrices that "What it costs" in mlp.md counts, into arrays made before. NumPy's
 BLAS and XLA get the same number of threads, and each chooses the processor's best instructions.
 Axes: N rows in the batch.
 """

@@ -3,8 +3,8 @@
 `R_name` is the derivative of `name` along the tangents, R{name} in the notation of Pearlmutter
 (1994): d/dr of `name` where the parameters are params + r tangents, at r = 0; so R_W and R_b are
 the tangents themselves. Each equation for `R_name` is that of `name` differentiated once more, by
-eq. (27), (28). The ReLU's derivative is constant to either side of 0, so R of it is 0.
-Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers, P parameters.
+eq. (1), (2). The ReLU's derivative is constant to either side of 0, so R of it is 0.
+Axes: N rows in the batch, D inputs, K classes, L layers, P parameters.
 """
 
 import math
@@ -28,7 +28,7 @@ MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 Mi
 def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[list[Array], Array]:
     """Go up: R_z_l = R_a_{l-1} W_l + a_{l-1} R_W_l + R_b_l, R_a_l = R_z_l where z_l > 0.
 
-    Returns [R_a_1, ..., R_a_{L-1}], because R_a_0 = R_X = 0, and R_z_L; eq. (29), (30).
+    Returns [R_a_1, ..., R_a_{L-1}], because R_a_0 = R_X = 0, and R_z_L; eq. (1) to (4).
     """
     R_a: list[Array] = []
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
@@ -49,20 +49,23 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
 
 
 def _check_tangents(R_z: Array, tangents: Params) -> None:
-    """Check the tangents if R_z_l is not finite, (N, H), before a unit that is off hides it."""
+    """Check the tangents if R_z_l is not finite, (N, fan_out), before a unit that is off hides it."""
     if not math.isfinite(np.vdot(R_z, R_z)):
         check_finite_params(tangents, name="tangents")
 
 
 def softmax_tangent(p: Array, R_z: Array, row_weight: RowWeight) -> Array:
-    """R_d_logits = H_L R_z with H_L = (diag(p) - p p^T) / N in each row, (N, K), eq. (32)."""
+    """R_d_logits = H_L R_z with H_L = (diag(p) - p p^T) / N in each row, (N, K).
+
+    eq. (6), softmax_cross_entropy.md (3).
+    """
     return p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * row_weight
 
 
 def backward_tangents(
     params: Params, tangents: Params, a: list[Array], d_z: list[Array], R_d_logits: Array
 ) -> list[Array]:
-    """Go down: R_d_z_{l-1} = R_d_z_l W_l^T + d_z_l R_W_l^T where z_{l-1} > 0; eq. (33).
+    """Go down: R_d_z_{l-1} = R_d_z_l W_l^T + d_z_l R_W_l^T where z_{l-1} > 0; eq. (2), (7).
 
     Returns [R_d_z_1, ..., R_d_z_L].
     """
@@ -79,7 +82,7 @@ def backward_tangents(
 def dense_backward_tangent(
     R_d_z: Array, d_z: Array, R_a: Array, a: Array, R_layer: Dense, *, weight_decay: float
 ) -> Dense:
-    """R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z, eq. (34).
+    """R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z; eq. (2), (8).
 
     The sum of the two products is one product of twice as many rows.
     """
@@ -99,7 +102,7 @@ def jvp(
     """Compute the loss and its derivative along the tangents, in one sweep up.
 
     R_L = 1/N sum_nk (p - y)_nk (R_z_L)_nk + 2 weight_decay sum_l <W_l, R_W_l>, with R_z_L from
-    `forward_tangents`; eq. (31). It is the inner product of the gradient with the tangents.
+    `forward_tangents`; eq. (5). It is the inner product of the gradient with the tangents.
 
     Args:
         params: the layers, float32 or float64.
@@ -139,7 +142,7 @@ def hvp(
     """Compute the product of the loss's Hessian with the tangents, by Pearlmutter's R-operator.
 
     R_d_W_l = a_{l-1}^T R_d_z_l + R_a_{l-1}^T d_z_l + 2 weight_decay R_W_l, R_d_b_l = column sums of
-    R_d_z_l; eq. (27) to (34). The penalty adds 2 weight_decay R_W_l to weights alone. It costs
+    R_d_z_l; eq. (1) to (8). The penalty adds 2 weight_decay R_W_l to weights alone. It costs
     8 L - 5 products of matrices, where a gradient costs 3 L - 1.
 
     Args:
@@ -178,8 +181,8 @@ def ggnvp(
 
     G = J^T H_L J + 2 weight_decay on the weights, where J is the Jacobian of the logits and H_L the
     Hessian of the loss in them, (diag(p) - p p^T) / N in each row: the whole Hessian without the
-    curvature of the logits, eq. (35). R_z_L = J v by a sweep up, and J^T by the sweep down of the
-    gradient; eq. (29), (32), (36), after Schraudolph (2002). It costs 5 L - 2 products of matrices,
+    curvature of the logits, eq. (9). R_z_L = J v by a sweep up, and J^T by the sweep down of the
+    gradient; eq. (3), (6), (10), after Schraudolph (2002). It costs 5 L - 2 products of matrices,
     where a gradient costs 3 L - 1.
 
     Args:
@@ -208,7 +211,7 @@ def hessian(
 ) -> Array:
     """Compute the loss's Hessian as a dense matrix, a column for each product with a unit vector.
 
-    H e_i by `hvp`, with one sweep up and down for all of them; eq. (38).
+    H e_i by `hvp`, with one sweep up and down for all of them; eq. (12).
 
     Args:
         params: the layers, float32 or float64, of at most 4096 weights and biases in all.
@@ -238,7 +241,7 @@ def hessian(
 def ggn(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> Array:
     """Compute the generalised Gauss-Newton matrix, a column for each product with a unit vector.
 
-    G e_i by `ggnvp`, with one sweep up for all of them; eq. (38).
+    G e_i by `ggnvp`, with one sweep up for all of them; eq. (12).
 
     Args:
         params: the layers, float32 or float64, of at most 4096 weights and biases in all.
@@ -247,7 +250,7 @@ def ggn(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: flo
         weight_decay: the factor of the penalty; biases are not penalised.
 
     Returns:
-        The matrix, (P, P), positive semi-definite, eq. (37), in the order that `hessian` has.
+        The matrix, (P, P), positive semi-definite, eq. (11), in the order that `hessian` has.
 
     Raises:
         TypeError, ValueError: as for `hessian`.
@@ -267,7 +270,8 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
 
     1/N sum_n sum_k p_nk (g_nk)^2, where g_nk is the gradient of -ln p_nk: the exact expectation
     over the classes that the model itself predicts, without labels and without a penalty, by a
-    sweep down for each class; eq. (39), (41). It costs L + K (L - 1) + L products of matrices.
+    sweep down for each class; eq. (13), (15) and
+    softmax_cross_entropy.md (4). It costs L + K (L - 1) + L products of matrices.
 
     Args:
         params: the layers, float32 or float64.
@@ -291,7 +295,7 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
     def passes() -> Iterator[tuple[Array, list[Array]]]:
         for k, p_k in enumerate(p.T):
             d_logits = p.copy()
-            d_logits[:, k] -= 1  # of -ln p_k, eq. (4)
+            d_logits[:, k] -= 1  # of -ln p_k
             yield p_k[:, None], mlp.backward(params, a, d_logits)
 
     return _mean_squares(params, a, passes)
@@ -304,7 +308,7 @@ def ggn_diagonal(
 
     With a factor diag(p) - p p^T = S S^T, which has K - 1 columns, it is 1/N times the sum of the
     squares of J^T S, a sweep down for each column, plus 2 weight_decay for the weights;
-    eq. (42), (43), (44). Without decay it equals `fisher_diagonal`, eq. (40). It costs
+    eq. (16), (17), (18). Without decay it equals `fisher_diagonal`, eq. (14). It costs
     L + (K - 1) (L - 1) + L products of matrices.
 
     Args:
@@ -339,7 +343,7 @@ def ggn_diagonal(
 
 
 def softmax_curvature_factor(p: Array) -> Iterator[Array]:
-    """Give the K - 1 columns of S, (N, K) each, where S S^T = diag(p) - p p^T; eq. (43).
+    """Give the K - 1 columns of S, (N, K) each, where S S^T = diag(p) - p p^T; eq. (17).
 
     S is lower triangular: with q_k = p_k + ... + p_K, S_kk = sqrt(p_k q_{k+1} / q_k) and below it
     S_ik = -S_kk p_i / q_{k+1}. No two numbers of like size are subtracted.
@@ -386,7 +390,7 @@ def _hessian_product(
 
 
 def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Params], Params]:
-    """Go up once; returns the function of tangents that goes up with them, and down; eq. (36)."""
+    """Go up once; returns the function of tangents that goes up with them, and down; eq. (10)."""
     z, a = mlp.forward(params, X)
     p = softmax(z)
     row_weight = as_row_weight(params, len(X), None)
@@ -406,7 +410,7 @@ def _mean_squares(
     """1/N sum_n weight_n (a_ni d_z_nj)^2 of every layer, and of the biases, where a_ni is 1.
 
     Summed over passes, each of which gives a weight for each row, (N, 1), and [d_z_1, ..., d_z_L];
-    eq. (41), (44).
+    eq. (15), (18).
     """
     N = len(a[0])
     squares = [np.zeros((N, bias.size), bias.dtype) for _, bias in params]
@@ -447,7 +451,7 @@ def _check_small(params: Params) -> None:
 
 
 def _dense_matrix(params: Params, product: Callable[[Params], Params]) -> Array:
-    """Write the product with the i-th unit vector into column i, (P, P), eq. (38)."""
+    """Write the product with the i-th unit vector into column i, (P, P), eq. (12)."""
     unit = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
     columns = []
     for array in (array for layer in unit for array in layer):

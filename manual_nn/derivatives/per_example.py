@@ -1,7 +1,7 @@
 """Gradients of single rows: all of them, their norms alone, and the mean of the clipped ones.
 
 A row's gradient is that of its own cross-entropy, without the penalty and without the 1/N of the
-batch. In a dense layer it is an outer product, eq. (23), which is why its norm, and a weighted mean
+batch. In a dense layer it is an outer product, eq. (2), which is why its norm, and a weighted mean
 of the rows' gradients, need no array with a weight for every row. Axes: N rows in the batch,
 D inputs, K classes.
 """
@@ -23,7 +23,7 @@ def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Par
     """Compute the gradient of every row's own cross-entropy.
 
     d_W_l of row n is the outer product of row n of a_{l-1} and row n of d_z_l, d_b_l that row of
-    d_z_l, where d_z_L = p - y; eq. (22), (23). Their mean over the rows is the batch's gradient.
+    d_z_l, where d_z_L = p - y; eq. (1), (2). Their mean over the rows is the batch's gradient.
 
     Args:
         params: the layers, float32 or float64.
@@ -56,7 +56,7 @@ def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Par
 def per_example_grad_norms(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Array:
     """Compute the Euclidean norm of every row's gradient, without forming any of them.
 
-    ||g_n||^2 = sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), of row n of each; eq. (24), after Goodfellow
+    ||g_n||^2 = sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), of row n of each; eq. (3), after Goodfellow
     (2015).
 
     Args:
@@ -83,7 +83,7 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     """Compute the mean of the rows' gradients, each scaled down to a norm of at most max_norm.
 
     1/N sum_n min(1, max_norm / ||g_n||) g_n, where g_n is the gradient of row n over all weights
-    and biases; eq. (25), (26): what private training adds its noise to (Abadi et al., 2016). One
+    and biases; eq. (4), (5): what private training adds its noise to (Abadi et al., 2016). One
     pass finds the norms, a second one sums; neither forms a row's gradient.
 
     Args:
@@ -122,9 +122,12 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
 
 
 def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Array]]:
-    """Go up and down: [a_0, ..., a_{L-1}], and [d_z_1, ..., d_z_L] of each row's own loss."""
+    """Go up and down: [a_0, ..., a_{L-1}], and [d_z_1, ..., d_z_L] of each row's own loss.
+
+    eq. (1), softmax_cross_entropy.md (5).
+    """
     z, a = mlp.forward(params, X)
-    return a, mlp.backward(params, a, softmax(z) - target)  # eq. (22)
+    return a, mlp.backward(params, a, softmax(z) - target)
 
 
 def _layer_norms(a: list[Array], d_z: list[Array]) -> list[tuple[Array, Array]]:
@@ -133,7 +136,7 @@ def _layer_norms(a: list[Array], d_z: list[Array]) -> list[tuple[Array, Array]]:
 
 
 def _norms(layer_norms: list[tuple[Array, Array]]) -> Array:
-    """||g_n||, the root of sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), (N,), eq. (24)."""
+    """||g_n||, the root of sum_l ||d_z_l||^2 (||a_{l-1}||^2 + 1), (N,), eq. (3)."""
     layers = (d_z_norms * np.hypot(a_norms, 1) for a_norms, d_z_norms in layer_norms)
     return functools.reduce(np.hypot, layers)
 

@@ -1,11 +1,11 @@
 """The loss and its gradient over Dask arrays: rows on many machines, or more than memory holds.
 
-The rows lie in blocks, as Dask keeps them. With S the sum of the weights w_n of all rows, or their
-number N where there are none,
+The rows lie in blocks, as Dask keeps them. With w_all the sum of the weights w_n of all rows, or
+their number N where there are none,
 
-    L = sum_b L^(b) + weight_decay * sum_l ||W_l||^2,    L^(b) = sum_{n in b} w_n / S * L_n,
+    L = sum_b L^(b) + weight_decay * sum_l ||W_l||^2,    L^(b) = sum_{n in b} w_n / w_all * L_n,
 
-and its gradient likewise; eq. (47), (48). A task for each block computes L^(b) and its gradient by
+and its gradient likewise; eq. (1), (2). A task for each block computes L^(b) and its gradient by
 `manual_nn.models.mlp`, laid out as one row of numbers; Dask adds these rows up as a tree; the
 penalty is added once, in the process that asked. So parameters travel to the machines, and
 gradients back: the data stay where they are. A block whose machine is lost is computed again on
@@ -16,7 +16,7 @@ Dask runs a task on every core at once: where it does so with threads, give BLAS
 OPENBLAS_NUM_THREADS=1, or the tasks will get in each other's way. (Its worker processes do so.)
 
 The result keeps the error bound that the local function's keeps, for any division into blocks: see
-"Sums over blocks of rows" in DERIVATIONS.md.
+distributed.md.
 
 Axes: N rows in all, D inputs, K classes, L layers, P numbers in all weights and biases.
 """
@@ -64,7 +64,7 @@ def loss(
     weight_decay: float = 0.0,
     sample_weight: da.Array | None = None,
 ) -> np.floating[Any]:
-    """Compute the loss of `manual_nn.loss` over the blocks of Dask arrays; eq. (47).
+    """Compute the loss of `manual_nn.loss` over the blocks of Dask arrays; eq. (1).
 
     Args:
         params: the layers, float32 or float64, in memory.
@@ -101,7 +101,7 @@ def loss_and_grad(
     weight_decay: float = 0.0,
     sample_weight: da.Array | None = None,
 ) -> tuple[np.floating[Any], Params]:
-    """Compute the loss and gradient of `manual_nn.loss_and_grad` over blocks; eq. (47), (48).
+    """Compute the loss and gradient of `manual_nn.loss_and_grad` over blocks; eq. (1), (2).
 
     Args:
         params: the layers, float32 or float64, in memory.
@@ -141,7 +141,7 @@ def loss_and_grad(
 
 
 class _Rows(NamedTuple):
-    """The data in blocks of the same rows, none of them empty, and S."""
+    """The data in blocks of the same rows, none of them empty, and w_all."""
 
     numbers: da.Array  # of the rows, for messages
     X: da.Array
@@ -176,7 +176,7 @@ def _checked_weight(numbers: npt.NDArray[np.intp], sample_weight: Array) -> Arra
 
 
 def _sum_over_blocks(quantity: Quantity, params: Params, rows: _Rows) -> Array:
-    """Add up the blocks' quantities, a task for each; eq. (47), (48)."""
+    """Add up the blocks' quantities, a task for each; eq. (1), (2)."""
     arrays = [(rows.numbers, "n"), (rows.X, "nd"), (rows.y, "nk"[: rows.y.ndim])]
     if rows.sample_weight is not None:
         arrays.append((rows.sample_weight, "n"))
@@ -222,13 +222,13 @@ def _place(numbers: npt.NDArray[np.intp]) -> str:
 
 
 def _block_loss(params: Params, X: Array, target: Array, row_weight: RowWeight) -> Array:
-    """L^(b), (1,), eq. (47)."""
+    """L^(b), (1,), eq. (1)."""
     z, _ = mlp.forward(params, X)
     return np.array([cross_entropy(log_softmax(z), target, row_weight)])
 
 
 def _block_gradient(params: Params, X: Array, target: Array, row_weight: RowWeight) -> Array:
-    """L^(b) and its gradient in one row, (1 + P,), eq. (47), (48)."""
+    """L^(b) and its gradient in one row, (1 + P,), eq. (1), (2)."""
     out = new_arrays(params, len(X))
     value, gradient = mlp.forward_and_backward(params, X, target, row_weight, 0.0, out=out)
     return np.concatenate([[value], *(d_array.ravel() for layer in gradient for d_array in layer)])

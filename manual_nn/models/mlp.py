@@ -105,7 +105,7 @@ def init_params(
     """Draw random weights, and set the biases to zero.
 
     Weights have mean 0 and variance 2 / (fan_in + fan_out), twice that above a ReLU, which halves
-    what comes in; eq. (21), after Glorot and Bengio (2010) and He et al. (2015).
+    what comes in; eq. (6), after Glorot and Bengio (2010) and He et al. (2015).
 
     Args:
         sizes: D, the hidden widths, K: L + 1 numbers.
@@ -136,7 +136,7 @@ def init_params(
 def logits(params: Params, X: npt.ArrayLike) -> Array:
     """Compute z_L, the unnormalised log-probabilities of the classes.
 
-    a_0 = X, z_l = a_{l-1} W_l + b_l, a_l = max(z_l, 0); eq. (9), (13), (15).
+    a_0 = X, z_l = a_{l-1} W_l + b_l, a_l = max(z_l, 0); eq. (1).
 
     Args:
         params: the layers, float32 or float64.
@@ -160,7 +160,7 @@ def logits(params: Params, X: npt.ArrayLike) -> Array:
 
 
 def predict_proba(params: Params, X: npt.ArrayLike) -> Array:
-    """Compute the probabilities of the classes, p = softmax(logits); eq. (1).
+    """Compute the probabilities of the classes, p = softmax(logits); softmax_cross_entropy.md (1).
 
     Args:
         params: the layers, float32 or float64.
@@ -208,8 +208,8 @@ def loss(
 ) -> np.floating[Any]:
     """Compute the mean cross-entropy of the batch plus the penalty on the weights.
 
-    L = -1/N sum_nk y_nk ln p_nk + weight_decay * sum_l ||W_l||^2; eq. (7), (17). With weights w on
-    the rows the mean is the weighted one, w_n / sum_m w_m in place of 1/N; eq. (45).
+    L = -1/N sum_nk y_nk ln p_nk + weight_decay * sum_l ||W_l||^2; eq. (3). With weights w on the
+    rows the mean is the weighted one, w_n / sum_m w_m in place of 1/N; softmax_cross_entropy.md (9).
 
     Args:
         params: the layers, float32 or float64.
@@ -255,11 +255,11 @@ def loss_and_grad(
     chunk_size: int | None = None,
     workspace: Workspace | None = None,
 ) -> tuple[np.floating[Any], Params]:
-    """Compute the loss and its gradient in every weight and bias, by one sweep up and one down.
+    """Compute the loss and its gradient in every weight and bias, by one pass up and one down.
 
     d_W_l = a_{l-1}^T d_z_l + 2 * weight_decay * W_l, d_b_l = column sums of d_z_l, where
-    d_z_L = (p - y) / N and d_z_{l-1} = (d_z_l W_l^T) masked by z_{l-1} > 0; eq. (8) to (18). With
-    weights on the rows it is w_n / sum_m w_m in place of 1/N; eq. (46).
+    d_z_L = (p - y) / N and d_z_{l-1} = (d_z_l W_l^T) masked by z_{l-1} > 0; eq. (1) to (4).
+    With weights on the rows it is w_n / sum_m w_m in place of 1/N; softmax_cross_entropy.md (10).
 
     Args:
         params: the layers, float32 or float64.
@@ -342,7 +342,7 @@ def _block(
 def input_grad(
     params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0
 ) -> Array:
-    """Compute the gradient of the mean loss in the inputs, d_X = d_z_1 W_1^T; eq. (19).
+    """Compute the gradient of the mean loss in the inputs, d_X = d_z_1 W_1^T; eq. (5).
 
     Args:
         params: the layers, float32 or float64.

@@ -27,7 +27,8 @@ def loss_and_grad(
     """Compute the loss and its gradient in every weight and bias, row by row.
 
     L = 1/N sum_n L_n + weight_decay * sum_l ||W_l||^2 with L_n = -ln softmax(z_L)_y for row n, or
-    -sum_k y_k ln softmax(z_L)_k; eq. (2), (5) and, for N = 1, (9) to (18).
+    -sum_k y_k ln softmax(z_L)_k; softmax_cross_entropy.md (2), (5) and, for a
+    batch of one row, mlp.md (1) to (4).
 
     Args:
         params: the layers, float32 or float64.
@@ -79,13 +80,15 @@ def _row_loss_and_grad(params: Params, x: Array, t: Array) -> tuple[np.floating[
         pre_activations.append(z)
         a = np.where(z > 0, z, 0)  # (fan_out,), not used after the last layer
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
-        shifted = np.maximum(z - z.max(), np.finfo(z.dtype).min)  # (K,), eq. (2)
+        shifted = np.maximum(
+            z - z.max(), np.finfo(z.dtype).min
+        )  # (K,), softmax_cross_entropy.md (2)
     e = np.exp(shifted)  # (K,)
     s = e.sum()
     value = t @ (np.log(s) - shifted)  # -sum_k t_k ln softmax(z)_k
 
     gradient = []
-    d_z = e / s - t  # (K,), eq. (5)
+    d_z = e / s - t  # (K,), softmax_cross_entropy.md (5)
     for l in reversed(range(len(params))):
         gradient.append(Dense(np.outer(inputs[l], d_z), d_z))
         if l > 0:

@@ -134,7 +134,7 @@ def train(
     """Train by minibatch stochastic gradient descent from the given parameters.
 
     Each epoch goes through the training rows in a new random order, batch by batch, and takes the
-    step of eq. (20) for each: W_l <- W_l - learning_rate * d_W_l, likewise b_l.
+    step of sgd.md (1) for each: W_l <- W_l - learning_rate * d_W_l, likewise b_l.
 
     Args:
         params: where to start, float32 or float64; left as they are.

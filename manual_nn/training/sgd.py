@@ -1,6 +1,6 @@
 """Steps of stochastic gradient descent, in place, with arrays that are made once.
 
-A step, eq. (20), needs the gradient only to take it away from the parameters, and not the loss:
+A step, eq. (1), needs the gradient only to take it away from the parameters, and not the loss:
 
     W <- W - (a^T (learning_rate d_z) + 2 learning_rate weight_decay W)
 
@@ -25,7 +25,7 @@ from manual_nn.models.workspace import Workspace
 
 
 def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
-    """Take one step down a gradient, W <- W - learning_rate * d_W, b likewise; eq. (20).
+    """Take one step down a gradient, W <- W - learning_rate * d_W, b likewise; eq. (1).
 
     Args:
         params: the layers, float32 or float64.
@@ -98,7 +98,7 @@ class SGD:
         self._target = np.empty((batch_size, target.shape[1]), X.dtype)
 
     def step(self, rows: npt.NDArray[np.integer[Any]]) -> None:
-        """Take the step for the batch of these rows, (n,); eq. (20).
+        """Take the step for the batch of these rows, (n,); eq. (1).
 
         Raises:
             ValueError: the pre-activations are infinite or NaN.

@@ -432,7 +432,7 @@ def everything_by(package: Any) -> Any:
 
 
 def test_a_worked_example() -> None:
-    """Every number by hand, in the order of DERIVATIONS.md.
+    """Every number by hand, in the order of curvature.md.
 
     z_1 = (1, -1), a_1 = (1, 0), z_2 = (0, 0), p = (1/2, 1/2), d_z_2 = (-1/2, 1/2), d_a_1 = (1, -1),
     d_z_1 = (1, 0). Along R_W_1 = (1, 5), R_W_2 = ((2, 0), (0, 0)): R_z_1 = (1, 5), R_a_1 = (1, 0),

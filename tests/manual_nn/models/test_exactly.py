@@ -156,7 +156,7 @@ def test_equal_rows_have_the_gradient_of_one_of_them() -> None:
 
 
 def test_a_worked_example() -> None:
-    """Every number by hand, in the order of DERIVATIONS.md.
+    """Every number by hand, in the order of mlp.md.
 
     z_1 = (1, -1), a_1 = (1, 0), z_2 = (1 + ln 3, 1), p = (3/4, 1/4), d_z_2 = (-1/4, 1/4),
     d_a_1 = (1/4, ...), d_z_1 = (1/4, 0); 2 weight_decay W = W; the weights' squares sum to 65.
