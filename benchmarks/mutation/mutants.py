@@ -1,6 +1,6 @@
 """Change the code in thousands of small ways, one at a time: does a test fail for each of them?
 
-python -m benchmarks.mutation.mutants --module manual_nn/models/backprop.py
+python -m benchmarks.mutation.mutants --module manual_nn/layers/dense.py
 
 A mutant is a module with one change, made by an operator: Cosmic Ray's own, which know Python, or
 those of benchmarks/mutation/gradient_operators.py, which know the mistakes of a backward pass. It

@@ -49,7 +49,7 @@ def forward_tangents(params: Params, tangents: Params, a: list[Array]) -> tuple[
 
 
 def _check_tangents(R_z: Array, tangents: Params) -> None:
-    """Check the tangents if R_z_l is not finite, (N, fan_out), before a unit that is off hides it."""
+    """Check the tangents if R_z_l, (N, fan_out), is not finite, before a mask hides it."""
     if not math.isfinite(np.vdot(R_z, R_z)):
         check_finite_params(tangents, name="tangents")
 
@@ -82,9 +82,9 @@ def backward_tangents(
 def dense_backward_tangent(
     R_d_z: Array, d_z: Array, R_a: Array, a: Array, R_layer: Dense, *, weight_decay: float
 ) -> Dense:
-    """R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z; eq. (2), (8).
+    """Compute R_d_W and R_d_b; eq. (2), (8).
 
-    The sum of the two products is one product of twice as many rows.
+    R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z. The sum of the two products is one product of twice as many rows.
     """
     R_d_weight = np.concatenate([a, R_a]).T @ np.concatenate([R_d_z, d_z])
     penalty.add_backward(R_d_weight, R_layer.weight, weight_decay)

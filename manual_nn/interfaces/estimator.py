@@ -196,7 +196,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return self.classes_[numbers]
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
-        """Compute the probabilities of the classes, p = softmax(logits); softmax_cross_entropy.md (1).
+        """Compute the probabilities of the classes, as `manual_nn.predict_proba` does.
 
         Args:
             X: the inputs, (N, D), as for `fit`.

@@ -209,7 +209,8 @@ def loss(
     """Compute the mean cross-entropy of the batch plus the penalty on the weights.
 
     L = -1/N sum_nk y_nk ln p_nk + weight_decay * sum_l ||W_l||^2; eq. (3). With weights w on the
-    rows the mean is the weighted one, w_n / sum_m w_m in place of 1/N; softmax_cross_entropy.md (9).
+    rows the mean is the weighted one, with w_n / sum_m w_m in place of 1/N;
+    softmax_cross_entropy.md (9).
 
     Args:
         params: the layers, float32 or float64.

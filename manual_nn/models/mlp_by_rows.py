@@ -80,15 +80,13 @@ def _row_loss_and_grad(params: Params, x: Array, t: Array) -> tuple[np.floating[
         pre_activations.append(z)
         a = np.where(z > 0, z, 0)  # (fan_out,), not used after the last layer
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
-        shifted = np.maximum(
-            z - z.max(), np.finfo(z.dtype).min
-        )  # (K,), softmax_cross_entropy.md (2)
+        shifted = np.maximum(z - z.max(), np.finfo(z.dtype).min)  # (K,)
     e = np.exp(shifted)  # (K,)
     s = e.sum()
     value = t @ (np.log(s) - shifted)  # -sum_k t_k ln softmax(z)_k
 
     gradient = []
-    d_z = e / s - t  # (K,), softmax_cross_entropy.md (5)
+    d_z = e / s - t  # (K,)
     for l in reversed(range(len(params))):
         gradient.append(Dense(np.outer(inputs[l], d_z), d_z))
         if l > 0:

@@ -1,6 +1,6 @@
-"""The derivations and the code hold together, and a code host renders the mathematics.
+r"""The derivations and the code hold together, and a code host renders the mathematics.
 
-A `.md` of either package whose equations have a \\tag numbers them from (1). Below each equation
+A `.md` of either package whose equations have a \tag numbers them from (1). Below each equation
 stands the function that computes it, or uses it on the way, as a link; and that function cites the
 equation in its docstring: `eq. (3)` is one of the `.md` beside its file, `dense.md (3)` one of
 another, and `eq. (R3)` one of ROUNDING.md.
