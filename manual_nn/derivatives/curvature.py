@@ -84,7 +84,8 @@ def dense_backward_tangent(
 ) -> Dense:
     """Compute R_d_W and R_d_b; eq. (2), (8).
 
-    R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z. The sum of the two products is one product of twice as many rows.
+    R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z. The sum of the
+    two products is one product of twice as many rows.
     """
     R_d_weight = np.concatenate([a, R_a]).T @ np.concatenate([R_d_z, d_z])
     penalty.add_backward(R_d_weight, R_layer.weight, weight_decay)
