@@ -14,19 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import lax
 
 import manual_nn
 from manual_nn import Dense
-from manual_nn.layers import attention, embedding, gelu, layer_norm, rms_norm
+from manual_nn.layers import attention, convolution, embedding, gelu, layer_norm, relu, rms_norm
 from manual_nn.layers.attention import Inputs
+from manual_nn.layers.convolution import Convolution
 from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.rms_norm import RMSNorm
+from manual_nn.layers.softmax_cross_entropy import softmax
 from reference.layers import attention as attention_twin
+from reference.layers import convolution as convolution_twin
 from reference.layers import embedding as embedding_twin
 from reference.layers import gelu as gelu_twin
 from reference.layers import layer_norm as layer_norm_twin
+from reference.layers import relu as relu_twin
 from reference.layers import rms_norm as rms_norm_twin
 from reference.models import mlp
 
@@ -137,12 +140,6 @@ def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)); where exp overflows, 0."""
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-z)))
-
-
-def softmax(z: Array) -> Array:
-    """Softmax of each row."""
-    exps = np.exp(z - z.max(axis=-1, keepdims=True))
-    return np.asarray(exps / exps.sum(axis=-1, keepdims=True))
 
 
 def classifier(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:
@@ -337,58 +334,24 @@ def looked_up_rows_by_hand(table: Array, V: Array, ids: Array, y: Array) -> Any:
     return (error**2).mean(), (d_table, rows.T @ d_out)
 
 
-def convolution(kernel: Any, images: Any, y: Any) -> Any:
+def convolved_images(kernel: Any, images: Any, y: Any) -> Any:
     """Least squares of a convolution of images, a ReLU, and the mean over the places."""
-    z = lax.conv_general_dilated(images, kernel, (1, 1), "SAME")
-    return jnp.mean((jax.nn.relu(z).mean(axis=(2, 3)) - y) ** 2)
+    params = kernel, jnp.zeros_like(kernel[0, 0, 0])
+    z = convolution_twin.forward(params, images, padding="same")
+    return jnp.mean((relu_twin.forward((), z).mean(axis=(1, 2)) - y) ** 2)
 
 
-def _padded(kernel: Array, images: Array) -> tuple[Array, tuple[slice, ...]]:
-    """Put zeros around the images, as "SAME" does; say where the images are."""
-    before = [(size - 1) // 2 for size in kernel.shape[2:]]
-    after = [size // 2 for size in kernel.shape[2:]]
-    inside = [slice(b, b + size) for b, size in zip(before, images.shape[2:], strict=True)]
-    margins = ((0, 0), (0, 0), *zip(before, after, strict=True))
-    return np.pad(images, margins), (slice(None), slice(None), *inside)
-
-
-def convolution_by_hand(kernel: Array, images: Array, y: Array) -> Any:
-    """Lay the kernel on each place, forward and back."""
-    padded, inside = _padded(kernel, images)
-    height, width = kernel.shape[2:]
-    windows = {
-        (..., i, j): (..., slice(i, i + height), slice(j, j + width))
-        for i, j in np.ndindex(images.shape[2:])
-    }
-    z = np.zeros((*y.shape, *images.shape[2:]), images.dtype)
-    for place, window in windows.items():
-        z[place] = np.tensordot(padded[window], kernel, axes=((1, 2, 3), (1, 2, 3)))
-    error = np.maximum(z, 0).mean(axis=(2, 3)) - y
-    d_mean = 2 * error / y.size / len(windows)
-    d_z = (z > 0) * d_mean[:, :, None, None]
-    d_kernel, d_padded = np.zeros_like(kernel), np.zeros_like(padded)
-    for place, window in windows.items():
-        d_kernel += np.tensordot(d_z[place], padded[window], axes=(0, 0))
-        d_padded[window] += np.tensordot(d_z[place], kernel, axes=1)
-    return (error**2).mean(), (d_kernel, d_padded[inside])
-
-
-def convolution_by_columns(kernel: Array, images: Array, y: Array) -> Any:
-    """The same as products of matrices: im2col, and col2im on the way back."""
-    N, H, D, K = images.shape
-    padded, inside = _padded(kernel, images)
-    windows = [(..., slice(i, i + D), slice(j, j + K)) for i, j in np.ndindex(kernel.shape[2:])]
-    columns = np.stack([padded[window] for window in windows], axis=2)  # (N, H, offsets, D, K)
-    columns = columns.transpose(0, 3, 4, 1, 2).reshape(N * D * K, -1)
-    rows = kernel.reshape(len(kernel), -1)
-    z = columns @ rows.T
-    error = np.maximum(z, 0).reshape(N, D * K, -1).mean(axis=1) - y
-    d_z = (z > 0) * np.repeat(2 * error / y.size / (D * K), D * K, axis=0)
-    d_columns = (d_z @ rows).reshape(N, D, K, H, -1).transpose(4, 0, 3, 1, 2)
-    d_padded = np.zeros_like(padded)
-    for window, d_column in zip(windows, d_columns, strict=True):
-        d_padded[window] += d_column
-    return (error**2).mean(), ((d_z.T @ columns).reshape(kernel.shape), d_padded[inside])
+def convolved_images_by_hand(kernel: Array, images: Array, y: Array) -> Any:
+    """The convolution of manual_nn, its ReLU, and the mean over the places."""
+    params = Convolution(kernel, np.zeros_like(kernel[0, 0, 0]))
+    z, kept = convolution.forward(params, images, padding="same")
+    a, kept_by_relu = relu.forward((), z.reshape(-1, z.shape[-1]))
+    error = a.reshape(z.shape).mean(axis=(1, 2)) - y
+    places = z[0, ..., 0].size
+    d_a = np.repeat(2 * error / y.size / places, places, axis=0)
+    _, d_z = relu.backward((), kept_by_relu, d_a)
+    (d_kernel, _), d_images = convolution.backward(params, kept, d_z.reshape(z.shape))
+    return (error**2).mean(), (d_kernel, d_images)
 
 
 def maximum(W: Any, X: Any, y: Any) -> Any:
@@ -508,13 +471,13 @@ LOSSES = (
     ),
     Loss(
         "convolution",
-        convolution,
+        convolved_images,
         lambda draw, shape: (
-            *(draw.normal(2, shape.H, 3, 2), draw.normal(shape.N, shape.H, shape.D, shape.K)),
+            *(draw.normal(3, 2, shape.H, 2), draw.normal(shape.N, shape.D, shape.K, shape.H)),
             draw.normal(shape.N, 2),
         ),
         (0, 1),
-        (convolution_by_hand, convolution_by_columns),
+        (convolved_images_by_hand,),
     ),
     Loss("maximum", maximum, _matrices, (0, 1), (maximum_by_hand,)),
     Loss("absolute error", absolute, _matrices, (0, 1), (absolute_by_hand,)),

@@ -1,0 +1,188 @@
+"""Convolution of sequences, images or volumes: a dense layer at each place of its window.
+
+convolution.md derives the equations. Axes: N examples; `...` one axis of a sequence, two of an
+image (height, width), and so on, of the input's or the output's size; `w...` the same axes of a
+window (the kernel); C channels in, K channels out.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arrays import check_floats, check_like
+
+Padding: TypeAlias = str | Sequence[tuple[int, int]]
+Place: TypeAlias = tuple[int | slice, ...]
+
+
+class Convolution(NamedTuple):
+    """A dense layer for each place of the window, and the offset of each channel."""
+
+    weight: Array  # (w..., C, K)
+    bias: Array  # (K,)
+
+
+class Geometry(NamedTuple):
+    """How windows lie on the input, in each axis of its places."""
+
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]  # zeros before and after
+    size: tuple[int, ...]  # of the output
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    padded: Array  # (N, ..., C), the input with zeros around it
+    geometry: Geometry
+
+
+def forward(
+    params: Convolution,
+    x: Array,
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+) -> tuple[Array, Kept]:
+    """Lay the window on each place and multiply; eq. (1).
+
+    out[n, t] = bias + sum over the window's places w of x[n, stride t + dilation w] weight[w],
+    where x is padded with zeros. As usual the window is not turned round: it is a correlation.
+
+    Args:
+        params: weight, (w..., C, K), and bias, (K,).
+        x: (N, ..., C), float32 or float64 as are the parameters.
+        stride: steps of the input between windows, one number or one for each axis.
+        dilation: steps of the input between places of a window, likewise.
+        padding: zeros before and after, a pair for each axis; or "valid", none, or "same", as many
+            as make the output's size that of the input divided by the stride, rounded up, with one
+            more after than before if their number is odd.
+
+    Returns:
+        out, (N, ..., K), and what `backward` needs.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the shapes do not fit, or the window is larger than the padded input.
+
+    >>> difference = Convolution(np.array([-1.0, 1.0]).reshape(2, 1, 1), np.zeros(1))
+    >>> out, kept = forward(difference, np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 4, 1))
+    >>> out[0, :, 0]
+    array([1., 2., 4.])
+    """
+    check_floats(x, name="x", ndim=3)
+    check_floats(params.weight, name="params.weight", ndim=3)
+    shape = (*params.weight.shape[: x.ndim - 2], x.shape[-1], params.weight.shape[-1])
+    check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
+    check_like(params.bias, shape[-1:], x.dtype, name="params.bias", like="params.weight")
+    geometry = _geometry(x.shape[1:-1], shape[:-2], stride, dilation, padding)
+    padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
+    out = np.zeros((len(x), *geometry.size, shape[-1]), x.dtype)  # (N, ..., K)
+    for w, places in _places(geometry):
+        out += np.matmul(padded[places], params.weight[w])
+    out += params.bias
+    return out, Kept(padded, geometry)
+
+
+def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution, Array]:
+    """Go back through the dense layer of each place of the window; eq. (2), (3), (4).
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_out: (N, ..., K), the derivative of the loss with respect to out.
+
+    Returns:
+        d_params, shaped like params, and d_x, (N, ..., C).
+
+    Raises:
+        TypeError: d_out is no array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    (weight, bias), (padded, geometry) = params, kept
+    shape = (len(padded), *geometry.size, len(bias))
+    check_like(d_out, shape, padded.dtype, name="d_out", like="out")
+    rows = list(range(d_out.ndim - 1))
+    d_weight = np.empty(weight.shape, weight.dtype)  # (w..., C, K)
+    d_padded = np.zeros(padded.shape, padded.dtype)  # (N, ..., C)
+    for w, places in _places(geometry):
+        d_weight[w] = np.tensordot(padded[places], d_out, axes=(rows, rows))
+        d_padded[places] += np.matmul(d_out, weight[w].T)
+    sizes = zip(padded.shape[1:-1], geometry.padding, strict=True)
+    inside = tuple(slice(before, size - after) for size, (before, after) in sizes)
+    d_x = d_padded[:, *inside]  # (N, ..., C)
+    return Convolution(d_weight, d_out.sum(axis=tuple(rows))), d_x
+
+
+def _places(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
+    """List each place w of the window with the places of the padded input that it falls upon."""
+    for w in itertools.product(*map(range, geometry.window)):
+        starts = (step * i for step, i in zip(geometry.dilation, w, strict=True))
+        axes = zip(starts, geometry.stride, geometry.size, strict=True)
+        places = (slice(start, start + step * (n - 1) + 1, step) for start, step, n in axes)
+        yield w, (slice(None), *places)
+
+
+def _geometry(
+    size: tuple[int, ...],
+    window: tuple[int, ...],
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: Padding,
+) -> Geometry:
+    """Find the padding and the output's size, (size + padding - extent) // stride + 1; eq. (1)."""
+    steps, apart = _per_axis(stride, "stride", size), _per_axis(dilation, "dilation", size)
+    extents = [gap * (n - 1) + 1 for gap, n in zip(apart, window, strict=True)]
+    pairs = _pairs(padding, size, extents, steps)
+    sizes = []
+    for axis, ((before, after), n, extent, step) in enumerate(
+        zip(pairs, size, extents, steps, strict=True)
+    ):
+        if before + n + after < extent:
+            msg = (
+                f"params.weight must have windows within the padded x, of {before + n + after} "
+                f"places in axis {axis + 1}, got an extent of {extent}"
+            )
+            raise ValueError(msg)
+        sizes.append((before + n + after - extent) // step + 1)
+    return Geometry(window, steps, apart, pairs, tuple(sizes))
+
+
+def _pairs(
+    padding: Padding, size: tuple[int, ...], extents: list[int], steps: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Say how many zeros stand before and after the input in each axis."""
+    if padding == "valid":
+        return ((0, 0),) * len(size)
+    if padding == "same":
+        missing = (
+            max((math.ceil(n / step) - 1) * step + extent - n, 0)
+            for n, extent, step in zip(size, extents, steps, strict=True)
+        )
+        return tuple((zeros // 2, zeros - zeros // 2) for zeros in missing)
+    pairs = [tuple(pair) for pair in padding if not isinstance(pair, str)]
+    if len(pairs) != len(size) or any(len(pair) != 2 for pair in pairs):
+        msg = f'padding must be "valid", "same" or {len(size)} pairs of numbers, got {padding!r}'
+        raise ValueError(msg)
+    before, after = zip(*pairs, strict=True)
+    counts = [
+        [as_count(zeros, name=f"padding[{axis}]", minimum=0) for axis, zeros in enumerate(side)]
+        for side in (before, after)
+    ]
+    return tuple(zip(*counts, strict=True))
+
+
+def _per_axis(number: int | Sequence[int], name: str, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Give one number for each axis of the places."""
+    numbers = number if isinstance(number, Sequence) else [number] * len(size)
+    if len(numbers) != len(size):
+        raise ValueError(f"{name} must have {len(size)} numbers, one an axis, got {number!r}")
+    return tuple(as_count(n, name=name) for n in numbers)

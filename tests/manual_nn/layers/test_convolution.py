@@ -1,0 +1,136 @@
+"""Convolution, proven against JAX with strides, dilations and padding, and on exact numbers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import convolution
+from manual_nn.layers.convolution import Convolution, Kept
+from reference.layers import convolution as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(
+    N: int, sizes: list[int], window: list[int], C: int, K: int, **options: Any
+) -> Subject:
+    return Subject(
+        lambda draw, _: (Convolution(draw(*window, C, K), draw(K)), draw(N, *sizes, C)), options
+    )
+
+
+@st.composite
+def subjects(draw: st.DrawFn) -> Subject:
+    """Windows that fit into the input, of one or two axes."""
+    axes = draw(st.integers(1, 2))
+
+    def each(most: int, least: int = 1) -> list[int]:
+        return [draw(st.integers(least, most)) for _ in range(axes)]
+
+    window, dilation = each(3), each(2)
+    extents = [gap * (n - 1) + 1 for gap, n in zip(dilation, window, strict=True)]
+    sizes = [extent + more for extent, more in zip(extents, each(3, least=0), strict=True)]
+    pairs = list(zip(each(2, least=0), each(2, least=0), strict=True))
+    return subject_of(
+        draw(st.integers(1, 3)),
+        sizes,
+        window,
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        stride=each(3),
+        dilation=dilation,
+        padding=draw(st.sampled_from(["valid", "same", pairs])),
+    )
+
+
+@given(subject=subjects(), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(subject: Subject, seed: int) -> None:
+    prove(convolution, twin, subject, seed)
+
+
+def where_windows_overlap_the_last(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    """Write where one has to add, as in 0809zheng/CS231n-assignment2019#19."""
+    d_params, d_x = convolution.backward(params, kept, d_out)
+    d_padded = np.zeros_like(kept.padded)
+    for w, places in convolution._places(kept.geometry):
+        d_padded[places] = d_out @ params.weight[w].T
+    (top, _), (left, _) = kept.geometry.padding
+    return d_params, d_padded[:, top : top + d_x.shape[1], left : left + d_x.shape[2]]
+
+
+def with_the_window_turned_round(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    d_params, _ = convolution.backward(params, kept, d_out)
+    turned = params._replace(weight=np.flip(params.weight, (0, 1)))
+    return d_params, convolution.backward(turned, kept, d_out)[1]
+
+
+def padded_in_front(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    """The extra zero of an even window stands before the input."""
+    pairs = tuple((after, before) for before, after in kept.geometry.padding)
+    turned = Kept(kept.padded, kept.geometry._replace(padding=pairs))
+    return convolution.backward(params, turned, d_out)
+
+
+def with_a_bias_for_each_place(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = convolution.backward(params, kept, d_out)
+    return d_params._replace(bias=d_out.sum(axis=0)[0, 0]), d_x
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        convolution,
+        twin,
+        subject_of(2, [5, 4], [3, 2], 2, 3, stride=1, dilation=1, padding="same"),
+        where_windows_overlap_the_last,
+        with_the_window_turned_round,
+        padded_in_front,
+        with_a_bias_for_each_place,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_places_beyond_the_last_window_get_no_gradient(dtype: type[np.floating[Any]]) -> None:
+    """Windows of 2 with a stride of 3 on 6 places: places 2 and 5 are in none."""
+    params = Convolution(np.array([[[2]], [[3]]], dtype), np.array([1], dtype))
+    x = np.array([1, 2, 4, 8, 16, 32], dtype).reshape(1, 6, 1)
+    out, kept = convolution.forward(params, x, stride=3)
+    np.testing.assert_array_equal(out, np.array([[[9], [65]]], dtype))
+    (d_weight, d_bias), d_x = convolution.backward(params, kept, np.array([[[1], [10]]], dtype))
+    np.testing.assert_array_equal(d_weight, np.array([[[81]], [[162]]], dtype))
+    np.testing.assert_array_equal(d_bias, np.array([11], dtype))
+    np.testing.assert_array_equal(d_x.ravel(), np.array([2, 3, 0, 20, 30, 0], dtype))
+    assert d_weight.dtype == d_bias.dtype == d_x.dtype == dtype
+
+
+def test_three_axes_of_places_are_as_good_as_two() -> None:
+    prove(convolution, twin, subject_of(2, [3, 2, 2], [2, 1, 2], 2, 2, padding="same"), seed=0)
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    params, x = Convolution(np.ones((2, 2, 3, 4)), np.ones(4)), np.ones((1, 5, 5, 3))
+    _, kept = convolution.forward(params, x)
+    with pytest.raises(
+        ValueError, match=r"params.weight must have shape \(2, 2, 2, 4\) .* \(2, 2, 3"
+    ):
+        convolution.forward(params, np.ones((1, 5, 5, 2)))
+    with pytest.raises(ValueError, match=r"params.bias must have shape \(4,\) .* got \(3,\)"):
+        convolution.forward(params._replace(bias=np.ones(3)), x)
+    with pytest.raises(ValueError, match="x must have at least 3 axes"):
+        convolution.forward(params, np.ones((5, 3)))
+    with pytest.raises(ValueError, match="of 1 places in axis 1, got an extent of 2"):
+        convolution.forward(params, np.ones((1, 1, 5, 3)))
+    with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
+        convolution.forward(params, x, stride=0)
+    with pytest.raises(ValueError, match=r"dilation must have 2 numbers, one an axis, got \[1\]"):
+        convolution.forward(params, x, dilation=[1])
+    for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)]):
+        with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
+            convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"padding\[1\] must be at least 0, got -1"):
+        convolution.forward(params, x, padding=[(0, 0), (0, -1)])
+    with pytest.raises(ValueError, match=r"d_out must have shape \(1, 4, 4, 4\) .*, got \(4,\)"):
+        convolution.backward(params, kept, np.ones(4))
