@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from reference import Cause, Code, GradientReport, Leaf, Verdict
+from tests.support.cases import each
 from tests.support.leaves import off_by
 
 Array = npt.NDArray[Any]
@@ -57,13 +58,13 @@ def test_without_leaves_causes_or_warnings_the_text_is_the_verdict() -> None:
     assert str(report) == "gradient check: wrong shape (float32)"
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@each("verdict", Verdict)
 def test_a_match_and_an_open_kink_are_ok_and_nothing_else(verdict: Verdict) -> None:
     report = GradientReport(verdict, [], [], [], "float64")
     assert report.ok is bool(report) is (verdict in {Verdict.MATCH, Verdict.AMBIGUOUS})
 
 
-@pytest.mark.parametrize("code", Code)
+@each("code", Code)
 def test_only_what_is_inferred_is_called_likely(code: Code) -> None:
     line = lines_of(causes=[Cause(code, "So it is.", "")])[1]
     likely = "likely " if code.inferred else ""

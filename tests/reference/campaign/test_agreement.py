@@ -21,6 +21,7 @@ from reference.campaign.agreement import (
     draw_directed_example,
     draw_example,
 )
+from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
 # What is drawn
@@ -61,7 +62,7 @@ DIRECTED = [  # the twelve shapes, and the largest norm
 ]
 
 
-@pytest.mark.parametrize(("seed", "expected"), list(enumerate(DIRECTED)))
+@each(("seed", "expected"), list(enumerate(DIRECTED)))
 def test_a_small_case_has_one_of_twelve_shapes_and_a_norm_that_some_rows_are_above(
     seed: int, expected: tuple[str, bool, str]
 ) -> None:
@@ -175,7 +176,7 @@ def test_a_case_is_counted_with_the_small_one_of_its_seed(monkeypatch: pytest.Mo
     assert found.rows["hvp", "float32"].worst is small
 
 
-@pytest.mark.parametrize("verdict", Verdict)
+@each("verdict", Verdict)
 def test_what_cannot_be_compared_is_not_agreement(verdict: Verdict) -> None:
     found = Agreement()
     found.rows["loss", "float32"] = Row(Counter({Verdict.MATCH: 2, verdict: 1}))

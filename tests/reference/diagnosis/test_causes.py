@@ -19,6 +19,7 @@ from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.layers import layer_norm as layer_norm_twin
 from tests.conftest import depth
+from tests.support.cases import each
 from tests.support.losses import attention_row, layer_norm, least_squares, tanh_network
 from tests.support.strategies import Shape, make_network
 
@@ -178,25 +179,25 @@ def test_what_was_planted_is_named_first(
             assert [cause.code for cause in causes][:1] == [code], (loss, seed, causes)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("loss", LOSSES)
+@each("dtype", [np.float32, np.float64])
+@each("loss", LOSSES)
 def test_a_right_gradient_has_no_cause(loss: Callable[..., Any], dtype: type[np.floating]) -> None:
     for seed in SEEDS:
         assert causes_of(loss, draw(loss, seed, dtype), lambda gradient: gradient) == ()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("loss", LOSSES)
+@each("dtype", [np.float32, np.float64])
+@each("loss", LOSSES)
 def test_noise_has_no_known_cause(loss: Callable[..., Any], dtype: type[np.floating]) -> None:
     for seed in SEEDS:
         causes = causes_of(loss, draw(loss, seed, dtype), every(noise(seed)))
         assert [cause.code for cause in causes] == [Code.UNKNOWN], (seed, causes)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("divisor", [1, N], ids=["whole", "divided"])
-@pytest.mark.parametrize(("row", "code"), [(-1, Code.LAST_ROW_ONLY), (0, Code.FIRST_ROW_ONLY)])
-@pytest.mark.parametrize("loss", [*MEANS, decayed])
+@each("dtype", [np.float32, np.float64])
+@each("divisor", [1, N])
+@each(("row", "code"), [(-1, Code.LAST_ROW_ONLY), (0, Code.FIRST_ROW_ONLY)])
+@each("loss", [*MEANS, decayed])
 def test_one_row_alone_is_named(
     loss: Callable[..., Any], row: int, code: Code, divisor: int, dtype: type[np.floating]
 ) -> None:
@@ -213,8 +214,8 @@ def test_one_row_alone_is_named(
         assert causes[0].code == code, (seed, causes)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
+@each("dtype", [np.float32, np.float64])
+@each(
     ("leaf", "multiple", "words"),
     [
         ("weight", -2, "0.05 ||parameter||^2 were missing"),

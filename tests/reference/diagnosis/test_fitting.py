@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from reference import Bounded, Leaf
 from reference.diagnosis.fitting import Interval, fit, positive_numbers, worst_ratio
+from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
 
@@ -24,7 +24,7 @@ def test_an_interval_has_its_ends_and_what_is_between() -> None:
     assert not interval.__contains__("2")
 
 
-@pytest.mark.parametrize(
+@each(
     ("got", "unit", "error", "unit_error", "low", "high"),
     [
         (0.75, 1, 0.25, 0, 0.5, 1),

@@ -18,6 +18,7 @@ from reference.diagnosis import permutations
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.hypotheses import Found, permuted
+from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
 Array = npt.NDArray[Any]
@@ -358,7 +359,7 @@ def test_a_multiple_is_allowed_four_roundings_and_no_more() -> None:
         assert explained == found
 
 
-@pytest.mark.parametrize(
+@each(
     ("multiple", "text"),
     [
         (-2, "0.5 ||parameter||^2 were missing"),
@@ -411,7 +412,7 @@ def test_an_offset_takes_two_elements() -> None:
 # Another order
 
 
-@pytest.mark.parametrize(
+@each(
     ("want", "order", "words"),
     [
         ([1, 2], [1, 0], "reversed"),
@@ -435,7 +436,7 @@ def test_an_offset_takes_two_elements() -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("bound", [0.0, 0.25])
+@each("bound", [0.0, 0.25])
 def test_a_permutation_is_told_in_words(
     want: list[float], order: list[int], words: str, bound: float
 ) -> None:

@@ -14,6 +14,7 @@ from reference import Code
 from reference.arrays import Array
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, Pass, forward, softmax
+from tests.support.cases import each
 
 
 def fault_of(code: Code, how: str = "") -> Fault:
@@ -117,7 +118,7 @@ BELOW, ABOVE = np.array([[1.0, 0.0, -0.5, 0.5]]), np.array([[0.5, 2.0, 0.0, -0.5
 D_A = np.array([[8.0, 0.5, -0.5, 32.0]])
 
 
-@pytest.mark.parametrize(
+@each(
     ("fault", "error"),
     [
         (RIGHT, [[0, 0, -0.5, 32]]),
@@ -131,7 +132,6 @@ D_A = np.array([[8.0, 0.5, -0.5, 32.0]])
         (fault_of(Code.SIGMOID_DERIVATIVE_ON_RELU), [[0, 0, -0.125, -64]]),
         (fault_of(Code.UPSTREAM_GRADIENT_DROPPED), [[0, 0, 1, 1]]),
     ],
-    ids=lambda value: value.code if isinstance(value, Fault) else "",
 )
 def test_the_error_through_a_relu(fault: Fault, error: npt.ArrayLike) -> None:
     z = (BELOW, Z, ABOVE)

@@ -14,6 +14,7 @@ from reference.diagnosis.mlp import recognise
 from reference.diagnosis.mlp.passes import RIGHT
 from reference.diagnosis.mlp.recognition import like_ours, recognised_weight_decay
 from tests.reference.diagnosis.mlp.networks import ours, regression, wanted
+from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
 UNIT_ROUNDOFF = 2.0**-51  # of float64, once for each of the two that are compared and beside each
@@ -31,7 +32,7 @@ def test_layers_that_chain_with_data_and_targets_are_like_ours(y: Array, rest: A
     assert like_ours((((W, B), [np.zeros((2, 2)), B]), X, y, *rest))
 
 
-@pytest.mark.parametrize(
+@each(
     "args",
     [
         ([(W, B)], np.zeros((4, 2)), CLASSES),  # another width
