@@ -234,7 +234,7 @@ class Comparer:
 
 
 def _leaf(path: str, got: Array, want: Array, decided: Bounded, opened: Bounded) -> Leaf:
-    """Take the interval that open kinks leave, where the element depends on any; eq. (R10)."""
+    """Take the interval that open kinks leave to what depends on them; ROUNDING.md (R10)."""
     if want.dtype.kind != "f":
         bound = decided.error.astype(np.float64)
         anything = np.where(opened.error, np.inf, bound)

@@ -15,8 +15,8 @@ from reference.arrays import Array
 
 Kinks: TypeAlias = Literal["decided", "open"]
 
-ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; (R3)
-FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; (R4)
+ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; eq. (R3)
+FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; eq. (R4)
 
 
 class Bounded(NamedTuple):
@@ -169,7 +169,7 @@ def exact(value: npt.ArrayLike) -> Bounded:
 
 
 def may_tie(a: Bounded, b: Bounded) -> Array:
-    """Say where a and b lie within their joint error, so that either may be the larger; (R9)."""
+    """Say where a and b lie within their joint error: either may be the larger; eq. (R9)."""
     if a is b:
         return ~np.isfinite(a.error)  # it may be NaN, which is unequal to itself
     for one, other in ((a, b), (b, a)):

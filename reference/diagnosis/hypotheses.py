@@ -60,7 +60,7 @@ def _shared_then_each(
 
 
 def _sum_error(difference: Difference, i: int) -> Array:
-    """Bound what adding something to a leaf makes of its error; eq. (R3), without what is added."""
+    """Bound the error of a leaf that an exact number was added to; ROUNDING.md (R3)."""
     leaf = difference.leaves[i]
     return difference.rounding.rounded(leaf.want, leaf.open_bound).error
 

@@ -1,4 +1,4 @@
-"""Arithmetic of two numbers, eq. (R3), (R8), and what changes only the sign."""
+"""Arithmetic of two numbers, ROUNDING.md (R3), (R8), and what changes only the sign."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def _integer_pow(rounding: Rounding, x: Bounded, *, y: int, **_: Any) -> Bounded
 
 @register_rule("square")
 def square(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
-    """Multiply x by itself; eq. (R8)."""
+    """Multiply x by itself; ROUNDING.md (R8)."""
     if x.value.dtype.kind != "f":
         return discrete(np.square, x)
     return rounding.product(x, x)

@@ -1,4 +1,4 @@
-"""Choices between numbers: extremes, comparisons, selections; eq. (R9), (R10), (R11)."""
+"""Choices between numbers: extremes, comparisons, selections; ROUNDING.md (R9), (R10), (R11)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ def _clamp(rounding: Rounding, low: Bounded, x: Bounded, high: Bounded, **_: Any
 
 
 def _ties(x: Bounded, value: Array, axes: tuple[int, ...]) -> Array:
-    """Say which elements may or may not be the largest (the smallest) along these axes; (R11)."""
+    """Say which elements may be the largest, or smallest, or may not; ROUNDING.md (R11)."""
     largest, own = np.expand_dims(value, axes), reach(x)
     joint = own + np.where(x.value == largest, own, 0).max(axis=axes, keepdims=True)
     near = abs(np.subtract(largest, x.value, dtype=np.float64)) <= joint
@@ -74,7 +74,7 @@ register_rule("ne")(_comparison(np.not_equal))
 
 @register_rule("select_n")
 def select_n(_rounding: Rounding, which: Bounded, *cases: Bounded, **_: Any) -> Bounded:
-    """Where any case is right, take the interval that holds them all, by its middle; eq. (R10)."""
+    """Where any case is right, take the interval that holds them all; ROUNDING.md (R10)."""
     chosen = which.value
     if not which.error.any() and chosen.ndim == 0:
         return cases[int(chosen)]

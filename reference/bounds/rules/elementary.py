@@ -1,4 +1,4 @@
-"""Elementary functions: their slope is bounded over the interval [x - e, x + e]; eq. (R4)."""
+"""Elementary functions, whose slope is bounded over [x - e, x + e]; ROUNDING.md (R4)."""
 
 from collections.abc import Callable
 from typing import Any

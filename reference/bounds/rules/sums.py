@@ -1,4 +1,4 @@
-"""Sums, and products of matrices, which are sums of products; eq. (R6), (R7)."""
+"""Sums, and products of matrices, which are sums of products; ROUNDING.md (R6), (R7)."""
 
 from typing import Any
 
@@ -38,6 +38,7 @@ def _cumsum(rounding: Rounding, x: Bounded, *, axis: int, reverse: bool, **_: An
 def _dot_general(
     rounding: Rounding, a: Bounded, b: Bounded, *, dimension_numbers: Any, **_: Any
 ) -> Bounded:
+    """A product of matrices, for each place of the batch axes; ROUNDING.md (R7)."""
     (a_sum, b_sum), (a_batch, b_batch) = dimension_numbers
     a_free = [i for i in range(a.value.ndim) if i not in (*a_sum, *a_batch)]
     b_free = [i for i in range(b.value.ndim) if i not in (*b_sum, *b_batch)]
@@ -64,7 +65,7 @@ def _dot_general(
 def _conv_general_dilated(
     rounding: Rounding, x: Bounded, kernel: Bounded, *, dimension_numbers: Any, **params: Any
 ) -> Bounded:
-    """A product of matrices, (R7), with a row for each place of the kernel."""
+    """A product of matrices, ROUNDING.md (R7), with a row for each place of the kernel."""
 
     def convolved(images: Array, kernels: Array) -> Array:
         return np.asarray(

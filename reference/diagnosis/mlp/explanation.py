@@ -91,7 +91,7 @@ def _learning_rate(gradient: Gradient, bounds: Bounds, fault: Fault) -> Interval
     """Fit the rate of an update that came too early, between 0 and 1.
 
     One layer below the top the error is affine in the rate, and its bound is convex in it, being
-    made of absolute values, so that the chord from 0 to 1 is above it; eq. (R7), (R8).
+    made of absolute values, so that the chord from 0 to 1 is above it; ROUNDING.md (R7), (R8).
     """
     if len(bounds.now.params) < 2:
         return None
