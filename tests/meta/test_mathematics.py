@@ -20,13 +20,12 @@ import reference
 from tests.support.project import ROOT
 
 PACKAGES = [Path(package.__file__ or "").parent for package in (manual_nn, reference)]
-NOT_YET = {"ROUNDING.md"}  # still in the old form
 
 DOCUMENTS = sorted(
     path
     for package in PACKAGES
     for path in package.rglob("*.md")
-    if r"\tag{" in path.read_text("utf-8") and path.name not in NOT_YET
+    if r"\tag{" in path.read_text("utf-8")
 )
 SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 BLOCK = re.compile(r"^```math\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -107,7 +106,9 @@ def test_citations_are_read_in_every_form() -> None:
 
 
 def test_there_are_documents_for_every_kind_of_code() -> None:
-    assert {"dense.md", "mlp.md", "curvature.md", "sgd.md"} <= {path.name for path in DOCUMENTS}
+    assert {"dense.md", "mlp.md", "curvature.md", "sgd.md", "ROUNDING.md"} <= {
+        path.name for path in DOCUMENTS
+    }
 
 
 @of_each_document
@@ -141,8 +142,6 @@ def test_every_equation_that_code_cites_exists(source: Path) -> None:
     text = re.sub(r"\n *# ?", "\n", source.read_text("utf-8"))
     for name, number in citations_in(text):
         documents = documents_called(name, number, source)
-        if {document.name for document in documents} & NOT_YET:
-            continue
         assert any(number in numbers_of(document) for document in documents), (name, number)
 
 
@@ -216,8 +215,7 @@ def test_what_does_not_render_is_found(text: str, want: list[str]) -> None:
     sorted(
         path
         for path in ROOT.rglob("*.md")
-        if path.name not in NOT_YET
-        and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
     ),
     ids=lambda path: path.name,
 )
