@@ -37,13 +37,9 @@ if TYPE_CHECKING:
     from manual_nn.interfaces import distributed as distributed
     from manual_nn.interfaces.estimator import BackpropClassifier as BackpropClassifier
     from manual_nn.models import mlp_by_rows as rowwise
-    from manual_nn.training.loop import (
-        EarlyStopping,
-        History,
-        TrainingDiverged,
-        TrainingResult,
-        train,
-    )
+    from manual_nn.training.early_stopping import EarlyStopping
+    from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+    from manual_nn.training.loop import train
 
 # Without the estimator: a star import must not need scikit-learn, nor wait for it.
 __all__ = [
@@ -80,7 +76,9 @@ _MODULE_OF = {
         "derivatives.curvature": "fisher_diagonal ggn ggn_diagonal ggnvp hessian hvp jvp",
         "derivatives.per_example": "clipped_grad per_example_grad_norms per_example_grads",
         "interfaces.estimator": "BackpropClassifier",
-        "training.loop": "EarlyStopping History TrainingDiverged TrainingResult train",
+        "training.early_stopping": "EarlyStopping",
+        "training.history": "History TrainingDiverged TrainingResult",
+        "training.loop": "train",
     }.items()
     for name in names.split()
 }

@@ -6,9 +6,9 @@ Axes: N rows in the batch.
 from benchmarks.speed.gradients import Shape, draw_problem
 from benchmarks.speed.peers import our_gradient
 from benchmarks.speed.timing import Timings, compare, interleave
-from manual_nn.checks.arguments import as_batch, as_row_weight
 from manual_nn.checks.finite import check_pre_activations
 from manual_nn.models import mlp
+from manual_nn.models.arguments import as_batch, as_row_weight
 
 SHAPE = Shape((784, 256, 10), 128, "float32")
 WHERE = "784-256-10, 128 rows, float32"

@@ -21,8 +21,8 @@ from benchmarks.speed.peers import (
     torch_layers,
 )
 from benchmarks.speed.timing import Timings, compare, interleave
-from manual_nn.checks.arguments import as_targets
 from manual_nn.layers.dense import Dense, Params
+from manual_nn.models.arguments import as_targets
 from manual_nn.training.sgd import SGD
 
 N = 51_072  # near the 51,000 of MNIST, and a multiple of both batches

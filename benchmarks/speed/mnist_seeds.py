@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.tables import print_heading, print_row
 from manual_nn.files.data_sets import Dataset, load_mnist
 from manual_nn.interfaces.command_line import DTYPES, Settings, start_training
-from manual_nn.training.loop import evaluate
+from manual_nn.training.evaluation import evaluate
 
 
 class Run(NamedTuple):

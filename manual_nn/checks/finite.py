@@ -6,14 +6,16 @@ Axes: N rows in the batch, D inputs, H hidden units.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.layers.dense import Params
 
 
-def check_pre_activations(z: Array, l: int, params: Params, X: Array) -> None:
+def check_pre_activations(
+    z: Array, l: int, params: Sequence[tuple[Array, Array]], X: Array
+) -> None:
     """Check that z_l is finite, (N, H), and name the argument because of which it is not."""
     if math.isfinite(np.vdot(z, z)):
         return
@@ -27,7 +29,7 @@ def check_pre_activations(z: Array, l: int, params: Params, X: Array) -> None:
         raise ValueError(msg)
 
 
-def check_finite_params(params: Params, *, name: str = "params") -> None:
+def check_finite_params(params: Sequence[tuple[Array, Array]], *, name: str = "params") -> None:
     """Check that every weight and bias is finite."""
     for l, (weight, bias) in enumerate(params):
         check_finite(weight, name=f"{name}[{l}].weight")

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
-from manual_nn.checks.arguments import as_batch, as_inputs, as_params, as_row_weight, as_tangents
 from manual_nn.checks.finite import check_finite_params
 from manual_nn.layers import dense, relu, softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp, penalty
+from manual_nn.models.arguments import as_batch, as_inputs, as_params, as_row_weight, as_tangents
 
 MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
 

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_batch, as_number
+from manual_nn.checks.arguments import as_number
 from manual_nn.layers import dense
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp
+from manual_nn.models.arguments import as_batch
 
 
 def per_example_grads(params: Params, X: npt.ArrayLike, y: npt.ArrayLike) -> Params:

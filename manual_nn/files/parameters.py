@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import as_params
 from manual_nn.layers.dense import Dense, Params
+from manual_nn.models.arguments import as_params
 
 FORMAT_VERSION = 1
 

@@ -31,14 +31,10 @@ from manual_nn.interfaces.pictures import (
 )
 from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict, predict_proba
-from manual_nn.training.loop import (
-    EarlyStopping,
-    History,
-    TrainingDiverged,
-    TrainingResult,
-    evaluate,
-    train_epochs,
-)
+from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.evaluation import evaluate
+from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.loop import train_epochs
 
 DATA_SETS = ("digits", "mnist")
 DTYPES = ("float32", "float64")

@@ -30,19 +30,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
-from manual_nn.checks.arguments import (
-    as_inputs,
-    as_labels,
-    as_number,
-    as_params,
-    as_rows,
-    as_sample_weight,
-    as_targets,
-)
+from manual_nn.checks.arguments import as_number, as_sample_weight
 from manual_nn.checks.finite import check_finite
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import cross_entropy, log_softmax
 from manual_nn.models import mlp, penalty
+from manual_nn.models.arguments import as_inputs, as_labels, as_params, as_rows, as_targets
 from manual_nn.models.workspace import new_arrays
 
 try:

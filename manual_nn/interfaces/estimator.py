@@ -19,7 +19,9 @@ from manual_nn.files.data_sets import train_extra
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
-from manual_nn.training.loop import EarlyStopping, History, train
+from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.history import History
+from manual_nn.training.loop import train
 
 with train_extra("scikit-learn"):
     from sklearn.base import BaseEstimator, ClassifierMixin

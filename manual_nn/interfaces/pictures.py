@@ -15,7 +15,7 @@ from manual_nn.arrays import Array
 from manual_nn.files.data_sets import train_extra
 from manual_nn.files.parameters import replacing
 from manual_nn.layers.dense import Params
-from manual_nn.training.loop import History
+from manual_nn.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

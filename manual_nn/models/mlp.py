@@ -13,24 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
-from manual_nn.checks.arguments import (
-    as_batch,
-    as_count,
-    as_dtype,
-    as_inputs,
-    as_labels,
-    as_number,
-    as_params,
-    as_rng,
-    as_row_weight,
-    as_rows,
-    as_sizes,
-    as_targets,
-)
+from manual_nn.checks.arguments import as_count, as_dtype, as_number, as_rng, as_sizes
 from manual_nn.checks.finite import check_finite, check_pre_activations
 from manual_nn.layers import dense, relu, softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.models import penalty
+from manual_nn.models.arguments import (
+    as_batch,
+    as_inputs,
+    as_labels,
+    as_params,
+    as_row_weight,
+    as_rows,
+    as_targets,
+)
 from manual_nn.models.workspace import Arrays, Workspace, arrays_of, new_arrays
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_batch, as_row_weight
 from manual_nn.checks.finite import check_finite, check_pre_activations
 from manual_nn.layers.dense import Dense, Params
+from manual_nn.models.arguments import as_batch, as_row_weight
 
 
 def loss_and_grad(

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count, as_params
+from manual_nn.checks.arguments import as_count
 from manual_nn.layers.dense import Dense, Params
+from manual_nn.models.arguments import as_params
 
 
 class Arrays(NamedTuple):

@@ -9,108 +9,22 @@ import errno
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import (
-    as_count,
-    as_inputs,
-    as_number,
-    as_params,
-    as_rng,
-    as_row_weight,
-    as_sample_weight,
-    as_targets,
-)
+from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
 from manual_nn.checks.finite import check_finite, check_finite_params
 from manual_nn.layers.dense import Dense, Params
-from manual_nn.layers.softmax_cross_entropy import cross_entropy, log_softmax
-from manual_nn.models import mlp, penalty
+from manual_nn.models.arguments import as_inputs, as_params, as_targets
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
+from manual_nn.training.early_stopping import EarlyStopping, as_early_stopping
+from manual_nn.training.evaluation import evaluate
+from manual_nn.training.history import History, TrainingDiverged, TrainingResult
 from manual_nn.training.sgd import SGD
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-class EarlyStopping(NamedTuple):
-    """Stop when the validation accuracy is good and has settled.
-
-    val_acc > min_accuracy and |val_acc - val_acc of the epoch before| < max_change.
-
-    >>> stop = EarlyStopping(min_accuracy=0.975, max_change=0.005)
-    >>> stop.reached([0.972, 0.976])
-    True
-    >>> stop.reached([0.970, 0.976]), stop.reached([0.972, 0.974]), stop.reached([0.976])
-    (False, False, False)
-    """
-
-    min_accuracy: float = 0.975
-    max_change: float = 0.005
-
-    def reached(self, val_acc: list[float]) -> bool:
-        """Say whether training stops after the epochs with these validation accuracies."""
-        if len(val_acc) < 2:
-            return False
-        before, now = val_acc[-2:]
-        return now > self.min_accuracy and abs(now - before) < self.max_change
-
-
-@dataclass
-class History:
-    """Loss and accuracy after each epoch.
-
-    `train_loss` includes the penalty on the weights, `val_loss` does not. Without validation rows
-    `val_loss` and `val_acc` stay empty.
-    """
-
-    train_loss: list[float] = field(default_factory=list)
-    train_acc: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
-    val_acc: list[float] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        """Count the epochs."""
-        return len(self.train_loss)
-
-    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
-        """Draw the curves, as `manual_nn.interfaces.pictures.plot_history` does."""
-        from manual_nn.interfaces.pictures import plot_history  # noqa: PLC0415, which imports this module
-
-        return plot_history(self, path)
-
-
-class TrainingResult(NamedTuple):
-    """What training has reached after an epoch."""
-
-    params: Params
-    history: History
-    stopped_early: bool
-
-
-class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
-    """Training came to numbers that are not finite, in batch `batch` of epoch `epoch`.
-
-    `result` is what the epochs before have reached; before the first, the parameters are those
-    that training began with, and the history is empty.
-    """
-
-    def __init__(self, epoch: int, batch: int, reason: str, result: TrainingResult) -> None:
-        """Take what the message says, and the result."""
-        super().__init__(epoch, batch, reason, result)  # from which it is made again elsewhere
-        self.epoch, self.batch, self.reason, self.result = epoch, batch, reason, result
-
-    def __str__(self) -> str:
-        """Say where training diverged and what to try."""
-        return (
-            f"training diverged in epoch {self.epoch}, batch {self.batch}: {self.reason}; "
-            "choose a smaller learning_rate"
-        )
 
 
 def train(
@@ -229,7 +143,7 @@ def train_epochs(
         as_count(batch_size, name="batch_size"),
         as_number(learning_rate, name="learning_rate", minimum=0, strict=True),
         as_number(weight_decay, name="weight_decay", minimum=0),
-        _as_early_stopping(early_stopping, validated=X_val is not None),
+        as_early_stopping(early_stopping, validated=X_val is not None),
     )
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
@@ -266,11 +180,7 @@ class _Task(NamedTuple):
 def _given_out(reached: TrainingResult) -> TrainingResult:
     """Copy the arrays and the history, which whoever has them may change."""
     params = tuple(Dense(*map(np.array, layer)) for layer in reached.params)
-    return TrainingResult(params, _copied(reached.history), reached.stopped_early)
-
-
-def _copied(history: History) -> History:
-    return History(*(list(curve) for curve in vars(history).values()))
+    return TrainingResult(params, reached.history.copy(), reached.stopped_early)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
@@ -328,7 +238,7 @@ def _epoch(
 
 def _with_measures(history: History, params: Params, task: _Task) -> History:
     """Add the losses and accuracies that the parameters have after an epoch."""
-    history = _copied(history)
+    history = history.copy()
     batches = math.ceil(len(task.X_train) / task.batch_size)
     try:
         train_loss, train_acc = evaluate(
@@ -373,33 +283,6 @@ def _take_up(
     return TrainingResult(params, History(**curves), stop)
 
 
-def evaluate(
-    params: Params,
-    X: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    weight_decay: float = 0.0,
-    sample_weight: npt.ArrayLike | None = None,
-) -> tuple[float, float]:
-    """Compute the loss, as `loss` does, and the accuracy, with one forward pass for both.
-
-    The accuracy is the share of rows, counted by their weights, whose largest logit is at the right
-    class: at the class number or, with target probabilities, at the most probable class.
-    """
-    params = as_params(params)
-    X = as_inputs(params, X)
-    target = as_targets(params, len(X), y)
-    weights = as_sample_weight(len(X), sample_weight)
-    row_weight = as_row_weight(params, len(X), weights)
-    logits, _ = mlp.forward(params, X)
-    data_loss = cross_entropy(log_softmax(logits), target, row_weight)
-    value = data_loss + penalty.forward(params, weight_decay)
-    right = logits.argmax(axis=1) == target.argmax(axis=1)
-    if weights is not None:
-        weights = weights / weights.max()  # whose sum cannot overflow
-    return float(value), float(np.average(right, weights=weights))
-
-
 def _as_training_rows(
     params: Params,
     X_train: npt.ArrayLike,
@@ -429,23 +312,6 @@ def _as_validation_rows(
     X_val = as_inputs(params, X_val, name="X_val")
     check_finite(X_val, name="X_val")
     return X_val, as_targets(params, len(X_val), y_val, name="y_val")
-
-
-def _as_early_stopping(early_stopping: object, *, validated: bool) -> EarlyStopping | None:
-    if early_stopping is None:
-        return None
-    if not isinstance(early_stopping, EarlyStopping):
-        got = type(early_stopping).__name__
-        raise TypeError(f"early_stopping must be an EarlyStopping or None, got {got}")
-    rule = EarlyStopping(
-        *(
-            as_number(value, name=f"early_stopping.{name}", minimum=0)
-            for name, value in early_stopping._asdict().items()
-        )
-    )
-    if not validated:
-        raise ValueError(f"early_stopping must be None without X_val and y_val, got {rule}")
-    return rule
 
 
 def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> CheckpointFile | None:

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_number, as_row_weight
+from manual_nn.checks.arguments import as_number
 from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp
+from manual_nn.models.arguments import as_row_weight
 from manual_nn.models.workspace import Workspace
 
 

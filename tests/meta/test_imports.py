@@ -1,6 +1,7 @@
 """What the packages import: `manual_nn` needs NumPy alone, and the twins share no code."""
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 import manual_nn
 import reference
+from tests.support.project import ROOT
 
 OPTIONAL = {
     "dask",
@@ -74,6 +77,7 @@ def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() 
         "layers.relu",
         "layers.softmax_cross_entropy",
         "models",
+        "models.arguments",
         "models.mlp",
         "models.penalty",
         "models.workspace",
@@ -98,6 +102,16 @@ def test_the_estimator_is_listed_though_no_star_import_waits_for_it() -> None:
     assert dir(manual_nn) == sorted(set(dir(manual_nn)))
 
 
+@pytest.mark.parametrize("name", [*manual_nn._MODULE_OF, *manual_nn._MODULES])
+def test_every_name_that_waits_is_where_it_is_said_to_be(name: str) -> None:
+    if name in manual_nn._MODULES:
+        assert getattr(manual_nn, name) is importlib.import_module(manual_nn._MODULES[name])
+    else:
+        module = importlib.import_module(manual_nn._MODULE_OF[name])
+        assert getattr(manual_nn, name) is getattr(module, name)
+        assert getattr(module, name).__module__ == module.__name__
+
+
 def test_what_there_is_not_is_no_attribute_and_a_submodule_is_itself() -> None:
     with pytest.raises(AttributeError, match="'manual_nn' has no attribute 'los'"):
         manual_nn.__getattr__("los")
@@ -108,6 +122,67 @@ def test_what_there_is_not_is_no_attribute_and_a_submodule_is_itself() -> None:
 def test_manual_nn_never_imports_jax_or_the_reference(source: Path) -> None:
     modules = {module.partition(".")[0] for module, _ in imports_of(source, "manual_nn")}
     assert not modules & {"jax", "jaxlib", "reference"}
+
+
+# Each room of a package, and each module beside them, imports from itself and from those after it.
+ORDER = {
+    "manual_nn": [
+        *("__main__", "__init__", "interfaces", "training", "derivatives", "files"),
+        *("models", "layers", "checks", "arrays"),
+    ],
+    "reference": [
+        *("__main__", "command_line", "campaign", "__init__"),
+        *("check", "report", "calls", "picture", "sensitivity", "diagnosis", "compare"),
+        *("noise", "bounds", "derivatives", "models", "layers", "arrays"),
+    ],
+}
+
+
+def room_of(module: str, name: str | None) -> str:
+    """Give the room that an import is from: `from package import room` or `from package.room`."""
+    package, _, inner = module.partition(".")
+    if inner:
+        return inner.partition(".")[0]
+    return name if name in ORDER[package] and name is not None else "__init__"
+
+
+@pytest.mark.parametrize("package", [manual_nn, reference], ids=lambda package: package.__name__)
+def test_imports_go_one_way_through_the_rooms(package: ModuleType) -> None:
+    (folder,) = package.__path__
+    order = ORDER[package.__name__]
+    upward = []
+    for source in sources_of(package):
+        room = source.relative_to(folder).parts[0].removesuffix(".py")
+        assert room in order, f"{room} has no place in the order of {package.__name__}"
+        for module, name in imports_of(source, package.__name__):
+            if module.partition(".")[0] == package.__name__:
+                target = room_of(module, name)
+                if order.index(target) < order.index(room):
+                    upward.append(f"{source.relative_to(folder)} imports {module}, {name}")
+    assert not upward
+
+
+def test_the_room_of_an_import_is_told() -> None:
+    assert room_of("manual_nn.models.mlp", "loss") == "models"
+    assert room_of("manual_nn.models", "mlp") == "models"
+    assert room_of("manual_nn", "models") == "models"
+    assert room_of("manual_nn", "loss") == room_of("manual_nn", None) == "__init__"
+
+
+def test_the_wheel_holds_both_packages_whole() -> None:
+    """As the project's build backend chooses the files: nothing is built, or downloaded."""
+    builder = WheelBuilder(str(ROOT))
+    config = builder.config
+    with config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
+        held = {Path(file.distribution_path) for file in builder.recurse_included_files()}
+    kept = {
+        path.relative_to(ROOT)
+        for package in (manual_nn, reference)
+        for folder in package.__path__
+        for path in Path(folder).rglob("*")
+        if path.suffix in {".py", ".md", ".typed"}
+    }
+    assert held == kept
 
 
 @pytest.mark.parametrize("source", sources_of(reference), ids=lambda source: source.name)

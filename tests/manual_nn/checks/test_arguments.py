@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import manual_nn
 from manual_nn import Dense, EarlyStopping, Workspace
 from manual_nn.checks import arguments
+from manual_nn.models.arguments import as_batch, as_inputs, as_row_weight, as_targets
 from reference.campaign.draws import read_only, unaligned
 from tests.support.bits import same_bits
 from tests.support.cases import each
@@ -682,7 +683,7 @@ def test_rows_may_be_off_by_an_eps_for_each_class_and_one_more(
 @each("dtype", [np.float32, np.float64])
 def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
-    share = arguments.as_row_weight(params, 8, None)
+    share = as_row_weight(params, 8, None)
     assert share.dtype == dtype
     assert share == 0.125
 
@@ -690,14 +691,14 @@ def test_without_weights_each_row_counts_its_part_of_1(dtype: npt.DTypeLike) -> 
 @each("dtype", [np.float32, np.float64])
 def test_each_row_counts_its_part_of_all_the_weights(dtype: npt.DTypeLike) -> None:
     params = (Dense(np.zeros((1, 2), dtype), np.zeros(2, dtype)),)
-    share = arguments.as_row_weight(params, 3, [1, 0, 7])
+    share = as_row_weight(params, 3, [1, 0, 7])
     assert share.dtype == dtype
     assert share.tolist() == [[0.125], [0.0], [0.875]]
 
 
 def test_weights_whose_sum_is_beyond_the_largest_float_count_alike() -> None:
     weights = [2.0**1023, 2.0**1023, 0, 2.0**1023, 2.0**1023]
-    share = arguments.as_row_weight((Dense(WEIGHT, BIAS),), N, weights)
+    share = as_row_weight((Dense(WEIGHT, BIAS),), N, weights)
     assert np.asarray(share).tolist() == [[0.25], [0.25], [0.0], [0.25], [0.25]]
 
 
@@ -707,7 +708,7 @@ def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike)
     checked = arguments.as_sample_weight(3, weights)
     assert checked is not None
     assert checked.dtype == np.float64
-    share = arguments.as_row_weight((Dense(WEIGHT, BIAS),), 3, weights)
+    share = as_row_weight((Dense(WEIGHT, BIAS),), 3, weights)
     assert np.asarray(share).tolist() == [[1 / 3]] * 3
 
 
@@ -716,7 +717,7 @@ def test_weights_of_any_type_are_divided_in_float64(weight_dtype: npt.DTypeLike)
 
 def test_the_largest_class_number_out_of_range_is_named_wherever_it_is() -> None:
     with pytest.raises(ValueError, match="y must hold class numbers from 0 to 1, got 9"):
-        arguments.as_targets((Dense(WEIGHT, BIAS),), N, [0, 9, 7, 1, 0])
+        as_targets((Dense(WEIGHT, BIAS),), N, [0, 9, 7, 1, 0])
 
 
 def test_a_generator_is_given_back_itself() -> None:
@@ -731,15 +732,15 @@ def test_a_count_may_be_the_least_that_is_allowed() -> None:
 
 
 def test_a_batch_without_a_weight_decay_has_the_decay_0() -> None:
-    *_, weight_decay = arguments.as_batch((Dense(WEIGHT, BIAS),), np.zeros((N, D)), SOFT)
+    *_, weight_decay = as_batch((Dense(WEIGHT, BIAS),), np.zeros((N, D)), SOFT)
     assert weight_decay == 0.0
 
 
 def test_what_needs_no_conversion_is_not_copied() -> None:
     params = (Dense(WEIGHT, BIAS),)
     X, weights = np.zeros((N, D)), np.ones(N)
-    assert arguments.as_inputs(params, X) is X
-    assert arguments.as_targets(params, N, SOFT) is SOFT
+    assert as_inputs(params, X) is X
+    assert as_targets(params, N, SOFT) is SOFT
     assert arguments.as_sample_weight(N, weights) is weights
 
 
@@ -757,6 +758,6 @@ def test_the_first_input_beyond_the_dtype_of_the_parameters_is_named(dtype: npt.
 def test_the_largest_input_of_the_dtype_of_the_parameters_is_converted() -> None:
     largest = float(np.finfo(np.float32).max)
     params = (Dense(np.ones((1, 2), np.float32), np.zeros(2, np.float32)),)
-    X = arguments.as_inputs(params, [[largest], [-1.0]])
+    X = as_inputs(params, [[largest], [-1.0]])
     assert X.dtype == np.float32
     assert X.tolist() == [[largest], [-1.0]]

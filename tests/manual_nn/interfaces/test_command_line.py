@@ -26,7 +26,9 @@ from manual_nn.files.parameters import load_params, save_params
 from manual_nn.interfaces import command_line
 from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict_proba
-from manual_nn.training.loop import EarlyStopping, History, TrainingDiverged, TrainingResult, train
+from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.loop import train
 from tests.support.project import ROOT
 
 MANUAL_NN = [sys.executable, "-m", "manual_nn"]

@@ -43,7 +43,7 @@ from threadpoolctl import threadpool_limits
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
-from manual_nn.training.loop import TrainingDiverged
+from manual_nn.training.history import TrainingDiverged
 from tests.support.bits import same_bits
 
 Array = npt.NDArray[Any]

@@ -31,7 +31,7 @@ from manual_nn.interfaces.pictures import (
     plot_history,
     plot_mistakes,
 )
-from manual_nn.training.loop import History
+from manual_nn.training.history import History
 
 Array = npt.NDArray[Any]
 
@@ -193,15 +193,6 @@ def test_an_empty_history_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         plot_history(History(), tmp_path / "epoch_plots.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_history_draws_itself(tmp_path: Path) -> None:
-    history = history_of(3)
-    figure = history.plot(tmp_path / "of itself.png")
-    plot_history(history, tmp_path / "by the function.png")
-    assert len(figure.axes) == 2
-    one, other = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
-    assert one == other
 
 
 def test_the_confusion_matrix_counts_each_class_taken_for_each() -> None:

@@ -1,0 +1,56 @@
+"""What a training has reached: its curves, its parameters, and how it ended."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from manual_nn.layers.dense import Params
+
+
+@dataclass
+class History:
+    """Loss and accuracy after each epoch.
+
+    `train_loss` includes the penalty on the weights, `val_loss` does not. Without validation rows
+    `val_loss` and `val_acc` stay empty.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    train_acc: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_acc: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Count the epochs."""
+        return len(self.train_loss)
+
+    def copy(self) -> "History":
+        """Copy the curves, which then grow apart."""
+        return History(*(list(curve) for curve in vars(self).values()))
+
+
+class TrainingResult(NamedTuple):
+    """What training has reached after an epoch."""
+
+    params: Params
+    history: History
+    stopped_early: bool
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
+    """Training came to numbers that are not finite, in batch `batch` of epoch `epoch`.
+
+    `result` is what the epochs before have reached; before the first, the parameters are those
+    that training began with, and the history is empty.
+    """
+
+    def __init__(self, epoch: int, batch: int, reason: str, result: TrainingResult) -> None:
+        """Take what the message says, and the result."""
+        super().__init__(epoch, batch, reason, result)  # from which it is made again elsewhere
+        self.epoch, self.batch, self.reason, self.result = epoch, batch, reason, result
+
+    def __str__(self) -> str:
+        """Say where training diverged and what to try."""
+        return (
+            f"training diverged in epoch {self.epoch}, batch {self.batch}: {self.reason}; "
+            "choose a smaller learning_rate"
+        )
