@@ -23,27 +23,27 @@ from reference.report import table
 
 DESCRIPTION = """\
 Draw random networks (depth 1 to 4, widths to 64, up to 128 rows, class numbers or
-target probabilities, with and without weight decay), compute everything once with
-manual_nn in float32 and float64 and once with JAX autodiff in float64, and compare
-every element under an error bound derived from rounding-error analysis.
+target probabilities, with and without weight decay), compute everything with manual_nn
+in float32 and float64 and with JAX autodiff in float64, and compare every element
+under an error bound derived from rounding analysis.
 
-`--campaign` draws many more, of every memory layout and from tiny to huge, with all
-derivatives; it runs until it has taken --cases or --minutes, writes down what it finds,
-and goes on from there when it is started again.
+`--campaign` draws many more, in every memory layout and from tiny to huge, with all
+derivatives. It runs for --cases or --minutes, logs what it finds, and resumes from its
+log when it is started again.
 
-`python -m reference check --help` is for a gradient of your own."""
+`python -m reference check --help` says how to check a gradient of your own."""
 
 LEGEND = """\
-match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
-open. n.c.: not comparable, the bound is infinite. ulps: the worst difference in units of the
-last place of the leaf's largest entry; of bound: in parts of its bound. A case is drawn again
-by --seed SEED --cases 1."""
+match: every element is within its bound. ambig.: only if a kink within rounding of 0 is left
+open. n.c.: not comparable, because the bound is infinite. ulps: the worst difference in units of
+the last place of the leaf's largest entry; of bound: the worst difference over its bound. --seed
+SEED --cases 1 draws a case again."""
 
 CAMPAIGN_LEGEND = """\
-match: every element within its bound. ambig.: only if a kink within rounding of 0 is left
-open. n.c.: not comparable, the bound is infinite. refused: by manual_nn, because something
-overflows. of bound: the worst error of a match in parts of its bound. A case is shown again
-by --campaign --replay CASE, with the --seed and --block of the campaign."""
+match: every element is within its bound. ambig.: only if a kink within rounding of 0 is left
+open. n.c.: not comparable, because the bound is infinite. refused: by manual_nn, because something
+overflows. of bound: the worst difference of a match over its bound. --campaign --replay CASE shows
+a case again, given the --seed and --block of its campaign."""
 
 CASES = 100
 CAMPAIGN_CASES = 10_000
@@ -52,8 +52,8 @@ OF_A_RUN = ("minutes", "workers", "block", "log")  # options of a campaign that 
 LOG = Path("output/campaign.jsonl")
 
 CHECK_DESCRIPTION = """\
-Compare a gradient written by hand with JAX autodiff of a loss, at one example, element
-by element under a derived error bound, and say what is probably wrong."""
+Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
+element under a derived error bound, and say what is probably wrong."""
 
 CHECK_EXAMPLE = """\
 example:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cases",
         type=int,
-        help=f"how many (default: {CASES}; of a campaign {CAMPAIGN_CASES:,}, or --minutes)",
+        help=f"how many (default: {CASES}; {CAMPAIGN_CASES:,} for a campaign without --minutes)",
     )
     _add_campaign(parser.add_argument_group("campaign"))
     parser.set_defaults(run=_agreement)
@@ -87,24 +87,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class UsageError(ValueError):
-    """A mistake on the command line; errors of the functions that are checked pass through."""
+    """A mistake on the command line, as opposed to an error of a function that is checked."""
 
 
 def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
-    """Choose what to run, and refuse options of what is not."""
+    """Choose what to run, and refuse the options of what is not run."""
     given = [name for name in (*OF_A_RUN, "replay") if getattr(options, name) is not None]
     if not options.campaign:
         if given:
-            raise UsageError(f"--{given[0]} goes with --campaign")
+            raise UsageError(f"--{given[0]} requires --campaign")
         chosen: Callable[[argparse.Namespace], int] = options.run
         return chosen
     if options.run is not _agreement:
-        raise UsageError("--campaign does not go with check")
+        raise UsageError("--campaign cannot be combined with check")
     if options.replay is None:
         return _campaign
     others = [name for name in (*OF_A_RUN, "cases") if getattr(options, name) is not None]
     if others := [name for name in others if name != "block"]:
-        raise UsageError(f"--replay shows one case: --{others[0]} does not go with it")
+        raise UsageError(f"--replay shows a single case and cannot be combined with --{others[0]}")
     return _replay
 
 
@@ -131,16 +131,16 @@ def _agreement(options: argparse.Namespace) -> int:
 
 
 def _add_campaign(group: Any) -> None:
-    group.add_argument("--campaign", action="store_true", help="run one")
-    group.add_argument("--minutes", type=float, help="stop after so long")
-    group.add_argument("--workers", type=int, help="processes (default: one a core)")
+    group.add_argument("--campaign", action="store_true", help="run a campaign")
+    group.add_argument("--minutes", type=float, help="stop after this many minutes")
+    group.add_argument("--workers", type=int, help="number of processes (default: one per core)")
     group.add_argument(
-        "--block", type=int, help=f"networks of one shape at once (default: {BLOCK})"
+        "--block", type=int, help=f"networks of one shape compared at once (default: {BLOCK})"
     )
     group.add_argument(
-        "--log", type=Path, metavar="FILE", help=f"where it is written down (default: {LOG})"
+        "--log", type=Path, metavar="FILE", help=f"log to write to and resume from (default: {LOG})"
     )
-    group.add_argument("--replay", metavar="CASE", help="show one case again, BLOCK:NUMBER")
+    group.add_argument("--replay", metavar="CASE", help="show a case again, given as BLOCK:NUMBER")
 
 
 def _campaign(options: argparse.Namespace) -> int:
@@ -171,17 +171,17 @@ def _campaign(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             ended = "Interrupted"
         except BrokenProcessPool:
-            ended = "A process has ended before its time, for a reason given above"
+            ended = "A process ended unexpectedly, for the reason given above"
     print(runner.table(log.records), CAMPAIGN_LEGEND, sep="\n\n")
     print("\n" + runner.summary(log, campaign))
     if ended:
-        print(f"{ended}; the same command goes on from {path}.")
+        print(f"{ended}; the same command resumes from {path}.")
         return 130 if ended == "Interrupted" else 1
     return 1 if any(record.wrong for record in log.records) or not log.records else 0
 
 
 def _replay(options: argparse.Namespace) -> int:
-    """Compare a block again, and show one of its cases: what it is compared with is the same."""
+    """Compare a whole block again, as the campaign did, and show one of its cases."""
     try:
         seed = as_count(options.seed, name="--seed", minimum=0)
         networks = as_count(BLOCK if options.block is None else options.block, name="--block")
@@ -218,14 +218,16 @@ def _add_check(commands: Any) -> None:
     place = "PACKAGE.MODULE:NAME"
     command.add_argument("grad", metavar="GRAD", help=f"the gradient function, {place}")
     command.add_argument("loss", metavar="LOSS", help=f"the loss, traceable by JAX, {place}")
-    command.add_argument("--example", required=True, metavar="ARGS", help=f"where, {place}")
+    command.add_argument(
+        "--example", required=True, metavar="ARGS", help=f"the arguments to check it at, {place}"
+    )
     command.add_argument(
         "--argnums",
         type=int,
         nargs="+",
         default=[0],
         metavar="NUMBER",
-        help="which arguments the gradient is taken in, from 0 (default: 0)",
+        help="the arguments that it is the gradient in, counted from 0 (default: 0)",
     )
     command.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
     command.set_defaults(run=_check)

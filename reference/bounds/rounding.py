@@ -31,14 +31,14 @@ class Bounded(NamedTuple):
 
 
 class Extreme(Bounded):
-    """The largest or smallest of some numbers: which of them it is remains known.
+    """The largest or smallest of some numbers, which remembers what it was chosen from.
 
-    Comparing it with one of them is comparing that one with the others, eq. (R11).
+    To compare it with one of them is to compare that one with the others; eq. (R11).
 
     Attributes:
-        choices: the numbers, as they were given, and where each may or may not be the extreme.
-        home: for each place of `choices` the number of the extreme that it competes for.
-        cell: the number of each extreme; it moves with the values.
+        choices: the numbers as they were given, with where each may or may not be the extreme.
+        home: which extreme each place of `choices` competes for, by its number.
+        cell: the number of each extreme, which moves with the values.
     """
 
     choices: tuple[tuple[Bounded, Array], ...]
@@ -74,13 +74,13 @@ class Rounding:
     """The arithmetic of an implementation in `dtype`, compared with ours in float64.
 
     Attributes:
-        kinks: what a comparison gives whose sides lie within their joint error of each other:
-            with "decided", what the values say; with "open", either.
-        open_kinks: how many elements of comparisons were so close, counted in both cases.
+        kinks: the outcome of a comparison whose sides are within their joint error of each other:
+            "decided" takes what the values say, "open" allows either.
+        open_kinks: how many elements of comparisons were that close, counted either way.
     """
 
     def __init__(self, dtype: npt.DTypeLike, *, kinks: Kinks = "decided") -> None:
-        """Take the unit roundoff, smallest normal and largest number from the dtype."""
+        """Take the unit roundoff, the smallest normal and the largest number from the dtype."""
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
@@ -90,10 +90,10 @@ class Rounding:
         self._literals: dict[tuple[bytes, np.dtype[Any]], Bounded] = {}
 
     def computing_in(self, dtype: npt.DTypeLike) -> None:
-        """Take the units of the operations to come, which JAX computes in this dtype; eq. (R2).
+        """Set the units for the next operations, which JAX computes in this dtype; eq. (R2).
 
-        The implementation computes them in its own, or in JAX's if that is coarser; our evaluation,
-        which both are compared with, is in float64.
+        The implementation uses its own dtype, or JAX's if that is coarser. Our evaluation, which
+        both are compared with, uses float64.
         """
         by_jax = ml_dtypes.finfo(dtype)
         theirs = max((by_jax, ml_dtypes.finfo(self.dtype)), key=lambda info: float(info.eps))
@@ -115,7 +115,7 @@ class Rounding:
             return Bounded(array, np.where(held, 0.0, self.unit_roundoff * abs(array) + self.tiny))
 
     def literal(self, value: Any, dtype: npt.DTypeLike) -> Bounded:
-        """Take a constant of a jaxpr; the same one each time, so that it can be recognised."""
+        """Take a constant of a jaxpr, the same object each time, so that it can be recognised."""
         array = np.asarray(value, dtype)
         key = array.tobytes(), array.dtype  # 0 and -0 are two constants
         if key not in self._literals:
@@ -148,22 +148,22 @@ class Rounding:
         return self.rounded(a.value * b.value, spread)
 
     def compared(self, value: Array, a: Bounded, b: Bounded) -> Bounded:
-        """Mark the comparisons of a and b that either outcome is right for; eq. (R9)."""
+        """Mark the comparisons of a and b whose outcome may be either; eq. (R9)."""
         return self.opened(value, may_tie(a, b))
 
     def opened(self, value: Array, unsure: Array) -> Bounded:
-        """Take a choice that is open where it is unsure, and count those; eq. (R9)."""
+        """Take a choice that is open where it is unsure, and count where it is; eq. (R9)."""
         self.open_kinks += int(unsure.sum())
         return Bounded(value, unsure & (self.kinks == "open"))
 
     def _overflowing(self, value: Array, error: Array, size: Array) -> Bounded:
-        """Where the implementation may overflow, or a bound is NaN, anything may come out."""
+        """Leave no bound where the implementation may overflow, or where the bound is NaN."""
         may_overflow = ~(size + error <= self.largest)
         return Bounded(value, np.where(may_overflow, np.inf, error))
 
 
 def exact(value: npt.ArrayLike) -> Bounded:
-    """Take a value that every implementation has alike."""
+    """Take a value that is the same in every implementation."""
     array = np.asarray(value)
     return Bounded(array, np.zeros(array.shape, np.float64 if array.dtype.kind == "f" else bool))
 

@@ -20,7 +20,7 @@ from reference.arrays import Array
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding
 
-# A function is compiled to be run a few times: compiling takes half as long without optimisation.
+# A function is run only a few times: compiling it takes half as long without optimisation.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
 
 

@@ -1,4 +1,4 @@
-"""Random networks, taken through `manual_nn` and through JAX, and a table of how well they agree.
+"""Random networks, taken through `manual_nn` and JAX, and a table of how well the two agree.
 
 Axes: N rows in the batch, D inputs, H hidden units, K classes, L layers.
 """
@@ -40,7 +40,7 @@ class Example(NamedTuple):
         return "-".join(map(str, sizes)) + f", {len(self.X)} rows"
 
     def at(self, dtype: npt.DTypeLike) -> tuple[Any, Array, Array, float]:
-        """Round the case to this precision."""
+        """Round it to this precision."""
 
         def rounded(array: Array) -> Array:
             return array.astype(dtype) if array.dtype.kind == "f" else array
@@ -60,7 +60,7 @@ def draw_example(seed: int) -> Example:
 def _draw_values(
     seed: int, rng: np.random.Generator, sizes: list[int], N: int, *, soft: bool | None
 ) -> Example:
-    """Draw the numbers, and, where it is left open, whether the targets are probabilities."""
+    """Draw the numbers and, where it is left open, whether the targets are probabilities."""
     K = sizes[-1]
     params = manual_nn.init_params(sizes, rng=rng)
     params = tuple(
@@ -73,27 +73,27 @@ def _draw_values(
 
 
 class DirectedExample(NamedTuple):
-    """A small case with a direction, and a largest norm that some rows' gradients are above."""
+    """A small example with a direction, and a largest norm that some rows' gradients exceed."""
 
     example: Example
     tangents: Params
     max_norm: float
 
     def at(self, dtype: npt.DTypeLike) -> tuple[Any, ...]:
-        """Round the case to this precision."""
+        """Round it to this precision."""
         params, X, y, weight_decay = self.example.at(dtype)
         tangents = jax.tree.map(lambda array: array.astype(dtype), self.tangents)
         return params, tangents, X, y, weight_decay, self.max_norm
 
 
-DIRECTED_SHAPES = 12  # each takes JAX some seconds to compile
+DIRECTED_SHAPES = 12  # each takes JAX several seconds to compile
 
 
 def draw_directed_example(seed: int) -> DirectedExample:
     """Draw one of twelve shapes: depth 1 to 4, widths to 6, up to 8 rows, either kind of target.
 
-    They are small because second derivatives make large matrices, and few because of the
-    compilation; the values are drawn as in `draw_example`.
+    They are small because second derivatives make large matrices, and few because each is
+    compiled; the values are drawn as in `draw_example`.
     """
     rng = np.random.default_rng(seed % DIRECTED_SHAPES)
     sizes = rng.integers(1, 7, size=rng.integers(2, 6)).tolist()
@@ -126,7 +126,7 @@ def directed_by_hand(*example: Any) -> dict[str, Any]:
 
 
 def compare_example(example: Example) -> dict[str, Comparison]:
-    """Compare the gradient and what goes with it in each precision, with one compilation."""
+    """Compare the gradient and what comes with it in each precision, with one compilation."""
     comparer = Comparer(gradient_by_jax, *example.at(np.float64))
     return {
         dtype: comparer(gradient_by_hand(*example.at(dtype)), *example.at(dtype), dtype=dtype)
@@ -151,13 +151,13 @@ def directed_comparer(shape: int) -> Comparer:
 
 @dataclass
 class Row:
-    """What the cases so far have shown of one quantity in one precision.
+    """What the examples so far have shown of one quantity in one precision.
 
     Attributes:
-        verdicts: how many cases had which.
+        verdicts: how many examples had each.
         ulps: the worst difference in units of the last place of the leaf's largest entry.
         ratio: the worst of error over bound.
-        worst: the case with the worst of `ulps`.
+        worst: the example with the worst `ulps`.
     """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
@@ -166,7 +166,7 @@ class Row:
     worst: Example | None = None
 
     def add(self, example: Example, leaves: Sequence[Leaf]) -> None:
-        """Count a case, whose leaves for this quantity are given."""
+        """Count an example, given its leaves for this quantity."""
         self.verdicts[worst_verdict(leaves)] += 1
         self.ratio = max(self.ratio, *(float(leaf.ratio.max()) for leaf in leaves))
         ulps = max(leaf.ulps for leaf in leaves)
@@ -175,16 +175,16 @@ class Row:
 
 
 class Agreement:
-    """How well `manual_nn` and JAX agree, by quantity and precision, over the cases so far."""
+    """How well `manual_nn` and JAX agree, by quantity and precision, over the examples so far."""
 
     def __init__(self) -> None:
         """Begin without an example."""
         self.cases = 0
-        self.kinks = 0  # cases in which, in either precision, something lay within rounding
+        self.kinks = 0  # examples with a kink within rounding, in either precision
         self.rows: dict[tuple[str, str], Row] = {}
 
     def add(self, example: Example) -> None:
-        """Take a case, and the small one of its seed, through both and compare."""
+        """Take an example, and the small one of its seed, through both packages and compare."""
         directed = draw_directed_example(example.seed)
         compared = (
             (example, compare_example(example)),

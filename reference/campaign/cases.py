@@ -27,13 +27,13 @@ TURNS = (
     *("gradient", "rows", "products", "gradient", "weighted"),
     *("gradient", "rows", "products", "gradient", "matrices"),
 )
-XLA_EVERY = 49  # of the blocks one is compiled, too, of each group in turn
+XLA_EVERY = 49  # one block in so many is compiled as well, of each group in turn
 XLA = "XLA beside NumPy, float64"
 
-REFUSED = "refused"  # by manual_nn, rightly: the bound says that something may overflow
-RAISED = "raised"  # an error, where there should have been a result
+REFUSED = "refused"  # rightly, by manual_nn: by the bound something may overflow
+RAISED = "raised"  # an error where there should have been a result
 VERDICTS = (*(verdict.value for verdict in Verdict), REFUSED, RAISED)
-OVERFLOWS = "exceed the largest"  # manual_nn says, of what it refuses
+OVERFLOWS = "exceed the largest"  # what manual_nn says when it refuses
 NOT_WRONG = (Verdict.MATCH.value, Verdict.AMBIGUOUS.value, Verdict.NOT_COMPARABLE.value, REFUSED)
 
 
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A network with all that any quantity needs, in the precision of its block."""
+    """A network with everything that any quantity needs, in the precision of its block."""
 
     params: Params
     tangents: Params
@@ -57,7 +57,7 @@ class Case(NamedTuple):
     max_norm: float
 
     def arguments(self, group: Group) -> tuple[Any, ...]:
-        """Give what the functions of this group take."""
+        """Give the arguments of this group's functions."""
         return tuple(getattr(self, name) for name in group.arguments)
 
 
@@ -72,8 +72,8 @@ class Kind(NamedTuple):
 def plan_block(seed: int, block: int) -> Plan:
     """Draw what the networks of a block have in common.
 
-    One to four layers, widths to 12, up to 16 rows; for matrices, which have the square of the
-    number of parameters, less of each.
+    One to four layers, widths to 12, up to 16 rows; fewer of each for the matrices, whose size is
+    the square of the number of parameters.
     """
     rng = np.random.default_rng([seed, block])
     group = TURNS[block % len(TURNS)]
@@ -85,7 +85,7 @@ def plan_block(seed: int, block: int) -> Plan:
 
 
 def draw_case(seed: int, block: int, number: int) -> tuple[Kind, Case]:
-    """Draw a case of a block: what it was drawn with, and its numbers."""
+    """Draw a case of a block: its kind, and its numbers."""
     _, shape, dtype = plan_block(seed, block)
     rng = np.random.default_rng([seed, block, number + 1])  # with a 0 it would be the plan's
     kind = Kind(
@@ -118,13 +118,13 @@ class Record:
         block: its number.
         group, sizes, rows, soft, dtype: its plan.
         networks: how many there were.
-        compiled: whether XLA compiled it, too.
-        verdicts: for each quantity how many networks had which verdict.
+        compiled: whether XLA compiled it as well.
+        verdicts: how many networks had each verdict, for each quantity.
         worst: for each quantity the largest ratio of error to bound of a match, and the number
             of its case.
-        found: the numbers of the cases with another verdict than a match, by verdict.
+        found: the numbers of the cases with any verdict but a match, by verdict.
         seconds: how long it took.
-        error: why the block could not be compared, if that is so; its first case stands for it.
+        error: why the block could not be compared, if it could not; its first case stands for it.
     """
 
     block: int
@@ -143,13 +143,13 @@ class Record:
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> "Record":
-        """Make the record again of which this is the line in JSON."""
+        """Make a record from its line in JSON."""
         worst = {quantity: (ratio, number) for quantity, (ratio, number) in line["worst"].items()}
         return cls(**{**line, "worst": worst})
 
     @property
     def wrong(self) -> list[int]:
-        """List the numbers of the cases with a verdict that speaks of a mistake."""
+        """List the numbers of the cases whose verdict means a mistake."""
         return [
             number
             for verdict, numbers in self.found.items()
@@ -163,9 +163,9 @@ class Compared(NamedTuple):
 
     Attributes:
         record: what they have shown.
-        comparison: all of it, with an axis for the cases before the others.
-        verdicts: for each quantity, and for XLA, that of each case.
-        errors: what manual_nn said of those that it gave no result for, by their place.
+        comparison: the whole comparison, with an axis for the cases before the others.
+        verdicts: the verdict of each case, for each quantity and for XLA.
+        errors: what manual_nn said where it gave no result, by the place of the case.
     """
 
     record: Record
@@ -177,7 +177,7 @@ class Compared(NamedTuple):
 def compare_block(seed: int, block: int, networks: int) -> Record:
     """Draw the networks of a block, and compare all of them.
 
-    An error does not end a campaign: the block's record has it.
+    An error does not end the campaign; it is kept in the block's record.
     """
     started = time.perf_counter()
     try:
@@ -192,7 +192,7 @@ def compare_block(seed: int, block: int, networks: int) -> Record:
 
 
 def is_compiled(block: int) -> bool:
-    """Say whether XLA takes a block of a campaign, too."""
+    """Say whether XLA compiles a block of a campaign as well."""
     return block % XLA_EVERY == 0
 
 
@@ -202,13 +202,13 @@ def _new_record(block: int, plan: Plan, networks: int, *, compiled: bool) -> Rec
 
 
 def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
-    """Draw cases of a block, and compare them at once.
+    """Draw cases of a block, and compare them all at once.
 
     Args:
         seed: the campaign's.
         block: the block's number.
         numbers: which of its cases; the record counts them from 0.
-        compiled: compare with what XLA makes of the function, and XLA with NumPy.
+        compiled: compare with the function as XLA compiles it, and that with NumPy.
     """
     plan = plan_block(seed, block)
     group = GROUPS[plan.group]
@@ -236,10 +236,10 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
 
 
 class _Results:
-    """The results by hand, gathered into arrays with an axis for the networks before the others."""
+    """The results by hand, in arrays with an axis for the networks before the others."""
 
     def __init__(self, comparer: Comparer, dtype: str, networks: int) -> None:
-        """Make the arrays, of NaNs; what remains so was refused."""
+        """Make the arrays, filled with NaN, which is what a refused case keeps."""
         traced = comparer.traced
         self.arrays = [
             np.full(aval.shape, np.nan, dtype)
@@ -254,11 +254,11 @@ class _Results:
         self.errors: dict[int, str] = {}
 
     def take(self, number: int, group: Group, arguments: tuple[Any, ...]) -> None:
-        """Compute a case by hand, and keep its results, or say what is wrong with them."""
+        """Compute a case by hand and keep its results, or what is wrong with them."""
         try:
             with np.errstate(all="ignore"):  # a magnitude may be huge
                 results = group.by_hand(*arguments)
-        except Exception as error:  # whatever it is, it is kept, and the rest goes on
+        except Exception as error:  # kept, whatever it is, and the rest goes on
             self.errors[number] = f"{type(error).__name__}: {error}"
             if isinstance(error, ValueError) and OVERFLOWS in str(error):
                 self.refused[number] = True
@@ -281,12 +281,12 @@ class _Results:
 
 
 def _stacked(cases: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Put the arrays of many cases together, with an axis for the cases before the others."""
+    """Stack the arrays of many cases along a new first axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *cases)
 
 
 def _differing(one: Any, other: Any, networks: int) -> list[int]:
-    """List the networks of which any array differs."""
+    """List the networks any of whose arrays differ."""
     differs = np.zeros(networks, bool)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         differs |= (a != b).reshape(networks, -1).any(axis=1)
@@ -302,7 +302,7 @@ def _worst_of_each(leaves: Sequence[Leaf]) -> list[str]:
 def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]:
     """Give the verdict of each network, for each quantity.
 
-    A network is refused rightly if an element of any result may overflow: its bound is infinite.
+    It is right to refuse a network if an element of any result may overflow: its bound is infinite.
     """
     networks = len(results.refused)
     may_overflow = np.zeros(networks, bool)
@@ -321,7 +321,7 @@ def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]
 
 
 def _add(record: Record, quantity: str, verdicts: list[str], leaves: Sequence[Leaf]) -> None:
-    """Enter what the networks of a block have shown of one quantity."""
+    """Record what the networks of a block have shown of one quantity."""
     record.verdicts[quantity] = dict(Counter(verdicts))
     ratios = np.max([leaf.ratio.reshape(len(verdicts), -1).max(axis=1) for leaf in leaves], axis=0)
     ratios = np.where(np.array(verdicts) == Verdict.MATCH.value, ratios, -1)

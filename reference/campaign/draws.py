@@ -1,6 +1,6 @@
 """Random networks with a batch of data: the traps, the memory layouts and the magnitudes.
 
-A network is decided by its shape, its precision, what is asked of it, and a seed. Axes: N rows in
+A network follows from its shape, its precision, what is asked of it, and a seed. Axes: N rows in
 the batch, D inputs, K classes, L layers.
 """
 
@@ -59,7 +59,7 @@ def strided(array: Array) -> Array:
 
 
 def offset(array: Array) -> Array:
-    """Give the same array as a view into a larger one, from its second place on."""
+    """Give the same array as a view into a larger one, starting at its second place."""
     larger = np.zeros([size + 2 for size in array.shape], array.dtype)
     view = larger[(slice(1, -1),) * array.ndim]
     view[...] = array
@@ -67,7 +67,7 @@ def offset(array: Array) -> Array:
 
 
 def unaligned(array: Array) -> Array:
-    """Give the same array at an address that is no multiple of the size of its numbers."""
+    """Give the same array at an address that is not a multiple of the size of its numbers."""
     memory = np.zeros(array.nbytes + 1, np.uint8)
     view = memory[1:].view(array.dtype).reshape(array.shape)
     view[...] = array
@@ -109,13 +109,13 @@ def make_network(
         shape: the sizes, the rows, the kind of target.
         dtype: float32 or float64.
         seed: what `np.random.default_rng` takes.
-        trait: one of TRAITS, what has been a trap in the values.
+        trait: one of TRAITS, a property of the values that has been a trap.
         layout: one of LAYOUTS, how the arrays lie in memory.
         magnitude: one of MAGNITUDES. Arrays are multiplied by powers of 2: "tiny" down to where
             the product of all is near the square root of the smallest number, "huge" up to where
             it is beyond the largest, so that some overflow; "balanced" makes up in each layer for
-            the layer below, so that the logits remain what they are and only the gradients become
-            tiny and huge.
+            the layer below, so that the logits stay as they are and only the gradients become tiny
+            and huge.
         weight_decay: the factor of the penalty.
     """
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""All that both packages compute, in groups: by JAX and, under the same names, by hand.
+"""Everything that both packages compute, in groups: by JAX and, under the same names, by hand.
 
 Axes: N rows in the batch.
 """
@@ -13,7 +13,7 @@ from reference.models import mlp
 
 
 def gradient_by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
-    """Compute the network, its loss and its gradients; what is by hand twice is here once."""
+    """Compute the network, its loss and its gradients; what is done twice by hand is here once."""
     value, gradient = mlp.loss_and_grad(params, X, y, weight_decay=weight_decay)
     d_weights, d_biases = zip(*gradient, strict=True)
     return {
@@ -57,7 +57,7 @@ def gradient_by_hand(params: Any, X: Any, y: Any, weight_decay: Any) -> dict[str
 def weighted_by_jax(
     params: Any, X: Any, y: Any, weight_decay: Any, sample_weight: Any
 ) -> dict[str, Any]:
-    """Compute the loss and gradient with weights on the rows; by hand it is in several ways."""
+    """Compute the loss and gradient with weights on the rows, once for several ways by hand."""
     both = mlp.loss_and_grad(params, X, y, weight_decay=weight_decay, sample_weight=sample_weight)
     return {
         "loss, weighted": both[0],
@@ -89,9 +89,9 @@ def weighted_by_hand(
 
 
 def rows_by_jax(params: Any, X: Any, y: Any, max_norm: Any) -> dict[str, Any]:
-    """Compute what is of single rows.
+    """Compute what belongs to single rows.
 
-    The norms are squared, for a root has no finite error bound where its argument may be 0.
+    The norms are squared because a root has no finite error bound where its argument may be 0.
     """
     rows = derivatives.per_example_grads(params, X, y)
     return {
@@ -111,7 +111,7 @@ def rows_by_hand(params: Any, X: Any, y: Any, max_norm: Any) -> dict[str, Any]:
 
 
 def products_by(package: ModuleType) -> Callable[..., dict[str, Any]]:
-    """Make the function that computes what is along a direction, by JAX or by hand."""
+    """Make the function that computes the products with a direction, by JAX or by hand."""
 
     def products(params: Any, tangents: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:
         value, R_value = package.jvp(params, tangents, X, y, weight_decay=weight_decay)

@@ -1,7 +1,7 @@
 """Run a campaign unattended: several processes, a log that survives a kill, the table at the end.
 
 The log has a line of JSON for each block, after a first line that says what the campaign is. A
-block counts once its line is whole, so a campaign goes on where it was stopped, however that was.
+block counts once its line is whole, so a campaign resumes where it stopped, whatever stopped it.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ import manual_nn
 import reference
 from reference.campaign.cases import NOT_WRONG, XLA, Record, compare_block
 
-OPTIONS = {  # what a log must agree in, and what a person would call it
+OPTIONS = {  # what must be the same to resume from a log, and what a person would call it
     "seed": "--seed",
     "networks": "--block",
     "code": "code of fingerprint",
     "versions": "versions",
 }
-HEAD = b'{"campaign": '  # a log begins with
-SHOWN = 20  # of the wrong cases
+HEAD = b'{"campaign": '  # how a log begins
+SHOWN = 20  # wrong cases
 BLOCKS_OF_A_PROCESS = 250  # then a new one takes over: what JAX has traced stays in memory
 
 
@@ -46,10 +46,10 @@ class Campaign:
     """What decides every case of a campaign, and what its results depend on.
 
     Attributes:
-        seed: of all that is drawn.
-        networks: how many a block has.
+        seed: what everything is drawn from.
+        networks: how many there are in a block.
         code: a fingerprint of both packages.
-        versions: of Python and the libraries.
+        versions: those of Python and the libraries.
     """
 
     seed: int
@@ -89,17 +89,17 @@ class Log:
     """
 
     def __init__(self, path: Path, campaign: Campaign) -> None:
-        """Begin the file, or take up the one of this campaign.
+        """Begin the file, or resume from it if it is this campaign's.
 
         Raises:
-            ValueError: the file is another campaign's, or no log of a campaign.
+            ValueError: the file is another campaign's log, or no log at all.
             OSError: it cannot be read or written.
         """
         self.path = path
         self.records: list[Record] = []
         self.started = dt.datetime.now(dt.UTC).date().isoformat()
         if path.exists() and not path.is_file():
-            raise ValueError(f"--log {path} is no file")
+            raise ValueError(f"--log {path} is not a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
@@ -109,7 +109,7 @@ class Log:
             raise
 
     def _begin(self, campaign: Campaign) -> None:
-        """Take up what there is, or write the first line."""
+        """Read what is there, or write the first line."""
         _lock(self._file, self.path)
         data = self.path.read_bytes()
         if data and not HEAD.startswith(data[: len(HEAD)]):
@@ -121,7 +121,7 @@ class Log:
             self._append({"campaign": dataclasses.asdict(campaign), "started": self.started})
 
     def __enter__(self) -> Self:
-        """Use it in a with statement, after which another process may go on."""
+        """Use it in a with statement, after which another process may write to the file."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,7 +138,7 @@ class Log:
         self._file.flush()
 
     def _take_up(self, campaign: Campaign, data: bytes) -> None:
-        """Read the blocks so far; the last line, if a kill has cut it off, is dropped."""
+        """Read the blocks so far, and drop a last line that a kill cut short."""
         whole = data[: data.rfind(b"\n") + 1]
         try:
             head, *lines = map(json.loads, whole.decode().splitlines())
@@ -152,7 +152,7 @@ class Log:
                 msg = f"--log {self.path} is of a campaign with {what} {was}, and this is {now}"
                 raise ValueError(f"{msg}: move it away, or name another file")
         if len({record.block for record in self.records}) < len(self.records):
-            raise ValueError(f"--log {self.path} has a block twice")
+            raise ValueError(f"--log {self.path} lists a block twice")
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
 
@@ -170,14 +170,14 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, workers: int) -> None:
-    """Take the blocks that the log does not have yet, so many in all, or until a time.
+    """Take the blocks that the log does not have yet, up to a number of them or a time.
 
     Args:
         log: where what they show is kept.
         campaign: what is drawn.
-        blocks: how many the log has in the end, or None for no limit.
-        until: no block is begun after this time, of `time.monotonic`.
-        workers: the number of processes; one is this one.
+        blocks: how many the log has at the end, or None for no limit.
+        until: the time, by `time.monotonic`, after which no block is begun.
+        workers: the number of processes; a single one is this process.
     """
     done = {record.block for record in log.records}
     wanted = _missing(done, blocks, until)
@@ -234,13 +234,13 @@ def _pool(workers: int, code: str) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(code: str) -> None:
-    """Begin a process: leave Ctrl-C to the parent, end with it, and have the campaign's code."""
+    """Begin a process: leave Ctrl-C to the parent, end with it, and insist on the same code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     if _fingerprint() != code:
-        raise RuntimeError("the code has changed since the campaign was begun")
+        raise RuntimeError("the code has changed since the campaign began")
 
 
 def _end_with(sentinel: int) -> None:
@@ -289,7 +289,7 @@ def table(records: Iterable[Record]) -> str:
 
 
 def summary(log: Log, campaign: Campaign) -> str:
-    """Say how much there was, of what, how fast, and whether all is right."""
+    """Say what was compared, how fast, and whether anything is wrong."""
     records = log.records
     shapes = {(tuple(record.sizes), record.rows, record.soft) for record in records}
     networks = sum(record.networks for record in records)

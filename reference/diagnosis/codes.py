@@ -298,7 +298,7 @@ class Code(enum.StrEnum):
     )
     LAYERS_ABOVE_ONLY = (
         "layers_above_only",
-        "The layers nearer the output are right and those below are wrong: look between the two.",
+        "The layers nearer the output are right and those below them are wrong.",
         "d_a = d_z @ W.T  # a bug in this line",
     )
     UNKNOWN = ("unknown", "No hypothesis explains the difference.", "")

@@ -125,7 +125,7 @@ def data_scaled(difference: Difference) -> Iterator[Found]:
         leaf = difference.leaves[i]
         whole = difference.rounding.rounded(N * leaf.want, N * leaf.open_bound)
         if _up_to_penalty(difference, i, whole):
-            yield Found(Code.SUM_NOT_MEAN, {frozenset({i}): f"{N} rows, but for a penalty"})
+            yield Found(Code.SUM_NOT_MEAN, {frozenset({i}): f"{N} rows, except for a penalty"})
 
 
 def one_row(row: int, code: Code) -> Callable[[Difference], Iterator[Found]]:
@@ -152,7 +152,7 @@ def _times(difference: Difference, factor: float, x: Bounded) -> Bounded:
 
 
 def _up_to_penalty(difference: Difference, i: int, predicted: Bounded) -> bool:
-    """Say whether a leaf is as predicted, or that and a multiple of its parameter."""
+    """Say whether a leaf is as predicted, perhaps plus a multiple of its parameter."""
     if _holds(difference, i, predicted):
         return True
     found = _fit_penalty(difference, i, predicted)
@@ -169,11 +169,11 @@ def _fit_penalty(difference: Difference, i: int, predicted: Bounded) -> Interval
 
 
 def transposed(difference: Difference) -> Iterator[Found]:
-    """Compare with the transpose, with its elements in order, and with these put back."""
+    """Compare with the transpose, and with confusions of the two orders of elements."""
     ways: tuple[tuple[str, Callable[[Array], Array]], ...] = (
         ("", lambda x: x.T),
-        ("the elements run in the order of the transpose", lambda x: x.T.reshape(x.shape)),
-        ("the elements were put in as those of the transpose", lambda x: x.reshape(x.T.shape).T),
+        ("its elements are in the order of the transpose", lambda x: x.T.reshape(x.shape)),
+        ("its elements were filled in as those of the transpose", lambda x: x.reshape(x.T.shape).T),
         ("the last two axes", lambda x: x.swapaxes(-1, -2)),
     )
     for text, way in ways:
@@ -228,7 +228,7 @@ def difference_proportional_to_parameter(difference: Difference) -> Iterator[Fou
 
 
 def _decay(difference: Difference, c: Interval, leaves: Iterable[int]) -> str:
-    """Say what a multiple of the parameter would be of a weight decay among the arguments."""
+    """Say what a multiple of the parameter would mean for a weight decay among the arguments."""
     N = difference.N or 1
     vectors = all(difference.leaves[i].want.ndim < 2 for i in leaves)
     for number in difference.penalty_factors:
@@ -267,7 +267,7 @@ def constant_offset(difference: Difference) -> Iterator[Found]:
 
 
 def permuted(difference: Difference) -> Iterator[Found]:
-    """Match the rows, columns or whatever else an axis counts with those of the right gradient."""
+    """Match the slices along an axis, such as rows or columns, with those of the right gradient."""
     for i in sorted(difference.wrong):
         leaf = difference.leaves[i]
         for axis in range(leaf.want.ndim):
@@ -279,10 +279,10 @@ def permuted(difference: Difference) -> Iterator[Found]:
 
 
 def layers_above_only(difference: Difference) -> list[Cause]:
-    """Look for a layer up to which all is right, and below which each layer has something wrong.
+    """Look for a layer above which all is right, and up to which every layer has something wrong.
 
-    The leaves' order is taken for that of the layers; those that share all but the last step of
-    their path, such as a weight and its bias, are one layer.
+    The order of the leaves is taken to be that of the layers. Leaves that share all but the last
+    step of their path, such as a weight and its bias, are one layer.
     """
     layers = [
         frozenset(i for i, _ in group)

@@ -7,11 +7,11 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from reference.arrays import Array
 from reference.compare import Leaf
 
-MOST_PAIRS = 10_000_000  # of slices that may be each other; beyond it no permutation is looked for
+MOST_PAIRS = 10_000_000  # of slices that may be each other; with more, none is looked for
 
 
 def order_along(leaf: Leaf, axis: int) -> Array | None:
-    """Find which slice of the right gradient each slice of got is, each once."""
+    """Find the permutation that makes each slice of got a slice of the right gradient."""
     count = leaf.want.shape[axis]
     got, want, bound = (
         np.moveaxis(x, axis, 0).reshape(count, -1) for x in (leaf.got, leaf.want, leaf.open_bound)
@@ -27,7 +27,7 @@ def order_along(leaf: Leaf, axis: int) -> Array | None:
         if (abs(got - want[simple]) <= bound[simple]).all():
             return simple
     moved = np.flatnonzero((abs(got - want) > bound).any(axis=1))
-    if not moved.size:  # wrong by less than the kinks within rounding leave open
+    if not moved.size:  # wrong, but by less than open kinks could make
         return None
     got, want, bound = got[moved], want[moved], bound[moved]
     telling = int(np.argmax(np.ptp(want, axis=0)))

@@ -251,7 +251,7 @@ def test_a_campaign_without_a_case_or_with_a_wrong_one_is_status_1(
     ("error", "status", "what"),
     [
         (KeyboardInterrupt, 130, "Interrupted"),
-        (BrokenProcessPool, 1, "A process has ended before its time, for a reason given above"),
+        (BrokenProcessPool, 1, "A process ended unexpectedly, for the reason given above"),
     ],
 )
 def test_a_campaign_that_is_cut_short_says_how_it_goes_on(
@@ -268,7 +268,7 @@ def test_a_campaign_that_is_cut_short_says_how_it_goes_on(
     output = run(capsys, "--campaign", "--log", "a")
     assert output.status == status
     assert output.out.startswith("1 records\n")
-    assert output.out.endswith(f"a of 0\n{what}; the same command goes on from a.\n")
+    assert output.out.endswith(f"a of 0\n{what}; the same command resumes from a.\n")
 
 
 @pytest.mark.usefixtures("campaign")
@@ -514,26 +514,26 @@ def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--minutes", "1"), "--minutes goes with --campaign"),
-        (("--workers", "1"), "--workers goes with --campaign"),
-        (("--block", "1"), "--block goes with --campaign"),
-        (("--log", "1"), "--log goes with --campaign"),
-        (("--replay", "1"), "--replay goes with --campaign"),
-        (("--log", "a", "--workers", "1"), "--workers goes with --campaign"),
-        (("--replay", "0:0"), "--replay goes with --campaign"),
-        (("--workers", "2", *CHECK, "mine:ARGS"), "--workers goes with --campaign"),
-        (("--campaign", *CHECK, "mine:ARGS"), "--campaign does not go with check"),
+        (("--minutes", "1"), "--minutes requires --campaign"),
+        (("--workers", "1"), "--workers requires --campaign"),
+        (("--block", "1"), "--block requires --campaign"),
+        (("--log", "1"), "--log requires --campaign"),
+        (("--replay", "1"), "--replay requires --campaign"),
+        (("--log", "a", "--workers", "1"), "--workers requires --campaign"),
+        (("--replay", "0:0"), "--replay requires --campaign"),
+        (("--workers", "2", *CHECK, "mine:ARGS"), "--workers requires --campaign"),
+        (("--campaign", *CHECK, "mine:ARGS"), "--campaign cannot be combined with check"),
         (
             ("--campaign", "--replay", "0:0", "--cases", "3"),
-            "--replay shows one case: --cases does not go with it",
+            "--replay shows a single case and cannot be combined with --cases",
         ),
         (
             ("--campaign", "--replay", "1:1", "--log", "a"),
-            "--replay shows one case: --log does not go with it",
+            "--replay shows a single case and cannot be combined with --log",
         ),
         (
             ("--campaign", "--replay", "0:0", "--log", "a", "--block", "3", "--workers", "1"),
-            "--replay shows one case: --workers does not go with it",
+            "--replay shows a single case and cannot be combined with --workers",
         ),
     ],
 )

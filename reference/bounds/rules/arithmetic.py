@@ -25,7 +25,7 @@ def _sub(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
 
 
 def _infinite_or(result: Bounded, a: Bounded, b: Bounded) -> Bounded:
-    """Know that an exact infinity, as of a mask, stays one whatever finite is added to it."""
+    """Keep an exact infinity, as in a mask, exact when something finite is added to it."""
     finite = [np.isfinite(x.value) & np.isfinite(x.error) for x in (a, b)]
     infinite = [np.isinf(x.value) & (x.error == 0) for x in (a, b)]
     stays = (infinite[0] & finite[1]) | (finite[0] & infinite[1])
@@ -49,7 +49,7 @@ def _div(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
 
 @register_rule("integer_pow")
 def _integer_pow(rounding: Rounding, x: Bounded, *, y: int, **_: Any) -> Bounded:
-    """Multiply |y| - 1 times and perhaps divide, or, for other powers than squares, call pow."""
+    """Multiply |y| - 1 times and perhaps divide or, except for squares, call pow."""
     if x.value.dtype.kind != "f":
         return discrete(lambda base: base**y, x)
     value, n, size = x.value**y, abs(y), abs(x.value)
@@ -72,7 +72,7 @@ def square(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
 
 @register_rule("one_minus_square")
 def _one_minus_square(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
-    """(1 + x) (1 - x), in these three steps, or 1 - x x, whose rounding is that of the square."""
+    """(1 + x) (1 - x) in these three steps, or 1 - x x with the rounding of the square."""
     if x.value.dtype.kind != "f":
         return discrete(lambda value: 1 - value**2, x)
     value = (1 + x.value) * (1 - x.value)

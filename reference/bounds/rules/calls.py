@@ -34,10 +34,11 @@ def _custom_call(rounding: Rounding, *operands: Bounded, **params: Any) -> list[
 
 
 def is_exp_neg_sq(jaxpr: Any) -> bool:
-    """Say whether it is the exp(-x^2) with which newer JAX differentiates erf and erfc.
+    """Say whether it is the exp(-x^2) with which newer versions of JAX differentiate erf and erfc.
 
-    That splits x by its bits, which no interval sees through, to square it more exactly than an
-    implementation need; the bound is of its formula as earlier JAX has it, in three operations.
+    That function splits x into its bits, which no interval can follow, to square it more exactly
+    than an implementation need. The bound is that of the formula in earlier versions of JAX, of
+    three operations.
     """
     return str(jaxpr.debug_info.func_src_info).startswith(EXP_NEG_SQ)
 
@@ -51,7 +52,7 @@ def _scan(
     reverse: bool,
     **params: Any,
 ) -> list[Bounded]:
-    if "ft_in" in params:  # which newer JAX gives instead of the two numbers
+    if "ft_in" in params:  # newer versions of JAX give this instead of the two numbers
         num_consts, num_carry = map(len, params["ft_in"].unpack()[:2])
     else:
         num_consts, num_carry = params["num_consts"], params["num_carry"]
@@ -75,7 +76,7 @@ def _scan(
 def _cond(
     rounding: Rounding, which: Bounded, *operands: Bounded, branches: tuple[Any, ...], **_: Any
 ) -> list[Bounded]:
-    """Take the branch that is chosen; where either is right, reach to the farthest."""
+    """Take the branch that is chosen; if any may be, take the interval that holds them all."""
     chosen = min(max(int(which.value), 0), len(branches) - 1)
     results = _call(rounding, *operands, jaxpr=branches[chosen])
     if not which.error:

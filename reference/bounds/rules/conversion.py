@@ -14,7 +14,7 @@ from reference.bounds.rounding import Bounded, Rounding, exact, may_tie
 def _convert_element_type(
     rounding: Rounding, x: Bounded, *, new_dtype: npt.DTypeLike, **_: Any
 ) -> Bounded:
-    """To another precision is one more rounding, in that precision's units; ROUNDING.md (R2)."""
+    """Round once more, in the units of the other precision; ROUNDING.md (R2)."""
     new, old = jax.numpy.dtype(new_dtype), x.value.dtype
     if new.kind in "biu" and old.kind != "f":
         return Bounded(x.value.astype(new), x.error)

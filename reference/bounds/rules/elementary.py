@@ -15,7 +15,7 @@ from reference.bounds.rules.arithmetic import nearest_zero
 def _increasing(
     function: Callable[[Array], Array], steepest: Callable[[Array, Array], Array]
 ) -> Callable[..., Bounded]:
-    """Make the rule of a function from a bound of how much it changes within e of x."""
+    """Make the rule of a function from a bound on how much it changes within e of x."""
 
     def rule(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
         spread = np.where(x.error == 0, 0.0, steepest(x.value, x.error))
@@ -29,7 +29,7 @@ def _sech2(x: Array) -> Array:
 
 
 def _log_spread(x: Array, e: Array) -> Array:
-    """-ln(1 - e/x), and nothing that bounds it, infinite or NaN, where the interval reaches 0."""
+    """-ln(1 - e/x); infinite or NaN, which bounds nothing, where the interval reaches 0."""
     return -np.log1p(-e / np.maximum(x, 0))
 
 

@@ -12,11 +12,11 @@ from reference.bounds.rounding import Bounded, Rounding, exact
 
 
 def _at_indices(primitive: Any, arrays: int) -> Callable[..., Bounded]:
-    """Make the rule of a primitive that moves elements to or from places given by its indices."""
+    """Make the rule of a primitive that moves elements to or from places given by indices."""
 
     def rule(_: Rounding, *operands: Bounded, **params: Any) -> Bounded:
-        # What lies outside is NaN in the value, and in the error too: nothing is known of it. Or it
-        # is what the parameters say, which has no error.
+        # What lies outside is NaN, in the value and in the error: nothing is known of it. Or it is
+        # the fill value of the parameters, which has no error.
         fill = params.get("fill_value")
         filled = [] if fill is None or np.isnan(fill) else [exact(float(fill))]
         exactly = {"fill_value": 0} if filled else {}
@@ -39,7 +39,7 @@ def _at_indices(primitive: Any, arrays: int) -> Callable[..., Bounded]:
 
 
 def _moved_elsewhere(unsure: Array, *, dimension_numbers: Any = None, **_: Any) -> Array:
-    """Say which results may come from elsewhere, where an index is unsure: all, or its slice."""
+    """Say which results may come from elsewhere because an index is unsure: all, or its slice."""
     if dimension_numbers is None:
         return np.asarray(unsure.any())
     return np.expand_dims(unsure.any(axis=-1), dimension_numbers.offset_dims)
@@ -51,7 +51,7 @@ register_rule("dynamic_update_slice")(_at_indices(lax.dynamic_update_slice_p, 2)
 
 
 def scatter_add(onto: Array, indices: Array, added: Array, **params: Any) -> Array:
-    """Add at places given by indices, as the primitive of these params does, in any precision."""
+    """Add at places given by indices, as the primitive with these params does, in any precision."""
     names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
     given = {name: params[name] for name in names}
     return np.asarray(lax.scatter_add(onto, indices, added, **given))
@@ -61,7 +61,7 @@ def scatter_add(onto: Array, indices: Array, added: Array, **params: Any) -> Arr
 def _scatter_add(
     rounding: Rounding, x: Bounded, indices: Bounded, updates: Bounded, **params: Any
 ) -> Bounded:
-    """A sum of as many terms as fall upon the same place; those of unsure places upon any."""
+    """A sum of as many terms as fall on one place; a term of an unsure place may fall on any."""
 
     def scattered(onto: Array, added: Array) -> Array:
         return scatter_add(onto, indices.value, added, **params)

@@ -65,7 +65,7 @@ def _split(_: Rounding, x: Bounded, *, sizes: tuple[int, ...], axis: int, **__: 
 
 @register_rule("empty", "empty2")
 def _empty(_: Rounding, *, dtype: npt.DTypeLike, shape: tuple[int, ...] = (), **__: Any) -> Bounded:
-    """What is never looked at."""
+    """An array whose values are never used."""
     return exact(np.zeros(shape, dtype))
 
 

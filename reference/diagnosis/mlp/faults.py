@@ -53,7 +53,7 @@ def derivative_on_top(p: Array, target: Array) -> Array:
 
 
 def mask_of(offset: int) -> Callable[[Pass, int, Array], Array]:
-    """Make the step that masks by a neighbouring layer, where there is one as wide."""
+    """Make the step that masks by a neighbouring layer, if there is one of the same width."""
 
     def step(now: Pass, l: int, d_a: Array) -> Array:
         other = l + offset
@@ -79,7 +79,7 @@ def times_sigmoid_derivative(now: Pass, l: int, d_a: Array) -> Array:
 
 
 def without_mask(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: ARG001
-    """d_a W^T: what comes from above goes on before it is masked."""
+    """d_a W^T: the error from above is passed on before it is masked."""
     return d_a @ now.params[l].weight.T
 
 
@@ -90,7 +90,7 @@ def through_untransposed(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:
 
 
 def through_other(offset: int) -> Callable[[Pass, int, Array, Array], Array]:
-    """Make the step that takes the next layer up or down whose weight has the shape."""
+    """Make the step that uses the next layer up or down whose weight has the same shape."""
 
     def step(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:
         other = l + offset
@@ -110,13 +110,13 @@ def through_updated(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa
 
 
 def from_output(now: Pass, l: int, d_z: Array) -> Array:
-    """Take what comes out of a square hidden layer for what goes in."""
+    """Mistake the output of a square hidden layer for its input."""
     own = l + 1 < len(now.a) and now.a[l + 1].shape == now.a[l].shape
     return now.a[l + own].T @ d_z
 
 
 def from_X(now: Pass, l: int, d_z: Array) -> Array:  # noqa: N802, X is a matrix
-    """Take X for what goes into a layer as wide."""
+    """Mistake X for the input of a layer of the same width."""
     return now.a[0 if now.a[0].shape == now.a[l].shape else l].T @ d_z
 
 
@@ -141,8 +141,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         Code.RELU_MASK_INCLUDES_ZERO, relu_backward=lambda now, l, d_a: masked(d_a, now.z[l] >= 0)
     ),
-    Fault(Code.RELU_MASK_WRONG_LAYER, "The mask is of the layer above.", relu_backward=mask_of(1)),
-    Fault(Code.RELU_MASK_WRONG_LAYER, "The mask is of the layer below.", relu_backward=mask_of(-1)),
+    Fault(
+        Code.RELU_MASK_WRONG_LAYER, "The mask is that of the layer above.", relu_backward=mask_of(1)
+    ),
+    Fault(
+        Code.RELU_MASK_WRONG_LAYER,
+        "The mask is that of the layer below.",
+        relu_backward=mask_of(-1),
+    ),
     Fault(Code.RELU_APPLIED_TO_GRADIENT, relu_backward=lambda _now, _l, d_a: masked(d_a, d_a > 0)),
     Fault(Code.DELTA_TIMES_ACTIVATION, relu_backward=times_activation),
     Fault(Code.SIGMOID_DERIVATIVE_ON_RELU, relu_backward=times_sigmoid_derivative),
@@ -151,8 +157,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(Code.LABEL_SHIFTED, "They are one too high.", target=shifted(1)),
     Fault(Code.LABEL_SHIFTED, "They are one too low.", target=shifted(-1)),
     Fault(Code.LABEL_TERM_MISSING, logits_backward=lambda p, _target: p / len(p)),
-    Fault(Code.SOFTMAX_WRONG_AXIS, "It is over the rows.", softmax=softmax_of_columns),
-    Fault(Code.SOFTMAX_WRONG_AXIS, "It is over the whole batch.", softmax=softmax_of_all),
+    Fault(Code.SOFTMAX_WRONG_AXIS, "It normalises over the rows.", softmax=softmax_of_columns),
+    Fault(Code.SOFTMAX_WRONG_AXIS, "It normalises over the whole batch.", softmax=softmax_of_all),
     Fault(Code.SOFTMAX_JACOBIAN_DIAGONAL_ONLY, logits_backward=diagonal_only),
     Fault(Code.SOFTMAX_DERIVATIVE_ON_TOP, logits_backward=derivative_on_top),
     Fault(Code.SIGN_OF_DELTA, logits_backward=lambda p, target: (target - p) / len(p)),
@@ -181,12 +187,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
-        "The weight is of the next layer up of its shape.",
+        "The weight is that of the next layer up with the same shape.",
         input_backward=through_other(1),
     ),
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
-        "The weight is of the next layer down of its shape.",
+        "The weight is that of the next layer down with the same shape.",
         input_backward=through_other(-1),
     ),
     Fault(Code.PRE_ACTIVATION_AS_LAYER_INPUT, weight_backward=from_pre_activation),

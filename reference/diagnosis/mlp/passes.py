@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 from manual_nn import Dense
 from reference.diagnosis.codes import Code
 
-Array: TypeAlias = Any  # NumPy's or JAX's, and of either the steps ask for their namespace
+Array: TypeAlias = Any  # NumPy's or JAX's: the steps ask it for its namespace
 Params: TypeAlias = tuple[Dense, ...]
 
 
@@ -23,11 +23,11 @@ class Pass(NamedTuple):
 
     Attributes:
         params: the layers.
-        a: what goes into each layer; a[0] is X.
-        z: what comes out of each; the last are the logits.
+        a: the input of each layer; a[0] is X.
+        z: the output of each before its ReLU; the last are the logits.
         y: (N,) class numbers or (N, K) probabilities.
         weight_decay: the factor of the penalty.
-        learning_rate: for the one fault that updates too early.
+        learning_rate: for the fault that updates the weights too early.
     """
 
     params: Params
@@ -81,12 +81,12 @@ def logits_backward(p: Array, target: Array) -> Array:
 
 
 def input_backward(now: Pass, l: int, d_z: Array, d_a: Array) -> Array:  # noqa: ARG001, a step's arguments
-    """d_z W^T, the error in what goes into layer l."""
+    """d_z W^T, the error at the input of layer l."""
     return d_z @ now.params[l].weight.T
 
 
 def relu_backward(now: Pass, l: int, d_a: Array) -> Array:
-    """d_a where z > 0 and else 0."""
+    """d_a where z > 0, and 0 elsewhere."""
     return masked(d_a, now.z[l] > 0)
 
 
@@ -106,7 +106,7 @@ def weight_penalty(now: Pass, l: int) -> Array:
 
 
 def masked(d_a: Array, mask: Array) -> Array:
-    """d_a where the mask says so and else 0."""
+    """d_a where the mask holds, and 0 elsewhere."""
     return d_a.__array_namespace__().where(mask, d_a, 0)
 
 
@@ -121,7 +121,7 @@ class Fault:
 
     Attributes:
         code: what is wrong; unknown if nothing is.
-        how: which of several ways to get it wrong this is, to follow the code's description.
+        how: which of several ways to get it wrong this is, as a sentence after the description.
     """
 
     code: Code = Code.UNKNOWN
@@ -145,7 +145,7 @@ class Fault:
         return tuple(map(Dense, self.weights(now, errors), biases))
 
     def errors(self, now: Pass) -> tuple[Errors, list[Array]]:
-        """Go down: the errors of all layers, and the gradients of the biases."""
+        """Go back down: the errors of all layers, and the gradients of the biases."""
         p = self.softmax(now.z[-1])
         d_z = d_a = self.logits_backward(p, self.target(now.y, p))
         down = [(d_z, d_a)]

@@ -487,7 +487,7 @@ def test_a_block_that_is_there_twice_is_refused(tmp_path: Path, campaign: Campai
     run(path, campaign, 1)
     with path.open("ab") as file:
         file.write(path.read_bytes().splitlines(keepends=True)[1])
-    with pytest.raises(ValueError, match="has a block twice"):
+    with pytest.raises(ValueError, match="lists a block twice"):
         Log(path, campaign)
 
 
@@ -852,10 +852,10 @@ def test_an_interruption_exits_with_130_and_says_how_to_go_on(
     status, out = command(capsys, "--cases", "4", "--block", "2", "--log", str(log))
     assert status == 130
     assert "2 networks of 1 shapes" in out
-    assert out.endswith(f"Interrupted; the same command goes on from {log}.\n")
+    assert out.endswith(f"Interrupted; the same command resumes from {log}.\n")
 
 
 def test_a_device_is_no_log(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--campaign", "--log", os.devnull])
-    assert "error: --log /dev/null is no file" in capsys.readouterr().err
+    assert "error: --log /dev/null is not a file" in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_a_number_is_written_with_the_digits_that_are_sure() -> None:
 def test_a_sum_beside_a_penalty_is_seen_from_two_weights_on(N: int) -> None:
     param, others = np.array([2.0, 0.0, -4.0]), (np.zeros((N, 1)),)
     leaf = leaf_of(WANT, N * WANT - 0.5 * param, 2.0**-40)
-    text = f"the array: {N} rows, but for a penalty"
+    text = f"the array: {N} rows, except for a penalty"
     assert said(leaf, params=[param], others=others) == [(Code.SUM_NOT_MEAN, text)]
     one = np.array([2.0, 0.0, 0.0])
     leaf = leaf_of(WANT, N * WANT - 0.5 * one, 2.0**-40)
@@ -308,10 +308,10 @@ def test_a_transpose_is_told_with_how_its_elements_lie() -> None:
     cube = np.arange(1.0, 19).reshape(2, 3, 3) ** 2
     assert said(leaf_of(square, square.T)) == [(Code.TRANSPOSED, "the array")]
     assert said(leaf_of(wide, wide.T.reshape(2, 3))) == [
-        (Code.TRANSPOSED, "the array: the elements run in the order of the transpose")
+        (Code.TRANSPOSED, "the array: its elements are in the order of the transpose")
     ]
     assert said(leaf_of(wide, wide.reshape(3, 2).T)) == [
-        (Code.TRANSPOSED, "the array: the elements were put in as those of the transpose")
+        (Code.TRANSPOSED, "the array: its elements were filled in as those of the transpose")
     ]
     assert said(leaf_of(cube, cube.swapaxes(1, 2))) == [
         (Code.TRANSPOSED, "the array: the last two axes")
