@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from reference.campaign.draws import LAYOUTS
 from reference.compare import Comparer, Comparison, Verdict
+from tests.conftest import depth
 
 Array: TypeAlias = npt.NDArray[Any]
 Draw: TypeAlias = Callable[..., Array]  # of numbers of one kind, in a shape
@@ -24,7 +25,7 @@ Backward: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 DTYPES = ("float32", "float64")
-FEW = settings(max_examples=max(4, settings().max_examples // 2))  # shapes of each layer
+FEW = settings(max_examples=2 * depth().compilations)  # shapes of each layer
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
@@ -120,10 +121,18 @@ def prove_above_a_linear_map(
     assert_matches(comparer(got, params, A, d_out, compiled=False), "float32", "above a A")
 
 
+SPOILED: dict[str, Callable[[Array], Array]] = {
+    "zero": lambda d: 0 * d,
+    "negated": lambda d: -d,
+    "1 % off": lambda d: d * d.dtype.type(1.01),
+}
+
+
 def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backward) -> None:
     """Check that each wrong backward pass is told from the right one, in both precisions.
 
-    The right one is compared with what XLA compiles from the twin.
+    Beside the mistakes that are handed in, one array of the right gradients at a time is made wrong
+    as SPOILED says. The right ones are compared with what XLA compiles from the twin.
     """
     rng = np.random.default_rng(0)
     comparer = vjp_comparer(twin, subject)
@@ -131,12 +140,25 @@ def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backwa
         params, x = arguments_of(subject, normal, dtype, rng)
         out, kept = layer.forward(params, x, **subject.options)
         d_out = cast(rng.normal(size=out.shape), dtype)
-        right = comparer((out, layer.backward(params, kept, d_out)), params, x, d_out)
-        assert right.verdict == Verdict.MATCH, right
-        for backward in wrong:
-            got = out, backward(params, kept, d_out)
-            comparison = comparer(got, params, x, d_out, compiled=False)
-            assert comparison.verdict == Verdict.MISMATCH, (backward.__name__, dtype)
+        right = layer.backward(params, kept, d_out)
+        comparison = comparer((out, right), params, x, d_out)
+        assert comparison.verdict == Verdict.MATCH, comparison
+        mistakes = {mistake.__name__: mistake(params, kept, d_out) for mistake in wrong}
+        for name, gradients in {**mistakes, **spoiled(right)}.items():
+            comparison = comparer((out, gradients), params, x, d_out, compiled=False)
+            assert comparison.verdict == Verdict.MISMATCH, (name, dtype)
+
+
+def spoiled(gradients: Any) -> dict[str, Any]:
+    """Make wrong gradients, in each of which one array is wrong."""
+    leaves, structure = jax.tree.flatten(gradients)
+    return {
+        f"array {i} {name}": jax.tree.unflatten(
+            structure, [*leaves[:i], change(leaf), *leaves[i + 1 :]]
+        )
+        for i, leaf in enumerate(leaves)
+        for name, change in SPOILED.items()
+    }
 
 
 def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:

@@ -1,0 +1,82 @@
+"""What the layers accept: each check names the argument, what it was and what was expected."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from manual_nn.checks.arrays import check_floats, check_integers, check_like
+
+FLOAT32 = np.dtype(np.float32)
+ROW = np.ones(3, np.float32)
+
+
+def test_what_fits_is_accepted() -> None:
+    check_floats(np.ones((2, 1)), name="x", ndim=1)
+    check_floats(np.ones((2, 1), np.float32), name="x", ndim=2)
+    check_floats(np.array(1.0), name="x", ndim=0)
+    check_integers(np.array(3, np.uint8), name="x")
+    check_like(ROW, (3,), FLOAT32, name="d_out", like="out")
+
+
+@pytest.mark.parametrize(
+    ("check", "error", "message"),
+    [
+        (
+            lambda: check_floats([1.0], name="x", ndim=1),
+            TypeError,
+            "x must be a NumPy array, got list",
+        ),
+        (
+            lambda: check_floats(np.ones(3, np.float16), name="x", ndim=1),
+            TypeError,
+            "x must be float32 or float64, got float16",
+        ),
+        (
+            lambda: check_floats(ROW, name="x", ndim=2),
+            ValueError,
+            "x must have at least 2 axes and no empty one, got shape (3,)",
+        ),
+        (
+            lambda: check_floats(np.array(1.0), name="x", ndim=1),
+            ValueError,
+            "x must have at least 1 axis and no empty one, got shape ()",
+        ),
+        (
+            lambda: check_floats(np.ones((2, 0)), name="x", ndim=1),
+            ValueError,
+            "x must have at least 1 axis and no empty one, got shape (2, 0)",
+        ),
+        (
+            lambda: check_integers(ROW, name="x"),
+            TypeError,
+            "x must be a NumPy array of integers, got float32",
+        ),
+        (
+            lambda: check_integers((1, 2), name="x"),
+            TypeError,
+            "x must be a NumPy array of integers, got tuple",
+        ),
+        (
+            lambda: check_like(1.0, (3,), FLOAT32, name="d_out", like="out"),
+            TypeError,
+            "d_out must be a NumPy array, got float",
+        ),
+        (
+            lambda: check_like(np.ones(3), (3,), FLOAT32, name="d_out", like="out"),
+            TypeError,
+            "d_out must be float32 like out, got float64",
+        ),
+        (
+            lambda: check_like(ROW, (2, 3), FLOAT32, name="d_out", like="out"),
+            ValueError,
+            "d_out must have shape (2, 3) to fit out, got (3,)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    check: Callable[[], None], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        check()
