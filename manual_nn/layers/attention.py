@@ -76,7 +76,7 @@ def forward(
         np.copyto(scores, -np.inf, where=~_seen(scores.shape, causal=causal, mask=mask))
     weights = _softmax(scores)  # (..., T, S)
     out = np.matmul(weights, value)  # (..., T, K)
-    return out, Kept(Inputs(*map(np.copy, x)), weights, out.copy(), scale)
+    return out, Kept(x, weights, out, scale)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Inputs]:

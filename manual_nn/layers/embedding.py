@@ -64,7 +64,7 @@ def forward(
         raise ValueError(f"x must hold tokens from 0 to {V - 1}, got {x[outside][0]}")
     if padding_idx is not None and as_count(padding_idx, name="padding_idx", minimum=0) >= V:
         raise ValueError(f"padding_idx must be less than {V}, the tokens, got {padding_idx}")
-    return np.take(weight, x, axis=0), Kept(x.copy(), padding_idx)
+    return np.take(weight, x, axis=0), Kept(x, padding_idx)
 
 
 def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, None]:

@@ -50,7 +50,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
     """
     check_floats(x, name="x", ndim=0)
     Phi = _gate(x)[0] if approximate else _probability(x)
-    return x * Phi, Kept(x.copy(), approximate)
+    return x * Phi, Kept(x, approximate)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
