@@ -1,10 +1,9 @@
 """`python -m reference`: what it prints, and what it exits with."""
 
+import functools
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -13,6 +12,7 @@ from reference.campaign import agreement
 from reference.campaign.quantities import gradient_by_hand
 from reference.command_line import main
 from tests.conftest import depth
+from tests.support.commands import Output, run_apart, run_here
 
 ROW = re.compile(
     r"(?P<quantity>\S.*?) +(?P<dtype>float32|float64) +(?P<cases>\d+) +(?P<match>\d+) +"
@@ -21,25 +21,13 @@ ROW = re.compile(
 )
 
 
-class Output(NamedTuple):
-    """What a command printed and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> dict[tuple[str, str], dict[str, str]]:
-        """The rows of the table, by quantity and dtype."""
-        rows = [match.groupdict() for match in map(ROW.fullmatch, self.out.splitlines()) if match]
-        return {(row["quantity"], row["dtype"]): row for row in rows}
+run = functools.partial(run_here, main)
 
 
-def run(*arguments: str) -> Output:
-    finished = subprocess.run(  # noqa: S603, the interpreter of this test
-        [sys.executable, "-m", "reference", *arguments], check=False, capture_output=True, text=True
-    )
-    return Output(finished.returncode, finished.stdout, finished.stderr)
+def rows_of(output: Output) -> dict[tuple[str, str], dict[str, str]]:
+    """Take the rows of the table apart, by quantity and dtype."""
+    rows = [match.groupdict() for match in map(ROW.fullmatch, output.out.splitlines()) if match]
+    return {(row["quantity"], row["dtype"]): row for row in rows}
 
 
 CASES = min(3, depth().networks)  # each compiles for seconds
@@ -47,12 +35,7 @@ CASES = min(3, depth().networks)  # each compiles for seconds
 
 @pytest.fixture(scope="module")
 def some_cases() -> Output:
-    return run("--cases", str(CASES), "--seed", "5")
-
-
-def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Output:
-    status = main(arguments)
-    return Output(status, *capsys.readouterr())
+    return run_apart("reference", "--cases", str(CASES), "--seed", "5")
 
 
 def test_agreement_exits_with_0_and_says_so(some_cases: Output) -> None:
@@ -69,10 +52,10 @@ def all_quantities(seed: int) -> list[str]:
 
 
 def test_every_quantity_is_listed_in_both_dtypes_with_every_case(some_cases: Output) -> None:
-    assert set(some_cases.rows) == {
+    assert set(rows_of(some_cases)) == {
         (quantity, dtype) for quantity in all_quantities(5) for dtype in ("float32", "float64")
     }
-    for row in some_cases.rows.values():
+    for row in rows_of(some_cases).values():
         counts = [int(row[key]) for key in ("match", "ambiguous", "not_comparable", "wrong")]
         assert int(row["cases"]) == CASES == sum(counts)
         assert int(row["seed"]) in range(5, 5 + CASES)
@@ -92,17 +75,17 @@ def test_a_pipe_gets_no_progress_bar(some_cases: Output) -> None:
 def test_the_same_seed_gives_the_same_output(
     some_cases: Output, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_here(capsys, "--cases", str(CASES), "--seed", "5") == some_cases
+    assert run(capsys, "--cases", str(CASES), "--seed", "5") == some_cases
 
 
 def test_a_worst_case_is_drawn_again_by_its_seed(
     some_cases: Output, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = {
-        seed: run_here(capsys, "--cases", "1", "--seed", seed).rows
-        for seed in {row["seed"] for row in some_cases.rows.values()}
+        seed: rows_of(run(capsys, "--cases", "1", "--seed", seed))
+        for seed in {row["seed"] for row in rows_of(some_cases).values()}
     }
-    for key, row in some_cases.rows.items():
+    for key, row in rows_of(some_cases).items():
         alone = again[row["seed"]][key]
         assert [alone[column] for column in ("shape", "seed", "ulps")] == [
             row[column] for column in ("shape", "seed", "ulps")
@@ -110,7 +93,7 @@ def test_a_worst_case_is_drawn_again_by_its_seed(
 
 
 def test_without_options_the_seed_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_here(capsys, "--cases", "1") == run_here(capsys, "--cases", "1", "--seed", "0")
+    assert run(capsys, "--cases", "1") == run(capsys, "--cases", "1", "--seed", "0")
 
 
 @pytest.mark.parametrize(
@@ -152,10 +135,10 @@ def test_a_fault_exits_with_1_and_shows_where(
     right = manual_nn.loss_and_grad
     monkeypatch.setattr(manual_nn, "loss_and_grad", without_factor_2)
     seed = next(seed for seed in range(100) if agreement.draw_example(seed).weight_decay > 0)
-    output = run_here(capsys, "--cases", "1", "--seed", str(seed))
+    output = run(capsys, "--cases", "1", "--seed", str(seed))
     assert output.status == 1
     assert output.out.endswith("NOT all agree.\n")
-    wrong = {key for key, row in output.rows.items() if row["wrong"] == "1"}
+    wrong = {key for key, row in rows_of(output).items() if row["wrong"] == "1"}
     assert wrong == {("loss_and_grad, weights", "float32"), ("loss_and_grad, weights", "float64")}
 
 
@@ -168,7 +151,7 @@ def test_an_interruption_exits_with_130_after_the_table_so_far(
         return agreement.draw_example(seed)
 
     monkeypatch.setattr("reference.command_line.draw_example", interrupted)
-    output = run_here(capsys, "--cases", "3", "--seed", "5")
+    output = run(capsys, "--cases", "3", "--seed", "5")
     assert output.status == 130
-    assert {row["cases"] for row in output.rows.values()} == {"1"}
+    assert {row["cases"] for row in rows_of(output).values()} == {"1"}
     assert output.out.endswith("All agree.\nInterrupted.\n")

@@ -1,5 +1,6 @@
 """What `python -m reference` makes of its options, and of what they run, which is not run here."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -13,27 +14,13 @@ import pytest
 
 from reference import GradientReport, Leaf, Verdict
 from reference import command_line as command
+from tests.support.commands import Output, run_here
 from tests.support.leaves import leaf_of
+
+run = functools.partial(run_here, command.main)
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
-
-
-class Output(NamedTuple):
-    """What was printed and the exit status."""
-
-    status: Any
-    out: str
-    err: str
-
-
-def run(capsys: Capture, *arguments: str) -> Output:
-    """Run the command here; a refusal is a status, too."""
-    try:
-        status: Any = command.main(arguments)
-    except SystemExit as error:
-        status = error.code
-    return Output(status, *capsys.readouterr())
 
 
 def refusal(output: Output) -> str:

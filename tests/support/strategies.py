@@ -28,6 +28,7 @@ __all__ = [
     "networks",
     "seeds",
     "shapes",
+    "small_shapes",
     "weight_decays",
 ]
 
@@ -54,6 +55,12 @@ shapes = st.builds(
     Shape,
     st.lists(st.integers(1, 8), min_size=2, max_size=5).map(tuple),
     st.integers(1, 9),
+    st.booleans(),
+)
+small_shapes = st.builds(  # for dense matrices, whose bounds are dense too
+    Shape,
+    st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
+    st.integers(1, 6),
     st.booleans(),
 )
 seeds = st.integers(0, 2**32 - 1)

@@ -27,7 +27,7 @@ from reference.bounds.tracing import Traced
 from reference.campaign import quantities
 from reference.compare import Comparer, Comparison, Verdict
 from tests.conftest import Tally, depth
-from tests.manual_nn.models.test_witnesses import bounded_leaves
+from tests.support.bounds import bounded_leaves
 from tests.support.strategies import (
     TRAITS,
     DirectedNetwork,
@@ -36,18 +36,13 @@ from tests.support.strategies import (
     make_directed_network,
     seeds,
     shapes,
+    small_shapes,
     weight_decays,
 )
 
 FEWER = settings(max_examples=depth().compilations)  # JAX compiles for seconds
 
 DTYPES = (np.float32, np.float64)
-small_shapes = st.builds(  # for dense matrices, whose bounds are dense too
-    Shape,
-    st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple),
-    st.integers(1, 6),
-    st.booleans(),
-)
 
 
 def along_by(package: ModuleType) -> Any:

@@ -24,8 +24,7 @@ from reference.bounds.tracing import Traced
 from reference.campaign.quantities import rows_by_hand, rows_by_jax
 from reference.compare import Comparer, Verdict, worst_verdict
 from tests.conftest import Tally, depth
-from tests.manual_nn.models.test_invariants import bounds_of
-from tests.manual_nn.models.test_witnesses import bounded_leaves
+from tests.support.bounds import bounded_leaves, bounds_of
 from tests.support.strategies import (
     TRAITS,
     DirectedNetwork,

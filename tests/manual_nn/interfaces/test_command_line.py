@@ -1,6 +1,7 @@
 """The command line, as its users meet it."""
 
 import dataclasses
+import functools
 import gzip
 import os
 import pty
@@ -29,7 +30,10 @@ from manual_nn.models.mlp import init_params, predict_proba
 from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History, TrainingDiverged, TrainingResult
 from manual_nn.training.loop import train
+from tests.support.commands import Output, run_apart, run_here
 from tests.support.project import ROOT
+
+run = functools.partial(run_here, command_line.main)
 
 MANUAL_NN = [sys.executable, "-m", "manual_nn"]
 
@@ -39,30 +43,6 @@ EPOCH_LINE = re.compile(
 )
 SLOW = ["--hidden", "512", "512", "512", "--batch-size", "1"]  # an epoch takes many seconds
 ENDLESS = ["--no-early-stopping", "--epochs", "100000", "--hidden", "16"]
-
-
-class Output(NamedTuple):
-    """What a command has printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-
-def run_apart(*args: str | Path) -> Output:
-    done = subprocess.run(  # noqa: S603, our own code
-        [*MANUAL_NN, *map(str, args)], capture_output=True, text=True, check=False
-    )
-    return Output(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(capsys: pytest.CaptureFixture[str], *args: str | Path) -> Output:
-    try:
-        status = command_line.main([str(arg) for arg in args])
-    except SystemExit as exit_:
-        assert isinstance(exit_.code, int)  # noqa: PT017, argparse may or may not exit
-        status = exit_.code
-    return Output(status, *capsys.readouterr())
 
 
 def files_in(folder: Path) -> list[str]:
@@ -79,7 +59,7 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="module", name="trained")
 def fixture_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained") / "new" / "folder"
-    return Trained(folder, run_apart("train", "--epochs", "12", "--output", folder))
+    return Trained(folder, run_apart("manual_nn", "train", "--epochs", "12", "--output", folder))
 
 
 @pytest.fixture(name="ctrl_c_works")
@@ -108,7 +88,7 @@ def test_training_prints_clean_lines_into_a_pipe(trained: Trained) -> None:
 
 @pytest.mark.long
 def test_the_defaults_learn_the_digits_and_stop_early(tmp_path: Path) -> None:
-    status, out, _ = run_apart("train", "--output", tmp_path)
+    status, out, _ = run_apart("manual_nn", "train", "--output", tmp_path)
     assert status == 0
     *_, last_epoch, stopping, _, test, _, _ = out.splitlines()
     assert stopping == "Stopping early"
@@ -121,7 +101,7 @@ def test_the_defaults_learn_the_digits_and_stop_early(tmp_path: Path) -> None:
 def test_evaluate_finds_the_accuracies_that_train_printed(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = run_here(capsys, "evaluate", "--model", trained.folder / "model.npz")
+    status, out, err = run(capsys, "evaluate", "--model", trained.folder / "model.npz")
     assert (status, err) == (0, "")
     found = re.findall(r"(\S+): +loss \d\.\d{4}  accuracy (\S+)  \((\d+) rows\)\n", out)
     printed = re.findall(r"(\S+) accuracy (\S+) \((\d+) rows\)\n", trained.output.out)
@@ -133,9 +113,9 @@ def test_evaluate_draws_into_the_folder_it_is_given(
     trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ("--model", trained.folder / "model.npz")
-    plain = run_here(capsys, "evaluate", *model)
+    plain = run(capsys, "evaluate", *model)
     folder = tmp_path / "new" / "folder"
-    status, out, err = run_here(capsys, "evaluate", *model, "--output", folder)
+    status, out, err = run(capsys, "evaluate", *model, "--output", folder)
     assert (status, err) == (0, "")
     pictures = [folder / f"{name}.png" for name in ("confusion_matrix", "mistakes", "first_layer")]
     assert out == plain.out + "".join(f"Wrote {picture}\n" for picture in pictures)
@@ -148,9 +128,9 @@ def test_evaluate_draws_into_the_folder_it_is_given(
 def test_evaluate_draws_a_network_without_hidden_layers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, "--hidden")
+    run(capsys, "train", "--epochs", "1", "--output", tmp_path, "--hidden")
     model = ("--model", tmp_path / "model.npz")
-    status, out, _ = run_here(capsys, "evaluate", *model, "--output", tmp_path / "pictures")
+    status, out, _ = run(capsys, "evaluate", *model, "--output", tmp_path / "pictures")
     assert status == 0
     assert len(files_in(tmp_path / "pictures")) == out.count("Wrote") == 3
 
@@ -179,8 +159,8 @@ def test_raw_pixels_are_predicted_like_the_test_rows_they_come_from(
             content = idx_bytes(images.reshape(-1, 8, 8))
             file.write(gzip.compress(content) if kind == "idx.gz" else content)
     model = ("--model", trained.folder / "model.npz")
-    from_file = run_here(capsys, "predict", *model, "--input", path, *proba)
-    from_data = run_here(capsys, "predict", *model, *proba)
+    from_file = run(capsys, "predict", *model, "--input", path, *proba)
+    from_data = run(capsys, "predict", *model, *proba)
     assert (from_file.status, from_file.err) == (0, "")
     assert from_file == from_data
 
@@ -189,10 +169,10 @@ def test_predictions_are_as_accurate_as_evaluate_says(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ("--model", trained.folder / "model.npz")
-    classes = [int(line) for line in run_here(capsys, "predict", *model).out.splitlines()]
+    classes = [int(line) for line in run(capsys, "predict", *model).out.splitlines()]
     accuracy = np.mean(classes == load_digits(dtype=np.float32).y_test)
     assert f"Test accuracy {accuracy:.5f}" in trained.output.out
-    rows = run_here(capsys, "predict", *model, "--proba").out.splitlines()
+    rows = run(capsys, "predict", *model, "--proba").out.splitlines()
     proba = np.array([[float(cell) for cell in row.split("\t")] for row in rows])
     assert proba.shape == (360, 10)
     assert np.array_equal(proba.argmax(axis=1), classes)
@@ -203,7 +183,16 @@ def test_the_same_seed_gives_the_same_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outs = [
-        run_here(capsys, "train", "--epochs", "2", "--seed", seed, "--output", tmp_path).out
+        run(
+            capsys,
+            "train",
+            "--epochs",
+            "2",
+            "--seed",
+            seed,
+            "--output",
+            tmp_path,
+        ).out
         for seed in ("3", "3", "4")
     ]
     assert outs[0] == outs[1] != outs[2]
@@ -222,7 +211,7 @@ def test_hidden_widths_and_dtype_are_those_asked_for(
     dtype: str,
 ) -> None:
     options = ("--epochs", "1", "--dtype", dtype, "--output", tmp_path)
-    _, out, _ = run_here(capsys, "train", *hidden, *options)
+    _, out, _ = run(capsys, "train", *hidden, *options)
     _, metadata = load_params(tmp_path / "model.npz")
     assert (metadata["sizes"], metadata["dtype"]) == (sizes, dtype)
     assert f"layers {'-'.join(map(str, sizes))}, {dtype}\n" in out
@@ -232,7 +221,7 @@ def test_early_stopping_follows_its_options(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def epochs_with(*options: str) -> int:
-        _, out, _ = run_here(capsys, "train", "--epochs", "4", *options, "--output", tmp_path)
+        _, out, _ = run(capsys, "train", "--epochs", "4", *options, "--output", tmp_path)
         assert ("Stopping early" in out) == (out.count("Epoch") < 4)
         return out.count("Epoch")
 
@@ -311,8 +300,8 @@ def test_a_training_that_is_killed_resumes_to_the_same_end(
     _, metadata = load_params(tmp_path / "checkpoint.npz")
     reached = len(metadata["checkpoint"]["curves"]["train_loss"])
     ends = ("train", *ENDLESS, "--epochs", str(reached + 3), "--output")
-    whole = run_here(capsys, *ends, tmp_path / "whole")
-    resumed = run_here(capsys, *ends, tmp_path / "resumed", *checkpoint, "--resume")
+    whole = run(capsys, *ends, tmp_path / "whole")
+    resumed = run(capsys, *ends, tmp_path / "resumed", *checkpoint, "--resume")
     assert (whole.status, resumed.status) == (0, 0)
     first, *lines = whole.out.splitlines()
     resuming = f"Resuming from {checkpoint[1]}"
@@ -325,9 +314,9 @@ def test_to_resume_without_a_checkpoint_yet_is_to_begin(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz", "--resume")
-    begun = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    begun = run(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
     assert "No checkpoint yet: beginning\nEpoch 1" in begun.out
-    again = run_here(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
+    again = run(capsys, "train", "--epochs", "1", "--output", tmp_path, *checkpoint)
     assert f"Resuming from {checkpoint[1]}\nEpoch 1" in again.out
 
 
@@ -337,7 +326,7 @@ def test_what_was_reached_before_a_divergence_is_kept(
     # The penalty takes W to -2 W in a step: some 60 steps of 39 in an epoch are too many.
     options = ("--hidden", "--weight-decay", "1.5", "--learning-rate", "1")
     checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
-    status, out, err = run_here(capsys, "train", *options, *checkpoint, "--output", tmp_path)
+    status, out, err = run(capsys, "train", *options, *checkpoint, "--output", tmp_path)
     assert status == 2
     assert re.fullmatch(r"manual-nn: error: training diverged in epoch 2, batch \d+: .*\n", err)
     assert "\nDiverged: going on with what was reached after epoch 1\nIn-sample" in out
@@ -432,7 +421,7 @@ def test_wrong_input_gets_one_line_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text").write_text("some text", encoding="utf-8")
-    status, _, err = run_here(capsys, *args.split())
+    status, _, err = run(capsys, *args.split())
     assert status == 2
     assert re.fullmatch(f"manual-nn: error: .*{reason}.*\n", err)
     assert files_in(tmp_path) == ["text"]
@@ -456,7 +445,7 @@ def test_what_a_command_cannot_help_is_said_in_one_line(
     said: str,
 ) -> None:
     monkeypatch.setattr(command_line, "load_params", raising(failure))
-    output = run_here(capsys, "predict", "--model", "model.npz")
+    output = run(capsys, "predict", "--model", "model.npz")
     assert output == (2, "", f"manual-nn: error: {said}\n")
 
 
@@ -464,7 +453,11 @@ def test_an_interruption_is_said_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command_line, "load_params", raising(KeyboardInterrupt()))
-    assert run_here(capsys, "evaluate", "--model", "x") == (130, "", "Interrupted\n")
+    assert run(capsys, "evaluate", "--model", "x") == (
+        130,
+        "",
+        "Interrupted\n",
+    )
 
 
 def raising(error: BaseException) -> Callable[..., None]:
@@ -492,8 +485,14 @@ def test_pixels_are_divided_by_the_scale_of_the_model(
     write_model(path, params, pixel_scale=scale)
     pixels = np.random.default_rng(0).integers(17, size=(1, 64))
     np.save(tmp_path / "one.npy", pixels)
-    status, out, _ = run_here(
-        capsys, "predict", "--model", path, "--input", tmp_path / "one.npy", "--proba"
+    status, out, _ = run(
+        capsys,
+        "predict",
+        "--model",
+        path,
+        "--input",
+        tmp_path / "one.npy",
+        "--proba",
     )
     assert status == 0
     assert out.split() == [str(p) for p in predict_proba(params, pixels / scale)[0]]
@@ -504,9 +503,9 @@ def test_the_data_to_predict_may_be_named(
 ) -> None:
     write_model(tmp_path / "model.npz", network(64, 10))
     model = ("predict", "--model", tmp_path / "model.npz")
-    named = run_here(capsys, *model, "--data", "digits")
+    named = run(capsys, *model, "--data", "digits")
     assert named.status == 0
-    assert named == run_here(capsys, *model)
+    assert named == run(capsys, *model)
 
 
 def test_pictures_take_the_place_of_those_before(
@@ -514,14 +513,14 @@ def test_pictures_take_the_place_of_those_before(
 ) -> None:
     write_model(tmp_path / "model.npz", network(64, 3, 10))
     command = ("evaluate", "--model", tmp_path / "model.npz", "--output", tmp_path / "new" / "er")
-    first = run_here(capsys, *command)
+    first = run(capsys, *command)
     files = {name: (tmp_path / "new" / "er" / name) for name in files_in(tmp_path / "new" / "er")}
     assert sorted(files) == ["confusion_matrix.png", "first_layer.png", "mistakes.png"]
     before = {name: path.read_bytes() for name, path in files.items()}
     assert len(set(before.values())) == 3
     for path in files.values():
         path.write_bytes(b"old")
-    assert run_here(capsys, *command) == first == (0, first.out, "")
+    assert run(capsys, *command) == first == (0, first.out, "")
     assert {name: path.read_bytes() for name, path in files.items()} == before
 
 
@@ -605,7 +604,7 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
 
     monkeypatch.setattr(command_line, "load_data", lambda *_: tiny())
     monkeypatch.setattr(command_line, "start_training", train)
-    status, out, err = run_here(capsys, "train", "--output", tmp_path / "new" / "folder")
+    status, out, err = run(capsys, "train", "--output", tmp_path / "new" / "folder")
     _, *lines = out.splitlines()
     assert [line.split()[:2] for line in lines[:reached]] == [
         ["Epoch", str(n)] for n in range(1, reached + 1)
@@ -680,7 +679,7 @@ def test_wrong_images_to_predict_are_named(
         with path.open("wb") as file:
             np.save(file, content)
     model = trained.folder / "model.npz"
-    status, out, err = run_here(capsys, "predict", "--model", model, "--input", path)
+    status, out, err = run(capsys, "predict", "--model", model, "--input", path)
     assert (status, out) == (2, "")
     assert re.fullmatch(f"manual-nn: error: .*images: .*{reason}.*\n", err)
 
@@ -690,7 +689,7 @@ def test_input_and_data_exclude_each_other(
 ) -> None:
     model = trained.folder / "model.npz"
     args = ("predict", "--model", model, "--input", "x", "--data", "digits")
-    status, _, err = run_here(capsys, *args)
+    status, _, err = run(capsys, *args)
     assert status == 2
     assert "give one or the other" in err
 
@@ -720,7 +719,7 @@ def test_a_model_with_wrong_metadata_is_named(
     params, metadata = load_params(trained.folder / "model.npz")
     path = tmp_path / "model.npz"
     save_params(path, params, **(metadata | changes))
-    status, out, err = run_here(capsys, "evaluate", "--model", path)
+    status, out, err = run(capsys, "evaluate", "--model", path)
     assert (status, out) == (2, "")
     assert re.fullmatch(f"manual-nn: error: .*model.npz.*{reason}.*\n", err)
 
@@ -742,16 +741,16 @@ def test_mnist_is_trained_on_and_evaluated_from_a_folder(
 ) -> None:
     write_mnist(tmp_path, 300)
     data = ("--data", "mnist", "--data-dir", tmp_path)
-    status, out, _ = run_here(capsys, "train", *data, "--epochs", "9", "--output", tmp_path)
+    status, out, _ = run(capsys, "train", *data, "--epochs", "9", "--output", tmp_path)
     assert status == 0
     assert "Test accuracy 1.00000 (300 rows)" in out
     model = ("--model", tmp_path / "model.npz")
-    _, out, _ = run_here(capsys, "evaluate", *model, "--data-dir", tmp_path)
+    _, out, _ = run(capsys, "evaluate", *model, "--data-dir", tmp_path)
     assert "accuracy 1.00000  (300 rows)" in out
     images = tmp_path / "t10k-images-idx3-ubyte"
-    _, out, _ = run_here(capsys, "predict", *model, "--input", images)
+    _, out, _ = run(capsys, "predict", *model, "--input", images)
     assert out.split() == [str(row % 10) for row in range(300)]
-    status, _, err = run_here(capsys, "evaluate", *model, "--data", "digits")
+    status, _, err = run(capsys, "evaluate", *model, "--data", "digits")
     assert status == 2
     assert re.search(r"takes images of shape \(28, 28\).*digits has \(8, 8\)", err)
 
@@ -780,8 +779,8 @@ def test_the_seeds_benchmark_prints_a_row_for_each_seed_its_mean_and_the_origin(
 
 
 def test_the_package_is_run_as_the_command_line() -> None:
-    assert run_apart("dance").err.startswith("manual-nn: error: ")
-    assert run_apart("dance").status == 2
+    assert run_apart("manual_nn", "dance").err.startswith("manual-nn: error: ")
+    assert run_apart("manual_nn", "dance").status == 2
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
@@ -789,7 +788,7 @@ def test_help_fits_80_columns_and_its_example_parses(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    status, out, _ = run_here(capsys, command, "--help")
+    status, out, _ = run(capsys, command, "--help")
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
     described = re.search(r"\n\n([A-Z].*?\.)\n\n", out, re.DOTALL)
@@ -807,7 +806,7 @@ def test_the_help_shows_every_command_in_80_columns_and_its_examples_parse(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    status, out, _ = run_here(capsys, "--help")
+    status, out, _ = run(capsys, "--help")
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
     examples = [line.split() for line in out.splitlines() if line.startswith("  manual-nn ")]

@@ -29,9 +29,8 @@ import manual_nn
 import reference
 from manual_nn import Dense, distributed
 from reference.compare import Comparer, Verdict
-from tests.manual_nn.models.test_exactly import exact_network
-from tests.manual_nn.models.test_passes import SQUARES, TOTAL
 from tests.support.bits import same_bits
+from tests.support.exact import SQUARES, TOTAL, integer_network
 from tests.support.strategies import TRAITS, Shape, dtypes, make_network, seeds, weight_decays
 
 Array = npt.NDArray[Any]
@@ -115,7 +114,7 @@ def test_any_division_into_blocks_keeps_the_bound_of_the_result_in_one_piece(
 def test_exact_arithmetic_gives_the_bits_of_the_local_function_for_any_blocks(
     seed: int, hidden: int, N: int, dtype: type[np.floating], decay: float, data: st.DataObject
 ) -> None:
-    params, X, y = exact_network(seed, D=3, hidden=hidden, K=4, N=N, dtype=dtype)
+    params, X, y = integer_network(seed, D=3, hidden=hidden, K=4, N=N, dtype=dtype)
     rows = data.draw(divisions(N))
     X_blocks, y_blocks = blocks(X, rows), blocks(y, rows)
     local = manual_nn.loss_and_grad(params, X, y, weight_decay=decay)
@@ -140,7 +139,7 @@ def test_the_loss_is_that_of_loss_and_grad(*, soft: bool) -> None:
 
 
 def test_without_a_weight_decay_there_is_no_penalty() -> None:
-    params, X, y = exact_network(0, D=3, hidden=4, K=4, N=8, dtype=np.float64)
+    params, X, y = integer_network(0, D=3, hidden=4, K=4, N=8, dtype=np.float64)
     X_blocks, y_blocks = blocks(X, (3, 5)), blocks(y)
     local = manual_nn.loss_and_grad(params, X, y, weight_decay=0.0)
     assert same_bits(distributed.loss_and_grad(params, X_blocks, y_blocks), local)
@@ -389,7 +388,7 @@ def on(client: Client, function: Callable[..., Any], *args: Any, **options: Any)
 
 @pytest.mark.long
 def test_two_processes_give_the_bits_of_one(client: Client) -> None:
-    params, X, y = exact_network(0, D=3, hidden=4, K=4, N=64, dtype=np.float32)
+    params, X, y = integer_network(0, D=3, hidden=4, K=4, N=64, dtype=np.float32)
     X_blocks, y_blocks = blocks(X, (1, 2, 3, 10, 16, 32)), blocks(y)
     got = on(client, distributed.loss_and_grad, params, X_blocks, y_blocks, weight_decay=0.25)
     assert same_bits(got, manual_nn.loss_and_grad(params, X, y, weight_decay=0.25))

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,30 +18,9 @@ from manual_nn import Dense
 from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from reference.bounds.tracing import Traced
-from tests.manual_nn.models.test_witnesses import bounded_leaves, loss_and_grad
+from tests.support.bounds import bounded_leaves, loss_and_grad
+from tests.support.exact import integer_network
 from tests.support.strategies import Network, dtypes, seeds
-
-
-def exact_network(
-    seed: int, *, D: int, hidden: int, K: int, N: int, dtype: type[np.floating]
-) -> tuple[Params, Array, npt.NDArray[np.int64]]:
-    """Make a network in which no operation rounds, in float32 either.
-
-    Inputs, weights and biases are small integers, those of the last layer multiples of 1024 K, but
-    for its biases, which are 1024 k: so the logits of a row are all different, by 1024 at least,
-    and the softmax is exactly 0 or 1. (p - y) / N is a multiple of 1/N, N a power of two, and all
-    further products and sums are of integers below 2^24 / N. Pre-activations are exactly 0 in many
-    places.
-    """
-    rng = np.random.default_rng(seed)
-
-    def integers(*shape: int) -> Array:
-        return rng.integers(-2, 3, size=shape).astype(dtype)
-
-    layers = [Dense(integers(D, hidden), integers(hidden))] if hidden else []
-    last = integers(hidden or D, K) * 1024 * K
-    layers.append(Dense(last, 1024 * rng.permutation(K).astype(dtype)))
-    return tuple(layers), integers(N, D), rng.integers(K, size=N)
 
 
 @pytest.mark.long
@@ -64,7 +42,7 @@ def test_exact_arithmetic_gives_the_bits_of_jax(
     dtype: type[np.floating],
     weight_decay: float,
 ) -> None:
-    params, X, y = exact_network(seed, D=D, hidden=hidden, K=K, N=N, dtype=dtype)
+    params, X, y = integer_network(seed, D=D, hidden=hidden, K=K, N=N, dtype=dtype)
     want, d_X, classes = jax.jit(everything_by_jax)(params, X, y, weight_decay)
     for function in (manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad):
         got = function(params, X, y, weight_decay=weight_decay)

@@ -26,13 +26,13 @@ from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from reference import Comparer, Comparison, Verdict
 from tests.conftest import Tally, depth
-from tests.manual_nn.derivatives.test_curvature import small_shapes
 from tests.support.strategies import (
     TRAITS,
     Shape,
     make_directed_network,
     seeds,
     shapes,
+    small_shapes,
     weight_decays,
 )
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn.arrays import Array
-from reference.bounds.tracing import Traced
-from tests.manual_nn.models.test_witnesses import bounded_leaves, loss_and_grad
+from tests.support.bounds import bounds_of
 from tests.support.strategies import Network, Shape, dtypes, networks, shapes
 
 
@@ -45,12 +44,6 @@ def gradient_leaves(network: Network) -> list[Array]:
     """List the loss and the arrays of its gradient."""
     params, X, y, weight_decay = network
     return jax.tree.leaves(manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay))
-
-
-def bounds_of(network: Network, dtype: npt.DTypeLike) -> list[Array]:
-    """List the bounds of these."""
-    traced = Traced(loss_and_grad, *network)
-    return [bound for _, bound in bounded_leaves(traced, network, dtype)]
 
 
 @given(

@@ -15,6 +15,7 @@ import pytest
 import manual_nn
 from manual_nn import Dense, Workspace, rowwise
 from manual_nn.models import mlp
+from tests.support.exact import ROOTS, SQUARES, TOTAL
 
 DTYPES = (np.float32, np.float64)
 GRADIENTS = [manual_nn.loss_and_grad, rowwise.loss_and_grad]
@@ -22,10 +23,6 @@ either_way = pytest.mark.parametrize("function", GRADIENTS, ids=["batch", "rowwi
 
 # In float32 all the way. Three whole numbers whose squares float32 holds: it adds these up to the
 # same in whatever order, and float64, rounded to float32 at the end, adds them up to another.
-
-ROOTS = np.array([3026, 13824, 9820], np.float32)
-SQUARES = ROOTS * ROOTS
-TOTAL = np.float32(296_692_032)
 
 
 def test_float32_adds_the_squares_up_in_any_order_to_what_float64_does_not() -> None:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
-from manual_nn import Dense, Workspace, rowwise
+from manual_nn import Workspace, rowwise
 from reference import Comparer, Verdict
 from tests.conftest import depth
 from tests.support.bits import same_bits
-from tests.support.strategies import Network, Shape, dtypes, make_network, seeds, shapes
+from tests.support.exact import equal_logits_network
+from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
 
 Array = npt.NDArray[Any]
 
@@ -85,21 +86,12 @@ def by_jax(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:
     return reference.loss_and_grad(params, X, y, weight_decay=weight_decay)
 
 
-# A network of dyadic numbers with equal logits: everything is exact, in whatever order it is added.
-
-
-def exact_network(dtype: npt.DTypeLike) -> Network:
-    weight = np.array([[1, 1], [2, 2], [-3, -3]], dtype)
-    X = np.array([[1, 2, -1], [0, 3, 2], [4, 0, 1], [2, 1, -3]], dtype)
-    return Network((Dense(weight, np.ones(2, dtype)),), X, np.array([0, 1, 1, 0]), 0.25)
-
-
 @pytest.mark.parametrize("function", [manual_nn.loss_and_grad, rowwise.loss_and_grad])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_row_of_weight_2_is_there_twice_and_one_of_weight_0_is_not(
     function: Any, dtype: npt.DTypeLike
 ) -> None:
-    params, X, y, weight_decay = exact_network(dtype)
+    params, X, y, weight_decay = equal_logits_network(dtype)
     options: dict[str, Any] = {"weight_decay": weight_decay}
     _, weighted = function(params, X, y, **options, sample_weight=[2, 0, 1, 1])
     _, repeated = function(params, X[[0, 0, 2, 3]], y[[0, 0, 2, 3]], **options)
@@ -121,7 +113,7 @@ def test_equal_weights_are_none_to_the_bit(
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_blocks_of_exact_numbers_add_up_to_the_bit(size: int) -> None:
-    params, X, y, weight_decay = exact_network(np.float64)
+    params, X, y, weight_decay = equal_logits_network(np.float64)
     whole = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
     blocks = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay, chunk_size=size)
     assert same_bits(blocks[1], whole[1])
@@ -129,7 +121,7 @@ def test_blocks_of_exact_numbers_add_up_to_the_bit(size: int) -> None:
 
 def test_rows_on_disk_are_read_block_by_block(tmp_path: Path) -> None:
     """Whole numbers in a file of another type: they are converted a block at a time."""
-    params, X, y, _ = exact_network(np.float64)
+    params, X, y, _ = equal_logits_network(np.float64)
     on_disk = np.memmap(tmp_path / "X", dtype=np.int16, mode="w+", shape=X.shape)
     on_disk[:] = X
     assert same_bits(
@@ -139,7 +131,7 @@ def test_rows_on_disk_are_read_block_by_block(tmp_path: Path) -> None:
 
 
 def test_errors_in_a_block_say_where_it_is() -> None:
-    params, X, y, _ = exact_network(np.float64)
+    params, X, y, _ = equal_logits_network(np.float64)
     X[3, 1] = np.nan
     with pytest.raises(ValueError, match=r"X\[2:4\] must be finite, got nan at \[1, 1\]"):
         manual_nn.loss_and_grad(params, X, y, chunk_size=2)
@@ -168,14 +160,14 @@ def test_a_workspace_changes_no_bit_whatever_it_was_used_for_before(
 
 
 def test_without_a_workspace_results_share_no_memory() -> None:
-    params, X, y, _ = exact_network(np.float64)
+    params, X, y, _ = equal_logits_network(np.float64)
     first, second = (manual_nn.loss_and_grad(params, X, y)[1] for _ in range(2))
     for a, b in zip(leaves(first), leaves(second), strict=True):
         assert not np.shares_memory(a, b)
 
 
 def test_a_workspace_takes_layers_that_are_plain_pairs() -> None:
-    params, X, y, _ = exact_network(np.float64)
+    params, X, y, _ = equal_logits_network(np.float64)
     workspace = Workspace(params, len(X))
     pairs: Any = [list(layer) for layer in params]
     got = manual_nn.loss_and_grad(pairs, X, y, workspace=workspace)
@@ -183,7 +175,7 @@ def test_a_workspace_takes_layers_that_are_plain_pairs() -> None:
 
 
 def test_a_workspace_does_not_overwrite_the_parameters_it_is_given() -> None:
-    params, X, y, _ = exact_network(np.float64)
+    params, X, y, _ = equal_logits_network(np.float64)
     workspace = Workspace(params, len(X))
     _, gradient = manual_nn.loss_and_grad(params, X, y, workspace=workspace)
     with pytest.raises(ValueError, match="params must not be the workspace's own gradient"):
@@ -201,4 +193,4 @@ def test_a_workspace_has_a_whole_number_of_rows(
     rows: Any, error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        Workspace(exact_network(np.float64).params, rows)
+        Workspace(equal_logits_network(np.float64).params, rows)

@@ -3,11 +3,8 @@
 Axes: N rows in the batch, D inputs, K classes, L layers.
 """
 
-from typing import Any
-
 import jax
 import numpy as np
-import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,20 +13,9 @@ import reference
 from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from manual_nn.models import mlp
-from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
+from tests.support.bounds import bounded_leaves, loss_and_grad
 from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes
-
-
-def loss_and_grad(params: Params, X: Array, y: Array, weight_decay: float) -> tuple[Any, Params]:
-    """Take weight_decay by position, as a traced argument."""
-    return reference.loss_and_grad(params, X, y, weight_decay=weight_decay)
-
-
-def bounded_leaves(traced: Traced, args: tuple[Any, ...], dtype: npt.DTypeLike) -> list[Bounded]:
-    """List the leaves of a traced function of these, with open kinks left open."""
-    bounded = traced.bounded(*args, rounding=Rounding(dtype, kinks="open"))
-    return jax.tree.leaves(bounded, is_leaf=lambda leaf: isinstance(leaf, Bounded))
 
 
 @given(shape=shapes, dtype=dtypes, data=st.data())

@@ -15,6 +15,7 @@ from reference.arrays import Array
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, Pass, forward, softmax
 from tests.support.cases import each
+from tests.support.exact import dyadic_network
 
 
 def fault_of(code: Code, how: str = "") -> Fault:
@@ -266,29 +267,9 @@ def test_the_penalty_is_not_on_the_biases() -> None:
 # The pass
 
 
-def exact_network(*, soft: bool = False) -> tuple[Any, Array, Array, float]:
-    """Make one whose logits are equal in each row, so that every number is dyadic.
-
-    The columns of the last weight differ by what is orthogonal to both rows of what goes in.
-    """
-    rng = np.random.default_rng(13)
-    params = [
-        Dense(rng.integers(-2, 3, size=(3, 3)) / 2, rng.integers(-1, 2, size=3) / 2)
-        for _ in range(2)
-    ]
-    X = rng.integers(1, 4, size=(2, 3)) / 1.0
-    a = X
-    for weight, bias in params:
-        a = np.maximum(a @ weight + bias, 0)
-    apart = np.outer(np.cross(*a), [0, 1, -2, 0.5])
-    top = Dense(np.array([[0.5], [-1], [2]]) + apart, np.full(4, 0.25))
-    soft_y = np.array([[0.25, 0.25, 0.5, 0], [0, 0.75, 0.125, 0.125]])
-    return (*params, top), X, soft_y if soft else np.array([1, 3]), 0.125
-
-
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_pass_is_the_gradient_of_manual_nn(soft: bool) -> None:
-    network = exact_network(soft=soft)
+    network = dyadic_network(soft=soft)
     gradient = manual_nn.loss_and_grad(*network[:3], weight_decay=network[3])[1]
     assert all(layer.bias.any() for layer in gradient)
     for got, want in zip(RIGHT(*network), gradient, strict=True):
@@ -308,7 +289,7 @@ def test_a_fault_is_the_pass_with_one_step_replaced() -> None:
 
 
 def test_penalties_are_added_to_their_arrays() -> None:
-    params, X, y, decay = exact_network()
+    params, X, y, decay = dyadic_network()
     right = RIGHT(params, X, y, 0.0)
     missing = fault_of(Code.PENALTY_MISSING)(params, X, y, decay)
     both = fault_of(Code.PENALTY_ON_BIAS)(params, X, y, decay)
@@ -320,7 +301,7 @@ def test_penalties_are_added_to_their_arrays() -> None:
 
 
 def test_an_update_that_comes_too_early_has_a_rate_of_a_tenth_if_none_is_given() -> None:
-    network = exact_network()
+    network = dyadic_network()
     fault = fault_of(Code.WEIGHT_UPDATED_BEFORE_BACKWARD)
     for got, want in zip(fault(*network), fault(*network, learning_rate=0.1), strict=True):
         same(got.weight, want.weight)
