@@ -1,0 +1,1 @@
+"""Measured rounding: how far a right implementation strays, played through; NOISE.md."""

@@ -1,0 +1,113 @@
+"""Evaluate a jaxpr for several samples at once, each operation disturbed by its own rounding."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from jax.extend import core
+from jax.interpreters import partial_eval
+
+from reference.noise.samples import JaxArray, Sampled, Samples, holds, over_samples, rounds
+
+Rule: TypeAlias = Callable[..., list[Sampled]]
+RULES: dict[str, Rule] = {}
+CALLS: dict[str, Rule] = {}
+
+
+def disturbs(*primitives: str) -> Callable[[Rule], Rule]:
+    """Register how the result of these primitives is disturbed: rule(samples, eqn, *operands)."""
+
+    def register(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(primitives, rule))
+        return rule
+
+    return register
+
+
+def calls(*primitives: str) -> Callable[[Rule], Rule]:
+    """Register how the functions within these primitives are evaluated."""
+
+    def register(rule: Rule) -> Rule:
+        CALLS.update(dict.fromkeys(primitives, rule))
+        return rule
+
+    return register
+
+
+def evaluate_closed(samples: Samples, jaxpr: Any, operands: Sequence[Sampled]) -> list[Sampled]:
+    """Evaluate a jaxpr that may have its constants with it."""
+    if not hasattr(jaxpr, "consts"):
+        return evaluate(samples, jaxpr, [], operands)
+    consts = [
+        samples.given(const, held=not rounds(const.dtype) or holds(samples.dtype, const))
+        for const in jaxpr.consts
+    ]
+    return evaluate(samples, jaxpr.jaxpr, consts, operands)
+
+
+def evaluate(
+    samples: Samples,
+    jaxpr: core.Jaxpr,
+    consts: Sequence[Sampled],
+    inputs: Sequence[Sampled],
+) -> list[Sampled]:
+    """Evaluate what the results of a jaxpr need, operation by operation."""
+    known: dict[Any, Sampled] = {}
+
+    def read(atom: Any) -> Sampled:
+        if isinstance(atom, core.Literal):
+            aval: Any = atom.aval
+            return samples.literal(atom.val, aval.dtype)
+        return known[atom]
+
+    known.update(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, inputs, strict=True))
+    for eqn in jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        known.update(zip(eqn.outvars, operation(samples, eqn, operands), strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def operation(samples: Samples, eqn: core.JaxprEqn, operands: Sequence[Sampled]) -> list[Sampled]:
+    """Evaluate one operation and disturb its result."""
+    name = eqn.primitive.name
+    if name in CALLS:
+        return CALLS[name](samples, eqn, *operands)
+    if not any(rounds(getattr(variable.aval, "dtype", bool)) for variable in eqn.outvars):
+        # The bits of a number are no decision; what is decided by them will be compared.
+        return samples.decide(bound(eqn), *operands, kink=name != "bitcast_convert_type")
+    if name in RULES:
+        return RULES[name](samples, eqn, *operands)
+    return generic(samples, eqn, *operands)
+
+
+def bound(eqn: core.JaxprEqn) -> Callable[..., Sequence[JaxArray]]:
+    """Give the operation as a function of arrays that returns a list of them."""
+
+    def function(*arrays: Any) -> Sequence[JaxArray]:
+        outs = eqn.primitive.bind(*arrays, **eqn.params)
+        return outs if eqn.primitive.multiple_results else [outs]
+
+    return function
+
+
+def undisturbed(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
+    """Evaluate an operation for all samples; what it decides, as the decider has it."""
+    outs = over_samples(bound(eqn), *operands)
+    return [
+        out if out.is_real or not out.spread else Sampled(out.array[samples.decider])
+        for out in outs
+    ]
+
+
+def generic(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
+    """Disturb the operands and the results of what nobody has listed by one rounding."""
+    samples.generic.add(eqn.primitive.name)
+    moved = [samples.relative(x) if x.is_real else x for x in operands]
+    outs = undisturbed(samples, eqn, *moved)
+    return [samples.relative(out) if out.is_real else out for out in outs]
+
+
+def without_dead_code(jaxpr: core.Jaxpr) -> core.Jaxpr:
+    """Leave out what no result depends on, in loops and branches too; the inputs stay."""
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
+    return needed

@@ -1,0 +1,387 @@
+"""How far rounding strays from a traced function's values, measured on samples of it."""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.extend import core
+
+from reference.arrays import Array
+from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
+from reference.noise import rules  # noqa: F401, registers how primitives are disturbed
+from reference.noise.evaluation import evaluate, without_dead_code
+from reference.noise.samples import (
+    Sampled,
+    Samples,
+    holds,
+    random_table,
+    rounds,
+    unit_roundoff,
+)
+from reference.noise.statistics import SAMPLES, multiple
+
+_random_table = jax.jit(random_table, static_argnums=2)
+
+MAGNIFICATION = 2.0**16  # of float64's roundings, which float64 itself could not hold
+NUDGE = 2.0**-40  # of the inputs, to come off exact ties; eq. (7)
+COLUMNS = 2**14  # of random numbers, beyond what the largest result needs
+ROUNDS = 16  # of other decisions
+ENUMERATED = 2  # kinks whose combinations so many rounds hold all
+WIDE, NARROW = 8, 2  # disturbed samples at a time
+WIDE_ELEMENTS = 2**22  # that all operations together may have for the wide chunks
+UNOPTIMISED_ELEMENTS = 2**16  # up to which compiling takes longer than running
+
+# What has no decision in it needs no search for kinks.
+DECIDING = {
+    "argmax", "argmin", "ceil", "cond", "eq", "floor", "ge", "gt", "is_finite", "le", "lt", "ne",
+    "rem", "round", "select_and_gather_add", "select_and_scatter_add", "sign", "sort", "top_k",
+    "while",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """Where other decisions take a result.
+
+    Attributes:
+        low, high: between which values.
+        sigma: how far rounding strays beyond these.
+    """
+
+    low: Array
+    high: Array
+    sigma: Array
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far rounding strays from one array.
+
+    Attributes:
+        nominal: the undisturbed values, float64.
+        sigma: the root mean square of the samples' deviations from them, float64; infinite where
+            one of them is not finite.
+        ties: where the other sides of exact ties lead, None if there are none.
+        kinks: where the other sides of kinks within rounding lead, None if there are none.
+    """
+
+    nominal: Array
+    sigma: Array
+    ties: Freedom | None = None
+    kinks: Freedom | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What has been measured.
+
+    Attributes:
+        leaves: of the function's result.
+        samples: how many were drawn.
+        multiple: how many sigma a right result may be off.
+        open_kinks: how many comparisons lie within rounding.
+        exact_ties: how many comparisons are of equal numbers, which an infinitesimal change of
+            the differentiated inputs would decide otherwise.
+        generic: the primitives for which no disturbance is known.
+    """
+
+    leaves: tuple[Noise, ...]
+    samples: int
+    multiple: float
+    open_kinks: int
+    exact_ties: int
+    generic: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What one compiled program does: see `Samples`."""
+
+    held: tuple[bool, ...]
+    nudged: bool
+    noisy: bool
+    decider: int
+
+
+class Witness:
+    """A traced function, whose rounding is measured by disturbing every operation.
+
+    Args:
+        traced: the function.
+        dtype: the precision under test, float32 or float64.
+        active: for each of the flattened arguments whether the result is a derivative with
+            respect to it, so that an exact tie in it may be broken; all, by default.
+
+    >>> witness = Witness(Traced(lambda x: (x + 1) - 1, 1.0), np.float32)
+    >>> (leaf,) = witness.measure(1e-3).leaves
+    >>> float(leaf.nominal), bool(2**-24 < leaf.sigma < 3 * 2**-24)
+    (0.001..., True)
+    """
+
+    def __init__(
+        self, traced: Traced, dtype: npt.DTypeLike, active: Sequence[bool] | None = None
+    ) -> None:
+        """Take the function's operations, without those that no result needs."""
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
+        self.jaxpr = without_dead_code(traced.jaxpr.jaxpr)
+        self.consts = traced.jaxpr.consts
+        self.active = tuple(active) if active is not None else (True,) * len(self.jaxpr.invars)
+        self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
+        self.elements = sum(map(_size, _variables(self.jaxpr)))
+        largest = max(map(_size, _variables(self.jaxpr)), default=1)
+        self.columns = 2 ** int(np.ceil(np.log2(largest + COLUMNS)))
+        self.chunk = WIDE if self.elements <= WIDE_ELEMENTS else NARROW
+        coarsest = max(map(unit_roundoff, _dtypes(self.jaxpr)), default=0.0)
+        fine = max(coarsest, unit_roundoff(self.dtype)) <= unit_roundoff(np.float64)
+        self.magnification = MAGNIFICATION if fine else 1.0
+        self.generic: set[str] = set()
+        self._programs: dict[Mode, Any] = {}
+
+    def measure(self, *args: Any, samples: int = SAMPLES, seed: int = 0) -> Measurement:
+        """Measure at these arguments; eq. (5).
+
+        Args:
+            *args: where, with the shapes that the function was traced at.
+            samples: how many disturbed evaluations.
+            seed: of the disturbances.
+        """
+        inputs = jax.tree.leaves(in_float64(args))
+        held = tuple(x.dtype.kind not in "fc" or holds(self.dtype, x) for x in inputs)
+        with precise_jax(), _broadcasting():
+            run = _Run(self, inputs, held, seed)
+            nominal, squares, open_kinks = run.noise(samples)
+            both = 1 + (unit_roundoff(np.float64) / unit_roundoff(self.dtype)) ** 2
+            sigmas = [_root(both * square / run.taken) for square in squares]
+            reach = multiple(sum(x.size for x in nominal))
+            ties: list[Freedom | None] = [None] * len(nominal)
+            kinks = ties
+            exact_ties = run.ties() if self.decides else 0
+            if exact_ties:
+                ties = run.freedom(nominal, exact_ties, amplitude=0.0)
+            if open_kinks:
+                kinks = run.freedom(nominal, open_kinks, amplitude=reach)
+        leaves = tuple(Noise(*parts) for parts in zip(nominal, sigmas, ties, kinks, strict=True))
+        generic = tuple(sorted(self.generic))
+        return Measurement(leaves, run.taken, reach, open_kinks, exact_ties, generic)
+
+    def program(self, mode: Mode, *example: Any) -> Any:
+        """Compile the evaluation of one chunk of samples."""
+        if mode not in self._programs:
+            function = functools.partial(self._chunk, mode)
+            options: Any = COMPILER_OPTIONS if self.elements <= UNOPTIMISED_ELEMENTS else None
+            self._programs[mode] = jax.jit(function).lower(*example).compile(options)
+        return self._programs[mode]
+
+    def _chunk(
+        self,
+        mode: Mode,
+        inputs: Any,
+        directions: Any,
+        table: Any,
+        lanes: dict[str, Any],
+    ) -> Any:
+        """Evaluate one chunk; the lanes are what `Samples` has for each sample."""
+        samples = Samples(
+            dtype=self.dtype,
+            amplitude=lanes["amplitude"],
+            reach=lanes["reach"],
+            nudge=lanes["nudge"],
+            table=table,
+            place=None,
+            decider=mode.decider,
+            noisy=mode.noisy,
+            counting=self.decides and mode.decider == 0,
+            bounded=self.magnification == 1.0,
+            flips=jnp.int64(0),
+            generic=self.generic,
+        )
+        given = [
+            samples.given(x, held=held, direction=direction)
+            for x, held, direction in zip(inputs, mode.held, directions, strict=True)
+        ]
+        consts = [
+            samples.given(x, held=not rounds(x.dtype) or holds(self.dtype, x)) for x in self.consts
+        ]
+        outs = evaluate(samples, self.jaxpr, consts, given)
+        if not mode.noisy:
+            return samples.flips
+        return (
+            [x.nominal for x in outs],
+            [_squares(x, lanes["weight"]) for x in outs],
+            samples.flips,
+        )
+
+
+class _Run:
+    """One measurement: the chunks of samples, one after the other."""
+
+    def __init__(
+        self, witness: Witness, inputs: list[Array], held: tuple[bool, ...], seed: int
+    ) -> None:
+        self.witness, self.inputs, self.held = witness, inputs, held
+        self.random = np.random.default_rng(seed)
+        self.directions: list[Array | None] = [None] * len(inputs)
+        self.taken = 0
+
+    def noise(self, samples: int) -> tuple[list[Array], list[Array], int]:
+        """Give the nominal values, the sums of squared deviations and the open kinks."""
+        chunk, magnification = self.witness.chunk, self.witness.magnification
+        elements = sum(map(_size, self.witness.jaxpr.outvars))
+        lanes = [magnification] * chunk
+        nominal: Any = None
+        squares: Any = None
+        open_kinks: Any = 0
+        for _ in range(-(-samples // chunk)):
+            nominal, more, flips = self._call(
+                noisy=True,
+                decider=0,
+                nudged=False,
+                amplitude=lanes,
+                reach=[multiple(elements) / magnification] * chunk,
+                nudge=[0.0] * chunk,
+                weight=[1 / magnification] * chunk,
+            )
+            squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
+            open_kinks = jnp.maximum(open_kinks, flips)
+            self.taken += chunk
+        return [np.asarray(x) for x in nominal], [np.asarray(x) for x in squares], int(open_kinks)
+
+    def ties(self) -> int:
+        """Count the decisions that a nudge of the inputs, either way, would change."""
+        self._face()
+        flips = self._call(
+            noisy=False,
+            decider=0,
+            nudged=True,
+            amplitude=[0.0, 0.0],
+            reach=[1.0, 1.0],
+            nudge=[NUDGE, -NUDGE],
+            weight=[0.0, 0.0],
+        )
+        return int(flips)
+
+    def freedom(
+        self, nominal: list[Array], kinks: int, *, amplitude: float
+    ) -> list[Freedom | None]:
+        """Take other decisions, those of a sample that is disturbed on purpose."""
+        chunk, magnification = self.witness.chunk, self.witness.magnification
+        others = [1 / magnification] * (chunk - 1)
+        every: list[list[Array]] = []
+        squares: Any = None
+        for number in range(ROUNDS):
+            if number % 2 == 0:
+                self._face()
+            values, more, _ = self._call(
+                noisy=True,
+                decider=1,
+                nudged=True,
+                amplitude=[amplitude, *[magnification] * (chunk - 1)],
+                reach=[0.0] * chunk,
+                nudge=[NUDGE * (-1) ** number, *[0.0] * (chunk - 1)],
+                weight=[0.0, *others],
+            )
+            every.append([np.asarray(x) for x in values])
+            squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
+        taken = ROUNDS * (chunk - 1)
+        bound = multiple(sum(x.size for x in nominal))
+        factor = min(np.sqrt(kinks), bound) - 1 if kinks > ENUMERATED else 0.0
+        return [
+            _freedom(np.stack([value, *others]), factor, _root(np.asarray(square) / taken))
+            for value, square, *others in zip(nominal, squares, *every, strict=True)
+        ]
+
+    def _face(self) -> None:
+        """Draw the directions in which the nudges go: no zero is left, none is large."""
+        self.directions = [
+            _direction(x, self.random) if active and x.dtype.kind == "f" else None
+            for x, active in zip(self.inputs, self.witness.active, strict=True)
+        ]
+
+    def _call(self, *, noisy: bool, decider: int, nudged: bool, **lanes: list[float]) -> Any:
+        mode = Mode(self.held, nudged, noisy, decider)
+        with_nominal = {name: np.array([0.0, *values]) for name, values in lanes.items()}
+        columns = self.witness.columns if noisy else 1
+        table = _random_table(
+            np.uint32(self.random.integers(2**32)), with_nominal["amplitude"], columns
+        )
+        directions = self.directions if nudged else [None] * len(self.inputs)
+        example = (self.inputs, directions, table, with_nominal)
+        return self.witness.program(mode, *example)(*example)
+
+
+def _direction(x: Array, random: np.random.Generator) -> Array:
+    """Draw a direction in which to leave an exact tie; eq. (7)."""
+    largest = float(abs(x).max(initial=0)) or 1.0
+    return random.uniform(-1, 1, x.shape) * np.where(x == 0, largest, abs(x))
+
+
+@contextlib.contextmanager
+def _broadcasting() -> Iterator[None]:
+    """Let the axis of samples meet arrays without one, whatever the caller's settings are."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def _freedom(values: Array, factor: float, sigma: Array) -> Freedom:
+    """Enclose what was seen, and what more kinks at once may add; eq. (8)."""
+    with np.errstate(invalid="ignore"):
+        more = factor * values.std(axis=0)
+        return Freedom(values.min(axis=0) - more, values.max(axis=0) + more, sigma)
+
+
+def _squares(x: Sampled, weight: Any) -> Any:
+    """Add up the squared deviations of the samples from the nominal values."""
+    if not x.spread:
+        return jnp.zeros(x.shape)
+    weights = weight.reshape((-1, *[1] * len(x.shape)))
+    deviations = jnp.where(x.array == x.nominal, 0, abs(x.array - x.nominal)) * weights
+    return jnp.where(weights > 0, jnp.square(deviations), 0).sum(axis=0)
+
+
+def _root(square: Array) -> Array:
+    """Take the root of a mean square; infinite where it is not a number."""
+    return np.where(np.isnan(square), np.inf, np.sqrt(square))
+
+
+def _equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
+    """List the operations of a jaxpr and of all functions within it."""
+    equations: list[core.JaxprEqn] = []
+    for eqn in jaxpr.eqns:
+        equations.append(eqn)
+        for param in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr):
+            if _is_jaxpr(param):
+                inner: Any = param
+                equations += _equations(getattr(inner, "jaxpr", inner))
+    return equations
+
+
+def _is_jaxpr(x: Any) -> bool:
+    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
+
+
+def _primitives(jaxpr: core.Jaxpr) -> set[str]:
+    return {eqn.primitive.name for eqn in _equations(jaxpr)}
+
+
+def _dtypes(jaxpr: core.Jaxpr) -> set[Any]:
+    """Find the precisions in which JAX computes."""
+    dtypes = {getattr(x.aval, "dtype", bool) for x in _variables(jaxpr)}
+    return {dtype for dtype in dtypes if rounds(dtype)}
+
+
+def _variables(jaxpr: core.Jaxpr) -> list[Any]:
+    """List the inputs of a jaxpr and the results of all operations in it."""
+    results = [variable for eqn in _equations(jaxpr) for variable in eqn.outvars]
+    return [*jaxpr.invars, *jaxpr.constvars, *results]
+
+
+def _size(variable: Any) -> int:
+    return int(np.prod(getattr(variable.aval, "shape", ()), dtype=np.int64))

@@ -1,0 +1,154 @@
+"""Sums, products of matrices, and what a library makes of many numbers at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from reference.bounds.rounding import FUNCTION_ULPS
+from reference.noise.evaluation import bound, disturbs, undisturbed
+from reference.noise.samples import JaxArray, Sampled, Samples
+
+
+def _summed(samples: Samples, out: Sampled, squares: JaxArray, terms: Any) -> list[Sampled]:
+    """Disturb a sum: u sqrt(k) (|sum| + sqrt(sum of squares)); NOISE.md (3)."""
+    size = jnp.sqrt(terms) * (abs(out.array) + jnp.sqrt(squares))
+    return [samples.disturbed(out, size)]
+
+
+def _of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:
+    """The same sum of the squares of the nominal terms."""
+    if not samples.noisy:
+        return jnp.zeros(())
+    (squares,) = bound(eqn)(*(jnp.square(abs(x.nominal)).astype(x.array.dtype) for x in operands))
+    return squares.real
+
+
+@disturbs("reduce_sum")
+def _reduce_sum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    (out,) = undisturbed(samples, eqn, x)
+    terms = int(np.prod([x.shape[axis] for axis in eqn.params["axes"]]))
+    if terms <= 1:
+        return [out]
+    return _summed(samples, out, _of_squares(samples, eqn, x), terms)
+
+
+@disturbs("cumsum")
+def _cumsum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    (out,) = undisturbed(samples, eqn, x)
+    return _summed(samples, out, _of_squares(samples, eqn, x), x.shape[eqn.params["axis"]])
+
+
+@disturbs("reduce_window_sum")
+def _reduce_window_sum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    (out,) = undisturbed(samples, eqn, x)
+    terms = int(np.prod(eqn.params["window_dimensions"]))
+    return _summed(samples, out, _of_squares(samples, eqn, x), terms)
+
+
+@disturbs("dot_general")
+def _dot_general(samples: Samples, eqn: core.JaxprEqn, a: Sampled, b: Sampled) -> list[Sampled]:
+    (out,) = undisturbed(samples, eqn, a, b)
+    (summed, _), _ = eqn.params["dimension_numbers"]
+    terms = int(np.prod([a.shape[axis] for axis in summed]))
+    if terms == 1:
+        return [samples.relative(out)]
+    return _summed(samples, out, _of_squares(samples, eqn, a, b), terms)
+
+
+@disturbs("conv_general_dilated")
+def _convolution(samples: Samples, eqn: core.JaxprEqn, x: Sampled, k: Sampled) -> list[Sampled]:
+    (out,) = undisturbed(samples, eqn, x, k)
+    _, *summed = eqn.params["dimension_numbers"].rhs_spec
+    terms = int(np.prod([k.shape[axis] for axis in summed]))
+    return _summed(samples, out, _of_squares(samples, eqn, x, k), terms)
+
+
+@disturbs("scatter-add", "scatter_add")
+def _scatter_add(
+    samples: Samples, eqn: core.JaxprEqn, x: Sampled, indices: Sampled, updates: Sampled
+) -> list[Sampled]:
+    """A sum of as many terms as fall upon the same place; one that falls upon 0 is exact."""
+    (out,) = undisturbed(samples, eqn, x, indices, updates)
+
+    def scattered(onto: JaxArray, added: JaxArray) -> JaxArray:
+        return bound(eqn)(onto, indices.array, added)[0]
+
+    onto, added = abs(x.nominal), abs(updates.nominal)
+    dtype = x.array.dtype
+    squares = scattered(jnp.square(onto).astype(dtype), jnp.square(added).astype(dtype)).real
+    terms = scattered((onto != 0).astype(dtype), (added != 0).astype(dtype)).real
+    return _summed(samples, out, squares, jnp.where(terms > 1, terms, 0))
+
+
+@disturbs("select_and_scatter_add")
+def _select_and_scatter_add(
+    samples: Samples, eqn: core.JaxprEqn, source: Sampled, x: Sampled
+) -> list[Sampled]:
+    """To the largest of each window, which is decided, goes what comes back for the window."""
+    numbers = jnp.arange(1, source.array[0].size + 1 if source.spread else source.array.size + 1)
+    numbers = numbers.reshape(source.shape).astype(source.array.dtype)
+    samples.decide(lambda x: bound(eqn)(numbers, x), x)  # counts what would go elsewhere
+    chosen = Sampled(x.array[samples.decider] if x.spread else x.array)
+    (out,) = undisturbed(samples, eqn, source, chosen)
+    terms = int(np.prod(eqn.params["window_dimensions"]))
+    nominal = Sampled(source.nominal)
+    squares = bound(eqn)(jnp.square(nominal.array), chosen.array)[0]
+    return _summed(samples, out, squares, terms)
+
+
+@disturbs("select_and_gather_add")
+def _select_and_gather_add(
+    samples: Samples, eqn: core.JaxprEqn, tangents: Sampled, x: Sampled
+) -> list[Sampled]:
+    """The tangent of the largest of each window, which is decided."""
+    numbers = jnp.arange(int(np.prod(x.shape))).reshape(x.shape).astype(x.array.dtype)
+    samples.decide(lambda x: bound(eqn)(numbers, x), x)
+    chosen = Sampled(x.array[samples.decider] if x.spread else x.array)
+    return undisturbed(samples, eqn, tangents, chosen)
+
+
+def _multiplied(terms: Callable[[core.JaxprEqn, Sampled], int]) -> Callable[..., list[Sampled]]:
+    def rule(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+        (out,) = undisturbed(samples, eqn, x)
+        return [samples.relative(out, np.sqrt(terms(eqn, x)))]
+
+    return rule
+
+
+disturbs("reduce_prod")(
+    _multiplied(lambda eqn, x: int(np.prod([x.shape[axis] for axis in eqn.params["axes"]])))
+)
+disturbs("cumprod")(_multiplied(lambda eqn, x: x.shape[eqn.params["axis"]]))
+disturbs("cumlogsumexp")(_multiplied(lambda eqn, x: FUNCTION_ULPS**2 * x.shape[eqn.params["axis"]]))
+
+
+@disturbs(
+    "cholesky", "triangular_solve", "lu", "qr", "geqrf", "householder_product", "eigh", "svd",
+    "eig", "schur", "tridiagonal", "tridiagonal_solve",
+)  # fmt: skip
+def _linear_algebra(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
+    """A backward stable algorithm: exact for matrices off by u sqrt(n) of their largest entry."""
+    moved = []
+    for x in operands:
+        if not x.is_real or len(x.shape) < 2:
+            moved.append(x)
+            continue
+        largest = abs(x.array).max(axis=(-2, -1), keepdims=True)
+        moved.append(samples.disturbed(x, np.sqrt(max(x.shape[-2:])) * largest))
+    outs = undisturbed(samples, eqn, *moved)
+    return [samples.relative(out) if out.is_real else out for out in outs]
+
+
+@disturbs("fft")
+def _fft(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    """log2 n steps, each of which rounds sums as large as any of the results."""
+    (out,) = undisturbed(samples, eqn, x)
+    lengths = eqn.params["fft_lengths"]
+    axes = tuple(range(-len(lengths), 0))
+    size = jnp.sqrt(jnp.square(abs(out.array)).mean(axis=axes, keepdims=True))
+    steps = max(1.0, np.log2(np.prod(lengths)))
+    return [samples.disturbed(out, steps * lax.max(size, abs(out.array)))]

@@ -1,0 +1,297 @@
+"""Values with an axis of samples, and the random disturbances that tell them apart.
+
+S is the number of samples. Sample 0 is never disturbed: it holds the nominal values. NOISE.md has
+the model, whose equations the code cites.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from jax import lax
+
+JaxArray: TypeAlias = jax.Array
+
+GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it are far apart
+
+
+class Sampled(NamedTuple):
+    """An array, and whether it has a leading axis of samples; without one all samples agree.
+
+    Only real and complex arrays ever have one: booleans and integers are decisions, which all
+    samples share.
+    """
+
+    array: JaxArray
+    spread: bool = False
+
+    @property
+    def nominal(self) -> JaxArray:
+        """The undisturbed values."""
+        return self.array[0] if self.spread else self.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape without the axis of samples."""
+        return self.array.shape[1:] if self.spread else self.array.shape
+
+    @property
+    def is_real(self) -> bool:
+        """Say whether it is of numbers that round."""
+        return rounds(self.array.dtype)
+
+
+@dataclass
+class Samples:
+    """What the samples of one evaluation are, and the state of its random numbers.
+
+    Attributes:
+        dtype: the precision under test.
+        amplitude: by how many roundings each sample is disturbed, 0 for the nominal one; (S,).
+        reach: by how much the deviations of each sample are magnified before it is asked how it
+            would decide; (S,).
+        nudge: by how much each sample moves the inputs in their directions; (S,).
+        table: random numbers of variance 1, times the amplitude; (S, columns).
+        place: where in the table a step of a loop takes its numbers from; None outside of loops.
+        decider: the sample whose comparisons all samples follow.
+        noisy: whether anything is disturbed at all.
+        counting: whether decisions that a sample would take otherwise are counted.
+        bounded: whether numbers beyond the range of `dtype` overflow or vanish.
+        flips: how many decisions some sample would take otherwise; ().
+        generic: the primitives for which no disturbance is known.
+    """
+
+    dtype: np.dtype[Any]
+    amplitude: JaxArray
+    reach: JaxArray
+    nudge: JaxArray
+    table: JaxArray
+    place: JaxArray | None
+    decider: int
+    noisy: bool
+    counting: bool
+    bounded: bool
+    flips: JaxArray
+    generic: set[str] = field(default_factory=set)
+    operations: int = 0
+
+    @property
+    def size(self) -> int:
+        """S."""
+        return self.amplitude.shape[0]
+
+    def step(self, number: JaxArray) -> "Samples":
+        """Take other random numbers in each step of a loop."""
+        self.operations += 1
+        place = jnp.uint32(_fixed(self.operations)) + number.astype(jnp.uint32) * jnp.uint32(GOLDEN)
+        if self.place is not None:
+            place ^= _hash(self.place)
+        return Samples(**{**vars(self), "place": _hash(place), "operations": 0})
+
+    def given(self, x: Any, *, held: bool, direction: Any = None) -> Sampled:
+        """Take an input: disturbed if `dtype` does not hold it, moved in a direction if any."""
+        value = Sampled(jnp.asarray(x))
+        if not value.is_real:
+            return value
+        if direction is not None:
+            nudge = self.nudge.reshape((self.size, *[1] * value.array.ndim))
+            moved = value.array + (nudge * direction).astype(value.array.dtype)
+            value = Sampled(jnp.where(nudge == 0, value.array, moved), spread=True)
+        return value if held else self.relative(value)
+
+    def literal(self, x: Any, dtype: Any) -> Sampled:
+        """Take a constant, which is rounded once: all its uses are disturbed alike."""
+        value = Sampled(jnp.asarray(x, dtype))
+        if not value.is_real or not self.noisy or holds(self.dtype, x):
+            return value
+        draw = self._shared(f"literal {x}")
+        return self._moved(value, self._unit(value) * abs(value.array), draw)
+
+    def relative(self, x: Sampled, roundings: float = 1.0, common: str = "") -> Sampled:
+        """Disturb by so many roundings of the value itself; eq. (2)."""
+        return self.disturbed(x, roundings * abs(x.array), common)
+
+    def disturbed(self, x: Sampled, size: JaxArray, common: str = "") -> Sampled:
+        """Disturb by a rounding of numbers of this size; eq. (1).
+
+        Args:
+            x: what an operation has returned.
+            size: with or without the axis of samples.
+            common: names what half of the variance is drawn for once, for all elements and all
+                uses; empty if there is no such part; eq. (4).
+        """
+        if not self.noisy:
+            return x
+        draw = self._draw(x.shape, x.array.dtype)
+        if common:
+            shared = self._shared(common).reshape((self.size, *[1] * len(x.shape)))
+            draw = (draw + shared) * np.sqrt(0.5)
+        return self._moved(x, self._unit(x) * size, draw)
+
+    def decide(
+        self, function: Callable[..., Sequence[JaxArray]], *operands: Sampled, kink: bool = True
+    ) -> list[Sampled]:
+        """Decide as the decider does, and count the samples that would decide otherwise.
+
+        Args:
+            function: of one sample's operands; returns what is decided.
+            operands: all that the decision depends on.
+            kink: whether another decision counts.
+        """
+        if not any(operand.spread for operand in operands):
+            return [Sampled(out) for out in function(*(operand.array for operand in operands))]
+        chosen = function(*(x.array[self.decider] if x.spread else x.array for x in operands))
+        if self.counting and kink:
+            magnified = [Sampled(self._magnified(x), x.spread) for x in operands]
+            for out, one in zip(over_samples(function, *magnified), chosen, strict=True):
+                differs = (out.array != one) & ~(_is_nan(out.array) & _is_nan(one))
+                self.flips += differs.any(axis=0).sum()
+        return [Sampled(out) for out in chosen]
+
+    def everywhere(self, x: Sampled) -> Sampled:
+        """Give a real array its axis of samples, as the carry of a loop needs it."""
+        if x.spread or not x.is_real:
+            return x
+        return Sampled(jnp.broadcast_to(x.array, (self.size, *x.array.shape)), spread=True)
+
+    def _magnified(self, x: Sampled) -> JaxArray:
+        """Make the deviations as large as they may be; eq. (6)."""
+        if not x.spread:
+            return x.array
+        nominal = x.array[0]
+        reach = self.reach.reshape((self.size, *[1] * nominal.ndim)).astype(x.array.dtype)
+        moved = nominal + reach * (x.array - nominal)
+        return jnp.where(x.array == nominal, nominal, moved)
+
+    def _unit(self, x: Sampled) -> float:
+        """The unit roundoff of the precision under test, or of JAX's own if that is coarser."""
+        return max(unit_roundoff(self.dtype), unit_roundoff(x.array.dtype))
+
+    def _moved(self, x: Sampled, step: JaxArray, draw: JaxArray) -> Sampled:
+        """Add draw * step, in the range of the precision under test."""
+        dtype, value = x.array.dtype, x.array
+        wide = np.promote_types(dtype, np.float64)
+        value = value.astype(wide)
+        draw = draw.reshape((self.size, *[1] * (len(x.shape) + 1 - draw.ndim), *draw.shape[1:]))
+        if self.bounded:
+            step = jnp.where(abs(value) < _tiny(self.dtype), abs(value), step)
+        moved = value + draw * step
+        moved = jnp.where(jnp.isfinite(moved), moved, value)
+        if self.bounded:
+            disturbed = self.amplitude.reshape((self.size, *[1] * len(x.shape))) > 0
+            overflows = (abs(value) > _overflow(self.dtype)) & disturbed
+            moved = jnp.where(overflows, value * np.inf, moved)
+        return Sampled(moved.astype(dtype), spread=True)
+
+    def _draw(self, shape: tuple[int, ...], dtype: Any) -> JaxArray:
+        """Take random numbers of mean 0 and variance 1, times the amplitude; (S, *shape)."""
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            return (self._window(shape) + 1j * self._window(shape)) * np.sqrt(0.5)
+        return self._window(shape)
+
+    def _window(self, shape: tuple[int, ...]) -> JaxArray:
+        """Cut a window out of the table, with a random sign for each sample; (S, *shape)."""
+        self.operations += 1
+        size = int(np.prod(shape, dtype=np.int64))
+        window = self._cut(_fixed(2 * self.operations), size)
+        sign = jnp.sign(self._cut(_fixed(2 * self.operations + 1), 1))
+        return (window * sign).reshape((self.size, *shape)).astype(jnp.float64)
+
+    def _cut(self, place: int, size: int) -> JaxArray:
+        places = self.table.shape[1] - size + 1
+        if self.place is None:
+            return lax.slice_in_dim(self.table, place % places, place % places + size, axis=1)
+        start = _hash(self.place ^ jnp.uint32(place)) % jnp.uint32(places)
+        return lax.dynamic_slice_in_dim(self.table, start, size, axis=1)
+
+    def _shared(self, name: str) -> JaxArray:
+        """Take one number for each sample, the same at each call with the same name; (S,)."""
+        place = zlib.crc32(name.encode()) % self.table.shape[1]
+        return self.table[:, place].astype(jnp.float64)
+
+
+def random_table(key: JaxArray, amplitude: JaxArray, columns: int) -> JaxArray:
+    """Draw uniform numbers of mean 0 and variance 1, times each sample's amplitude; (S, columns).
+
+    One table serves all operations, each with a window of its own: NOISE.md says why it may.
+    """
+    shape = (amplitude.shape[0], columns)
+    words = _hash(lax.iota(jnp.uint32, shape[0] * columns).reshape(shape) ^ key)
+    uniform = words.astype(jnp.float32) * np.float32(2.0**-31) - np.float32(1)
+    return uniform * (np.sqrt(3) * amplitude[:, None]).astype(jnp.float32)
+
+
+def over_samples(function: Callable[..., Sequence[JaxArray]], *operands: Sampled) -> list[Sampled]:
+    """Apply a function of one sample's operands to all samples."""
+    if not any(operand.spread for operand in operands):
+        return [Sampled(out) for out in function(*(operand.array for operand in operands))]
+    axes = tuple(0 if operand.spread else None for operand in operands)
+    arrays = [operand.array for operand in operands]
+    try:
+        outs = jax.vmap(function, in_axes=axes)(*arrays)
+    except NotImplementedError:  # no batching rule: one sample after the other
+        spread = [array for array, axis in zip(arrays, axes, strict=True) if axis == 0]
+
+        def one(sample: list[JaxArray]) -> Sequence[JaxArray]:
+            of_sample = iter(sample)
+            chosen = [
+                array if axis is None else next(of_sample)
+                for array, axis in zip(arrays, axes, strict=True)
+            ]
+            return function(*chosen)
+
+        outs = lax.map(one, spread)
+    return [Sampled(out, spread=True) for out in outs]
+
+
+def _is_nan(x: JaxArray) -> JaxArray:
+    return jnp.isnan(x) if rounds(x.dtype) else jnp.zeros(x.shape, bool)
+
+
+def rounds(dtype: Any) -> bool:
+    """Say whether numbers of this dtype are rounded: real and complex ones."""
+    return bool(jnp.issubdtype(dtype, jnp.inexact))
+
+
+def unit_roundoff(dtype: Any) -> float:
+    """Half the distance from 1 to the next number of this dtype."""
+    return float(ml_dtypes.finfo(np.empty(0, dtype).real.dtype).eps) / 2
+
+
+def holds(dtype: np.dtype[Any], x: Any) -> bool:
+    """Say whether a precision holds all of these numbers exactly, and as normal ones."""
+    array = np.asarray(x)
+    narrow = np.promote_types(dtype, np.complex64) if array.dtype.kind == "c" else dtype
+    with np.errstate(over="ignore", invalid="ignore"):
+        same = (array.astype(narrow) == array) | np.isnan(array)
+    normal = (array == 0) | ~(abs(array) < _tiny(dtype))
+    return bool((same & normal).all())
+
+
+def _tiny(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(str(dtype)).tiny)
+
+
+def _overflow(dtype: np.dtype[Any]) -> float:
+    """What rounds to infinity, and a few roundings more: a mask of the lowest number does not."""
+    return float(np.finfo(str(dtype)).max) * (1 + 4 * unit_roundoff(dtype))
+
+
+def _hash(x: JaxArray) -> JaxArray:
+    """Scramble 32-bit words so that each bit of the result depends on each bit of the word.
+
+    The mixer `lowbias32` of C. Wellons, "Prospecting for Hash Functions" (2018).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def _fixed(number: int) -> int:
+    """Give a 32-bit constant for each operation."""
+    return zlib.crc32(number.to_bytes(8, "little"))

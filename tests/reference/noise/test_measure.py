@@ -1,0 +1,296 @@
+"""Measured rounding: its size, its kinks, and that right gradients lie within it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from jax import lax
+
+from reference.bounds.tracing import Traced, precise_jax
+from reference.noise import measure as module
+from reference.noise.measure import Measurement, Noise, Witness
+from reference.noise.samples import random_table, unit_roundoff
+from reference.noise.statistics import longest_equal_sum, multiple
+
+Array = npt.NDArray[Any]
+U = 2.0**-24
+rng = np.random.default_rng(0)
+
+
+def normal(*shape: int, scale: float = 1.0) -> Array:
+    """Draw numbers that float32 holds, as float64."""
+    return (scale * rng.normal(size=shape)).astype(np.float32).astype(np.float64)
+
+
+def measured(function: Callable[..., Any], *args: Any, dtype: Any = np.float32) -> Measurement:
+    """Measure the rounding of a function once."""
+    return Witness(Traced(function, *args), dtype).measure(*args)
+
+
+def only(measurement: Measurement) -> Noise:
+    """Take the one array that was measured."""
+    (leaf,) = measurement.leaves
+    return leaf
+
+
+def test_the_random_numbers_have_mean_0_and_variance_1_and_the_columns_are_independent() -> None:
+    with precise_jax():
+        table = np.asarray(random_table(jnp.uint32(3), jnp.array([0.0, 1, 1, 2]), 2**16))
+    assert not table[0].any()
+    numbers = table[1:] / [[1], [1], [2]]
+    deviation = 1 / np.sqrt(2**16)  # of a mean of so many numbers of variance 1
+    assert (abs(numbers.mean(axis=1)) < 5 * deviation).all()
+    assert (abs((numbers**2).mean(axis=1) - 1) < 5 * deviation).all()
+    for shift in (1, 2, 3, 64, 1000):
+        assert (abs((numbers[:, shift:] * numbers[:, :-shift]).mean(axis=1)) < 6 * deviation).all()
+    assert (abs(np.corrcoef(numbers) - np.eye(3)) < 5 * deviation).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_operation_is_disturbed_by_one_rounding_of_its_result(dtype: Any) -> None:
+    x, y = normal(4096), normal(4096)
+    leaf = only(measured(jnp.add, x, y, dtype=dtype))
+    np.testing.assert_array_equal(leaf.nominal, x + y)
+    implementations = 1 if dtype == np.float32 else 2  # JAX's own rounding shows in float64
+    size = leaf.sigma / (unit_roundoff(dtype) * abs(x + y))
+    # The mean of 16 * 4096 squares of uniform numbers, whose variance is 4/5 of their mean's square
+    deviation = np.sqrt(0.8 / (16 * 4096)) * implementations
+    assert abs((size**2).mean() - implementations) < 5 * deviation + 1e-6
+
+
+def test_a_sum_is_disturbed_by_the_square_root_of_its_terms_in_whatever_form_it_comes() -> None:
+    x = normal(256, 100)
+    expected = U * 10 * (abs(x.sum(axis=1)) + np.sqrt((x**2).sum(axis=1)))
+    forms: list[tuple[Callable[..., Any], tuple[Array, ...]]] = [
+        (lambda x: x.sum(axis=1), (x,)),
+        (lambda x, y: x @ y, (x, np.ones(100))),
+        (lambda x: jnp.cumsum(x, axis=1)[:, -1], (x,)),
+        (lambda x: jnp.zeros(256).at[jnp.repeat(jnp.arange(256), 100)].add(x.reshape(-1)), (x,)),
+    ]
+    for function, args in forms:
+        ratio = only(measured(function, *args)).sigma / expected
+        assert abs((ratio**2).mean() - 1) < 5 * np.sqrt(0.8 / (16 * 256))
+
+
+def test_one_term_alone_is_no_sum() -> None:
+    rows = np.array([3, 1])
+    leaf = only(measured(lambda x: jnp.zeros((5, 2)).at[rows].add(2 * x), normal(2, 2)))
+    assert not leaf.sigma.any()
+    assert not only(measured(lambda x: x.sum(axis=0), normal(1, 5))).sigma.any()
+
+
+def test_half_of_a_librarys_error_is_the_same_for_all_elements() -> None:
+    x = np.full((2, 4096), 0.5)
+    leaf = only(measured(lambda x: jnp.exp(x[0]) - jnp.exp(x[1]), x))
+    # Of 4 roundings of either half the variance is common to both, and cancels.
+    ratio = leaf.sigma / (4 * U * np.exp(0.5))
+    assert abs((ratio**2).mean() - 1) < 5 * np.sqrt(1 / (16 * 4096)) * 2
+
+
+def test_a_constant_is_rounded_once_for_all_of_its_uses() -> None:
+    def twice(x: Any) -> Any:
+        return (x + 0.1) - (x + 0.1)
+
+    assert not only(measured(lambda _: jnp.float64(0.1) - jnp.float64(0.1), 1.0)).sigma
+    leaf = only(measured(lambda x: 0.1 + 0 * x, np.zeros(3)))
+    assert (leaf.sigma > 0).all()
+    assert only(measured(twice, 1.0)).sigma > 0
+
+
+def test_inputs_that_the_precision_does_not_hold_are_rounded() -> None:
+    assert only(measured(lambda x: -x, 0.1)).sigma > 0
+    assert only(measured(lambda x: -x, 0.5)).sigma == 0
+    assert only(measured(lambda x: -x, 0.1, dtype=np.float64)).sigma == 0
+
+
+def test_products_with_powers_of_two_and_moves_are_exact() -> None:
+    leaf = only(measured(lambda x: jnp.maximum(-2.0 * x[::-1] / 4.0, 0.25), normal(5)))
+    assert not leaf.sigma.any()
+
+
+def test_cancellation_and_common_errors_are_played_through() -> None:
+    leaf = only(measured(lambda x: (x + 1) - 1, normal(1000, scale=1e-4)))
+    assert abs((leaf.sigma**2).mean() / U**2 - 1) < 0.1
+    assert not only(measured(lambda x: jnp.exp(x) - jnp.exp(x), normal(10))).nominal.any()
+
+
+@pytest.mark.parametrize("magnification", [2.0**12, 2.0**20])
+def test_the_disturbances_of_float64_are_magnified_where_everything_is_linear(
+    magnification: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    W, xs = normal(16, 16, scale=0.25), normal(30, 16)
+    grad = jax.grad(recurrent)
+    usual = only(measured(grad, W, xs, dtype=np.float64))
+    monkeypatch.setattr(module, "MAGNIFICATION", magnification)
+    other = only(measured(grad, W, xs, dtype=np.float64))
+    np.testing.assert_allclose(other.sigma, usual.sigma, rtol=2e-3)  # 1 / 2^12 is rounding itself
+
+
+def recurrent(W: Any, xs: Any) -> Any:
+    """A tanh RNN; longer than the proven bound can follow."""
+    h, _ = lax.scan(lambda h, x: (jnp.tanh(W @ h + x), None), jnp.zeros(len(W)), xs)
+    return (h**2).sum()
+
+
+def layer_norm(x: Any) -> Any:
+    """Each row with mean 0 and variance 1."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred * lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+def attention(q: Any, k: Any, v: Any) -> Any:
+    """Causal attention of one head, and a sum of squares."""
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    scores = jnp.where(np.tril(np.ones(scores.shape, bool)), scores, -jnp.inf)
+    return ((jax.nn.softmax(scores) @ v) ** 2).sum()
+
+
+def deep(x: Any, *weights: Any) -> Any:
+    """A tanh network of as many layers as weights."""
+    for W in weights:
+        x = jnp.tanh(x @ W)
+    return (x**2).mean()
+
+
+def block(h: Any, *weights: Any) -> Any:
+    """Two transformer blocks."""
+    for layer in range(2):
+        into, out, up, down = weights[4 * layer : 4 * layer + 4]
+        q, k, v = jnp.split(layer_norm(h) @ into, 3, axis=1)
+        scores = jnp.where(np.tril(np.ones((len(h), len(h)), bool)), q @ k.T / 4, -jnp.inf)
+        h = h + jax.nn.softmax(scores) @ v @ out
+        h = h + jax.nn.gelu(layer_norm(h) @ up) @ down
+    return (h**2).mean()
+
+
+SHAPES = ((16, 48), (16, 16), (16, 64), (64, 16)) * 2
+LOSSES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
+    "RNN of 100 steps": (recurrent, (normal(16, 16, scale=0.25), normal(100, 16))),
+    "tanh network of 8 layers": (deep, (normal(8, 16), *(normal(16, 16, scale=0.3),) * 8)),
+    "layer norm at mean 100": (lambda x: (layer_norm(x) ** 3).sum(), (100 + normal(8, 32),)),
+    "attention": (attention, (normal(32, 16), normal(32, 16), normal(32, 16))),
+    "two transformer blocks": (block, (normal(8, 16), *(normal(*s, scale=0.2) for s in SHAPES))),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_xla_lies_within_measured_rounding_and_a_thousandth_beyond_it(name: str) -> None:
+    loss, args = LOSSES[name]
+    everything = tuple(range(len(args)))
+    traced = Traced(jax.grad(loss, everything), *args)
+    for dtype in (np.float32, np.float64):
+        measurement = Witness(traced, dtype).measure(*args)
+        with jax.enable_x64(dtype == np.float64):
+            computed = jax.jit(jax.grad(loss, everything))(*(x.astype(dtype) for x in args))
+        for leaf, want, got in zip(measurement.leaves, traced.by_xla(*args), computed, strict=True):
+            np.testing.assert_array_less(abs(leaf.nominal - want), 3 * leaf.sigma + 1e-15)
+            assert (abs(np.asarray(got) - want) <= 4 * leaf.sigma).all()
+            wrong = abs(0.001 * want) > measurement.multiple * leaf.sigma
+            assert wrong.mean() > (0.5 if name != "layer norm at mean 100" else 0)
+
+
+def test_a_mask_of_any_size_is_no_dead_end() -> None:
+    def masked(x: Any, fill: Any) -> Any:
+        return (jax.nn.softmax(jnp.where(jnp.arange(3) < 2, x, fill)) * jnp.arange(3.0)).sum()
+
+    x = np.array([0.3, -1.2, 0.7])
+    for fill in (-np.inf, -1e10, np.finfo(np.float32).min, np.finfo(np.float64).min):
+        for dtype in (np.float32, np.float64):
+            leaf = only(measured(jax.grad(masked), x, np.float64(fill), dtype=dtype))
+            assert np.isfinite(leaf.sigma).all()
+            assert 0 < leaf.sigma[0] < 10 * unit_roundoff(dtype)
+            assert leaf.sigma[2] == 0
+
+
+def test_what_overflows_in_the_precision_has_no_spread_that_could_be_known() -> None:
+    x = np.array([100.0, 1, 0])
+    grad = jax.grad(lambda x: jnp.log(jnp.exp(x).sum()))
+    assert np.isinf(only(measured(grad, x)).sigma[0])
+    assert np.isfinite(only(measured(grad, x, dtype=np.float64)).sigma).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("loss", "x", "low", "high"),
+    [
+        (lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], [0, 1, 0], [1, 1, 0]),
+        (lambda x: jnp.maximum(x, 0).sum(), [0.0, 1, -1], [0, 1, 0], [1, 1, 0]),
+        (lambda x: abs(x).sum(), [0.0, 1, -1], [-1, 1, -1], [1, 1, -1]),
+        (jnp.max, [0.0, 1, 1], [0, 0, 0], [0, 1, 1]),
+        (lambda x: jnp.sort(x) @ jnp.arange(3.0), [1.0, 1, 0.5], [1, 1, 0], [2, 2, 0]),
+    ],
+)
+def test_at_an_exact_tie_all_subgradients_are_reached(
+    loss: Callable[..., Any], x: list[float], low: list[float], high: list[float], dtype: Any
+) -> None:
+    measurement = measured(jax.grad(loss), np.array(x), dtype=dtype)
+    leaf = only(measurement)
+    assert measurement.exact_ties > 0
+    assert measurement.open_kinks == 0
+    assert leaf.ties is not None
+    assert leaf.kinks is None
+    np.testing.assert_array_equal(leaf.ties.low, low)
+    np.testing.assert_array_equal(leaf.ties.high, high)
+
+
+def test_data_that_the_gradient_is_not_for_breaks_no_tie() -> None:
+    def loss(x: Any, mask: Any) -> Any:
+        return jnp.where(mask > 0, x * x, 0).sum()
+
+    args = np.array([0.3, -1.2]), np.array([0.0, 1])
+    traced = Traced(jax.grad(loss), *args)
+    assert Witness(traced, np.float32, active=[True, False]).measure(*args).exact_ties == 0
+    assert Witness(traced, np.float32).measure(*args).exact_ties == 1
+
+
+def test_a_kink_within_rounding_is_open_and_one_beyond_it_is_not() -> None:
+    def loss(x: Any) -> Any:
+        return jax.nn.relu((x * x).sum() - 1)
+
+    x = np.array([0.6, 0.8]).astype(np.float32).astype(np.float64)  # 1.2e-8 or so above 0
+    measurement = measured(jax.grad(loss), x)
+    leaf = only(measurement)
+    assert measurement.open_kinks == 1
+    assert leaf.kinks is not None
+    np.testing.assert_array_equal(leaf.kinks.low, 0)
+    np.testing.assert_allclose(leaf.kinks.high, 2 * x)
+    # Nothing flips in any sample: the spread is that of the side that the values are on.
+    assert (leaf.sigma < 4 * U * abs(leaf.nominal)).all()
+    assert measured(jax.grad(loss), x, dtype=np.float64).open_kinks == 0
+    assert measured(jax.grad(loss), 1.01 * x).open_kinks == 0
+
+
+def test_the_largest_is_not_open_against_itself() -> None:
+    x = normal(20, 30)
+    measurement = measured(jax.grad(lambda x: jnp.exp(x).max(axis=1).sum()), x)
+    assert measurement.open_kinks == 0
+    assert measurement.exact_ties == 0
+
+
+def test_other_decisions_are_consistent_with_each_other() -> None:
+    x = np.array([1, 1 + 2.0**-23, 0.5])  # exp does not tell the first two apart
+    leaf = only(measured(jax.grad(lambda x: jnp.exp(x).max()), x))
+    assert leaf.kinks is not None
+    np.testing.assert_array_equal(leaf.kinks.low, 0)
+    np.testing.assert_allclose(leaf.kinks.high, np.exp([1, 1, -np.inf]), rtol=1e-6)
+
+
+def test_equal_terms_may_be_added_one_after_the_other_up_to_the_stated_length() -> None:
+    z = multiple(1)
+    terms = longest_equal_sum(z)
+    for c in rng.uniform(1, 2, size=500).astype(np.float32):
+        added = np.cumsum(np.full(terms, c))  # one after the other
+        exact = float(c) * terms
+        assert abs(float(added[-1]) - exact) <= 3 / 8 * terms * U * exact
+    x = np.full(terms, c, np.float64)
+    leaf = only(measured(lambda x: x.sum(), x))
+    assert leaf.sigma * z > 3 / 8 * terms * U * exact * 0.5  # the spread itself is estimated
+
+
+def test_a_precision_is_float32_or_float64() -> None:
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, got float16"):
+        Witness(Traced(jnp.sin, 1.0), np.float16)
