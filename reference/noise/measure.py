@@ -119,9 +119,9 @@ class Witness:
             respect to it, so that an exact tie in it may be broken; all, by default.
 
     >>> witness = Witness(Traced(lambda x: (x + 1) - 1, 1.0), np.float32)
-    >>> (leaf,) = witness.measure(1e-3).leaves
-    >>> float(leaf.nominal), bool(2**-24 < leaf.sigma < 3 * 2**-24)
-    (0.001..., True)
+    >>> (leaf,) = witness.measure(2.0**-10).leaves
+    >>> float(leaf.nominal), bool(2**-25 < leaf.sigma < 2**-23)
+    (0.0009765625, True)
     """
 
     def __init__(

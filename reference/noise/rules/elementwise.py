@@ -8,6 +8,8 @@ from reference.bounds.rounding import FUNCTION_ULPS
 from reference.noise.evaluation import disturbs, undisturbed
 from reference.noise.samples import Sampled, Samples, over_samples, unit_roundoff
 
+SERIES_ROUNDINGS = 16  # of a series of a dozen terms, as XLA has for zeta or lgamma
+
 # What only moves, selects, or changes a sign is exact, and so is the larger of two numbers.
 disturbs(
     "abs", "neg", "real", "imag", "conj", "complex", "copy", "copy_p", "stop_gradient",
@@ -124,6 +126,7 @@ def _erfc(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Samp
     "bessel_i1e", "regularized_incomplete_beta", "random_gamma_grad", "zeta",
 )  # fmt: skip
 def _special(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
-    """Functions of which libraries promise little: their argument, the last, is rounded, too."""
+    """Series of a dozen terms, and an argument, the last, that may be rounded on the way."""
     *orders, x = operands
-    return _function(samples, eqn, *orders, samples.relative(x))
+    (out,) = undisturbed(samples, eqn, *orders, samples.relative(x))
+    return [samples.relative(out, SERIES_ROUNDINGS, common=eqn.primitive.name)]

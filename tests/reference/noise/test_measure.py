@@ -283,7 +283,7 @@ def test_equal_terms_may_be_added_one_after_the_other_up_to_the_stated_length() 
     z = multiple(1)
     terms = longest_equal_sum(z)
     for c in rng.uniform(1, 2, size=500).astype(np.float32):
-        added = np.cumsum(np.full(terms, c))  # one after the other
+        added = np.cumsum(np.full(terms, c), dtype=np.float32)  # one after the other
         exact = float(c) * terms
         assert abs(float(added[-1]) - exact) <= 3 / 8 * terms * U * exact
     x = np.full(terms, c, np.float64)
