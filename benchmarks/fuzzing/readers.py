@@ -1,6 +1,6 @@
 """Fuzz the readers of files: damaged ones must be refused as documented, within bounds of memory.
 
-python -m benchmarks.fuzzing.readers --files 100000
+python -m benchmarks.fuzzing --files 100000
 
 Each file is a right one that has been damaged, at the level of its bytes or of what they mean: bits
 flipped, parts cut, doubled, moved or replaced by noise or by extreme numbers; headers that lie
@@ -12,7 +12,6 @@ file's size, and, for a zipped one, its header, honestly allow. One that hangs i
 status is 1 if a file was handled wrongly; --failures FOLDER keeps such files.
 """
 
-import argparse
 import contextlib
 import copy
 import faulthandler
@@ -39,6 +38,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 import manual_nn
+from benchmarks.tables import Page, parser_of
 from manual_nn.files import data_sets, parameters
 from manual_nn.interfaces import command_line
 from manual_nn.layers.dense import Params
@@ -47,6 +47,15 @@ from manual_nn.training import checkpoint
 Array: TypeAlias = npt.NDArray[Any]
 Rng: TypeAlias = np.random.Generator
 
+ABOUT = """\
+Files of every format that is read are damaged; each must be refused by a `ValueError` that names
+it, or read right, in memory bounded by its size."""
+LEGEND = """
+*accepted*: what the damage left is a whole file, and was read as a second reader reads it."""
+HEADINGS = (
+    *("format", "files", "accepted", "refused", "wrong"),
+    *("longest, CPU ms", "most memory, MiB"),
+)
 D, H, K = 6, 3, 2
 IMAGE_SHAPE = (2, 3)
 HANGS_AFTER = 600  # seconds; a file takes milliseconds, but the machine may be busy
@@ -85,22 +94,25 @@ class Tally:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fuzz, and print a Markdown table, a row for each format."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fuzzing.readers", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = parser_of("python -m benchmarks.fuzzing", __doc__)
     parser.add_argument("--files", type=int, default=10_000, help="how many, over all formats")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--failures", type=Path, help="folder for the files handled wrongly")
     args = parser.parse_args(argv)
     each = -(-args.files // len(FORMATS))
-    print("| format | files | accepted | refused | wrong | longest, CPU ms | most memory, MiB |")
-    print("| :--- | ---: | ---: | :--- | ---: | ---: | ---: |")
+    page = Page("Damaged files, and what the readers make of them", ABOUT)
+    page.row(HEADINGS)
+    page.row([":---", "---:", "---:", ":---", "---:", "---:", "---:"])
     tallies = []
     for kind in FORMATS:
         numbers = tqdm(range(each), desc=kind.name, leave=False, disable=not sys.stderr.isatty())
         tallies.append(fuzz(kind, numbers, args.seed, failures=args.failures))
-        print(_row(kind.name, tallies[-1]), flush=True)
-    print(_row("all", _total(tallies)))
+        page.row(_cells(kind.name, tallies[-1]))
+    total = _total(tallies)
+    page.row(_cells("all", total))
+    page.line(LEGEND)
+    summary = f"{total.files:,} damaged files, {len(total.wrong):,} handled wrongly."
+    page.write(args.results / "fuzzing.md", summary, parser.prog, argv)
     wrong = [text for tally in tallies for text in tally.wrong]
     for text in wrong[:20]:
         print(text, file=sys.stderr)
@@ -174,12 +186,10 @@ def _misread(kind: Format, result: Any, content: bytes) -> str | None:
     return None
 
 
-def _row(name: str, tally: Tally) -> str:
+def _cells(name: str, tally: Tally) -> list[str]:
     refused = ", ".join(f"{count:,} {kind}" for kind, count in tally.refused.items())
-    return (
-        f"| {name} | {tally.files:,} | {tally.accepted:,} | {refused} | {len(tally.wrong)} "
-        f"| {1000 * tally.longest:.1f} | {tally.largest / 2**20:.1f} |"
-    )
+    counts = [f"{tally.files:,}", f"{tally.accepted:,}", refused, f"{len(tally.wrong):,}"]
+    return [name, *counts, f"{1000 * tally.longest:.1f}", f"{tally.largest / 2**20:.1f}"]
 
 
 def _total(tallies: Sequence[Tally]) -> Tally:
@@ -656,6 +666,3 @@ FORMATS = [
     Format("predict --input", images_file, predict_images, check_classes, allowed_for_idx),
     Format("predict --model", _model_file, predict_by_model, check_classes, allowed_for_copies),
 ]
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,10 @@
-"""Test mutants, each in a forked process: `mutants.py` starts this, one for each core.
+"""Test mutants, each in a forked process: `workers.py` starts this, one for each core.
 
 Run as a script, it reads requests from its standard input and writes answers to its standard
-output, a line of JSON each. It stands in a copy of the tree, and has imported what the tests import
-but nothing of the tree, so that a fork has the mutant to import, and the rest at once. No test runs
-in this process, and nothing is computed by JAX: it has one thread, or a fork would not be safe.
+output, a line of JSON each. It stands in a copy of the tree, and has imported the modules that its
+arguments name, which the tests import, but nothing of the tree, so that a fork has the mutant to
+import, and the rest at once. No test runs in this process, and nothing is computed by JAX: it has
+one thread, or a fork would not be safe.
 
 Importing the tree and collecting its tests may take longer than the tests that find a mutant, and a
 fork that has done both can be forked again for each mutant: the fast way. In that fork the mutant's
@@ -55,7 +56,7 @@ FOREIGN = 90  # the exit status of a fork that has tested other code than its co
 OUTPUT = 4000  # characters of a run that are kept
 PATIENCE = 5.0  # seconds that a fork has to end what it has begun
 PYTEST = (
-    *("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"),
+    *("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", "-m", "not long"),
     # pytest wishes to import its plug-ins itself
     *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
 )
@@ -67,7 +68,7 @@ def main() -> None:
     os.dup2(2, 1)  # what an import may print is no answer
     folder = Path.cwd()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what it has begun is ended too
-    for name in IMPORTED:
+    for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # what is optional for a test is so here
             importlib.import_module(name)
     with contextlib.closing(Runner(folder)) as runner:
@@ -239,7 +240,7 @@ def _become_the_test(
         import pytest  # noqa: PLC0415, imported before the fork
 
         sys.argv = ["pytest", *PYTEST, *tests]  # as a module that runs as a program would see it
-        status = int(pytest.main([*PYTEST, *tests], plugins=plugins))
+        status = int(pytest.main([*PYTEST, *tests], plugins=[EachSelects(), *plugins]))
         status = FOREIGN if foreign_modules(folder) else status
     except BaseException:  # a fork that went on would answer in its parent's place
         traceback.print_exc()
@@ -269,6 +270,20 @@ def foreign_modules(folder: Path) -> list[str]:
     if found:
         print("not of this copy:", *found)
     return found
+
+
+class EachSelects:
+    """A plug-in of pytest, to which it is an error if a part of the selection selects nothing."""
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        """Look for a test that each argument has selected."""
+        import pytest  # noqa: PLC0415, as above
+
+        for selected in session.config.args:
+            within = tuple(f"{selected}{mark}" for mark in ("::", "[", "/"))
+            ids = (item.nodeid for item in session.items)
+            if not any(one == selected or one.startswith(within) for one in ids):
+                raise pytest.UsageError(f"{selected} selects no test")
 
 
 # The fast way

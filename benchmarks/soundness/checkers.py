@@ -10,7 +10,6 @@ checker that raises an alarm at the right gradient too, as differences do across
 found the mistake.
 """
 
-import argparse
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +21,17 @@ import numpy as np
 import numpy.typing as npt
 from jax.test_util import check_grads
 
-from benchmarks.tables import print_row
+from benchmarks.tables import Page, parser_of
 from manual_nn import init_params
 from reference import check_gradient, loss
 
+ABOUT = """\
+Mistakes planted in right gradients, and which checker notices them: `jax.test_util.check_grads`
+with its own tolerances, the usual central differences (20 random elements of each array, a step of
+1e-3, rtol and atol of 1e-3), and `reference.check_gradient`."""
+LEGEND = """
+*alarm either way*: the checker rejects the right gradient, too, for its random step crosses kinks
+of the ReLU network."""
 STEP = 1e-3
 TOLERANCE = 1e-3
 SAMPLES = 20  # of each array
@@ -199,14 +205,14 @@ def judge(case: Case) -> tuple[list[bool], float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a Markdown table, a row for each mistake, and how long our check takes."""
-    argparse.ArgumentParser(
-        prog="python -m benchmarks.soundness.checkers",
-        description=(__doc__ or "").partition("\n")[0],
-    ).parse_args(argv)
+    parser = parser_of("python -m benchmarks.soundness.checkers", __doc__)
+    args = parser.parse_args(argv)
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
-    print_row(HEADINGS)
-    print_row(["---"] * len(HEADINGS))
-    times = {}
+    page = Page("Mistakes that other gradient checkers let pass", ABOUT)
+    page.row(HEADINGS)
+    page.row(["---"] * len(HEADINGS))
+    times: dict[tuple[str, str], float] = {}
+    found: list[list[str]] = []
     for family, cases in FAMILIES.items():
         for case in cases:
             alarms, times[family, case.mistake] = judge(case)
@@ -216,11 +222,23 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 words = {(True, True): "alarm either way", (True, False): "caught"}
                 cells = [words.get(pair, "missed") for pair in zip(alarms, control, strict=True)]
-            print_row([family, case.mistake, *cells])
-    print("\nseconds of our check of the right gradient, compilation included:")
+            page.row([family, case.mistake, *cells])
+            found.append(cells)
+    page.line(LEGEND)
+    page.line("\nSeconds of our check of the right gradient, compilation included:\n")
     for (family, mistake), seconds in times.items():
         if mistake == "none":
-            print(f"{family}: {seconds:.2f}")
+            page.line(f"- {family}: {seconds:.2f}")
+    right = sum(mistake == "none" for _, mistake in times)
+    caught = [sum(cell == "caught" for cell in column) for column in zip(*found, strict=True)]
+    raised = [sum(cell == "false alarm" for cell in column) for column in zip(*found, strict=True)]
+    summary = (
+        f"Of {len(times) - right} mistakes ours caught {caught[3]}, check_grads {caught[0]} "
+        f"forward and {caught[1]} in reverse, central differences {caught[2]}; at {right} right "
+        f"gradients ours raised {raised[3]} alarms, check_grads {raised[0]} forward and "
+        f"{raised[1]} in reverse, central differences {raised[2]}."
+    )
+    page.write(args.results / "checkers.md", summary, parser.prog, argv)
 
 
 if __name__ == "__main__":

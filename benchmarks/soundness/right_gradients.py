@@ -8,7 +8,6 @@ added up in another order, and by hand, in the closed forms of benchmarks/soundn
 owe nothing to JAX. In float64 XLA is what the others are compared with, so there it is no witness.
 """
 
-import argparse
 import math
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ from jax.extend import core
 from tqdm import tqdm
 
 from benchmarks.soundness.losses import LOSSES, Draw, Loss, Shape, rounded
+from benchmarks.tables import Page, parser_of
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Rounding, exact
 from reference.bounds.rules.calls import is_exp_neg_sq
@@ -37,6 +37,14 @@ Array: TypeAlias = npt.NDArray[Any]
 DTYPES = ("float32", "float64")
 FINE = (Verdict.MATCH, Verdict.AMBIGUOUS, Verdict.NOT_COMPARABLE)
 BLOCKS = 8
+ABOUT = """\
+Right gradients, by XLA in float32, by NumPy with sums in random, sequential and blocked order, and
+by hand, and how many of them the checker calls wrong."""
+LEGEND = """
+*false alarms*: right gradients that were called wrong. *n.c.*: not comparable, the bound is
+infinite. *worst*: the largest error in parts of its bound. *sees*: the median, over cases and
+arrays, of the smallest relative error of a whole array that is seen. *bound/ulp*: the median of the
+bound in units of the last place."""
 LARGEST = 32  # of each size of a shape, drawn log-uniformly
 
 
@@ -339,9 +347,7 @@ def try_shape(loss: Loss, draws: int, seed: Sequence[int]) -> tuple[Tally, list[
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each loss; return 1 if there was a false alarm."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soundness", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = parser_of("python -m benchmarks.soundness", __doc__)
     parser.add_argument("--shapes", type=int, default=510, help="in all, of the losses in turn")
     parser.add_argument("--draws", type=int, default=40, help="of values for each shape")
     parser.add_argument("--seed", type=int, default=0)
@@ -354,14 +360,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         tallies[loss.name] += tally
         for failure in failures:
             tqdm.write(failure)
-    print(HEADING)
-    total = Tally()
-    for name, tally in tallies.items():
-        print(tally.row(name))
-        total += tally
-    print(total.row("all"))
+    total = sum(tallies.values(), start=Tally())
+    rows = [*(tally.row(name) for name, tally in tallies.items()), total.row("all")]
+    print(text := "\n".join([HEADING, *rows]))
+    page = Page("Right gradients under the bound", ABOUT)
+    page.block(text)
+    page.line(LEGEND)
+    summary = (
+        f"{total.cases:,} cases of {len(tallies)} losses, {total.verdicts.total():,} comparisons, "
+        f"{total.false_alarms:,} false alarms."
+    )
+    page.write(args.results / "soundness.md", summary, parser.prog, argv)
     return int(total.false_alarms > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,6 @@
-"""`python -m benchmarks.campaign`: how fast networks are verified, and by what.
+"""How fast networks are verified, and by what.
+
+python -m benchmarks.speed.campaign
 
 The same blocks of networks as in `python -m reference --campaign`, all groups of quantities in its
 proportions, are compared with JAX in four ways: with a compilation for each network, as one would
@@ -8,7 +10,6 @@ JAX's operations being evaluated by NumPy.
 Each block is taken in every way before the next; one process, one BLAS thread.
 """
 
-import argparse
 import functools
 import time
 from collections.abc import Callable
@@ -19,12 +20,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from benchmarks.tables import print_heading, print_row
+from benchmarks.speed.timing import processor
+from benchmarks.tables import Page, parser_of
 from reference.bounds import tracing
 from reference.campaign.cases import REFUSED, TURNS, compare_cases, draw_case, plan_block
 from reference.campaign.quantities import GROUPS
 from reference.compare import Comparer
 
+ABOUT = """\
+The same blocks of networks as in the campaign are compared with JAX in four ways, on one core."""
 NETWORKS = 100  # of a block
 ALONE = 2  # of them are taken where each is compiled
 SEED = 2
@@ -70,7 +74,7 @@ WAYS: dict[str, Callable[[int], int]] = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser("python -m benchmarks.campaign", description=__doc__)
+    parser = parser_of("python -m benchmarks.speed.campaign", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of ten blocks (default: 3)")
     options = parser.parse_args()
     seconds = {name: np.zeros(options.rounds) for name in WAYS}
@@ -87,16 +91,24 @@ def main() -> None:
                     seconds[name][number] += time.perf_counter() - start
     speeds = {name: networks[name] / seconds[name] for name in WAYS}
     first = next(iter(speeds.values()))
-    print_heading(["networks verified", "networks a second", "times the first"])
+    page = Page("How fast networks are verified", ABOUT)
+    page.heading(["networks verified", "networks a second", "times the first"])
     for name, speed in speeds.items():
         ratio = speed / first
-        print_row(
+        page.row(
             [
                 name,
                 f"{np.median(speed):,.3g}",
                 f"{np.median(ratio):,.3g} ({ratio.min():,.3g}–{ratio.max():,.3g})",
             ]
         )
+    *_, last = speeds.values()
+    summary = (
+        f"Without compilation {np.median(last):,.3g} networks a second on a core, "
+        f"{np.median(last / first):,.3g} times as many as with a jit compilation for each."
+    )
+    facts = {"Machine": processor(), "Threads": "1"}
+    page.write(options.results / "campaign_speed.md", summary, parser.prog, None, facts)
 
 
 if __name__ == "__main__":

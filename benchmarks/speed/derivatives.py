@@ -1,6 +1,6 @@
 """Time the derivatives by hand beside jitted JAX, and beside the bare products of matrices.
 
-python -m benchmarks.derivatives
+python -m benchmarks.speed.derivatives
 
 By hand, JAX and the floor take turns in rounds, in float32, as `benchmarks.speed.timing` says. The
 figures are the median over the rounds of the ratio within a round, with its quartiles. The floor is
@@ -9,16 +9,24 @@ BLAS and XLA get the same number of threads, and each chooses the processor's be
 Axes: N rows in the batch.
 """
 
-import argparse
 import itertools
-import json
 import tracemalloc
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.speed.timing import Figure, compare, environment, interleave, limit_threads
+from benchmarks.speed.timing import (
+    Figure,
+    compare,
+    environment,
+    facts_of,
+    interleave,
+    limit_threads,
+)
+from benchmarks.tables import Page, parser_of
 
+ABOUT = """\
+The derivatives by hand, jitted JAX and the bare products of matrices that each needs take turns in
+rounds; the figures are medians of the ratio within a round, with quartiles."""
 NETWORKS = ((784, 256, 10), (784, 512, 512, 10))
 BATCHES = (64, 256)
 
@@ -48,45 +56,36 @@ class Result(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.derivatives", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = parser_of("python -m benchmarks.speed.derivatives", __doc__)
     parser.add_argument("--rounds", type=int, default=21, help="for each network and batch")
     parser.add_argument("--threads", type=int, default=1, help="of BLAS and of XLA alike")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args(argv)
     limit_threads(args.threads)
     import jax  # noqa: F401, PLC0415, after its threads are limited, for environment() to see it
 
     described = environment(args.threads)
     print(*map(": ".join, described.items()), "", sep="\n", flush=True)
+    page = Page("The derivatives by hand beside jitted JAX", ABOUT)
+    page.heading(["quantity", "sizes", "rows", "by hand, ms", "JAX / hand", "hand / floor"])
     results = []
-    print(
-        "quantity                sizes            rows  by hand ms  JAX / hand             ",
-        end="",
-    )
-    print("hand / floor")
     for sizes, N in itertools.product(NETWORKS, BATCHES):
         for result in measure(sizes, N, args.rounds, args.threads):
             results.append(result)
-            print(
-                f"{result.quantity:23} {'-'.join(map(str, sizes)):16} {N:4}  "
-                f"{result.milliseconds:10.3g}  {result.jax_over_hand!s:22} "
-                f"{result.hand_over_floor}",
-                flush=True,
-            )
-    print("\npeak memory, as a part of the gradient's")
-    memory = peaks()
-    for row in memory:
-        print(f"{row['quantity']:23} {row['sizes']:16} {row['N']:4}  {row['ratio']:.2f}")
-    if args.json is not None:
-        found = {
-            "environment": described,
-            "rounds": args.rounds,
-            "results": [result._asdict() for result in results],
-            "memory": memory,
-        }
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            network, milliseconds = "-".join(map(str, sizes)), f"{result.milliseconds:.3g}"
+            ratios = str(result.jax_over_hand), str(result.hand_over_floor)
+            page.row([result.quantity, network, str(N), milliseconds, *ratios])
+    page.line("\n## Peak memory, as a part of the gradient's\n")
+    page.heading(["quantity", "sizes", "rows", "ratio"])
+    for quantity, network, N, part in peaks():
+        page.row([quantity, network, str(N), f"{part:.2f}"])
+    by_jax = [result.jax_over_hand.median for result in results]
+    by_hand = [result.hand_over_floor.median for result in results]
+    summary = (
+        f"JAX takes {min(by_jax):.3g} to {max(by_jax):.3g} times as long as by hand; by hand takes "
+        f"{min(by_hand):.3g} to {max(by_hand):.3g} times the bare matrix products."
+    )
+    facts = facts_of([described]) | {"Precision": "float32"}
+    page.write(args.results / "derivatives.md", summary, parser.prog, argv, facts)
 
 
 def measure(sizes: tuple[int, ...], N: int, rounds: int, threads: int) -> list[Result]:
@@ -158,7 +157,7 @@ def quantities(sizes: tuple[int, ...], N: int) -> tuple[dict[str, Any], dict[str
     )
 
 
-def peaks() -> list[dict[str, Any]]:
+def peaks() -> list[tuple[str, str, int, float]]:
     """Measure the most memory that NumPy holds during a call, beside a gradient's."""
     import manual_nn  # noqa: PLC0415
 
@@ -178,10 +177,7 @@ def peaks() -> list[dict[str, Any]]:
             "per-example norms": lambda: manual_nn.per_example_grad_norms(params, X, y),  # noqa: B023
             "clipped gradient": lambda: manual_nn.clipped_grad(params, X, y, max_norm=1.0),  # noqa: B023
         }.items():
-            ratio = peak(function) / plain
-            rows.append(
-                {"quantity": quantity, "sizes": "-".join(map(str, sizes)), "N": N, "ratio": ratio}
-            )
+            rows.append((quantity, "-".join(map(str, sizes)), N, peak(function) / plain))
     return rows
 
 

@@ -17,8 +17,6 @@ against log size; the figure is their median, with the quartiles.
 Axes: N rows, D inputs, H hidden units, K classes.
 """
 
-import argparse
-import json
 import math
 import resource
 import statistics
@@ -31,8 +29,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.speed.timing import Figure, all_threads, environment, figure, interleave, process_of
+from benchmarks.speed.timing import (
+    Figure,
+    all_threads,
+    environment,
+    facts_of,
+    figure,
+    interleave,
+    process_of,
+)
+from benchmarks.tables import Page, parser_of
 
+ABOUT = """\
+The gradient over rows of 784 bytes in a file, by a fresh process each, and the time of a gradient
+at several values of one size."""
+LEGEND = """
+*arrays*: the most that NumPy and Python held at once. *anonymous*: the process's memory without the
+pages of the file, which the system can take back; *peak RSS*: with them. Both in MiB.
+
+## Time
+
+The time grows with a power of each size:
+"""
 WIDTHS = (784, 256, 10)
 IN_ONE_PIECE = 200_000  # rows that fit into memory at once
 
@@ -77,55 +95,49 @@ class Exponent(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed.scale", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = parser_of("python -m benchmarks.speed.scale", __doc__)
     parser.add_argument(
         "--rows", type=int, nargs="+", default=[1_000_000, 4_000_000], help="in the file"
     )
     parser.add_argument("--chunk-size", type=int, default=8192, help="rows in memory at a time")
     parser.add_argument("--folder", type=Path, help="for the file of 784 bytes a row; else /tmp")
     parser.add_argument("--rounds", type=int, default=11, help="for the exponents, 2 or more")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args(argv)
 
     about = in_process(all_threads(), environment_with_numpy, all_threads())
     print("\n".join(f"{name}: {value}" for name, value in about.items()), end="\n\n")
-    print("| rows | chunk_size | file, MiB | arrays, MiB | anonymous | peak RSS | seconds |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    calls = []
+    page = Page("How memory and time grow with each size", ABOUT)
+    page.line("## Memory\n")
+    page.row(["rows", "chunk_size", "file, MiB", "arrays, MiB", "anonymous", "peak RSS", "seconds"])
+    page.row(["---:"] * 7)
     for call in measure_calls(args.rows, args.chunk_size, args.folder):
-        calls.append(call)
-        print(
-            f"| {call.rows:,} | {call.chunk_size or 'all'} | {call.file_mib:,.0f} "
-            f"| {call.arrays_mib:,.1f} | {call.anonymous_mib:,.1f} | {call.peak_rss_mib:,.0f} "
-            f"| {call.seconds:.1f} |",
-            flush=True,
+        page.row(
+            [
+                f"{call.rows:,}",
+                str(call.chunk_size or "all"),
+                f"{call.file_mib:,.0f}",
+                f"{call.arrays_mib:,.1f}",
+                f"{call.anonymous_mib:,.1f}",
+                f"{call.peak_rss_mib:,.0f}",
+                f"{call.seconds:.1f}",
+            ]
         )
-    print("\n| size | from | to | of the others | exponent of the time | ms at the largest |")
-    print("| --- | ---: | ---: | --- | ---: | ---: |", flush=True)
-    exponents = []
+    page.line(LEGEND)
+    page.row(["size", "from", "to", "of the others", "exponent of the time", "ms at the largest"])
+    page.row(["---", "---:", "---:", "---", "---:", "---:"])
+    powers = []
     for name, sweep in SWEEPS.items():
         exponent = in_process(1, measure_exponent, name, sweep, args.rounds)
-        exponents.append(exponent)
         others = ", ".join(f"{other} {value}" for other, value in sweep.others.items())
-        print(
-            f"| {name} | {sweep.values[0]} | {sweep.values[-1]} | {others} "
-            f"| {exponent.exponent} | {exponent.milliseconds[-1]:.3g} |",
-            flush=True,
-        )
-    if args.json is not None:
-        found = {
-            "environment": about,
-            "widths": WIDTHS,
-            "memory": [call._asdict() for call in calls],
-            "rounds": args.rounds,
-            "exponents": [
-                exponent._asdict() | {"exponent": exponent.exponent._asdict()}
-                for exponent in exponents
-            ],
-        }
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        ends = str(sweep.values[0]), str(sweep.values[-1])
+        slowest = f"{exponent.milliseconds[-1]:.3g}"
+        page.row([name, *ends, others, str(exponent.exponent), slowest])
+        powers.append(f"{exponent.exponent.median:.3g} of {name}")
+    summary = (
+        f"{call.rows:,} rows on disk take {call.arrays_mib:,.1f} MiB of arrays; time grows with "
+        f"the power {' and '.join(filter(None, [', '.join(powers[:-1]), powers[-1]]))}."
+    )
+    page.write(args.results / "scale.md", summary, parser.prog, argv, facts_of([about]))
 
 
 def in_process(threads: int, function: Callable[..., Any], *args: Any) -> Any:

@@ -237,6 +237,17 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
+def facts_of(environments: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Say what figures of one machine, with several numbers of threads, depend on."""
+    about = environments[0]
+    return {
+        "Versions": f"{about['system']}, {about['libraries']}",
+        "Machine": f"{about['processor']}, {os.cpu_count()} cores",
+        "Threads": "; ".join(one["threads"] for one in environments),
+        "XLA": "; ".join(one["XLA"] for one in environments),
+    }
+
+
 def processor() -> str:
     """Name the processor."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,6 +1,6 @@
 """Damaged files are refused as documented or read right; and the fuzz sees readers that are wrong.
 
-`python -m benchmarks.fuzzing.readers --files 100000` tries as many as you like.
+`python -m benchmarks.fuzzing --files 100000` tries as many as you like.
 """
 
 import subprocess
@@ -16,9 +16,10 @@ import pytest
 from benchmarks.fuzzing import readers
 from benchmarks.fuzzing.readers import FORMATS, SPARE, Format, damaged, fuzz, main, npy_bytes
 from manual_nn.files import parameters
+from tests.conftest import depth
 from tests.support.project import ROOT
 
-FILES = 150  # of each format
+FILES = 5 * depth().examples // 2  # of each format
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
@@ -117,7 +118,7 @@ def test_a_reader_that_is_right_is_not_caught() -> None:
 
 def test_a_reader_that_hangs_ends_the_process_with_a_traceback() -> None:
     code = (
-        "import time; from benchmarks import fuzz_readers as f; f.HANGS_AFTER = 0.1;"
+        "import time; from benchmarks.fuzzing import readers as f; f.HANGS_AFTER = 0.1;"
         "f.fuzz(f.FORMATS[0]._replace(read=lambda _: time.sleep(600)), range(1), 0)"
     )
     done = subprocess.run(  # noqa: S603, our own code
@@ -129,24 +130,25 @@ def test_a_reader_that_hangs_ends_the_process_with_a_traceback() -> None:
 
 
 def test_the_command_prints_a_row_for_each_format_and_their_sum(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--files", str(2 * len(FORMATS))]) == 0
+    assert main(["--files", str(2 * len(FORMATS)), "--results", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    _, _, *rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in out.split("\n")
-    ]
-    names = [row[0] for row in rows]
-    assert names == [*(kind.name for kind in FORMATS), "all", ""]
-    assert [row[1] for row in rows[:-1]] == ["2"] * len(FORMATS) + [str(2 * len(FORMATS))]
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    _, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[0] for row in rows] == [*(kind.name for kind in FORMATS), "all"]
+    assert [row[1] for row in rows] == ["2"] * len(FORMATS) + [str(2 * len(FORMATS))]
     assert err == ""
+    page = (tmp_path / "fuzzing.md").read_text(encoding="utf-8")
+    assert f"\n{2 * len(FORMATS)} damaged files, 0 handled wrongly.\n" in page
+    assert "\n".join(lines) in page
 
 
 def test_the_command_says_which_files_were_handled_wrongly(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(readers, "FORMATS", [reading(raises(KeyError("weight_1")))])
-    assert main(["--files", "1", "--seed", "3"]) == 1
+    assert main(["--files", "1", "--seed", "3", "--results", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "npy, seed 3, file 0: KeyError: 'weight_1'\n"
 
 

@@ -1,6 +1,5 @@
 """Memory that does not grow with the rows, and the benchmark that shows it at full size."""
 
-import json
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -91,11 +90,18 @@ def test_it_prints_its_tables_and_writes_its_figures(
     sweep = Sweep((8, 16), {"N": 20, "D": 3, "K": 2})
     monkeypatch.setattr(scale, "SWEEPS", {"H": sweep})
     options = ["--rows", "100", "500", "--chunk-size", "64", "--rounds", "2"]
-    scale.main([*options, "--folder", str(tmp_path), "--json", str(tmp_path / "figures.json")])
-    found = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
-    calls = [(call["rows"], call["chunk_size"]) for call in found["memory"]]
-    assert calls == [(300, None), (300, 64), (100, 64), (500, 64)]
-    assert [exponent["size"] for exponent in found["exponents"]] == ["H"]
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert len(table) == 2 + len(calls) + 2 + 1
-    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+    scale.main([*options, "--folder", str(tmp_path), "--results", str(tmp_path)])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    cells = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+    assert [row[:2] for row in cells[2:6]] == [
+        ("300", "all"),
+        ("300", "64"),
+        ("100", "64"),
+        ("500", "64"),
+    ]
+    assert [row[0] for row in cells[8:]] == ["H"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scale.md"]
+    page = (tmp_path / "scale.md").read_text(encoding="utf-8")
+    assert all(f"\n{row}\n" in page for row in rows)
+    exponent = cells[8][4].partition(" ")[0]
+    assert f" MiB of arrays; time grows with the power {exponent} of H.\n" in page

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import reference
-from benchmarks import __main__ as command
+from benchmarks.speed import __main__ as command
 from benchmarks.speed import epochs, gradients, peers, timing
 from benchmarks.speed.floor import floor
 from benchmarks.speed.gradients import Shape
@@ -190,17 +190,21 @@ def test_the_command_prints_tables_and_writes_the_picture_and_the_figures(
     monkeypatch.setattr(command, "all_threads", lambda: 1)
     monkeypatch.setattr(gradients, "QUICK", [DEEP])
     monkeypatch.setattr(epochs, "QUICK", [])
-    command.main(["--rounds", "2", "--output", str(tmp_path)])
+    command.main(["--rounds", "2", "--results", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "| 6-5-4-3 | 8 | " in printed
     for name in peers.missing():
         assert f"{name} is left out" in printed
-    found = json.loads((tmp_path / "benchmarks.json").read_text())
+    found = json.loads((tmp_path / "speed.json").read_text())
     (run,) = found["threads"]
     (result,) = run["gradients"]
     assert set(result["over"]["floor"]) == {*HERE, gradients.NO_DECAY}
     assert set(result["over"]["ours"]) == {"floor", gradients.NO_DECAY, *HERE} - {"ours"}
     assert found["import"]["over"]["numpy"]["manual_nn"]["median"] > 0
+    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    ratio = f"{result['over']['floor']['ours']['median']:.3g}"
+    assert f"\n6-5-4-3, 8 rows, float64, 1 thread: ours takes {ratio} times the bare" in page
+    assert "| 6-5-4-3 | 8 | " in page
     assert (tmp_path / "ratio_to_floor.png").read_bytes().startswith(b"\x89PNG")
 
 

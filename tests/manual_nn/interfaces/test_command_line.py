@@ -31,7 +31,6 @@ from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History, TrainingDiverged, TrainingResult
 from manual_nn.training.loop import train
 from tests.support.commands import Output, run_apart, run_here
-from tests.support.project import ROOT
 
 run = functools.partial(run_here, command_line.main)
 
@@ -753,29 +752,6 @@ def test_mnist_is_trained_on_and_evaluated_from_a_folder(
     status, _, err = run(capsys, "evaluate", *model, "--data", "digits")
     assert status == 2
     assert re.search(r"takes images of shape \(28, 28\).*digits has \(8, 8\)", err)
-
-
-def test_the_seeds_benchmark_prints_a_row_for_each_seed_its_mean_and_the_origin(
-    tmp_path: Path,
-) -> None:
-    write_mnist(tmp_path, 200)
-    command = [sys.executable, "-m", "benchmarks.speed.mnist_seeds", "--seeds", "5", "6"]
-    done = subprocess.run(  # noqa: S603, our own code
-        [*command, "--data-dir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    headings, _, *rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()
-    ]
-    assert [row[0] for row in rows] == ["5", "6", "mean", "origin"]
-    assert {len(row) for row in rows} == {len(headings)}
-    test = headings.index("test accuracy")
-    mean = np.mean([float(row[test]) for row in rows[:2]])
-    assert float(rows[2][test]) == pytest.approx(mean, abs=1e-5)
-    assert rows[3][test] == "0.97630"
 
 
 def test_the_package_is_run_as_the_command_line() -> None:

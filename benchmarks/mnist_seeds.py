@@ -1,9 +1,8 @@
 """Train on MNIST from several seeds, beside the figures of the course exercise it grew from.
 
-python -m benchmarks.speed.mnist_seeds --data-dir mnist
+python -m benchmarks.mnist_seeds --data-dir mnist
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.tables import print_heading, print_row
+from benchmarks.speed.timing import all_threads, processor
+from benchmarks.tables import Page, parser_of
 from manual_nn.files.data_sets import Dataset, load_mnist
 from manual_nn.interfaces.command_line import DTYPES, Settings, start_training
 from manual_nn.training.evaluation import evaluate
@@ -30,6 +30,11 @@ class Run(NamedTuple):
     seconds: float  # training alone, without reading the files
 
 
+ABOUT = """\
+The course exercise that the network grew from: one hidden layer of 256, minibatches of 32, learning
+rate 0.1, weight decay 1e-4, early stopping; repeated from several seeds."""
+LEGEND = """
+*origin*: the exercise's own report; its test set lacked one row by mistake."""
 HEADINGS = (
     *("seed", "stopped at epoch", "train loss", "train accuracy", "validation loss"),
     *("validation accuracy", "in-sample accuracy", "test accuracy", "seconds"),
@@ -41,22 +46,29 @@ ORIGIN = ("origin", "6", "0.0962", "0.98922", "0.0779", "0.97567", "0.98718", "0
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a Markdown table, a row for each seed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed.mnist_seeds",
-        description=(__doc__ or "").partition("\n")[0],
-    )
+    parser = parser_of("python -m benchmarks.mnist_seeds", __doc__)
     parser.add_argument("--data-dir", type=Path, help="folder of the IDX files, else a download")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="a run each")
     parser.add_argument("--dtype", choices=DTYPES, default=Settings().dtype)
     args = parser.parse_args(argv)
     dataset = load_mnist(args.data_dir, dtype=args.dtype)
-    print_heading(HEADINGS)
+    page = Page("Training on MNIST from several seeds", ABOUT)
+    page.heading(HEADINGS)
     runs = []
     for seed in args.seeds:
         runs.append(train_once(dataset, Settings(seed=seed, dtype=args.dtype)))
-        print_row([str(seed), *_cells(runs[-1])])
-    print_row(["mean", *_cells(Run(*np.mean(runs, axis=0)))])
-    print_row(ORIGIN)
+        page.row([str(seed), *_cells(runs[-1])])
+    mean = Run(*np.mean(runs, axis=0))
+    page.row(["mean", *_cells(mean)])
+    page.row(ORIGIN)
+    page.line(LEGEND)
+    accuracies = [run.test_acc for run in runs]
+    summary = (
+        f"{len(runs)} seeds: test accuracy {min(accuracies):.5f} to {max(accuracies):.5f}, "
+        f"mean {mean.test_acc:.5f}, beside {ORIGIN[7]} of the exercise."
+    )
+    facts = {"Machine": f"{processor()}, {all_threads()} cores"}
+    page.write(args.results / "mnist_seeds.md", summary, parser.prog, argv, facts)
 
 
 def train_once(dataset: Dataset, settings: Settings) -> Run:

@@ -1,0 +1,182 @@
+"""Change the code in thousands of small ways, one at a time: does a test fail for each of them?
+
+python -m benchmarks.mutation --module manual_nn/models/mlp.py
+
+A mutant is killed if a test fails, times out if the tests take more than three times as long as
+they should, and else survives: it shows what no test would notice. `selection.py` says which tests
+are about which module. A survivor that computes the same is listed in equivalent_mutants.toml, with
+the reason.
+
+Each of the processes at work has a copy of the tree. Each result is written to a session at once,
+from which the same command goes on; a module that has changed begins anew. What survives or times
+out is written beside the session, in the form that the list has. The table of all mutants goes to
+benchmarks/results, that of some, or of a session that is not whole, beside the session. The exit
+status is 1 if any survives, times out or is untested, but for those listed, which must have been
+tested too, and 2 if something must be put right first.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.mutation.mutants import (
+    EQUIVALENT,
+    Mutant,
+    entry_text,
+    make_mutants,
+    match_equivalents,
+    read_equivalents,
+)
+from benchmarks.mutation.selection import NotReadyError, modules, select
+from benchmarks.mutation.workers import Result, Session, test_mutants
+from benchmarks.tables import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "python -m benchmarks.mutation"
+SESSION = Path("build/mutants.jsonl")
+STATES = ("killed", "timed out", "survived", "equivalent", "untested")
+GROUPS = {True: "of gradients", False: "Cosmic Ray's own"}
+ABOUT = """\
+One place of the code is changed at a time, and the tests that are about the changed module are run:
+a mutant that no test fails for is a hole. The changes are Cosmic Ray's, for what goes wrong in any
+Python, and our own, for what goes wrong in a backward pass."""
+LEGEND = f"""
+*equivalent*: computes the same for whatever can reach it; each is listed with the reason in
+[`{EQUIVALENT.name}`](../mutation/{EQUIVALENT.name})."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Test the mutants that have not been, and print what is known of all."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--module", action="append", help="only of this one; may be repeated")
+    parser.add_argument("--operator", help="only by operators whose name this pattern finds")
+    parser.add_argument("--session", type=Path, default=SESSION, help=f"default: {SESSION}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: the cores")
+    parser.add_argument(
+        "--again", choices=("survived", "timed out", "all"), help="test these once more"
+    )
+    parser.add_argument("--report", action="store_true", help="test nothing")
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        parser.error(f"--workers must be at least 1, got {args.workers}")
+    try:
+        return run(
+            ROOT,
+            args.session,
+            only=args.module,
+            operator=args.operator,
+            workers=0 if args.report else args.workers,
+            again=args.again,
+            arguments=argv,
+        )
+    except NotReadyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"Interrupted; the same command goes on from {args.session}.", file=sys.stderr)
+        return 130
+
+
+def run(
+    root: Path,
+    path: Path,
+    *,
+    only: Sequence[str] | None = None,
+    operator: str | None = None,
+    workers: int = 1,
+    again: str | None = None,
+    arguments: Sequence[str] | None = (),
+) -> int:
+    """Do what the command does, for a tree; no worker only reports."""
+    entries, mutated = read_equivalents(root), modules(root)
+    if only is not None:
+        entries = [entry for entry in entries if entry["module"] in only]
+        if unknown := set(only) - set(mutated):
+            raise NotReadyError(f"not mutated: {', '.join(sorted(unknown))}")
+        mutated = [module for module in mutated if module in only]
+    mutants = [mutant for module in mutated for mutant in make_mutants(root, module)]
+    for module in dict.fromkeys(mutant.module for mutant in mutants):
+        select(root, module)  # before an hour has gone by
+    reasons = match_equivalents(mutants, entries)
+    if operator is not None:
+        mutants = [mutant for mutant in mutants if re.search(operator, mutant.operator)]
+    session = Session(path)
+    if workers:
+        left = [m for m in mutants if is_due(session.results.get(m.identity), again, m, reasons)]
+        test_mutants(root, left, session, workers)
+    states = [state_of(m, session.results, reasons) for m in mutants]
+    whole = only is None and operator is None and "untested" not in states
+    results = root / "benchmarks" / "results" if whole else path.parent
+    report(mutants, states, results / "mutants.md", arguments)
+    found = list(zip(mutants, states, strict=True))
+    failed = [m for m, state in found if state in {"survived", "timed out"}]
+    survivors = path.with_name("survivors.toml")
+    survivors.write_text("\n".join(map(entry_of, failed)), encoding="utf-8")
+    print(f"Wrote what survived or timed out, {len(failed):,}, to {survivors}")
+    wrong = [m for m, state in found if m.key in reasons and state == "killed"]
+    for mutant in wrong:
+        print(f"listed as equivalent, but killed: {mutant}", file=sys.stderr)
+    return 2 if wrong else 1 if failed or "untested" in states else 0
+
+
+def is_due(
+    result: Result | None, again: str | None, mutant: Mutant, reasons: Mapping[tuple[str, ...], str]
+) -> bool:
+    """Say whether a mutant is to be tested; one listed as equivalent is, once, to see if it is."""
+    if result is None or again == "all":
+        return True
+    return result.state == again and mutant.key not in reasons
+
+
+def state_of(
+    mutant: Mutant, results: Mapping[str, Result], reasons: Mapping[tuple[str, ...], str]
+) -> str:
+    """Say what has become of a mutant: one of STATES."""
+    if (result := results.get(mutant.identity)) is None:
+        return "untested"
+    listed = mutant.key in reasons and result.state != "killed"
+    return "equivalent" if listed else result.state
+
+
+def entry_of(mutant: Mutant) -> str:
+    """Write the entry of a mutant, without the reason, which nobody knows yet."""
+    return f"# {mutant}\n{entry_text(*mutant.key, '')}"
+
+
+def report(
+    mutants: Sequence[Mutant], states: Sequence[str], path: Path, arguments: Sequence[str] | None
+) -> None:
+    """Print the tables, and write them."""
+    page = Page("Mutants of the code, and how many the tests kill", ABOUT)
+    found = list(zip(mutants, states, strict=True))
+    page.heading(["module: operators", "made", *STATES])
+    print_rows(page, found, lambda mutant: f"{mutant.module}: {GROUPS[mutant.is_ours]}")
+    print_rows(page, found, lambda mutant: f"all: {GROUPS[mutant.is_ours]}")
+    print_rows(page, found, lambda _: "all")
+    page.line()
+    page.heading(["operator of gradients", "made", *STATES])
+    ours = sorted((pair for pair in found if pair[0].is_ours), key=lambda pair: pair[0].operator)
+    print_rows(page, ours, lambda mutant: mutant.operator)
+    page.line(LEGEND)
+    count = Counter(states)
+    parts = ", ".join(f"{count[state]:,} {state}" for state in STATES)
+    page.write(path, f"{len(mutants):,} mutants: {parts}.", COMMAND, arguments)
+
+
+def print_rows(
+    page: Page, found: Sequence[tuple[Mutant, str]], kind: Callable[[Mutant], str]
+) -> None:
+    """Print a row for each kind of mutants, in the order in which the kinds come first."""
+    groups: dict[str, Counter[str]] = {}
+    for mutant, state in found:
+        groups.setdefault(kind(mutant), Counter())[state] += 1
+    for name, count in groups.items():
+        page.row([name, f"{count.total():,}", *(f"{count[state]:,}" for state in STATES)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

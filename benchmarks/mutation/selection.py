@@ -1,0 +1,148 @@
+"""Which modules are mutated, where the mistakes of a backward pass belong, and which tests judge.
+
+The tests mirror the packages, so that nearly all of this is read off the tree: about
+manual_nn/a/b.py are the doctests that it holds and tests/manual_nn/a/test_b.py, or the folder of
+tests of that name, or else what is about manual_nn/a. The tables here hold the exceptions. Tests
+that are marked `long` are left out.
+"""
+
+import ast
+from pathlib import Path
+
+PACKAGES = ("manual_nn", "reference")
+
+# What a picture looks like is for no test to say.
+DRAWING = ("manual_nn/interfaces/pictures.py", "reference/picture.py")
+
+# Where the operators that are for numerical code look for the mistakes of a backward pass.
+NUMERICAL = (
+    *("manual_nn/layers/", "manual_nn/models/", "manual_nn/derivatives/", "manual_nn/training/"),
+    *("manual_nn/checks/", "manual_nn/interfaces/distributed.py"),
+    *("reference/layers/", "reference/models/", "reference/derivatives/", "reference/bounds/"),
+    "reference/compare.py",
+)
+
+_PASSES, _EXACTLY, _ROWS, _WITNESSES = (
+    f"tests/manual_nn/models/test_{name}.py" for name in ("passes", "exactly", "rows", "witnesses")
+)
+_ARGUMENTS = "tests/manual_nn/checks/test_arguments.py"
+_PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
+_PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
+_COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
+_CHECKPOINT = "tests/manual_nn/training/test_checkpoint.py"
+_TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
+_OPTIONS = "tests/reference/test_options.py"
+_CAMPAIGN = "tests/reference/campaign/test_campaign.py"
+_TWINS = "tests/meta/test_twins.py"
+_NETWORK = (_PASSES, _EXACTLY, _ROWS, _PER_EXAMPLE, _WITNESSES)
+
+# Tests that come first, for there a mutant fails at once that would else begin what has no end.
+FIRST = {
+    "reference/command_line.py": (f"{_OPTIONS}::test_an_option_of_something_else_is_refused",),
+    "reference/campaign/runner.py": (
+        f"{_CAMPAIGN}::test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be",
+        f"{_CAMPAIGN}::test_an_interruption_waits_for_no_block_that_is_not_begun",
+        f"{_CAMPAIGN}::test_a_process_ends_with_its_parent_and_leaves_ctrl_c_to_it",
+    ),
+}
+
+# Tests elsewhere that are about a module, too: of a layer those of the network that it is in, of
+# what the public functions call those of their arguments, of a twin those of its twin.
+ALSO = {
+    "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
+    "manual_nn/layers/dense.py": _NETWORK,
+    "manual_nn/layers/relu.py": _NETWORK,
+    "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
+    "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
+    "reference/bounds/tracing.py": ("tests/reference/bounds/rules",),
+    "reference/diagnosis/causes.py": ("tests/reference/diagnosis/test_hypotheses.py",),
+    "reference/diagnosis/codes.py": ("tests/reference/test_check.py",),
+}
+
+# Tests that take the place of those that the tree names: the fastest and most telling first.
+INSTEAD = {
+    "manual_nn/__init__.py": ("tests/meta/test_imports.py",),
+    "manual_nn/__main__.py": (f"{_COMMAND_LINE}::test_the_package_is_run_as_the_command_line",),
+    "manual_nn/checks/arrays.py": ("tests/manual_nn/layers",),  # the layers call it
+    "manual_nn/checks/finite.py": (_PASSES, _ARGUMENTS),  # the passes call it
+    "manual_nn/derivatives/curvature.py": (
+        *(_PRODUCTS, "tests/manual_nn/derivatives/test_curvature.py", _EXACTLY, _ARGUMENTS),
+    ),
+    "manual_nn/models/arguments.py": (_ARGUMENTS,),
+    "manual_nn/models/mlp.py": (_PASSES, _ROWS, _ARGUMENTS, _TWINS, _WITNESSES, _EXACTLY),
+    "manual_nn/models/mlp_by_rows.py": (_PASSES, _EXACTLY, _ROWS, _WITNESSES),
+    "manual_nn/models/penalty.py": _NETWORK,
+    "manual_nn/models/workspace.py": (
+        *(_PASSES, _ROWS, "tests/manual_nn/training/test_sgd.py", _ARGUMENTS),
+    ),
+    "manual_nn/training/early_stopping.py": _TRAINING,
+    "manual_nn/training/evaluation.py": _TRAINING,
+    "manual_nn/training/history.py": _TRAINING,
+    "manual_nn/training/loop.py": _TRAINING,
+    "reference/__main__.py": ("tests/reference/test_command_line.py",),
+    "reference/calls.py": ("tests/reference/test_check.py",),  # which calls what is checked
+    "reference/campaign/cases.py": (_CAMPAIGN,),
+    "reference/campaign/quantities.py": (_CAMPAIGN,),
+    "reference/campaign/runner.py": (_CAMPAIGN,),
+    "reference/command_line.py": (_OPTIONS,),  # where nothing is run
+    "reference/derivatives/curvature.py": (_TWINS, _PRODUCTS),
+    "reference/derivatives/per_example.py": (_TWINS, _PRODUCTS),
+    "reference/models/mlp.py": (_TWINS, _PRODUCTS),
+}
+
+
+class NotReadyError(Exception):
+    """Something must be put right before mutants can be judged."""
+
+
+def modules(root: Path) -> list[str]:
+    """List the modules that are mutated: those that hold more than a docstring and do not draw."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            name = path.relative_to(root).as_posix()
+            if name not in DRAWING and len(ast.parse(path.read_text(encoding="utf-8")).body) > 1:
+                found.append(name)
+    return found
+
+
+def is_numerical(module: str) -> bool:
+    """Say whether a module is where the mistakes of a backward pass are made."""
+    return module.startswith(NUMERICAL)
+
+
+def select(root: Path, module: str) -> list[str]:
+    """List the tests that are about a module, for pytest.
+
+    Raises:
+        NotReadyError: there are none, or one that a table names is gone.
+    """
+    first, also = FIRST.get(module, ()), ALSO.get(module, ())
+    own = (module,) if ">>>" in (root / module).read_text(encoding="utf-8") else ()
+    tests = [*first, *own, *(INSTEAD.get(module) or mirrored(root, module)), *also]
+    for test in tests:
+        if not (root / test.partition("::")[0]).exists():
+            raise NotReadyError(f"{module}: there is no {test}, which selection.py names for it")
+    return ["--keep-duplicates", *tests] if first else tests
+
+
+def mirrored(root: Path, module: str) -> list[str]:
+    """Find the tests that the tree names for a module, or for the nearest folder that it is in.
+
+    A twin has no tests of its own, but those of what it is the twin of.
+    """
+    path = Path(module).with_suffix("")
+    twin = Path(PACKAGES[0], *path.parts[1:])
+    for place in (*_with_folders(path), *_with_folders(twin)):
+        tests = Path("tests") / place
+        for found in (tests.with_name(f"test_{place.name}.py"), tests):
+            if (root / found).is_file() or any((root / found).glob("**/test_*.py")):
+                return [found.as_posix()]
+    raise NotReadyError(
+        f"{module}: no tests are named for it; see benchmarks/mutation/selection.py"
+    )
+
+
+def _with_folders(path: Path) -> list[Path]:
+    """List a path and the folders that it is in, but for the package as a whole."""
+    return [place for place in (path, *path.parents) if len(place.parts) > 1]
