@@ -16,7 +16,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:
-    """Make an array of nested sequences, and check that they make one."""
+    """Make an array of nested sequences, and check that they form one."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -27,7 +27,7 @@ def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:
 def as_sample_weight(
     N: int, sample_weight: npt.ArrayLike | None, *, name: str = "sample_weight"
 ) -> Array | None:
-    """Check that the weights of the N rows are finite and none negative, and not all 0."""
+    """Check that the weights of N rows are finite, none of them negative, and not all 0."""
     if sample_weight is None:
         return None
     array = as_array(sample_weight, name=name)

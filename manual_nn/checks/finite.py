@@ -1,8 +1,8 @@
 """The refusal of infinities and NaNs, at next to no cost.
 
-Whatever is infinite or NaN in the inputs or in a layer's parameters makes some pre-activation z of
-that layer so, and z is small beside the weights: it alone is looked at, with one inner product.
-Axes: N rows in the batch, D inputs, H hidden units.
+An infinity or a NaN in the inputs or in a layer's parameters makes some pre-activation z of that
+layer infinite or NaN, and z is small beside the weights: so z alone is examined, by one inner
+product. Axes: N rows in the batch, D inputs, H hidden units.
 """
 
 import math
@@ -16,7 +16,7 @@ from manual_nn.arrays import Array
 def check_pre_activations(
     z: Array, l: int, params: Sequence[tuple[Array, Array]], X: Array
 ) -> None:
-    """Check that z_l is finite, (N, H), and name the argument because of which it is not."""
+    """Check that z_l is finite, (N, H), or name the argument that is to blame."""
     if math.isfinite(np.vdot(z, z)):
         return
     check_finite(X, name="X")

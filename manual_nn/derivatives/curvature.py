@@ -100,7 +100,7 @@ def jvp(
     *,
     weight_decay: float = 0.0,
 ) -> tuple[np.floating[Any], np.floating[Any]]:
-    """Compute the loss and its derivative along the tangents, in one sweep up.
+    """Compute the loss and its derivative along the tangents, in one pass up.
 
     R_L = 1/N sum_nk (p - y)_nk (R_z_L)_nk + 2 weight_decay sum_l <W_l, R_W_l>, with R_z_L from
     `forward_tangents`; eq. (5). It is the inner product of the gradient with the tangents.
@@ -182,7 +182,7 @@ def ggnvp(
 
     G = J^T H_L J + 2 weight_decay on the weights, where J is the Jacobian of the logits and H_L the
     Hessian of the loss in them, (diag(p) - p p^T) / N in each row: the whole Hessian without the
-    curvature of the logits, eq. (9). R_z_L = J v by a sweep up, and J^T by the sweep down of the
+    curvature of the logits, eq. (9). R_z_L = J v by a pass up, and J^T by the pass down of the
     gradient; eq. (3), (6), (10), after Schraudolph (2002). It costs 5 L - 2 products of matrices,
     where a gradient costs 3 L - 1.
 
@@ -212,7 +212,7 @@ def hessian(
 ) -> Array:
     """Compute the loss's Hessian as a dense matrix, a column for each product with a unit vector.
 
-    H e_i by `hvp`, with one sweep up and down for all of them; eq. (12).
+    H e_i by `hvp`, with one pass up and one down without tangents for all columns; eq. (12).
 
     Args:
         params: the layers, float32 or float64, of at most 4096 weights and biases in all.
@@ -242,7 +242,7 @@ def hessian(
 def ggn(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, weight_decay: float = 0.0) -> Array:
     """Compute the generalised Gauss-Newton matrix, a column for each product with a unit vector.
 
-    G e_i by `ggnvp`, with one sweep up for all of them; eq. (12).
+    G e_i by `ggnvp`, with one pass up without tangents for all columns; eq. (12).
 
     Args:
         params: the layers, float32 or float64, of at most 4096 weights and biases in all.
@@ -271,7 +271,7 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
 
     1/N sum_n sum_k p_nk (g_nk)^2, where g_nk is the gradient of -ln p_nk: the exact expectation
     over the classes that the model itself predicts, without labels and without a penalty, by a
-    sweep down for each class; eq. (13), (15) and
+    pass down for each class; eq. (13), (15) and
     softmax_cross_entropy.md (4). It costs L + K (L - 1) + L products of matrices.
 
     Args:
@@ -308,7 +308,7 @@ def ggn_diagonal(
     """Compute the diagonal of the generalised Gauss-Newton matrix.
 
     With a factor diag(p) - p p^T = S S^T, which has K - 1 columns, it is 1/N times the sum of the
-    squares of J^T S, a sweep down for each column, plus 2 weight_decay for the weights;
+    squares of J^T S, a pass down for each column, plus 2 weight_decay for the weights;
     eq. (16), (17), (18). Without decay it equals `fisher_diagonal`, eq. (14). It costs
     L + (K - 1) (L - 1) + L products of matrices.
 
@@ -347,7 +347,7 @@ def softmax_curvature_factor(p: Array) -> Iterator[Array]:
     """Give the K - 1 columns of S, (N, K) each, where S S^T = diag(p) - p p^T; eq. (17).
 
     S is lower triangular: with q_k = p_k + ... + p_K, S_kk = sqrt(p_k q_{k+1} / q_k) and below it
-    S_ik = -S_kk p_i / q_{k+1}. No two numbers of like size are subtracted.
+    S_ik = -S_kk p_i / q_{k+1}. No two numbers of similar size are subtracted.
     """
     q = np.cumsum(p[:, ::-1], axis=1)[:, ::-1]  # (N, K)
     for k in range(p.shape[1] - 1):
@@ -424,13 +424,13 @@ def _mean_squares(
             Dense((a_below**2).T @ mean_l, mean_l.sum(axis=0))
             for a_below, mean_l in zip(a, means, strict=True)
         )
-    # a bias's mean of squares is infinite only if one of them is, times which no a is finite
+    # the biases need no check: where theirs is infinite, its product with a^2 is not finite
     if all(np.isfinite(d_weight).all() for d_weight, _ in diagonal):
         return diagonal
     # a^2 or d_z^2 exceeds the largest float: multiply first and square then, row by row
     diagonal = tuple(Dense(*map(np.zeros_like, layer)) for layer in params)
     for weight, d_z in passes():
-        rows = np.flatnonzero(weight)  # a product that is infinite counts for nothing in others
+        rows = np.flatnonzero(weight)  # 0 times an infinite product is not 0
         for (d_weight, d_bias), a_below, d_z_l in zip(diagonal, a, d_z, strict=True):
             for factor, a_n, d_z_n in zip(
                 weight[rows] / N, a_below[rows], d_z_l[rows], strict=True

@@ -114,7 +114,7 @@ def clipped_grad(params: Params, X: npt.ArrayLike, y: npt.ArrayLike, *, max_norm
     scale = limit / np.maximum(_norms(norms), limit)[:, None] / len(X)  # (N, 1)
     clipped = []
     for a_below, d_z_l, (a_norms, d_z_norms) in zip(a, d_z, norms, strict=True):
-        # of each row the larger one is scaled: of it, what is below the normal numbers loses digits
+        # in each row the larger factor is scaled: below the normal numbers it would lose digits
         on_a = (a_norms > d_z_norms)[:, None]
         scaled_a, scaled_d_z = np.where(on_a, scale, 1) * a_below, np.where(on_a, 1, scale) * d_z_l
         d_weight = dense.weight_backward(scaled_a, scaled_d_z)
@@ -147,10 +147,10 @@ def _row_norms(x: Array) -> Array:
     held = np.finfo(x.dtype)
     with np.errstate(over="ignore", under="ignore"):
         squares = np.vecdot(x, x)
-    # of a square below the normal numbers all may be lost, which is then a rounding of the sum
+    # a square below the normal numbers may be lost: here, within the rounding of the sum
     if squares.min() >= x.shape[1] * held.tiny / held.eps and squares.max() < np.inf:
         return np.sqrt(squares)
-    # else of rows times a power of 2, so that their squares keep within the range
+    # otherwise take the rows times a power of 2, which keeps their squares in range
     largest = np.maximum(x.max(axis=1), -x.min(axis=1))
     exponent = np.maximum(np.frexp(largest)[1], held.minexp)
     scaled = x * np.ldexp(x.dtype.type(1), -exponent)[:, None]

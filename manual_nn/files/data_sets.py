@@ -70,7 +70,7 @@ def load_digits(*, dtype: npt.DTypeLike) -> Dataset:
 
     Raises:
         ImportError: scikit-learn is not installed.
-        TypeError: the dtype is another.
+        TypeError: the dtype is neither float32 nor float64.
     """
     with train_extra("scikit-learn"):
         from sklearn import datasets, model_selection  # noqa: PLC0415, the core needs NumPy alone
@@ -103,7 +103,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, *, dtype: npt.DType
         FileNotFoundError: the folder or a file in it is missing.
         ImportError: there is no folder, and scikit-learn or pandas is not installed.
         OSError: the data set cannot be downloaded, or a file cannot be read.
-        TypeError: the dtype is another.
+        TypeError: the dtype is neither float32 nor float64.
         ValueError: a file is damaged, or is not what its name says.
     """
     parts = _download_mnist() if folder is None else _read_mnist(Path(folder))
@@ -127,7 +127,7 @@ def split_validation(
     Args:
         X: the inputs, (N, D).
         y: their class numbers, (N,).
-        fraction: the share of the rows to hold out, rounded up to a whole row.
+        fraction: the fraction of the rows to hold out, rounded up to a whole row.
         rng: the random generator to draw from.
 
     Returns:
@@ -155,8 +155,8 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
 
     An IDX file is two zero bytes, the type of the elements, the number of axes, the length of each
     axis (4 bytes, big-endian) and the elements. A header that announces more than a file of this
-    size can hold is refused before any element is read; no more is ever read than it announces and
-    one byte, and no memory taken before the file has shown the bytes for it.
+    size can hold is refused before any element is read. At most one byte more than it announces is
+    ever read, and memory is taken only for bytes that the file has shown to be there.
 
     Args:
         path: the file.
@@ -184,7 +184,7 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
 
 @contextlib.contextmanager
 def train_extra(package: str) -> Iterator[None]:
-    """Say, where an import fails, how to install what it needs."""
+    """Where an import fails, say how to install what it needs."""
     try:
         yield
     except ImportError as error:

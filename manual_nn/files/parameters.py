@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 
 def save_params(path: str | os.PathLike[str], params: Params, **metadata: object) -> None:
-    """Write the parameters and what is to be known about them, whole or not at all.
+    """Write the parameters and metadata about them, completely or not at all.
 
     Args:
         path: the file, which is replaced.
@@ -74,7 +74,7 @@ def load_params(path: str | os.PathLike[str]) -> tuple[Params, dict[str, Any]]:
 
 
 def read_npy(content: bytes) -> npt.NDArray[Any]:
-    """Take an array out of the bytes of an npy file.
+    """Read an array from the bytes of an npy file.
 
     Unlike `np.load`, this takes no memory before the bytes are seen to be there.
 
@@ -99,7 +99,7 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
             raise ValueError("it holds Python objects")  # noqa: TRY301, named like the others
         if dtype.subdtype is not None:  # which np.save never writes
             raise ValueError("its elements are arrays")  # noqa: TRY301, likewise
-        if any(side < 0 for side in shape):  # -1 would mean to reshape that NumPy is to find it out
+        if any(side < 0 for side in shape):  # -1 tells reshape to compute a size
             raise ValueError(f"it claims the shape {shape}")  # noqa: TRY301, likewise
         elements = content[file.tell() :]
         order: Any = "F" if fortran_order else "C"
@@ -113,9 +113,9 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for writing that takes the place of path once it is complete.
 
-    The content is on the disk before the name is, and the name before this returns, so that a
-    crash of the machine leaves the old file or the new one, too (Pillai et al., All file systems
-    are not created equal, OSDI 2014).
+    The content reaches the disk before the name does, and the name before this returns, so that
+    even a crash of the machine leaves either the old file or the new one (Pillai et al., All file
+    systems are not created equal, OSDI 2014).
 
     Args:
         path: the file to replace; unchanged if the writing fails or is interrupted.
@@ -140,7 +140,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
-        with contextlib.suppress(OSError):  # what has gone wrong before matters more
+        with contextlib.suppress(OSError):  # an error before this one matters more
             draft.unlink()
 
 
@@ -150,7 +150,7 @@ def draft_of(path: Path, process: int) -> Path:
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove what processes left that were killed while they were replacing path."""
+    """Remove the drafts of processes that were killed while replacing path."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")  # as draft_of names them
     for draft in list(path.parent.iterdir()):
         if pattern.fullmatch(draft.name):
@@ -167,7 +167,7 @@ def check_version(version: object, known: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows has no such thing, and opens no folder
+    if not hasattr(os, "O_DIRECTORY"):  # as on Windows, which opens no folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -222,7 +222,7 @@ def _read_metadata(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     text = _take(arrays, "metadata")
     if text.dtype.kind != "U" or text.ndim != 0:
         raise ValueError("the metadata is not a string")
-    # Of numbers that are no characters NumPy makes a SystemError, and the decoder a ValueError.
+    # Numbers that are not characters give a SystemError in NumPy, a ValueError in the decoder.
     encoded = text.astype(text.dtype.newbyteorder("<")).tobytes()
     try:
         metadata = json.loads(encoded.decode("utf-32-le").rstrip("\0"))

@@ -132,15 +132,15 @@ def start_training(
     resume: bool = False,
     progress: bool = False,
 ) -> Iterator[TrainingResult]:
-    """Train on a data set, and give out what has been reached after each epoch.
+    """Train on a data set, and yield the result after each epoch.
 
     One generator, seeded, draws the validation rows, the initial weights and the batches.
 
     Args:
         dataset: its training rows are split into those trained on and those held out.
         settings: how to train.
-        checkpoint: a file to keep what has been reached in, or None for none.
-        resume: go on from the checkpoint, if there is one yet.
+        checkpoint: the file that holds the state of the training, or None for no file.
+        resume: continue from the checkpoint, if it exists.
         progress: show a progress bar.
 
     Returns:
@@ -199,7 +199,7 @@ def _train(args: argparse.Namespace) -> int:
     if last is not None:
         if interrupted or diverged:
             what = "Interrupted" if interrupted else "Diverged"
-            _say(f"{what}: going on with what was reached after epoch {len(last.history)}")
+            _say(f"{what}: continuing with the result of epoch {len(last.history)}")
         elif last.stopped_early:
             _say("Stopping early")
         _report(dataset, last, args.output)
@@ -432,14 +432,14 @@ def _add_train(commands: Any) -> None:
         float,
         stop.min_accuracy,
         "stop early only when the validation accuracy is above this",
-        metavar="SHARE",
+        metavar="FRACTION",
     )
     add(
         "--max-change",
         float,
         stop.max_change,
         "and has changed by less than this since the epoch before",
-        metavar="SHARE",
+        metavar="FRACTION",
     )
     command.add_argument(
         "--no-early-stopping",
@@ -454,12 +454,12 @@ def _add_train(commands: Any) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="keep what has been reached in this file, replaced after each epoch (default: none)",
+        help="save the state of the training in this file after each epoch (default: none)",
     )
     command.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint, if there is one yet, to the same result as without the "
+        help="continue from the checkpoint, if it exists, to the same result as without the "
         "interruption",
     )
 

@@ -13,9 +13,10 @@ another, to the same bits where processor, BLAS and number of threads are the sa
 the error bound.
 
 Dask runs a task on every core at once: where it does so with threads, give BLAS one thread, as by
-OPENBLAS_NUM_THREADS=1, or the tasks will get in each other's way. (Its worker processes do so.)
+OPENBLAS_NUM_THREADS=1, or the tasks will get in each other's way. (Dask's own worker processes
+do so.)
 
-The result keeps the error bound that the local function's keeps, for any division into blocks: see
+The result stays within the error bound of the local function, for any division into blocks: see
 distributed.md.
 
 Axes: N rows in all, D inputs, K classes, L layers, P numbers in all weights and biases.
@@ -64,15 +65,15 @@ def loss(
         X: the inputs, (N, D), in blocks of rows.
         y: class numbers, (N,), or target probabilities, (N, K); put into the blocks of X.
         weight_decay: the factor of the penalty; biases are not penalised.
-        sample_weight: how much each row counts, (N,), none negative, or None for all the same;
+        sample_weight: the weights of the rows, (N,), none negative, or None for equal ones;
             they are added up before X is read.
 
     Returns:
-        The loss, a scalar of the dtype of the parameters, computed where Dask is set to.
+        The loss, a scalar of the dtype of the parameters, computed by Dask's present scheduler.
 
     Raises:
         TypeError: X, y or sample_weight is not a Dask array; or as for `manual_nn.loss`.
-        ValueError: the sizes of blocks are not known; or as for `manual_nn.loss`. Shapes and
+        ValueError: the sizes of blocks are unknown; or as for `manual_nn.loss`. Shapes and
             dtypes are checked before any task is run, what the arrays hold by the tasks.
 
     >>> zero = Dense(np.zeros((2, 4)), np.zeros(4))
@@ -101,7 +102,7 @@ def loss_and_grad(
         X: the inputs, (N, D), in blocks of rows.
         y: class numbers, (N,), or target probabilities, (N, K); put into the blocks of X.
         weight_decay: the factor of the penalty; biases are not penalised.
-        sample_weight: how much each row counts, as for `loss`.
+        sample_weight: the weights of the rows, as for `loss`.
 
     Returns:
         The loss, as `loss` gives it, and the gradient, shaped like `params`.

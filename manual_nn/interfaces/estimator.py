@@ -36,14 +36,14 @@ AUTO_BATCH_SIZE = 200
 
 
 class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # untyped base
-    """A classifier for scikit-learn: a dense ReLU mlp, trained by `train`.
+    """A classifier for scikit-learn: a dense ReLU network, trained by `train`.
 
     It minimises the loss of `loss` by minibatch stochastic gradient descent with a constant
     learning rate. Parameters that mean the same have the names of scikit-learn's `MLPClassifier`.
     Its `alpha` does not: there the penalty of a batch of n rows is 0.5 * alpha * sum ||W_l||^2 / n,
     so `alpha = 2 * weight_decay * n`.
 
-    A network computes in float32 if the first X it saw was float32, else in float64.
+    A network computes in float32 if its first X was float32, otherwise in float64.
 
     Args:
         hidden_layer_sizes: the hidden widths; () is softmax regression.
@@ -51,13 +51,13 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
         learning_rate_init: the factor of the gradient in a step.
         max_iter: how many epochs `fit` runs at most.
-        class_weight: a factor of the weight of each class's rows, {label: factor}, or "balanced"
+        class_weight: a factor for the weights of each class's rows, {label: factor}, or "balanced"
             for those that give all classes the same weight, or None.
         early_stopping: whether `fit` holds rows out and stops by their accuracy, and by which
             rule; True is `EarlyStopping()`.
-        validation_fraction: the share of the rows held out for that, of each class alike.
-        warm_start: whether `fit` goes on from the network there is, the random order of the rows
-            included, in place of a new one.
+        validation_fraction: the fraction of each class's rows held out for that.
+        warm_start: whether `fit` continues with the present network, and its random order of the
+            rows, instead of a new one.
         random_state: a seed, or a generator to draw it from; None for NumPy's global one.
         verbose: show a progress bar for each epoch on the standard error stream.
 
@@ -66,7 +66,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         params_: the layers of the network.
         history_: loss and accuracy after each epoch of this network.
         loss_curve_: the training loss, with the penalty, after each of them.
-        n_iter_: how many they are.
+        n_iter_: the number of these epochs.
         n_features_in_: D.
         feature_names_in_: the names of the columns, (D,), if X had names and all are strings.
 
@@ -96,7 +96,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        """Keep the parameters; `fit` checks them, as scikit-learn wants it."""
+        """Keep the parameters; `fit` checks them, as scikit-learn requires."""
         self.hidden_layer_sizes = hidden_layer_sizes
         self.weight_decay = weight_decay
         self.batch_size = batch_size
@@ -112,22 +112,22 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def fit(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
-        """Train a new mlp, or with `warm_start` the one there is.
+        """Train a new network, or with `warm_start` the present one.
 
         The loss is that of `train`, sum_n w_n L_n / sum_n w_n + penalty, w_n the weight of row n
-        times that of its class. Where a batch is all rows, whole-numbered weights are the same as
-        rows repeated, up to rounding. Rows held out count alike, but for those of weight 0.
+        times that of its class. Where a batch is all rows, a row of weight 2 is the same as that
+        row twice, up to rounding. Rows held out all count the same, except those of weight 0.
 
         Args:
             X: the inputs, (N, D): an array or a data frame of finite numbers.
             y: their labels, (N,), of any type.
-            sample_weight: how much each row counts, (N,), none negative, or None for all the same.
+            sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
 
         Returns:
             Itself.
 
         Raises:
-            TrainingDiverged: the network came to numbers that are not finite.
+            TrainingDiverged: the network has reached numbers that are not finite.
             TypeError: a parameter or an argument is of the wrong type.
             ValueError: shapes do not fit each other, or a number is out of range.
         """
@@ -144,24 +144,24 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         classes: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
-        """Train the network for one epoch over these rows; the first time it is a new one.
+        """Train the network for one epoch on these rows; the first call makes it.
 
-        No row is held out. From a new mlp, k calls with the same rows are one `fit` with
-        `max_iter=k` and without early stopping, to the bit.
+        No row is held out. From a new network, k calls with the same rows are one `fit` with
+        `max_iter=k` and without early stopping, bit for bit.
 
         Args:
             X: the inputs, (N, D), as for `fit`.
             y: their labels, (N,).
             classes: all labels there are, (K,); needed in the first call.
-            sample_weight: how much each row counts, (N,), as for `fit`.
+            sample_weight: the weights of the rows, (N,), as for `fit`.
 
         Returns:
             Itself.
 
         Raises:
             TrainingDiverged, TypeError: as for `fit`.
-            ValueError: likewise; or the classes are missing in the first call, or other ones than
-                before, or `class_weight` is "balanced", which takes all rows to know.
+            ValueError: likewise; or the classes are missing in the first call, or differ from those
+                before, or `class_weight` is "balanced", which only all rows together determine.
         """
         if self.class_weight == "balanced":
             msg = (
@@ -322,7 +322,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return X, y, factor if weight is None else factor * weight
 
     def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
-        """Draw the rows to train on and those held out: the same when it goes on, by warm start."""
+        """Draw the rows to train on and those held out: the same ones after a warm start."""
         fraction = as_number(
             self.validation_fraction, name="validation_fraction", minimum=0, strict=True
         )
@@ -340,7 +340,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
 @contextlib.contextmanager
 def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Put everything back if it fails: a network there was, or that there was none."""
+    """Restore everything on failure: the network that there was, or none."""
     before = vars(estimator).copy()
     if "_rng" in before:  # which training advances in place
         before["_rng"] = copy.deepcopy(before["_rng"])
@@ -353,7 +353,7 @@ def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
 
 
 def _as_float(X: npt.NDArray[Any]) -> Array:
-    """Keep float32: scikit-learn's own conversion makes float64 of it in a Polars frame."""
+    """Keep float32, which scikit-learn's own conversion turns into float64 in a Polars frame."""
     return X if X.dtype in DTYPES else X.astype(np.float64)
 
 

@@ -1,6 +1,6 @@
 """Pictures: curves of a training run, confusion matrix, mistakes, weights of the first layer.
 
-Each function draws a figure that pyplot knows nothing of, writes it to a PNG file if it is given a
+Each function draws a figure that pyplot does not manage, writes it to a PNG file if it is given a
 path, and returns it. Axes: N rows, D inputs, H units of the first layer, K classes.
 """
 
@@ -71,7 +71,7 @@ def plot_confusion_matrix(
     *,
     classes: int,
 ) -> "Figure":
-    """Draw how often each class is taken for each, mistakes coloured by their number.
+    """Draw how often each class is taken for each other; mistakes are coloured by number.
 
     Args:
         y: the right class numbers, (N,).
@@ -218,13 +218,13 @@ def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
 
 
 def _grid(count: int) -> tuple[int, int]:
-    """Lines and columns for so many images, the lines about equally long."""
+    """Choose lines and columns for so many images, the lines about equally long."""
     lines = max(1, math.ceil(count / COLUMNS))
     return lines, max(1, math.ceil(count / lines))
 
 
 def _panels(figure: "Figure", lines: int, columns: int) -> list["Axes"]:
-    """Axes for images, unseen until they are turned on."""
+    """Make axes for images, hidden until they are turned on."""
     panels = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in panels:
         axes.set(xticks=[], yticks=[])

@@ -112,7 +112,8 @@ def init_params(
         L layers, weights (fan_in, fan_out) and biases (fan_out,).
 
     Raises:
-        TypeError: a size is not a whole number, the dtype is another, or rng is no generator.
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
         ValueError: there are fewer than two sizes, or one is below 1.
 
     >>> params = init_params([784, 256, 10], rng=np.random.default_rng(0))
@@ -213,7 +214,7 @@ def loss(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
-        sample_weight: how much each row counts, (N,), none negative, or None for all the same.
+        sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
         chunk_size: how many rows to take at a time, or None for all at once. X and y may be arrays
             on disk (`numpy.memmap`), of which only a block is then in memory.
 
@@ -263,7 +264,7 @@ def loss_and_grad(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
-        sample_weight: how much each row counts, (N,), none negative, or None for all the same.
+        sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
         chunk_size: how many rows to take at a time, adding up their gradients, or None for all at
             once. X and y may be arrays on disk (`numpy.memmap`), of which only a block is then in
             memory.

@@ -35,7 +35,7 @@ def loss_and_grad(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
-        sample_weight: how much each row counts, (N,), none negative, or None for all the same.
+        sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
 
     Returns:
         The loss, a scalar of the dtype of the parameters, and the gradient, shaped like `params`.

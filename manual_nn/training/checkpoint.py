@@ -1,6 +1,6 @@
-"""Checkpoints: what a training has reached, in a file, so that another process can go on from it.
+"""Checkpoints: the state of a training in a file, from which another process can continue.
 
-The file is one of parameters, as `manual_nn.files.parameters` writes it, whose metadata hold the
+It is a file of parameters, as `manual_nn.files.parameters` writes them, whose metadata hold the
 rest under `checkpoint`: the curves of the history, which are all that early stopping remembers; the
 state of the random generator; the settings; fingerprints of the data; and a checksum over
 everything. Nothing in it is a pickle.
@@ -23,7 +23,7 @@ CHECKPOINT_VERSION = 1
 
 Curves: TypeAlias = dict[str, list[float]]  # by the names of `History`, a value for each epoch
 
-# Where NumPy's generators stand in an array beside: they read there without checking.
+# NumPy's generators use these as indices into the array named beside, without checking.
 POSITIONS = {"pos": "key", "buffer_pos": "buffer"}
 
 
@@ -31,7 +31,7 @@ class CheckpointFile(NamedTuple):
     """The checkpoint of one training, which no other process writes at the same time."""
 
     path: Path
-    settings: Mapping[str, Any]  # what decides, with the data, where the steps lead; JSON
+    settings: Mapping[str, Any]  # what determines the steps, with the data; JSON
     data: Mapping[str, Any]  # the fingerprint of each array
 
     def save(self, params: Params, curves: Curves, rng: np.random.Generator) -> None:
@@ -49,7 +49,7 @@ class CheckpointFile(NamedTuple):
     def load(
         self, params: Params, curves: Curves, rng: np.random.Generator
     ) -> tuple[Params, Curves]:
-        """Read the file, and put the generator where it was.
+        """Read the file, and put the generator into its state.
 
         Args:
             params: with as many layers, of the same sizes and dtype.
@@ -79,12 +79,12 @@ class CheckpointFile(NamedTuple):
         return _writeable(saved_params), saved_curves
 
     def remove_drafts(self) -> None:
-        """Remove what processes left that were killed while they were writing the file."""
+        """Remove the drafts of processes that were killed while writing the file."""
         remove_drafts(self.path)
 
 
 def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
-    """Tell an array from any other by its shape, its dtype and the SHA-256 of its elements.
+    """Identify an array by its shape, its dtype and the SHA-256 of its elements.
 
     >>> fingerprint(np.zeros(2, np.float32))["sha256"][:8]  # of eight bytes 0
     'af5570f5'
@@ -96,7 +96,7 @@ def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
 
 
 def _writeable(params: Params) -> Params:
-    """Copy the parameters, in the order that they have: BLAS may round otherwise in another."""
+    """Copy the parameters in their memory order: in another one BLAS may round differently."""
     return tuple(Dense(*map(np.array, layer)) for layer in params)
 
 
@@ -113,7 +113,7 @@ def _checked(params: Params, facts: Any) -> dict[str, Any]:
     check_version(facts.get("version"), CHECKPOINT_VERSION)
     content = {name: value for name, value in facts.items() if name != "sha256"}
     if facts.get("sha256") != _checksum(params, content):
-        raise ValueError("its content has been altered, the checksum is another")
+        raise ValueError("its content has been altered: the checksum does not match")
     for name in ("settings", "data", "curves", "rng"):
         if not isinstance(facts.get(name), dict):
             got = type(facts.get(name)).__name__
@@ -124,7 +124,7 @@ def _checked(params: Params, facts: Any) -> dict[str, Any]:
 def _check_layers(params: Params, saved: Params) -> None:
     (text, saved_text) = (_layers_in_words(layers) for layers in (params, saved))
     if text != saved_text:
-        raise ValueError(f"it is of a network {saved_text}, params are {text}")
+        raise ValueError(f"it is the checkpoint of a network {saved_text}, but params are {text}")
 
 
 def _layers_in_words(params: Params) -> str:
@@ -168,14 +168,14 @@ def _check_lengths(curves: Curves, *, validated: bool) -> None:
 
 
 def _as_json(state: Any) -> Any:
-    """Make of a generator's state what JSON can hold."""
+    """Turn a generator's state into what JSON can hold."""
     if isinstance(state, Mapping):
         return {name: _as_json(value) for name, value in state.items()}
     return state.tolist() if isinstance(state, np.ndarray | np.generic) else state
 
 
 def _set_state(rng: np.random.Generator, saved: Any) -> None:
-    """Put the generator into the state, or leave it as it is if that is none of its kind."""
+    """Put the generator into the state, or leave it unchanged if that is not one of its kind."""
     before = rng.bit_generator.state
     if saved.get("bit_generator") != before["bit_generator"]:
         kind = saved.get("bit_generator")

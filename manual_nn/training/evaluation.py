@@ -23,8 +23,8 @@ def evaluate(
 ) -> tuple[float, float]:
     """Compute the loss, as `loss` does, and the accuracy, with one forward pass for both.
 
-    The accuracy is the share of rows, counted by their weights, whose largest logit is at the right
-    class: at the class number or, with target probabilities, at the most probable class.
+    The accuracy is the weighted fraction of the rows whose largest logit is that of the right
+    class: of the class number or, with target probabilities, of the most probable class.
     """
     params = as_params(params)
     X = as_inputs(params, X)

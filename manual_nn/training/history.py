@@ -1,4 +1,4 @@
-"""What a training has reached: its curves, its parameters, and how it ended."""
+"""The result of a training: its curves, its parameters, and how it ended."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class History:
 
 
 class TrainingResult(NamedTuple):
-    """What training has reached after an epoch."""
+    """The result of a training after an epoch."""
 
     params: Params
     history: History
@@ -37,15 +37,15 @@ class TrainingResult(NamedTuple):
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
-    """Training came to numbers that are not finite, in batch `batch` of epoch `epoch`.
+    """Training has reached numbers that are not finite, in batch `batch` of epoch `epoch`.
 
-    `result` is what the epochs before have reached; before the first, the parameters are those
-    that training began with, and the history is empty.
+    `result` is that of the epochs before; if there are none, it holds the parameters that training
+    began with and an empty history.
     """
 
     def __init__(self, epoch: int, batch: int, reason: str, result: TrainingResult) -> None:
-        """Take what the message says, and the result."""
-        super().__init__(epoch, batch, reason, result)  # from which it is made again elsewhere
+        """Keep the place, the reason and the result."""
+        super().__init__(epoch, batch, reason, result)  # which pickle passes to __init__
         self.epoch, self.batch, self.reason, self.result = epoch, batch, reason, result
 
     def __str__(self) -> str:

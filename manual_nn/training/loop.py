@@ -51,7 +51,7 @@ def train(
     step of sgd.md (1) for each: W_l <- W_l - learning_rate * d_W_l, likewise b_l.
 
     Args:
-        params: where to start, float32 or float64; left as they are.
+        params: where to start, float32 or float64; unchanged.
         X_train: the training inputs, (N, D).
         y_train: their class numbers, (N,), or target probabilities, (N, K).
         X_val: the validation inputs, (N_val, D), or None for no validation.
@@ -60,18 +60,19 @@ def train(
         learning_rate: the factor of the gradient in a step.
         weight_decay: the factor of the penalty on the weights.
         epochs: how many to run at most.
-        early_stopping: when to stop before that, or None for never, as it must be without
-            validation.
+        early_stopping: when to stop before that, or None to run all epochs, which is required
+            without validation rows.
         sample_weight: how much each training row counts, (N,), none negative, or None for all
             the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
-            rows, and the history's likewise. A row of weight 0 is as if it were not there, but
-            for its numbers, which must be finite.
-        rng: draws the order of the rows; the same state gives the same result, to the bit.
-        checkpoint: a file to keep what has been reached in, replaced after each epoch, whole or
-            not at all; or None for none. There must be none yet, unless training resumes.
-        resume: go on from the checkpoint, if there is one yet, to the same result, to the bit, as
-            without an interruption. The settings and the data must be the same; `epochs` may be
-            more. `params` and `rng` then give way to those of the checkpoint.
+            rows, and the history's likewise. A row of weight 0 might as well be absent, except that
+            its numbers must be finite.
+        rng: draws the order of the rows; the same state gives the same result, bit for bit.
+        checkpoint: the file that holds the state of the training, replaced after each epoch,
+            completely or not at all, or None for no file. It must not exist yet, unless training
+            resumes.
+        resume: continue from the checkpoint, if it exists, to the result of a training without
+            interruption, bit for bit. The settings and the data must be the same, except that
+            `epochs` may be larger. `params` and `rng` then give way to those of the checkpoint.
         progress: show a progress bar on the standard error stream, which needs tqdm.
 
     Returns:
@@ -82,8 +83,8 @@ def train(
         ValueError: shapes do not fit each other, a number is out of range, or the checkpoint is
             damaged or another training's.
         OSError: the checkpoint cannot be read or written, or there is one already.
-        TrainingDiverged: the loss or the parameters are no longer finite. What the epochs before
-            have reached is the error's `result`, and stays in the checkpoint.
+        TrainingDiverged: the loss or the parameters are no longer finite. The result of the epochs
+            before is the error's `result`, and remains in the checkpoint.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 2))
@@ -130,10 +131,10 @@ def train_epochs(
     resume: bool = False,
     progress: bool = False,
 ) -> Iterator[TrainingResult]:
-    """Train as `train` does, and give out what has been reached after each epoch.
+    """Train as `train` does, and yield the result after each epoch.
 
-    Whoever iterates may stop at any time and keep the last result. When training resumes, what the
-    checkpoint has reached comes first, unless that is no epoch.
+    The caller may stop at any time and keep the last result. When training resumes, the
+    checkpoint's result comes first, unless it holds no epoch yet.
     """
     params = as_params(params)
     check_finite_params(params)
@@ -164,7 +165,7 @@ def train_epochs(
 
 
 class _Task(NamedTuple):
-    """What is trained on, and how: it decides, with the start, all that a training reaches."""
+    """The data and the settings, which together with the start determine the result."""
 
     X_train: Array  # (N, D)
     y_train: Array  # (N, K)
@@ -178,7 +179,7 @@ class _Task(NamedTuple):
 
 
 def _given_out(reached: TrainingResult) -> TrainingResult:
-    """Copy the arrays and the history, which whoever has them may change."""
+    """Copy the arrays and the history, which the caller may change."""
     params = tuple(Dense(*map(np.array, layer)) for layer in reached.params)
     return TrainingResult(params, reached.history.copy(), reached.stopped_early)
 
@@ -187,7 +188,7 @@ def _given_out(reached: TrainingResult) -> TrainingResult:
 def _next_epoch(
     reached: TrainingResult, task: _Task, rng: np.random.Generator, *, progress: bool
 ) -> TrainingResult:
-    """Train for one epoch more, and measure what it has reached."""
+    """Train for one more epoch, and measure the result."""
     epoch = len(reached.history) + 1
     try:
         params = _epoch(
@@ -204,7 +205,7 @@ def _next_epoch(
 
 
 class _NotFiniteError(ArithmeticError):
-    """The loss or the parameters are no longer finite, as it shows in this batch of an epoch."""
+    """The loss or the parameters are no longer finite, as this batch of an epoch shows."""
 
     def __init__(self, batch: int, reason: str) -> None:
         self.batch, self.reason = batch, reason
@@ -269,7 +270,7 @@ def _take_up(
     *,
     resume: bool,
 ) -> TrainingResult:
-    """Go on from the checkpoint, or begin, and write the first, which shows that one can."""
+    """Resume from the checkpoint, or begin by writing it, which shows that it can be written."""
     if not file.path.exists():
         file.remove_drafts()
         file.save(start.params, vars(start.history), rng)
@@ -303,7 +304,7 @@ def _as_training_rows(
 def _as_validation_rows(
     params: Params, X_val: npt.ArrayLike | None, y_val: npt.ArrayLike | None
 ) -> tuple[Array | None, Array | None]:
-    """Check the validation rows, which are both given or both not."""
+    """Check the validation rows: inputs and targets, or neither."""
     if X_val is None and y_val is None:
         return None, None
     if X_val is None or y_val is None:
@@ -333,7 +334,7 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
 def _bar(
     starts: Iterable[int], description: str | None
 ) -> contextlib.AbstractContextManager[Iterable[int]]:
-    """Show a progress bar while the batches are gone through, if it has a description."""
+    """Show a progress bar over the batches, if there is a description for it."""
     if description is None:
         return contextlib.nullcontext(starts)
     from tqdm.auto import tqdm  # noqa: PLC0415, the core needs NumPy alone

@@ -1,11 +1,12 @@
-"""Steps of stochastic gradient descent, in place, with arrays that are made once.
+"""Steps of stochastic gradient descent, in place, in arrays that are allocated once.
 
-A step, eq. (1), needs the gradient only to take it away from the parameters, and not the loss:
+A step, eq. (1), uses the gradient only to subtract it from the parameters, and needs no loss:
 
     W <- W - (a^T (learning_rate d_z) + 2 learning_rate weight_decay W)
 
 The learning rate goes into d_z, which is small beside W. The decay does not go into a factor of W,
-1 - 2 learning_rate weight_decay: rounded to float32, that is off by the same for every step.
+1 - 2 learning_rate weight_decay: rounded to float32, that factor would be off by the same amount in
+every step.
 `step_name` is learning_rate d_name.
 Axes: N rows to train on, n of them in a batch; D inputs, K classes.
 """
@@ -30,7 +31,7 @@ def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
 
     Args:
         params: the layers, float32 or float64.
-        gradient: shaped like `params`, from wherever it is.
+        gradient: shaped like `params`, however it was computed.
         learning_rate: the factor of the gradient, above 0.
 
     Returns:
@@ -56,7 +57,7 @@ class SGD:
     It is `loss_and_grad` followed by `sgd_step`, up to the rounding of the update.
 
     Args:
-        params: where to start; left as they are, for the steps change a copy, `SGD.params`.
+        params: where to start; unchanged, because the steps update a copy, `SGD.params`.
         X: the inputs, (N, D), in the dtype of the parameters.
         target: the target probabilities, (N, K), in the dtype of the parameters.
         batch_size: the most rows of a batch.

@@ -328,7 +328,7 @@ def test_what_was_reached_before_a_divergence_is_kept(
     status, out, err = run(capsys, "train", *options, *checkpoint, "--output", tmp_path)
     assert status == 2
     assert re.fullmatch(r"manual-nn: error: training diverged in epoch 2, batch \d+: .*\n", err)
-    assert "\nDiverged: going on with what was reached after epoch 1\nIn-sample" in out
+    assert "\nDiverged: continuing with the result of epoch 1\nIn-sample" in out
     assert files_in(tmp_path) == ["checkpoint.npz", "epoch_plots.png", "model.npz"]
     saved, (kept, metadata) = (
         load_params(tmp_path / f"{name}.npz") for name in ("model", "checkpoint")
@@ -616,7 +616,7 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
     else:
         assert (status, err) == (130, "")
     if reached:
-        said = f"{how.capitalize()}: going on with what was reached after epoch {reached}"
+        said = f"{how.capitalize()}: continuing with the result of epoch {reached}"
         assert lines[reached] == said
         assert [line.split()[0] for line in lines[reached + 1 :]] == [
             "In-sample",

@@ -438,13 +438,15 @@ def test_a_checkpoint_of_other_sizes_is_refused(path: Path, sizes: tuple[int, ..
     params = manual_nn.init_params(sizes, rng=np.random.default_rng(0))
     assert_refused(
         path,
-        f"a network 3-5-4 in float64, params are {'-'.join(map(str, sizes))} in float64",
+        f"a network 3-5-4 in float64, but params are {'-'.join(map(str, sizes))} in float64",
         params=params,
     )
 
 
 def test_a_checkpoint_of_another_precision_is_refused(path: Path) -> None:
-    assert_refused(path, "3-5-4 in float64, params are 3-5-4 in float32", params=draw_params("f4"))
+    assert_refused(
+        path, "3-5-4 in float64, but params are 3-5-4 in float32", params=draw_params("f4")
+    )
 
 
 @pytest.mark.parametrize("name", ["X_train", "y_train", "X_val", "y_val"])
@@ -616,15 +618,15 @@ def test_curves_of_unequal_lengths_are_refused(path: Path, name: str) -> None:
 def test_facts_without_the_right_checksum_are_refused(path: Path) -> None:
     _, facts = facts_of(path)
     forge(path, checksum=False, sha256=facts["sha256"], curves=facts["curves"] | {"val_acc": []})
-    assert_refused(path, "altered, the checksum is another")
+    assert_refused(path, "altered: the checksum does not match")
     forge(path, checksum=False)
-    assert_refused(path, "altered, the checksum is another")
+    assert_refused(path, "altered: the checksum does not match")
 
 
 def test_parameters_without_the_right_checksum_are_refused(path: Path) -> None:
     _, facts = facts_of(path)
     save_params(path, rearranged(np.zeros_like), checkpoint=facts)
-    assert_refused(path, "altered, the checksum is another")
+    assert_refused(path, "altered: the checksum does not match")
 
 
 @pytest.mark.parametrize(
