@@ -41,9 +41,9 @@ SESSION = Path("build/mutants.jsonl")
 STATES = ("killed", "timed out", "survived", "equivalent", "untested")
 GROUPS = {True: "of gradients", False: "Cosmic Ray's own"}
 ABOUT = """\
-One place of the code is changed at a time, and the tests that are about the changed module are run:
-a mutant that no test fails for is a hole. The changes are Cosmic Ray's, for what goes wrong in any
-Python, and our own, for what goes wrong in a backward pass."""
+The code is changed in one place at a time, and the tests of the changed module are run: a mutant
+that fails no test is a hole. The changes are Cosmic Ray's, for what goes wrong in any Python, and
+our own, for what goes wrong in a backward pass."""
 LEGEND = f"""
 *equivalent*: computes the same for whatever can reach it; each is listed with the reason in
 [`{EQUIVALENT.name}`](../mutation/{EQUIVALENT.name})."""

@@ -26,9 +26,9 @@ PAGES = {
         "A campaign of networks through every derivative",
         "Networks of one to four layers with class numbers or probabilities, with and without\n"
         "decay, in float32 and float64; arrays of every layout; values on the kink, all equal or\n"
-        "0; magnitudes from where the product of all arrays is near the root of the smallest\n"
-        "number to where some results overflow. Every public derivative is compared with JAX,\n"
-        "element by element.",
+        "0; magnitudes from so small that the product of all arrays is near the square root of\n"
+        "the smallest number to so large that some results overflow. Every public derivative is\n"
+        "compared with JAX, element by element.",
     ),
 }
 

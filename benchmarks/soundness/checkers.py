@@ -30,8 +30,8 @@ Mistakes planted in right gradients, and which checker notices them: `jax.test_u
 with its own tolerances, the usual central differences (20 random elements of each array, a step of
 1e-3, rtol and atol of 1e-3), and `reference.check_gradient`."""
 LEGEND = """
-*alarm either way*: the checker rejects the right gradient, too, for its random step crosses kinks
-of the ReLU network."""
+*alarm either way*: the checker rejects the right gradient as well, because its random step crosses
+kinks of the ReLU network."""
 STEP = 1e-3
 TOLERANCE = 1e-3
 SAMPLES = 20  # of each array

@@ -47,6 +47,16 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def runs(module: str) -> bool:
+    """Say whether `python -m` runs a module: by its `__main__` or its last lines."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return False
+    if spec.submodule_search_locations:
+        return find_spec(f"{module}.__main__") is not None
+    return '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
+
+
 def test_it_is_short_and_its_first_python_stands_near_the_top() -> None:
     assert len(README.encode()) <= MOST_BYTES
     before = README[: README.index("```python\n")]
@@ -115,6 +125,13 @@ def test_every_page_of_results_is_quoted_and_nothing_else_is() -> None:
     assert len(QUOTES) == len(linked) == README.count("“") == README.count("”")
 
 
+@pytest.mark.parametrize("page", RESULTS, ids=lambda page: page.stem)
+def test_every_page_of_results_names_a_command_that_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    (module,) = re.findall(r"^- Command: `python -m ([\w.]+)[^`]*`$", text, flags=re.MULTILINE)
+    assert runs(module)
+
+
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)]+)\)", README))
 def test_what_the_readme_links_to_exists(target: str) -> None:
     """Addresses elsewhere are only looked at: tests use no network."""
@@ -135,7 +152,7 @@ def test_the_commands_name_what_there_is() -> None:
     assert set(wheels) == {f"{name}-{PROJECT['version']}-py3-none-any.whl"}
     modules = set(re.findall(r"python -m ([\w.]+)", README)) - {"venv"}
     assert modules
-    assert all(find_spec(f"{module}.__main__") for module in modules)
+    assert all(map(runs, modules))
 
 
 def test_the_citation_is_of_this_version() -> None:
