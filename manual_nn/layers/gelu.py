@@ -82,9 +82,8 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 def _probability(x: Array) -> Array:
     """Compute Phi(x) = erfc(-x / sqrt(2)) / 2, which is as exact for negative x; eq. (1)."""
-    z = np.multiply(x, -SQRT_HALF, dtype=np.float64)  # as math.erfc takes and gives it
-    erfc = np.fromiter(map(math.erfc, z.ravel().tolist()), np.float64, x.size)
-    return (erfc / 2).astype(x.dtype).reshape(x.shape)
+    Phi = (math.erfc(-SQRT_HALF * number) / 2 for number in x.ravel().tolist())
+    return np.fromiter(Phi, x.dtype, x.size).reshape(x.shape)
 
 
 def _density(x: Array) -> Array:

@@ -89,6 +89,10 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
         assert_unshared(result, (params, x, d_out))
         jax.tree.map(np.testing.assert_array_equal, copies, (params, x))
+        if dtype == "float32":
+            watched, watched_x, watched_d = jax.tree.map(watch, (params, x, d_out))
+            _, kept_of_them = layer.forward(watched, watched_x, **subject.options)
+            layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
     prove_above_a_linear_map(layer, twin, subject, rng)
@@ -159,6 +163,30 @@ def spoiled(gradients: Any) -> dict[str, Any]:
         for i, leaf in enumerate(leaves)
         for name, change in SPOILED.items()
     }
+
+
+class Watched(np.ndarray):
+    """An array of float32 with which, and with what comes of it, nothing computes in float64."""
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = (), **options: Any
+    ) -> Any:
+        """Compute as NumPy does, and look at the precision of operands and results."""
+        bare = [np.asarray(x) if isinstance(x, Watched) else x for x in inputs]
+        if out:
+            options["out"] = tuple(np.asarray(x) for x in out)
+        result = getattr(ufunc, method)(*bare, **options)
+        arrays = [x for x in (*bare, result) if isinstance(x, np.ndarray | np.generic)]
+        assert all(x.dtype != np.float64 for x in arrays), (ufunc, method, options)
+        assert options.get("dtype") != np.float64, (ufunc, method)
+        if out:
+            return out[0]
+        return watch(result) if isinstance(result, np.ndarray) else result
+
+
+def watch(leaf: Array) -> Array:
+    """Watch an array of real numbers."""
+    return leaf.view(Watched) if leaf.dtype.kind == "f" else leaf
 
 
 def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:

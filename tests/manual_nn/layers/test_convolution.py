@@ -33,16 +33,16 @@ def subjects(draw: st.DrawFn) -> Subject:
     window, dilation = each(3), each(2)
     extents = [gap * (n - 1) + 1 for gap, n in zip(dilation, window, strict=True)]
     sizes = [extent + more for extent, more in zip(extents, each(3, least=0), strict=True)]
-    pairs = list(zip(each(2, least=0), each(2, least=0), strict=True))
+    stride, pairs = each(3), list(zip(each(2, least=0), each(2, least=0), strict=True))
+    padding = draw(st.sampled_from(["valid", "same", pairs]))
+    options = {"stride": stride, "dilation": dilation, "padding": padding}
     return subject_of(
         draw(st.integers(1, 3)),
         sizes,
         window,
         draw(st.integers(1, 3)),
         draw(st.integers(1, 3)),
-        stride=each(3),
-        dilation=dilation,
-        padding=draw(st.sampled_from(["valid", "same", pairs])),
+        **draw(st.sampled_from([options, options, {}])),
     )
 
 

@@ -14,18 +14,21 @@ from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
-def subject_of(shape: list[int], eps: float = 1e-5) -> Subject:
+def subject_of(shape: list[int], **options: Any) -> Subject:
     D = shape[-1]
-    return Subject(lambda draw, _: (LayerNorm(draw(D), draw(D)), draw(*shape)), {"eps": eps})
+    return Subject(lambda draw, _: (LayerNorm(draw(D), draw(D)), draw(*shape)), options)
 
 
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=3)
+options = st.sampled_from([{}, {"eps": 1e-3}, {"eps": 0.5}])
 
 
-@given(shape=shapes, eps=st.sampled_from([1e-5, 1e-3, 0.5]), seed=seeds)
+@given(shape=shapes, options=options, seed=seeds)
 @FEW
-def test_values_and_gradients_agree_with_jax(shape: list[int], eps: float, seed: int) -> None:
-    prove(layer_norm, twin, subject_of(shape, eps), seed)
+def test_values_and_gradients_agree_with_jax(
+    shape: list[int], options: dict[str, float], seed: int
+) -> None:
+    prove(layer_norm, twin, subject_of(shape, **options), seed)
 
 
 def without_the_mean(params: LayerNorm, kept: Kept, d_out: Any) -> Any:
@@ -95,6 +98,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     _, kept = layer_norm.forward(params, x)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(4,\) .* got \(3,\)"):
         layer_norm.forward(params, np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"params.bias must have shape \(3,\) .* got \(2,\)"):
+        layer_norm.forward(params._replace(bias=np.ones(2)), x)
     with pytest.raises(TypeError, match=r"params.weight must be float32 .* got float64"):
         layer_norm.forward(params, x.astype(np.float32))
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):

@@ -1,0 +1,93 @@
+"""The proof of a layer fails for a layer with a fault, of whatever kind."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manual_nn.layers import rms_norm
+from manual_nn.layers.rms_norm import RMSNorm
+from reference.layers import rms_norm as twin
+from tests.support.layer_proof import Subject, prove
+
+SUBJECT = Subject(lambda draw, _: (RMSNorm(draw(4)), draw(3, 4)), {"eps": 1e-3})
+
+
+def test_a_right_layer_is_proven() -> None:
+    prove(rms_norm, twin, SUBJECT, seed=0)
+
+
+def off_in_its_value(params: Any, x: Any, **options: Any) -> Any:
+    out, kept = rms_norm.forward(params, x, **options)
+    return out * out.dtype.type(1.001), kept
+
+
+def by_sums_in_float64(params: Any, x: Any, **options: Any) -> Any:
+    out, kept = rms_norm.forward(params, x, **options)
+    mean_square = (x**2).mean(axis=-1, keepdims=True, dtype=np.float64)
+    return out, kept._replace(rms=np.sqrt(mean_square + options["eps"]).astype(x.dtype))
+
+
+def of_another_dtype(params: Any, x: Any, **options: Any) -> Any:
+    out, kept = rms_norm.forward(params, x, **options)
+    return out.astype(np.float64), kept
+
+
+def that_changes_its_input(params: Any, x: Any, **options: Any) -> Any:
+    result = rms_norm.forward(params, x, **options)
+    if x.flags.writeable:
+        x += 1
+    return result
+
+
+@pytest.mark.parametrize(
+    "forward", [off_in_its_value, by_sums_in_float64, of_another_dtype, that_changes_its_input]
+)
+def test_a_wrong_forward_pass_is_not(forward: Callable[..., Any]) -> None:
+    with pytest.raises(AssertionError):
+        prove(layer_of(forward, rms_norm.backward), twin, SUBJECT, seed=0)
+
+
+def off_in_the_weight(params: Any, kept: Any, d_out: Any) -> Any:
+    (d_weight,), d_x = rms_norm.backward(params, kept, d_out)
+    return RMSNorm(d_weight * d_weight.dtype.type(1.001)), d_x
+
+
+def off_in_the_input(params: Any, kept: Any, d_out: Any) -> Any:
+    d_params, d_x = rms_norm.backward(params, kept, d_out)
+    return d_params, d_x * d_x.dtype.type(1.001)
+
+
+def that_returns_its_argument(params: Any, kept: Any, d_out: Any) -> Any:
+    d_params, d_x = rms_norm.backward(params, kept, d_out)
+    if d_out.flags.writeable:
+        d_out[...] = d_x
+    return d_params, d_out
+
+
+def that_uses_up_what_is_kept(params: Any, kept: Any, d_out: Any) -> Any:
+    result = rms_norm.backward(params, kept, d_out)
+    kept.normal[...] = 0
+    return result
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        off_in_the_weight,
+        off_in_the_input,
+        that_returns_its_argument,
+        that_uses_up_what_is_kept,
+    ],
+)
+def test_a_wrong_backward_pass_is_not(backward: Callable[..., Any]) -> None:
+    with pytest.raises(AssertionError):
+        prove(layer_of(rms_norm.forward, backward), twin, SUBJECT, seed=0)
+
+
+def layer_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> ModuleType:
+    layer = ModuleType("layer")
+    layer.__dict__.update(forward=forward, backward=backward)
+    return layer
