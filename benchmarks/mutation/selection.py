@@ -25,7 +25,7 @@ NUMERICAL = (
 _PASSES, _EXACTLY, _ROWS, _WITNESSES = (
     f"tests/manual_nn/models/test_{name}.py" for name in ("passes", "exactly", "rows", "witnesses")
 )
-_ARGUMENTS = "tests/manual_nn/checks/test_arguments.py"
+_ARGUMENTS = "tests/manual_nn/models/test_arguments.py"
 _PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
 _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
@@ -49,10 +49,13 @@ FIRST = {
 # Tests elsewhere that are about a module, too: of a layer those of the network that it is in, of
 # what the public functions call those of their arguments, of a twin those of its twin.
 ALSO = {
+    "manual_nn/checks/arguments.py": (_ARGUMENTS,),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,
     "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
+    "manual_nn/models/penalty.py": _NETWORK,
+    "manual_nn/training/early_stopping.py": _TRAINING,
     "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
     "reference/bounds/tracing.py": ("tests/reference/bounds/rules",),
     "reference/diagnosis/causes.py": ("tests/reference/diagnosis/test_hypotheses.py",),
@@ -68,14 +71,11 @@ INSTEAD = {
     "manual_nn/derivatives/curvature.py": (
         *(_PRODUCTS, "tests/manual_nn/derivatives/test_curvature.py", _EXACTLY, _ARGUMENTS),
     ),
-    "manual_nn/models/arguments.py": (_ARGUMENTS,),
     "manual_nn/models/mlp.py": (_PASSES, _ROWS, _ARGUMENTS, _TWINS, _WITNESSES, _EXACTLY),
     "manual_nn/models/mlp_by_rows.py": (_PASSES, _EXACTLY, _ROWS, _WITNESSES),
-    "manual_nn/models/penalty.py": _NETWORK,
     "manual_nn/models/workspace.py": (
         *(_PASSES, _ROWS, "tests/manual_nn/training/test_sgd.py", _ARGUMENTS),
     ),
-    "manual_nn/training/early_stopping.py": _TRAINING,
     "manual_nn/training/evaluation.py": _TRAINING,
     "manual_nn/training/history.py": _TRAINING,
     "manual_nn/training/loop.py": _TRAINING,

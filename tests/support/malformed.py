@@ -1,6 +1,6 @@
 """Malformed arguments of every kind, named as nouns; each strategy gives nothing that is right.
 
-tests/manual_nn/checks/test_arguments.py has a table of chosen ones with their messages; these are
+tests/manual_nn/models/test_arguments.py has a table of chosen ones with their messages; these are
 drawn. Axes: N rows in the batch, D inputs, K classes.
 """
 

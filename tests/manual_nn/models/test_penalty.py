@@ -1,0 +1,49 @@
+"""The penalty, its gradient and its derivative along a direction, in numbers that do not round."""
+
+import numpy as np
+import pytest
+
+from manual_nn import Dense
+from manual_nn.models import penalty
+
+PARAMS = (
+    Dense(np.array([[1.0, -2.0]]), np.array([8.0, 8.0])),
+    Dense(np.array([[3.0], [0.5]]), np.array([8.0])),
+)
+TANGENTS = (
+    Dense(np.array([[4.0, 1.0]]), np.array([16.0, 16.0])),
+    Dense(np.array([[-1.0], [2.0]]), np.array([16.0])),
+)
+
+
+def test_the_penalty_is_of_the_weights_alone() -> None:
+    assert penalty.forward(PARAMS, 0.5) == 0.5 * (1 + 4 + 9 + 0.25)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_without_decay_no_weight_is_squared(dtype: type[np.floating]) -> None:
+    params = (Dense(np.full((1, 1), np.finfo(dtype).max, dtype), np.zeros(1, dtype)),)
+    value = penalty.forward(params, 0.0)
+    assert value == 0
+    assert value.dtype == dtype
+
+
+def test_the_gradient_is_added_in_place_and_its_part_computed_where_it_is_given_a_place() -> None:
+    weight, d_weight, out = PARAMS[1].weight, np.array([[1.0], [1.0]]), np.empty((2, 1))
+    penalty.add_backward(d_weight, weight, 0.25, out=out)
+    np.testing.assert_array_equal(d_weight, [[2.5], [1.25]])
+    np.testing.assert_array_equal(out, [[1.5], [0.25]])
+    penalty.add_backward(d_weight, weight, 0.25)
+    np.testing.assert_array_equal(d_weight, [[4.0], [1.5]])
+    np.testing.assert_array_equal(weight, [[3.0], [0.5]])
+
+
+def test_along_a_direction_it_is_the_inner_product_with_the_gradient() -> None:
+    gradient = [np.zeros_like(weight) for weight, _ in PARAMS]
+    for d_weight, (weight, _) in zip(gradient, PARAMS, strict=True):
+        penalty.add_backward(d_weight, weight, 0.5)
+    want = sum(
+        np.vdot(d_weight, R_weight)
+        for d_weight, (R_weight, _) in zip(gradient, TANGENTS, strict=True)
+    )
+    assert penalty.jvp(PARAMS, TANGENTS, 0.5) == want == 4 - 2 - 3 + 1
