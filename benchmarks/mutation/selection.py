@@ -32,7 +32,8 @@ _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
 _CHECKPOINT = "tests/manual_nn/training/test_checkpoint.py"
 _TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
 _OPTIONS = "tests/reference/test_options.py"
-_CAMPAIGN = "tests/reference/campaign/test_campaign.py"
+_CASES = "tests/reference/campaign/test_cases.py"
+_RUNNER = "tests/reference/campaign/test_runner.py"
 _TWINS = "tests/meta/test_twins.py"
 _NETWORK = (_PASSES, _EXACTLY, _ROWS, _PER_EXAMPLE, _WITNESSES)
 
@@ -40,9 +41,9 @@ _NETWORK = (_PASSES, _EXACTLY, _ROWS, _PER_EXAMPLE, _WITNESSES)
 FIRST = {
     "reference/command_line.py": (f"{_OPTIONS}::test_an_option_of_something_else_is_refused",),
     "reference/campaign/runner.py": (
-        f"{_CAMPAIGN}::test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be",
-        f"{_CAMPAIGN}::test_an_interruption_waits_for_no_block_that_is_not_begun",
-        f"{_CAMPAIGN}::test_a_process_ends_with_its_parent_and_leaves_ctrl_c_to_it",
+        f"{_RUNNER}::test_blocks_are_taken_in_turn_up_to_how_many_there_are_to_be",
+        f"{_RUNNER}::test_an_interruption_waits_for_no_block_that_is_not_begun",
+        f"{_RUNNER}::test_a_process_ends_with_its_parent_and_leaves_ctrl_c_to_it",
     ),
 }
 
@@ -81,9 +82,7 @@ INSTEAD = {
     "manual_nn/training/loop.py": _TRAINING,
     "reference/__main__.py": ("tests/reference/test_command_line.py",),
     "reference/calls.py": ("tests/reference/test_check.py",),  # which calls what is checked
-    "reference/campaign/cases.py": (_CAMPAIGN,),
-    "reference/campaign/quantities.py": (_CAMPAIGN,),
-    "reference/campaign/runner.py": (_CAMPAIGN,),
+    "reference/campaign/quantities.py": (_CASES,),
     "reference/command_line.py": (_OPTIONS,),  # where nothing is run
     "reference/derivatives/curvature.py": (_TWINS, _PRODUCTS),
     "reference/derivatives/per_example.py": (_TWINS, _PRODUCTS),
