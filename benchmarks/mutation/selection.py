@@ -67,7 +67,6 @@ ALSO = {
 INSTEAD = {
     "manual_nn/__init__.py": ("tests/meta/test_imports.py",),
     "manual_nn/__main__.py": (f"{_COMMAND_LINE}::test_the_package_is_run_as_the_command_line",),
-    "manual_nn/checks/arrays.py": ("tests/manual_nn/layers",),  # the layers call it
     "manual_nn/checks/finite.py": (_PASSES, _ARGUMENTS),  # the passes call it
     "manual_nn/derivatives/curvature.py": (
         *(_PRODUCTS, "tests/manual_nn/derivatives/test_curvature.py", _EXACTLY, _ARGUMENTS),

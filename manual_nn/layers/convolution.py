@@ -55,7 +55,7 @@ def forward(
     """Lay the window on each place and multiply; eq. (1).
 
     out[n, t] = bias + sum over the window's places w of x[n, stride t + dilation w] weight[w],
-    where x is padded with zeros. As usual the window is not turned round: it is a correlation.
+    where x is padded with zeros. As usual the window is not flipped (a correlation, strictly).
 
     Args:
         params: weight, (w..., C, K), and bias, (K,).

@@ -62,7 +62,7 @@ def where_windows_overlap_the_last(params: Convolution, kept: Kept, d_out: Any) 
     return d_params, d_padded[:, top : top + d_x.shape[1], left : left + d_x.shape[2]]
 
 
-def with_the_window_turned_round(params: Convolution, kept: Kept, d_out: Any) -> Any:
+def with_the_window_flipped(params: Convolution, kept: Kept, d_out: Any) -> Any:
     d_params, _ = convolution.backward(params, kept, d_out)
     turned = params._replace(weight=np.flip(params.weight, (0, 1)))
     return d_params, convolution.backward(turned, kept, d_out)[1]
@@ -86,7 +86,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         twin,
         subject_of(2, [5, 4], [3, 2], 2, 3, stride=1, dilation=1, padding="same"),
         where_windows_overlap_the_last,
-        with_the_window_turned_round,
+        with_the_window_flipped,
         padded_in_front,
         with_a_bias_for_each_place,
     )

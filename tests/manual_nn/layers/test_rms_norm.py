@@ -84,6 +84,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         rms_norm.forward(params, np.ones((2, 4)))
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
         rms_norm.forward(params, np.ones((2, 3), np.int64))
+    with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
+        rms_norm.forward(params, np.ones(()))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got -1"):
         rms_norm.forward(params, x, eps=-1)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
