@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
 from manual_nn.layers import dense
 from manual_nn.layers.dense import Dense
+from reference.layers import dense as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.layers import check_out
+from tests.support.strategies import seeds
 
 LAYER = Dense(np.array([[1.0, 2.0], [-1.0, 0.5], [0.0, 3.0]]), np.array([1.0, -1.0]))
 X = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])  # (N, fan_in)
@@ -60,3 +65,37 @@ def test_the_backward_pass_is_made_of_its_pieces() -> None:
     np.testing.assert_array_equal(d_layer.weight, D_WEIGHT)
     np.testing.assert_array_equal(d_layer.bias, D_BIAS)
     np.testing.assert_array_equal(d_x, D_X)
+
+
+def subject_of(N: int, fan_in: int, fan_out: int) -> Subject:
+    return Subject(
+        lambda draw, _: (Dense(draw(fan_in, fan_out), draw(fan_out)), draw(N, fan_in)), {}
+    )
+
+
+sizes = st.integers(1, 6)
+
+
+@given(N=sizes, fan_in=sizes, fan_out=sizes, seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(N: int, fan_in: int, fan_out: int, seed: int) -> None:
+    prove(dense, twin, subject_of(N, fan_in, fan_out), seed)
+
+
+def through_the_untransposed_weight(params: Dense, kept: Any, d_out: Any) -> Any:
+    return dense.params_backward(kept.x, d_out), d_out @ params.weight
+
+
+def with_the_mean_for_the_bias(params: Dense, kept: Any, d_out: Any) -> Any:
+    d_params, d_x = dense.backward(params, kept, d_out)
+    return d_params._replace(bias=d_params.bias / len(d_out)), d_x
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        dense,
+        twin,
+        subject_of(3, 4, 4),
+        through_the_untransposed_weight,
+        with_the_mean_for_the_bias,
+    )

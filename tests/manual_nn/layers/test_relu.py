@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
 from manual_nn.layers import relu
+from reference.layers import relu as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.layers import check_out
+from tests.support.strategies import seeds
 
 MIXED = np.array([[-1.0, 0.0, 3.0], [2.0, -5.0, 0.25]])
 A = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])
@@ -61,3 +66,25 @@ def test_a_derivative_whose_square_overflows_is_no_matter(dtype: type[np.floatin
     large = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 1)
     d_z = relu.masked(np.array([[large, -large]]), np.array([[0, 1]], dtype))
     np.testing.assert_array_equal(d_z, [[0, -large]])
+
+
+def subject_of(N: int, H: int) -> Subject:
+    return Subject(lambda draw, _: ((), draw(N, H)), {})
+
+
+@given(N=st.integers(1, 6), H=st.integers(1, 6), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(N: int, H: int, seed: int) -> None:
+    prove(relu, twin, subject_of(N, H), seed)
+
+
+def without_the_mask(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out.copy()
+
+
+def with_its_own_output(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out * kept.a
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(relu, twin, subject_of(4, 5), without_the_mask, with_its_own_output)

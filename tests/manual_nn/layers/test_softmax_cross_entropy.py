@@ -3,6 +3,9 @@
 Axes: N rows, K classes.
 """
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
+from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.softmax_cross_entropy import (
     backward,
     cross_entropy,
@@ -19,6 +23,8 @@ from manual_nn.layers.softmax_cross_entropy import (
     softmax,
 )
 from reference.compare import Comparer, Verdict
+from reference.layers import softmax_cross_entropy as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.strategies import Shape, dtypes, make_network, seeds
 
 
@@ -101,3 +107,43 @@ def test_the_passes_leave_their_arguments_alone() -> None:
     np.testing.assert_array_equal(z, [[0, 4096]])
     np.testing.assert_array_equal(kept.p, [[0, 1]])
     np.testing.assert_array_equal(target, [[0.5, 0.5]])
+
+
+def subject_of(N: int, K: int, seed: int) -> Subject:
+    """Make logits against class numbers, as probabilities; every row has the weight 1/N."""
+    classes = np.random.default_rng(seed).integers(K, size=N)
+    target = np.eye(K, dtype=np.float32)[classes]  # which either precision holds
+    return Subject(lambda draw, _: ((), draw(N, K)), {"target": target, "row_weight": 1 / N})
+
+
+def mean_by_jax(params: Any, x: Any, *, target: Any, row_weight: float) -> Any:
+    """Take the mean as the twin does, which needs no weights for that."""
+    assert row_weight == 1 / len(target)
+    return twin.forward(params, x, target=target.astype(x.dtype))
+
+
+MEAN_BY_JAX: Any = SimpleNamespace(forward=mean_by_jax)
+
+
+@given(N=st.integers(1, 6), K=st.integers(1, 6), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(N: int, K: int, seed: int) -> None:
+    prove(softmax_cross_entropy, MEAN_BY_JAX, subject_of(N, K, seed), seed)
+
+
+def without_the_mean(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
+    return (), (kept.p - kept.target) * d_out
+
+
+def with_the_diagonal_of_the_jacobian(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
+    return (), kept.target * (kept.p - 1) * kept.row_weight * d_out
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        softmax_cross_entropy,
+        MEAN_BY_JAX,
+        subject_of(4, 5, 0),
+        without_the_mean,
+        with_the_diagonal_of_the_jacobian,
+    )
