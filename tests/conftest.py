@@ -7,9 +7,11 @@ and does not shrink what it finds.
 
 import os
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
@@ -19,6 +21,8 @@ jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+T = TypeVar("T")
 
 
 class Depth(NamedTuple):
@@ -30,6 +34,10 @@ class Depth(NamedTuple):
         draws: of values, for each shape that is compiled.
         networks: how many of them each fault of the dictionary is planted in.
         seeds: of the arguments, for each fault that is planted elsewhere.
+        kills: of a training that goes on to be killed again.
+        halved: whether each of two precisions takes its half of a table, and not all of it.
+        compiled: whether JAX's results in the known traps come from XLA, which compiles each for a
+            second, or from the evaluation of JAX's operations by NumPy.
     """
 
     examples: int
@@ -37,13 +45,16 @@ class Depth(NamedTuple):
     draws: int
     networks: int
     seeds: int
+    kills: int
+    halved: bool = False
+    compiled: bool = True
 
 
 DEPTHS = {
-    "dev": Depth(examples=10, compilations=3, draws=4, networks=2, seeds=1),
-    "ci": Depth(examples=60, compilations=6, draws=6, networks=20, seeds=5),
-    "deep": Depth(examples=2000, compilations=200, draws=20, networks=20, seeds=20),
-    "mutation": Depth(examples=10, compilations=5, draws=4, networks=2, seeds=3),
+    "dev": Depth(10, 3, draws=4, networks=2, seeds=1, kills=10, halved=True, compiled=False),
+    "ci": Depth(60, 6, draws=6, networks=20, seeds=5, kills=50),
+    "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
+    "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10),
 }
 
 # One example holds many draws and a compilation: no time limit, and slowness is no failure.
@@ -63,6 +74,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def depth() -> Depth:
     """Say how much the profile that is loaded tries."""
     return DEPTHS[settings.get_current_profile_name()]
+
+
+def part_for(dtype: type[np.floating], table: Sequence[T], turn: int = 0) -> Sequence[T]:
+    """Give the rows of a table that this precision is to try: all, or what the other leaves."""
+    return table[(turn + (dtype is np.float64)) % 2 :: 2] if depth().halved else table
 
 
 class Tally:

@@ -1,7 +1,7 @@
 """Processes that are killed while they train and write checkpoints, and what they leave.
 
 A program of its own, for it forks, which a process with JAX in it must not:
-python -m tests.support.interruptions random|calls|bytes FOLDER
+python -m tests.support.interruptions random FOLDER KILLS, or calls FOLDER, or bytes FOLDER
 """
 
 import itertools
@@ -25,7 +25,6 @@ from manual_nn.files import parameters
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
 
-KILLS = 50
 LONGEST = 0.06  # seconds until a kill, of a training that takes some ten times that
 EPOCHS = 100
 
@@ -92,7 +91,7 @@ def run_until_killed(
     return process.exitcode != 0
 
 
-def kill_at_random(folder: Path) -> dict[str, Any]:
+def kill_at_random(folder: Path, kills: str) -> dict[str, Any]:
     """Kill a training at random moments, and go on with what each has left, to the end.
 
     A copy of it goes to the end undisturbed; the training itself goes on to be killed again, or
@@ -102,7 +101,7 @@ def kill_at_random(folder: Path) -> dict[str, Any]:
     path, copy = folder / "checkpoint.npz", folder / "copy.npz"
     chance = random.Random(0)  # noqa: S311, any moment will do
     killed, in_a_write, epochs = 0, 0, []
-    while killed < KILLS:
+    while killed < int(kills):
         before = _stamp(path)
         early = chance.random() < 0.2  # perhaps before it has written anything
 
@@ -202,5 +201,9 @@ def kill_at_bytes(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    when = {"random": kill_at_random, "calls": kill_before_each_call, "bytes": kill_at_bytes}
-    print(json.dumps(when[sys.argv[1]](Path(sys.argv[2]))))
+    when: dict[str, Callable[..., dict[str, Any]]] = {
+        "random": kill_at_random,
+        "calls": kill_before_each_call,
+        "bytes": kill_at_bytes,
+    }
+    print(json.dumps(when[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])))

@@ -63,10 +63,16 @@ GROUPS = {"along": along_by, "matrices": curvature_by}
 
 
 def compared(
-    comparer: Comparer, make: Any, network: DirectedNetwork, dtype: type[np.floating]
+    comparer: Comparer,
+    make: Any,
+    network: DirectedNetwork,
+    dtype: type[np.floating],
+    *,
+    compiled: bool = True,
 ) -> Comparison:
     """Compare, and check that nothing but a kink within rounding makes it ambiguous."""
-    comparison = comparer(make(manual_nn)(*network), *network, dtype=dtype)
+    got = make(manual_nn)(*network)
+    comparison = comparer(got, *network, dtype=dtype, compiled=compiled)
     allowed = {Verdict.MATCH, Verdict.AMBIGUOUS} if comparison.open_kinks else {Verdict.MATCH}
     assert comparison.verdict in allowed, comparison
     return comparison
@@ -125,7 +131,7 @@ def test_every_trap_agrees_with_jax(shape: Shape, group: str) -> None:
     for dtype in DTYPES:
         for seed, trait in enumerate(TRAITS):
             network = make_directed_network(shape, dtype, seed=seed, trait=trait, weight_decay=0.1)
-            compared(comparer, make, network, dtype)
+            compared(comparer, make, network, dtype, compiled=depth().compiled)
 
 
 # What must hold of any right product, whatever computes it: bilinear forms, within their bounds

@@ -30,6 +30,7 @@ from manual_nn.models.mlp import init_params, predict_proba
 from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History, TrainingDiverged, TrainingResult
 from manual_nn.training.loop import train
+from tests.conftest import depth
 from tests.support.commands import Output, run_apart, run_here
 
 run = functools.partial(run_here, command_line.main)
@@ -253,7 +254,7 @@ def read_until(process: "subprocess.Popen[str]", beginning: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(min(3, depth().seeds)))
 def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) -> None:
     with start("train", *ENDLESS, "--output", tmp_path) as process:
         out = read_until(process, "Epoch")

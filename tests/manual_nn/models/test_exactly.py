@@ -68,7 +68,7 @@ def everything_by_jax(params: Params, X: Array, y: Array, weight_decay: float) -
     [
         pytest.param(manual_nn.loss_and_grad, manual_nn.input_grad, id="batch"),
         pytest.param(manual_nn.rowwise.loss_and_grad, None, id="rowwise"),
-        pytest.param(reference.loss_and_grad, reference.input_grad, id="jax"),
+        pytest.param(jax.jit(reference.loss_and_grad), jax.jit(reference.input_grad), id="jax"),
     ],
 )
 def test_the_derivative_of_relu_at_zero_is_zero(
