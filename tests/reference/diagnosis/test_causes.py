@@ -284,7 +284,7 @@ def test_different_mistakes_are_named_for_their_arrays() -> None:
     }
 
 
-@pytest.mark.parametrize("layout", ["in the order", "put in"])
+@pytest.mark.parametrize("layout", ["in the order", "filled in"])
 def test_a_gradient_with_the_memory_of_its_transpose_is_transposed(layout: str) -> None:
     def loss(W: Any, X: Any) -> Any:
         return jnp.mean(jnp.tanh(X @ W) ** 2)
