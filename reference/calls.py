@@ -25,7 +25,7 @@ class Calls:
         places: Sequence[int],
         dtype: str,
     ) -> None:
-        """Call the gradient three times, and note what that does to what was there before."""
+        """Call the gradient three times, and note what each call does to what was there before."""
         self.args, self.given, self.dtype = args, given, dtype
         returned = grad(*args)
         self.first = jax.tree.map(copied, returned)
@@ -42,7 +42,7 @@ class Calls:
         self._restore()
 
     def _restore(self) -> list[str]:
-        """Undo what the call has done to its arguments, and name those that it has changed."""
+        """Undo what a call did to its arguments, and name those that it changed."""
         structure: Any = jax.tree.structure(self.args)
         if structure != jax.tree.structure(self.given):
             return ["the structure of the arguments"]
@@ -57,7 +57,7 @@ class Calls:
         return changed
 
     def faults(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
-        """List what the calls have shown to be wrong, whatever the values."""
+        """List what the calls have shown to be wrong, whatever values were returned."""
         faults = []
         if self.mutated:
             faults.append(Cause.observed(Code.MUTATED_INPUT, ", ".join(self.mutated)))
@@ -93,12 +93,12 @@ class Calls:
             return []
         if comparer(self.there, *self.moved, dtype=self.dtype).verdict != Verdict.MISMATCH:
             return []  # it is the same there, as a linear function's is, or nothing is known
-        evidence = "called at x and then at y, the second result is the first again"
+        evidence = "called at x and then at y, it returned the result at x both times"
         return [Cause.observed(Code.STALE, evidence)]
 
 
 def _moved(leaf: Any) -> Any:
-    """Move to another point, and keep the type: an array stays one, a number a number."""
+    """Move to another point and keep the type: an array stays an array, a number a number."""
     return leaf * leaf.dtype.type(MOVE) if isinstance(leaf, np.ndarray) else leaf * MOVE
 
 
@@ -117,7 +117,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _shared_memory(returned: Any, args: tuple[Any, ...]) -> str:
-    """Name two arrays that share memory, of which one at least was returned."""
+    """Name two arrays that share memory, at least one of which was returned."""
     outputs = [
         ("gradient" + jax.tree_util.keystr(path), leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(returned)

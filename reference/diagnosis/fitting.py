@@ -42,8 +42,8 @@ def fit(
 ) -> Interval | None:
     """Find all c with |got - c unit| <= error + |c| unit_error in every element.
 
-    Each element allows an interval of c, since either side of the inequality is linear in c on
-    each side of 0; what all allow is their intersection, and its width is the uncertainty of c.
+    On each side of 0 the inequality is linear in c, so each element allows an interval of c. The
+    answer is their intersection; its width is the uncertainty of c.
 
     Returns:
         the interval, which may reach to infinity, or None if it is empty.
@@ -100,10 +100,10 @@ def positive_numbers(args: Sequence[Any]) -> list[float]:
 
 
 def worst_ratio(leaf: Leaf, predicted: Bounded) -> float:
-    """Give the largest |got - predicted| in parts of the bound.
+    """Give the largest ratio of |got - predicted| to the bound.
 
-    It is infinite if got is not finite, or if the bound is not where got differs from JAX's:
-    nothing would be explained.
+    It is infinite if got is not finite, or if the bound is infinite where got differs from JAX's:
+    that would explain nothing.
     """
     if not np.isfinite(leaf.got).all():
         return math.inf

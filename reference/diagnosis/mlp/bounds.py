@@ -16,12 +16,12 @@ from reference.diagnosis.mlp.passes import Errors, Fault, Pass, forward
 class Bounds:
     """The gradient of each fault for one network, with its error bounds, computed in steps.
 
-    The forward pass is shared, and the gradients of the weights, which cost most, are computed for
-    the faults alone that the biases do not rule out.
+    The forward pass is shared, and the gradients of the weights, which cost most, are computed only
+    for the faults that the biases do not rule out.
 
     Args:
         args: params, X, y.
-        weight_decay: with the error of what is known of it.
+        weight_decay: with a bound on what is not known of it.
         rounding: the arithmetic of the implementation.
     """
 
@@ -33,7 +33,7 @@ class Bounds:
         self.now: Pass = _bounded("forward", None, rounding, *given, weight_decay, nothing)
 
     def at_rate(self, learning_rate: Bounded) -> Pass:
-        """Give the network with a learning rate."""
+        """Give the forward pass with a learning rate."""
         return self.now._replace(learning_rate=learning_rate)
 
     def errors(self, fault: Fault, now: Pass) -> tuple[Errors, list[Bounded]]:
@@ -45,7 +45,7 @@ class Bounds:
         return _bounded("weights", fault, self.rounding, now, errors)
 
     def gradient(self, fault: Fault, now: Pass | None = None) -> list[Dense]:
-        """Compute it all."""
+        """Compute the gradients of all weights and biases."""
         now = now or self.now
         errors, biases = self.errors(fault, now)
         dense: Any = Dense  # of bounded arrays
@@ -53,12 +53,12 @@ class Bounds:
 
 
 def is_bounded(node: object) -> bool:
-    """Say where a tree of arrays with error bounds has its leaves."""
+    """Say whether a node of a tree is an array with error bounds, and so a leaf."""
     return isinstance(node, Bounded)
 
 
 def _bounded(step: str, fault: Fault | None, rounding: Rounding, *args: Any) -> Any:
-    """Evaluate a step on arguments that have error bounds already."""
+    """Evaluate a step on arguments that already have error bounds."""
     leaves, structure = jax.tree.flatten(args, is_leaf=is_bounded)
     shapes = tuple((np.shape(leaf.value), np.asarray(leaf.value).dtype.str) for leaf in leaves)
     traced = _traced(step, fault, structure, shapes)

@@ -18,7 +18,7 @@ Gradient: TypeAlias = Sequence[Any]  # layers, of a leaf for the weight and one 
 
 
 class Explained(NamedTuple):
-    """A fault whose gradient is what was handed in.
+    """A fault whose gradient is the one that was handed in.
 
     Attributes:
         ratio: the largest distance from the fault's gradient, in parts of its bound.
@@ -41,7 +41,7 @@ def explain(
     Args:
         gradient: the arrays that were handed in, beside JAX's, layer by layer.
         args: where: params, X, y.
-        weight_decay: with the error of what is known of it.
+        weight_decay: with a bound on what is not known of it.
         dtype: in which precision.
     """
     decided = Rounding(dtype)
@@ -88,10 +88,10 @@ def _ratio(gradient: Gradient, bounds: Bounds, fault: Fault, rate: Interval | No
 
 
 def _learning_rate(gradient: Gradient, bounds: Bounds, fault: Fault) -> Interval | None:
-    """Fit the rate of an update that came too early, between 0 and 1.
+    """Fit the rate, between 0 and 1, of an update that came too early.
 
-    One layer below the top the error is affine in the rate, and its bound is convex in it, being
-    made of absolute values, so that the chord from 0 to 1 is above it; ROUNDING.md (R7), (R8).
+    One layer below the top the error is affine in the rate. Its bound is made of absolute values,
+    so it is convex in the rate, and the chord from 0 to 1 lies above it; ROUNDING.md (R7), (R8).
     """
     if len(bounds.now.params) < 2:
         return None

@@ -37,7 +37,7 @@ class MLP:
 
     @functools.cached_property
     def weight_decay(self) -> Bounded | None:
-        """The weight decay, with the error of what is known of it; None if the loss is another."""
+        """The weight decay, with a bound on what is not known of it; None for another loss."""
         return recognised_weight_decay(self.difference)
 
     @property
