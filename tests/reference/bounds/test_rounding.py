@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reference.bounds.rounding import Rounding, exact
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     ETA,
     INF,
     NAN,

@@ -11,7 +11,7 @@ from jax import lax
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding, exact
 from reference.bounds.tracing import Traced, evaluate, precise_jax
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     BRAIN,
     DOUBLE,
     SINGLE,

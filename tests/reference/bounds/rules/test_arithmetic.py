@@ -8,7 +8,7 @@ import pytest
 
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Kinks
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     ETA,
     INF,
     NAN,

@@ -11,7 +11,7 @@ from jax import lax
 
 from reference.bounds.rounding import Bounded
 from reference.bounds.tracing import Traced
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     UNSURE,
     assert_bounds,
     bounded,

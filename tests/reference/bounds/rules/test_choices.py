@@ -8,7 +8,7 @@ import pytest
 
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Extreme, Kinks, may_tie, reach
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     EPS,
     INF,
     NAN,

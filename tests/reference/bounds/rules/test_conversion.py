@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 
 from reference.bounds.rounding import Bounded, Kinks, Rounding
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     BRAIN,
     DOUBLE,
     ETA,

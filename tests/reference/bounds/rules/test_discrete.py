@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.reference.bounds.formulas import INF, NAN, assert_bounds, bounded, call, coarse
+from tests.support.bound_formulas import INF, NAN, assert_bounds, bounded, call, coarse
 
 
 @pytest.mark.parametrize(

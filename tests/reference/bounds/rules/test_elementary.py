@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     INF,
     NAN,
     SOME_ULPS,

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from reference.bounds.rounding import Bounded
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     INF,
     SOME_ULPS,
     applied,

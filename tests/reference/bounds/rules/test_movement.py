@@ -11,7 +11,7 @@ from jax import lax
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded
 from reference.bounds.tracing import Traced, evaluate, precise_jax
-from tests.reference.bounds.formulas import TABLE, applied, assert_bounds, bounded, call, coarse
+from tests.support.bound_formulas import TABLE, applied, assert_bounds, bounded, call, coarse
 
 GRID = bounded(np.arange(6.0).reshape(2, 3), np.arange(6).reshape(2, 3) / 8)
 MOVES: dict[str, tuple[Callable[..., Any], Callable[[Array], Array]]] = {

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from reference.bounds.rounding import Bounded, Rounding
-from tests.reference.bounds.formulas import (
+from tests.support.bound_formulas import (
     INF,
     SOME_ULPS,
     TABLE,

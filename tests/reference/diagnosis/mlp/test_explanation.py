@@ -17,8 +17,8 @@ from reference.diagnosis.mlp.bounds import Bounds, is_bounded
 from reference.diagnosis.mlp.explanation import explain
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, forward
-from tests.reference.diagnosis.mlp.networks import regression, wanted
 from tests.support.leaves import leaf_of
+from tests.support.regressions import regression, wanted
 
 
 def fault_of(code: Code, how: str = "") -> Fault:

@@ -18,8 +18,8 @@ from reference.diagnosis.fitting import Interval
 from reference.diagnosis.mlp import model, recognise
 from reference.diagnosis.mlp.explanation import Explained
 from reference.diagnosis.mlp.faults import FAULTS
-from tests.reference.diagnosis.mlp.networks import regression
 from tests.support.leaves import leaf_of
+from tests.support.regressions import regression
 from tests.support.strategies import Shape, make_network
 
 NOT_ASKED: Any = object()  # a loss that could not even be called

@@ -13,9 +13,9 @@ from reference.diagnosis.difference import Difference
 from reference.diagnosis.mlp import recognise
 from reference.diagnosis.mlp.passes import RIGHT
 from reference.diagnosis.mlp.recognition import like_ours, recognised_weight_decay
-from tests.reference.diagnosis.mlp.networks import ours, regression, wanted
 from tests.support.cases import each
 from tests.support.leaves import leaf_of
+from tests.support.regressions import ours, regression, wanted
 
 UNIT_ROUNDOFF = 2.0**-51  # of float64, once for each of the two that are compared and beside each
 

@@ -1,4 +1,4 @@
-"""Small networks, with the leaves of their right gradient, that several tests here look at."""
+"""Softmax regressions, with the leaves of their right gradient, for the diagnosis of the MLP."""
 
 from typing import Any
 
