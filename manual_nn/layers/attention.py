@@ -111,13 +111,18 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
 
 
 def _softmax(scores: Array) -> Array:
-    """Compute exp(z - m) / sum exp(z - m), m each row's largest; a row of -inf gives 0; eq. (1)."""
+    """Compute exp(z - m) / sum exp(z - m), m each row's largest, in place of the scores z; eq. (1).
+
+    A row in which all scores are -inf becomes 0.
+    """
     largest = scores.max(axis=-1, keepdims=True)
     largest[largest == -np.inf] = 0
-    exps = np.exp(scores - largest)
+    scores -= largest
+    exps = np.exp(scores, out=scores)
     total = exps.sum(axis=-1, keepdims=True)
     total[total == 0] = 1  # of a row that sees no key; any other has exp(0) in it
-    return exps / total
+    exps /= total
+    return exps
 
 
 def _seen(
