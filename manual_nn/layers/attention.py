@@ -116,12 +116,10 @@ def _softmax(scores: Array) -> Array:
     A row in which all scores are -inf becomes 0.
     """
     largest = scores.max(axis=-1, keepdims=True)
-    largest[largest == -np.inf] = 0
-    scores -= largest
+    scores -= np.maximum(largest, np.finfo(scores.dtype).min)  # -inf - -inf would be NaN
     exps = np.exp(scores, out=scores)
     total = exps.sum(axis=-1, keepdims=True)
-    total[total == 0] = 1  # of a row that sees no key; any other has exp(0) in it
-    exps /= total
+    exps /= np.maximum(total, 1)  # which it is but where no key is seen, for exp(0) is in it
     return exps
 
 

@@ -124,6 +124,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         attention.forward((), x._replace(query=np.ones(4)))
     with pytest.raises(ValueError, match=r"x.key must have .* no empty one, got shape \(2, 0, 4\)"):
         attention.forward((), x._replace(key=np.ones((2, 0, 4))))
+    with pytest.raises(ValueError, match=r"x.key must have at least 2 axes"):
+        attention.forward((), x._replace(key=np.ones(4)))
     with pytest.raises(TypeError, match=r"x.value must be a NumPy array, got float"):
         attention.forward((), x._replace(value=1.0))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="mask must be a NumPy array of booleans, got float64"):
