@@ -94,7 +94,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     params, x = Embedding(np.ones((3, 2))), np.array([0, 2])
     _, kept = embedding.forward(params, x)
     with pytest.raises(ValueError, match="x must hold tokens from 0 to 2, got 3"):
-        embedding.forward(params, np.array([0, 3]))
+        embedding.forward(params, np.array([0, 3, 4]))
     with pytest.raises(ValueError, match="x must hold tokens from 0 to 2, got -1"):
         embedding.forward(params, np.array([-1, 0]))
     with pytest.raises(TypeError, match="x must be a NumPy array of integers, got float64"):
@@ -105,6 +105,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         ValueError, match=r"params.weight must have shape \(V, D\), got \(1, 3, 2\)"
     ):
         embedding.forward(Embedding(np.ones((1, 3, 2))), x)
+    with pytest.raises(ValueError, match=r"params.weight must have at least 2 axes"):
+        embedding.forward(Embedding(np.ones(3)), x)
+    with pytest.raises(TypeError, match=r"params.weight must be float32 or float64, got int64"):
+        embedding.forward(Embedding(np.ones((3, 2), np.int64)), x)
     with pytest.raises(ValueError, match=r"padding_idx must be less than 3, .* got 3"):
         embedding.forward(params, x, padding_idx=3)
     with pytest.raises(ValueError, match="padding_idx must be at least 0, got -1"):
