@@ -104,6 +104,9 @@ def test_the_passes_leave_their_arguments_alone() -> None:
     np.testing.assert_array_equal(backward((), kept, -2.0)[1], [[0.5, -0.5]])
     np.testing.assert_array_equal(softmax(z), [[0, 1]])
     np.testing.assert_array_equal(log_softmax(z), [[-4096, 0]])
+    log_p = np.array([[-4096.0, 0.0]])
+    assert cross_entropy(log_p, target, row_weight) == 1024
+    np.testing.assert_array_equal(log_p, [[-4096, 0]])
     np.testing.assert_array_equal(z, [[0, 4096]])
     np.testing.assert_array_equal(kept.p, [[0, 1]])
     np.testing.assert_array_equal(target, [[0.5, 0.5]])
