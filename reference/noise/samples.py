@@ -179,7 +179,8 @@ class Samples:
         value = value.astype(wide)
         draw = draw.reshape((self.size, *[1] * (len(x.shape) + 1 - draw.ndim), *draw.shape[1:]))
         if self.bounded:
-            step = jnp.where(abs(value) < _tiny(self.dtype), abs(value), step)
+            own = jnp.where(abs(value) < _tiny(self.dtype), abs(value), 0.0)
+            step = jnp.maximum(step, own)
         moved = value + draw * step
         moved = jnp.where(jnp.isfinite(moved), moved, value)
         if self.bounded:

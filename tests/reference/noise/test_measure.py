@@ -294,3 +294,13 @@ def test_equal_terms_may_be_added_one_after_the_other_up_to_the_stated_length() 
 def test_a_precision_is_float32_or_float64() -> None:
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got float16"):
         Witness(Traced(jnp.sin, 1.0), np.float16)
+
+
+def test_what_cancels_to_0_in_every_sample_strays_by_the_rounding_of_its_sum() -> None:
+    """The terms are multiples of one number, so that all samples of them cancel alike."""
+    weights = np.array([1.75, -0.75, 0.25, -1.25])
+    witness = Witness(Traced(lambda x: jnp.dot(jnp.full(4, x) / 3, weights), 1.0), np.float32)
+    (leaf,) = witness.measure(1.0).leaves
+    size = 2 * np.sqrt((weights**2).sum()) / 3  # NOISE.md (3)
+    assert leaf.nominal == 0
+    assert 0.5 < leaf.sigma / (2.0**-24 * size) < 2
