@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import manual_nn
 from manual_nn import Dense, History
 from tests.conftest import depth
+from tests.support.cases import each
 from tests.support.malformed import (
     ANYTHING_GOES,
     MALFORMED,
@@ -135,10 +136,8 @@ def test_right_arguments_of_every_kind_give_finite_results_of_the_right_shape_an
         assert (leaf.shape, leaf.dtype) == (expected_leaf.shape, expected_leaf.dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "function", [function for function in FUNCTIONS if "weight_decay" in names_of(function)]
-)
+@each("dtype", [np.float32, np.float64])
+@each("function", [function for function in FUNCTIONS if "weight_decay" in names_of(function)])
 def test_weights_whose_squares_overflow_are_no_matter_without_decay(
     function: str, dtype: type[np.floating[Any]]
 ) -> None:

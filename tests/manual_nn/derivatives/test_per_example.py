@@ -25,6 +25,7 @@ from reference.campaign.quantities import rows_by_hand, rows_by_jax
 from reference.compare import Comparer, Verdict, worst_verdict
 from tests.conftest import Tally, depth
 from tests.support.bounds import bounded_leaves, bounds_of
+from tests.support.cases import each
 from tests.support.strategies import (
     TRAITS,
     DirectedNetwork,
@@ -169,8 +170,8 @@ def half_and_half(dtype: npt.DTypeLike) -> Params:
 HALVES = [[0.0, 0.0, 0.5, 0.5]]  # d_z = (1, 1, -1, -1) / 4, of norm 1/2
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("part", [-0.9, -0.6, -0.5, 0.5, 0.6, 0.9])
+@each("dtype", DTYPES)
+@each("part", [-0.9, -0.6, -0.5, 0.5, 0.6, 0.9])
 def test_norms_whose_squares_overflow_or_underflow_are_exact(
     dtype: type[np.floating], part: float
 ) -> None:
@@ -332,9 +333,9 @@ def test_norms_of_huge_rows_of_one_sign_are_exact(dtype: type[np.floating], sign
     np.testing.assert_array_equal(norms, np.ldexp(np.array([2.5, 4, 25], dtype), k))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("part", [0.52, 0.55, 0.6, 0.9])
-@pytest.mark.parametrize("order", [1, -1])
+@each("dtype", DTYPES)
+@each("part", [0.52, 0.55, 0.6, 0.9])
+@each("order", [1, -1])
 def test_a_norm_whose_square_is_lost_is_exact_beside_ordinary_ones(
     dtype: type[np.floating], part: float, order: int
 ) -> None:

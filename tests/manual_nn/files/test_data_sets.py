@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 
 from manual_nn.files import data_sets
 from manual_nn.files.data_sets import GZIP_MOST, load_digits, load_mnist, read_idx, split_validation
+from tests.support.cases import each
 
 Bytes = npt.NDArray[np.uint8]
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 28, 28), dtype=np.uint8)
@@ -125,7 +126,7 @@ def test_every_truncation_is_found(tmp_path: Path, *, zipped: bool) -> None:
             read_idx(path)
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "reason"),
     [
         (b"", "not an IDX file, it begins with b''"),

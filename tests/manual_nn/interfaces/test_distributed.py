@@ -30,6 +30,7 @@ import reference
 from manual_nn import Dense, distributed
 from reference.compare import Comparer, Verdict
 from tests.support.bits import same_bits
+from tests.support.cases import each
 from tests.support.exact import SQUARES, TOTAL, integer_network
 from tests.support.strategies import TRAITS, Shape, dtypes, make_network, seeds, weight_decays
 
@@ -257,8 +258,8 @@ def unreadable(array: Array) -> da.Array:
     return da.from_delayed(delayed(block)(), array.shape, array.dtype)
 
 
-@pytest.mark.parametrize("function", ["loss", "loss_and_grad"])
-@pytest.mark.parametrize("what", malformed())
+@each("function", ["loss", "loss_and_grad"])
+@each("what", malformed())
 def test_shapes_and_dtypes_are_refused_as_locally_before_any_task(function: str, what: str) -> None:
     params, X, y = problem()
     changes, error = malformed()[what]
@@ -286,8 +287,8 @@ def bad_values() -> dict[str, tuple[bool, dict[str, Array]]]:
     }
 
 
-@pytest.mark.parametrize("function", ["loss", "loss_and_grad"])
-@pytest.mark.parametrize("what", bad_values())
+@each("function", ["loss", "loss_and_grad"])
+@each("what", bad_values())
 def test_what_a_block_holds_is_refused_as_locally_and_its_place_named(
     function: str, what: str
 ) -> None:

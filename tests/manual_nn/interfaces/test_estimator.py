@@ -45,6 +45,7 @@ from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.training.history import TrainingDiverged
 from tests.support.bits import same_bits
+from tests.support.cases import each
 
 Array = npt.NDArray[Any]
 Params = tuple[Dense, ...]
@@ -571,7 +572,7 @@ def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float,
             fit(bad, Y)
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "error", "said"),
     [
         ("hidden_layer_sizes", 5, TypeError, "a sequence of whole numbers, got int"),

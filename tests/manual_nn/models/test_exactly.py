@@ -19,6 +19,7 @@ from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from reference.bounds.tracing import Traced
 from tests.support.bounds import bounded_leaves, loss_and_grad
+from tests.support.cases import each
 from tests.support.exact import integer_network
 from tests.support.strategies import Network, dtypes, seeds
 
@@ -91,9 +92,9 @@ def test_the_derivative_of_relu_at_zero_is_zero(
 EXTREMES = [(np.float32, 1e4), (np.float32, 1e38), (np.float64, 1e300), (np.float64, 1e308)]
 
 
-@pytest.mark.parametrize(("dtype", "size"), EXTREMES)
-@pytest.mark.parametrize("label", [0, 1])
-@pytest.mark.parametrize("N", [1, 4])
+@each(("dtype", "size"), EXTREMES)
+@each("label", [0, 1])
+@each("N", [1, 4])
 def test_huge_logits_give_a_finite_loss_the_right_gradient_and_no_warning(
     dtype: type[np.floating], size: float, label: int, N: int
 ) -> None:
