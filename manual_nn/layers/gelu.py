@@ -32,7 +32,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
 
     Args:
         params: there are none: ().
-        x: an array of any shape, float32 or float64.
+        x: an array of at least one axis, float32 or float64.
         approximate: use tanh.
 
     Returns:
@@ -40,7 +40,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
 
     Raises:
         TypeError: x is no array of float32 or float64.
-        ValueError: x has no element.
+        ValueError: x has no axis or no element.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units (GELUs), 2016, arXiv:1606.08415.
 
@@ -48,7 +48,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
     >>> out
     array([-0.        , -0.15865525,  0.        ,  0.84134475, 50.        ])
     """
-    check_floats(x, name="x", ndim=0)
+    check_floats(x, name="x", ndim=1)
     Phi = _gate(x)[0] if approximate else _probability(x)
     return x * Phi, Kept(x, approximate)
 
