@@ -110,7 +110,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
     (weight, bias), (padded, geometry) = params, kept
     shape = (len(padded), *geometry.size, len(bias))
     check_like(d_out, shape, padded.dtype, name="d_out", like="out")
-    rows = list(range(d_out.ndim - 1))
+    rows = tuple(range(d_out.ndim - 1))
     d_weight = np.empty(weight.shape, weight.dtype)  # (w..., C, K)
     d_padded = np.zeros(padded.shape, padded.dtype)  # (N, ..., C)
     for w, places in _places(geometry):
@@ -119,7 +119,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
     sizes = zip(padded.shape[1:-1], geometry.padding, strict=True)
     inside = tuple(slice(before, size - after) for size, (before, after) in sizes)
     d_x = d_padded[:, *inside]  # (N, ..., C)
-    return Convolution(d_weight, d_out.sum(axis=tuple(rows))), d_x
+    return Convolution(d_weight, d_out.sum(axis=rows)), d_x
 
 
 def _places(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:

@@ -117,6 +117,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         ValueError, match=r"params.weight must have shape \(2, 2, 2, 4\) .* \(2, 2, 3"
     ):
         convolution.forward(params, np.ones((1, 5, 5, 2)))
+    with pytest.raises(ValueError, match=r"params.weight must have at least 3 axes"):
+        convolution.forward(params._replace(weight=np.ones((3, 4))), x)
     with pytest.raises(ValueError, match=r"params.bias must have shape \(4,\) .* got \(3,\)"):
         convolution.forward(params._replace(bias=np.ones(3)), x)
     with pytest.raises(ValueError, match="x must have at least 3 axes"):
@@ -127,7 +129,7 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         convolution.forward(params, x, stride=0)
     with pytest.raises(ValueError, match=r"dilation must have 2 numbers, one an axis, got \[1\]"):
         convolution.forward(params, x, dilation=[1])
-    for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)]):
+    for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)], [(0, 0), (1,)]):
         with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
             convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"padding\[1\] must be at least 0, got -1"):
