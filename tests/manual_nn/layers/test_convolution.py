@@ -110,6 +110,10 @@ def test_three_axes_of_places_are_as_good_as_two() -> None:
     prove(convolution, twin, subject_of(2, [3, 2, 2], [2, 1, 2], 2, 2, padding="same"), seed=0)
 
 
+def test_a_window_may_fill_the_padded_input() -> None:
+    prove(convolution, twin, subject_of(2, [3], [5], 1, 2, padding=[(1, 1)]), seed=0)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     params, x = Convolution(np.ones((2, 2, 3, 4)), np.ones(4)), np.ones((1, 5, 5, 3))
     _, kept = convolution.forward(params, x)
