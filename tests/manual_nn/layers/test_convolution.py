@@ -129,6 +129,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         convolution.forward(params, np.ones((5, 3)))
     with pytest.raises(ValueError, match="of 1 places in axis 1, got an extent of 2"):
         convolution.forward(params, np.ones((1, 1, 5, 3)))
+    with pytest.raises(ValueError, match="of 4 places in axis 1, got an extent of 6"):
+        convolution.forward(params, np.ones((1, 1, 9, 3)), dilation=5, padding=[(2, 1), (0, 0)])
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
         convolution.forward(params, x, stride=0)
     with pytest.raises(ValueError, match=r"dilation must have 2 numbers, one an axis, got \[1\]"):
