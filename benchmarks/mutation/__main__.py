@@ -9,10 +9,10 @@ the reason.
 
 Each of the processes at work has a copy of the tree. Each result is written to a session at once,
 from which the same command goes on; a module that has changed begins anew. What survives or times
-out is written beside the session, in the form that the list has. The table of all mutants goes to
-benchmarks/results, that of some, or of a session that is not whole, beside the session. The exit
-status is 1 if any survives, times out or is untested, but for those listed, which must have been
-tested too, and 2 if something must be put right first.
+out is written beside the session, in the form that the list has. The table of all modules, or of
+all the numerical ones, goes to benchmarks/results, that of some, or of a session that is not whole,
+beside the session. The exit status is 1 if any survives, times out or is untested, but for those
+listed, which must have been tested too, and 2 if something must be put right first.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from benchmarks.mutation.mutants import (
     match_equivalents,
     read_equivalents,
 )
-from benchmarks.mutation.selection import NotReadyError, modules, select
+from benchmarks.mutation.selection import NotReadyError, is_numerical, modules, select
 from benchmarks.mutation.workers import Result, Session, test_mutants
 from benchmarks.tables import Page
 
@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "python -m benchmarks.mutation"
 SESSION = Path("build/mutants.jsonl")
 STATES = ("killed", "timed out", "survived", "equivalent", "untested")
+NUMERICAL = "--numerical"
+EARLIER = "\n## The last run of all modules\n\n"
 GROUPS = {True: "of gradients", False: "Cosmic Ray's own"}
 ABOUT = """\
 The code is changed in one place at a time, and the tests of the changed module are run: a mutant
@@ -52,7 +54,9 @@ LEGEND = f"""
 def main(argv: Sequence[str] | None = None) -> int:
     """Test the mutants that have not been, and print what is known of all."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--module", action="append", help="only of this one; may be repeated")
+    modules_of = parser.add_mutually_exclusive_group()
+    modules_of.add_argument("--module", action="append", help="only of this one; may be repeated")
+    modules_of.add_argument(NUMERICAL, action="store_true", help="only of the numerical modules")
     parser.add_argument("--operator", help="only by operators whose name this pattern finds")
     parser.add_argument("--session", type=Path, default=SESSION, help=f"default: {SESSION}")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: the cores")
@@ -68,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ROOT,
             args.session,
             only=args.module,
+            numerical=args.numerical,
             operator=args.operator,
             workers=0 if args.report else args.workers,
             again=args.again,
@@ -86,6 +91,7 @@ def run(
     path: Path,
     *,
     only: Sequence[str] | None = None,
+    numerical: bool = False,
     operator: str | None = None,
     workers: int = 1,
     again: str | None = None,
@@ -93,11 +99,11 @@ def run(
 ) -> int:
     """Do what the command does, for a tree; no worker only reports."""
     entries, mutated = read_equivalents(root), modules(root)
-    if only is not None:
-        entries = [entry for entry in entries if entry["module"] in only]
-        if unknown := set(only) - set(mutated):
-            raise NotReadyError(f"not mutated: {', '.join(sorted(unknown))}")
-        mutated = [module for module in mutated if module in only]
+    if only is not None and (unknown := set(only) - set(mutated)):
+        raise NotReadyError(f"not mutated: {', '.join(sorted(unknown))}")
+    if only is not None or numerical:
+        entries = [e for e in entries if is_chosen(e["module"], only)]
+        mutated = [module for module in mutated if is_chosen(module, only)]
     mutants = [mutant for module in mutated for mutant in make_mutants(root, module)]
     for module in dict.fromkeys(mutant.module for mutant in mutants):
         select(root, module)  # before an hour has gone by
@@ -111,7 +117,8 @@ def run(
     states = [state_of(m, session.results, reasons) for m in mutants]
     whole = only is None and operator is None and "untested" not in states
     results = root / "benchmarks" / "results" if whole else path.parent
-    report(mutants, states, results / "mutants.md", arguments)
+    earlier = last_of_all(results / "mutants.md") if numerical else ""
+    report(mutants, states, results / "mutants.md", arguments, earlier)
     found = list(zip(mutants, states, strict=True))
     failed = [m for m, state in found if state in {"survived", "timed out"}]
     survivors = path.with_name("survivors.toml")
@@ -121,6 +128,11 @@ def run(
     for mutant in wrong:
         print(f"listed as equivalent, but killed: {mutant}", file=sys.stderr)
     return 2 if wrong else 1 if failed or "untested" in states else 0
+
+
+def is_chosen(module: str, only: Sequence[str] | None) -> bool:
+    """Say whether a module is one of those named, or of the numerical ones if none are."""
+    return is_numerical(module) if only is None else module in only
 
 
 def is_due(
@@ -147,10 +159,23 @@ def entry_of(mutant: Mutant) -> str:
     return f"# {mutant}\n{entry_text(*mutant.key, '')}"
 
 
+def last_of_all(path: Path) -> str:
+    """Give what a page says of all modules, as a section of the page that takes its place."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, mark, section = text.partition(EARLIER)
+    if not mark and f"{COMMAND} {NUMERICAL}" not in before:
+        section = before.partition("\n\n")[2]  # without its title
+    return f"{EARLIER}{section}" if section else ""
+
+
 def report(
-    mutants: Sequence[Mutant], states: Sequence[str], path: Path, arguments: Sequence[str] | None
+    mutants: Sequence[Mutant],
+    states: Sequence[str],
+    path: Path,
+    arguments: Sequence[str] | None,
+    earlier: str,
 ) -> None:
-    """Print the tables, and write them."""
+    """Print the tables, and write them, with an earlier page below."""
     page = Page("Mutants of the code, and how many the tests kill", ABOUT)
     found = list(zip(mutants, states, strict=True))
     page.heading(["module: operators", "made", *STATES])
@@ -162,6 +187,7 @@ def report(
     ours = sorted((pair for pair in found if pair[0].is_ours), key=lambda pair: pair[0].operator)
     print_rows(page, ours, lambda mutant: mutant.operator)
     page.line(LEGEND)
+    page.line(earlier)
     count = Counter(states)
     parts = ", ".join(f"{count[state]:,} {state}" for state in STATES)
     page.write(path, f"{len(mutants):,} mutants: {parts}.", COMMAND, arguments)

@@ -79,6 +79,36 @@ def test_mutants_are_killed_survive_and_time_out(
     assert "listed as equivalent, but killed" in capsys.readouterr().err
 
 
+def test_a_run_of_the_numerical_modules_keeps_the_page_of_all(tmp_path: Path) -> None:
+    session, layer = tmp_path / "build" / "mutants.jsonl", "manual_nn/layers/tiny.py"
+    layers = tmp_path / "tests" / "manual_nn" / "layers"
+    layers.mkdir(parents=True)
+    (layers / "test_tiny.py").write_text(TESTS, encoding="utf-8")
+    write_tiny(tmp_path)
+    write_tiny(tmp_path, module=layer)
+    for mutant in (*tiny_mutants(tmp_path), *tiny_mutants(tmp_path, layer)):
+        Session(session).add(mutant, Result("killed", 1.5, "fast", "1 failed"))
+    path = tmp_path / "benchmarks" / "results" / "mutants.md"
+
+    def written(*, numerical: bool) -> str:
+        arguments = ["--numerical"] * numerical
+        found = command.run(tmp_path, session, numerical=numerical, workers=0, arguments=arguments)
+        assert found == 0
+        return path.read_text(encoding="utf-8")
+
+    first = written(numerical=True)  # with none before it
+    assert "| manual_nn/layers/tiny.py: of gradients |" in first
+    assert "manual_nn/tiny.py" not in first
+    assert written(numerical=True) == first
+
+    whole = written(numerical=False)
+    assert "| manual_nn/tiny.py: of gradients |" in whole
+    both = written(numerical=True)
+    assert both.startswith(first.rstrip())
+    assert both.endswith(command.EARLIER + whole.partition("\n\n")[2])
+    assert written(numerical=True) == both
+
+
 def test_tests_that_fail_without_a_mutant_judge_none(tmp_path: Path) -> None:
     write_tiny(tmp_path, tests="def test_nothing():\n    assert False\n")
     with pytest.raises(NotReadyError, match="its tests fail without a mutant"):
