@@ -118,6 +118,12 @@ def draws() -> int:
     return depth().draws
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Have each of several processes compute in one thread, for they share the cores."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Send the tally of one of several processes (pytest -n) to the one that prints."""
     if hasattr(session.config, "workeroutput"):

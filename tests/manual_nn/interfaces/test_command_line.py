@@ -264,7 +264,7 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) ->
     assert (process.returncode, err) == (130, "")
     _, *epochs, interrupted, in_sample, _, picture, model = (out + rest).splitlines()
     assert all(EPOCH_LINE.fullmatch(line) for line in epochs)
-    reached = re.fullmatch(r"Interrupted: going on .* after epoch (\d+)", interrupted)
+    reached = re.fullmatch(r"Interrupted: continuing with the result of epoch (\d+)", interrupted)
     assert reached is not None
     assert int(reached[1]) in (len(epochs), len(epochs) + 1)  # complete, though not yet printed
     assert in_sample.startswith("In-sample accuracy")
