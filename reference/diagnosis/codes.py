@@ -227,12 +227,12 @@ class Code(enum.StrEnum):
     )
     WEIGHT_TRANSPOSED_IN_BACKWARD = (
         "weight_transposed_in_backward",
-        "The error is propagated through W instead of its transpose.",
+        "The error is multiplied by W instead of its transpose.",
         "d_a = d_z @ W",
     )
     WEIGHT_UPDATED_BEFORE_BACKWARD = (
         "weight_updated_before_backward",
-        "The error is propagated through weights that have already been updated.",
+        "The error is passed back through weights that have already been updated.",
         "W -= rate * d_W; d_a = d_z @ W.T",
     )
     BIAS_LAST_ROW_ONLY = (
