@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 import manual_nn
@@ -43,8 +42,8 @@ from manual_nn.files import data_sets, parameters
 from manual_nn.interfaces import command_line
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint
+from reference.arrays import Array
 
-Array: TypeAlias = npt.NDArray[Any]
 Rng: TypeAlias = np.random.Generator
 
 ABOUT = """\

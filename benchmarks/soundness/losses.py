@@ -8,7 +8,7 @@ classes; the convolution has H channels and images of D x K.
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.rms_norm import RMSNorm
 from manual_nn.layers.softmax_cross_entropy import softmax
+from reference.arrays import Array
 from reference.layers import attention as attention_twin
 from reference.layers import convolution as convolution_twin
 from reference.layers import embedding as embedding_twin
@@ -32,8 +33,6 @@ from reference.layers import layer_norm as layer_norm_twin
 from reference.layers import relu as relu_twin
 from reference.layers import rms_norm as rms_norm_twin
 from reference.models import mlp
-
-Array: TypeAlias = npt.NDArray[Any]
 
 
 class Shape(NamedTuple):

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from benchmarks.soundness.losses import LOSSES, Draw, Loss, Shape, rounded
 from benchmarks.tables import Page, parser_of
+from reference.arrays import Array
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Rounding, exact
 from reference.bounds.rules.calls import is_exp_neg_sq
@@ -31,8 +32,6 @@ from reference.bounds.rules.indexing import scatter_add
 from reference.bounds.tracing import precise_jax
 from reference.compare import Comparer, Comparison, Verdict
 from reference.sensitivity import sensitivity
-
-Array: TypeAlias = npt.NDArray[Any]
 
 DTYPES = ("float32", "float64")
 FINE = (Verdict.MATCH, Verdict.AMBIGUOUS, Verdict.NOT_COMPARABLE)

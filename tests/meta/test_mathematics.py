@@ -185,7 +185,8 @@ def broken_mathematics(text: str) -> list[str]:
     text = re.sub(r"\$`.*?`\$", "", text, flags=re.DOTALL)
     text = re.sub(r"`[^`]*`", "", text)
     displays = re.findall(r"\$\$(.*?)\$\$", text, re.DOTALL)
-    inline = re.findall(r"\$([^$\n]+)\$", re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL))
+    paragraphs = re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL).split("\n\n")
+    inline = [found for part in paragraphs for found in re.findall(r"\$([^$]+)\$", part)]
     broken = [found[0] for formula in fenced for found in REFUSED.finditer(formula)]
     for formula in [*displays, *inline]:
         broken += [found[0] for form in (REFUSED, EATEN) for found in form.finditer(formula)]
@@ -199,6 +200,7 @@ def broken_mathematics(text: str) -> list[str]:
         ("$$\\{ x \\}$$", ["\\{", "\\}", "$$"]),
         ("$$a \\\\ b$$", ["\\\\", "$$"]),
         ("so $a\\,b$ and $\\|c\\|$", ["\\,", "\\|", "\\|"]),
+        ("so $a\n\\,b$", ["\\,"]),
         ("```math\n\\operatorname{Var} x\n```", ["\\operatorname"]),
         ("$`\\text{fan\\_in}`$", ["\\text{fan\\_"]),
         ("```math\n\\{ x \\} \\, y\n```", []),

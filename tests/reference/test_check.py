@@ -16,9 +16,9 @@ import pytest
 import manual_nn
 import reference
 from reference import GradientReport, Verdict, check_gradient
+from reference.arrays import Array
 from reference.diagnosis.codes import Code
 
-Array = npt.NDArray[Any]
 Gradient = Callable[[Array, Array, Array], Array]
 
 

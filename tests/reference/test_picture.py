@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from reference import GradientReport, Leaf, Verdict
+from reference.arrays import Array
 from tests.support.leaves import off_by
-
-Array = npt.NDArray[Any]
 
 WRONG = off_by("['w']", [[1, 2], [4, -8]], off=[[0.0, 0.0], [0.5, -0.125]], bound=0.0625)
 RIGHT = off_by("['b']", [1.0, -3.0, 0.5], off=[0.125, 0, 0])

@@ -4,14 +4,11 @@ import json
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from reference import Cause, Code, GradientReport, Leaf, Verdict
 from tests.support.cases import each
 from tests.support.leaves import off_by
-
-Array = npt.NDArray[Any]
 
 
 def report_of(*leaves: Leaf, causes: Any = (), warnings: Any = ()) -> GradientReport:

@@ -13,7 +13,9 @@ from reference.bounds.tracing import Traced
 from tests.support.strategies import Network
 
 
-def loss_and_grad(params: Params, X: Array, y: Array, weight_decay: float) -> tuple[Any, Params]:
+def loss_and_grad_by_jax(
+    params: Params, X: Array, y: Array, weight_decay: float
+) -> tuple[Any, Params]:
     """Take weight_decay by position, as a traced argument."""
     return reference.loss_and_grad(params, X, y, weight_decay=weight_decay)
 
@@ -26,5 +28,5 @@ def bounded_leaves(traced: Traced, args: tuple[Any, ...], dtype: npt.DTypeLike) 
 
 def bounds_of(network: Network, dtype: npt.DTypeLike) -> list[Array]:
     """List the bounds of the loss and of each array of the gradient."""
-    traced = Traced(loss_and_grad, *network)
+    traced = Traced(loss_and_grad_by_jax, *network)
     return [bound for _, bound in bounded_leaves(traced, network, dtype)]

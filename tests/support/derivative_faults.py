@@ -7,12 +7,10 @@ N rows in the batch, D inputs, K classes, L layers.
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_nn import Dense
 from manual_nn.layers.dense import Params
-
-Array = npt.NDArray[Any]
+from reference.arrays import Array
 
 NORMS, ROWS, CLIPPED = "per_example_grad_norms, squared", "per_example_grads", "clipped_grad"
 FISHER, DIAGONAL = "fisher_diagonal", "ggn_diagonal"
@@ -24,7 +22,7 @@ FAULTS: dict[str, set[str]] = {
     "row bias gradients summed": {ROWS},
     "norm without the bias": {NORMS},
     "norms summed over the layers, not squares": {NORMS},
-    "norm of the row's share of the mean": {NORMS},
+    "norm of the row's part of the mean": {NORMS},
     "norm of the weights of the last layer alone": {NORMS},
     "each layer clipped by itself": {CLIPPED},
     "the mean clipped, not the rows": {CLIPPED},
@@ -129,7 +127,7 @@ class _At:
         squares = np.sum(layer_squares, axis=0)
         if fault == "norms summed over the layers, not squares":
             squares = np.sum(np.sqrt(layer_squares), axis=0) ** 2
-        elif fault == "norm of the row's share of the mean":
+        elif fault == "norm of the row's part of the mean":
             squares = squares / N**2
         elif fault == "norm of the weights of the last layer alone":
             squares = layer_squares[-1]
@@ -204,13 +202,13 @@ class _At:
             2 * (weight * R_weight).sum()
             for (weight, _), (R_weight, _) in zip(self.params, tangents, strict=True)
         )
-        share = {"jvp without the penalty": 0, "jvp with half the penalty": 0.5}.get(fault, 1)
+        factor = {"jvp without the penalty": 0, "jvp with half the penalty": 0.5}.get(fault, 1)
         R_loss = (self.d_z[-1] * self.up(tangents)[-1]).sum() / mean
         log_p = self.z[-1] - self.z[-1].max(axis=1, keepdims=True)
         log_p = log_p - np.log(np.exp(log_p).sum(axis=1, keepdims=True))
         return {
             "jvp, loss": -(self.target * log_p).sum() / self.N + self.decay * penalty,
-            "jvp, d_loss": R_loss + share * self.decay * R_penalty,
+            "jvp, d_loss": R_loss + factor * self.decay * R_penalty,
         }
 
     def product(self, tangents: Params, matrix: str) -> Params:

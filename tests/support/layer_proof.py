@@ -12,14 +12,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
-import numpy.typing as npt
 from hypothesis import settings
 
+from reference.arrays import Array
 from reference.campaign.draws import LAYOUTS
 from reference.compare import Comparer, Comparison, Verdict
 from tests.conftest import depth
 
-Array: TypeAlias = npt.NDArray[Any]
 Draw: TypeAlias = Callable[..., Array]  # of numbers of one kind, in a shape
 Backward: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
 

@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as hnp
 
 import manual_nn
 from manual_nn import Dense, EarlyStopping
+from reference.arrays import Array
 from tests.support.strategies import Shape, make_directed_network
 
-Array = npt.NDArray[Any]
 Arguments = dict[str, Any]
 Strategy = st.SearchStrategy[Any]
 

@@ -6,7 +6,7 @@ of ordinary magnitude, so that no product is subnormal. Axes: N rows in the batc
 K classes.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn.layers.dense import Params
+from reference.arrays import Array
 from reference.campaign import draws
 from reference.campaign.draws import LAYOUTS, Network, Shape, make_tangents
 
@@ -31,8 +32,6 @@ __all__ = [
     "small_shapes",
     "weight_decays",
 ]
-
-Array = npt.NDArray[Any]
 
 
 class DirectedNetwork(NamedTuple):

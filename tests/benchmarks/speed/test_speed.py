@@ -16,7 +16,6 @@ import jax
 import numpy as np
 import pytest
 
-import reference
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import epochs, gradients, peers, timing
 from benchmarks.speed.floor import floor
@@ -25,20 +24,16 @@ from benchmarks.speed.picture import LOOKS, draw_ratios
 from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from reference.compare import Comparer, Verdict
+from tests.support.bounds import loss_and_grad_by_jax
 
 DEEP = Shape((6, 5, 4, 3), 8, "float64")
 HERE = [name for name in peers.GRADIENTS if name not in peers.missing()]
 EPOCHS_HERE = [name for name in epochs.EPOCHS if name not in peers.missing()]
 
 
-def loss_and_grad(params: Params, X: Array, y: Array, weight_decay: float) -> Any:
-    """Take weight_decay by position, as a traced argument."""
-    return reference.loss_and_grad(params, X, y, weight_decay=weight_decay)
-
-
 @functools.cache
 def gradient_comparer() -> Comparer:
-    return Comparer(loss_and_grad, *gradients.draw_problem(DEEP))
+    return Comparer(loss_and_grad_by_jax, *gradients.draw_problem(DEEP))
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -74,7 +69,7 @@ def descend(params: Params, X: Array, y: Array, weight_decay: float) -> Any:
     """Take a step of gradient descent for every batch, in the order of the rows."""
     for start in range(0, BATCH_SIZE * STEPS, BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
-        _, gradient = loss_and_grad(params, X[rows], y[rows], weight_decay)
+        _, gradient = loss_and_grad_by_jax(params, X[rows], y[rows], weight_decay)
         params = jax.tree.map(lambda p, d_p: p - LEARNING_RATE * d_p, params, gradient)
     return params
 

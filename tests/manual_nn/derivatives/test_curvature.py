@@ -342,11 +342,11 @@ def test_the_diagonals_of_fisher_and_gauss_newton_are_equal(
         bounds["ggn"],
         strict=True,
     ):
-        share = dense[start : start + one.size].reshape(one.shape).astype(np.float64)
+        part = dense[start : start + one.size].reshape(one.shape).astype(np.float64)
         start += one.size
         assert (abs(one.astype(np.float64) - other) <= fisher_bound + bound).all()
-        assert (abs(one - share) <= fisher_bound + bound).all()
-        assert (abs(other - share) <= 2 * bound).all()
+        assert (abs(one - part) <= fisher_bound + bound).all()
+        assert (abs(other - part) <= 2 * bound).all()
 
 
 @given(seed=seeds, N=st.integers(1, 5), K=st.integers(1, 9), margin=st.sampled_from([0, 1, 9, 900]))

@@ -318,9 +318,9 @@ def test_the_network_and_its_gradients_are_exact(
     losses = (t * (z.max(axis=1, keepdims=True) - z)).sum(axis=1)
     penalty = WEIGHT_DECAY * sum((weight**2).sum() for weight, _ in FAR)
 
-    def gradient(share: Array) -> Array:
-        """Sum the differences of the logits over steps of 1, by the share of each row."""
-        d_logits = (p - t) * share[:, None]
+    def gradient(row_weight: Array) -> Array:
+        """Sum the differences of the logits over steps of 1, by the weight of each row."""
+        d_logits = (p - t) * row_weight[:, None]
         units = map(shaped, flat(FAR) + np.eye(flat(FAR).size))
         return np.array([(d_logits * (linear_logits(at, X, is_open) - z)).sum() for at in units])
 
@@ -362,7 +362,7 @@ def test_a_float32_derivative_is_computed_in_float32(seed: int) -> None:
     N, sizes, K = 40, ((7, 8), (8, 9), (9, 6)), 6
     params, tangents = (tuple(Dense(normal(i, o), normal(o)) for i, o in sizes) for _ in range(2))
     X, y, weight_decay = normal(N, 7), rng.integers(K, size=N), 0.25
-    target, share = np.eye(K, dtype=np.float32)[y], np.float32(1 / N)
+    target, row_weight = np.eye(K, dtype=np.float32)[y], np.float32(1 / N)
 
     a, is_open, R_a = [X], [], [np.zeros_like(X)]
     for (weight, bias), (R_weight, R_bias) in zip(params[:-1], tangents[:-1], strict=True):
@@ -377,7 +377,8 @@ def test_a_float32_derivative_is_computed_in_float32(seed: int) -> None:
     z, R_z = a[-1] @ weight + bias, a[-1] @ R_weight + R_bias + R_a[-1] @ weight
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
-    d_z, R_d_z = [(p - target) * share], [p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * share]
+    d_z = [(p - target) * row_weight]
+    R_d_z = [p * (R_z - (p * R_z).sum(axis=1, keepdims=True)) * row_weight]
     G_z = R_d_z.copy()
     for l in (2, 1):
         weight, R_weight, here = params[l].weight, tangents[l].weight, is_open[l - 1]
@@ -454,9 +455,9 @@ def test_a_square_that_overflows_in_the_last_layer_alone_is_not_in_the_way_of_a_
     )
     X = np.ones((1, 1))
     _, last = manual_nn.fisher_diagonal(params, X)
-    share = manual_nn.predict_proba(params, X)[0, 1]
-    same(last.weight[0, 1], share * 2.0**600 * 2.0**600, np.float64)
-    same(last.bias[1], share, np.float64)
+    p = manual_nn.predict_proba(params, X)[0, 1]
+    same(last.weight[0, 1], p * 2.0**600 * 2.0**600, np.float64)
+    same(last.bias[1], p, np.float64)
 
 
 @pytest.mark.parametrize("name", ["hessian", "ggn"])

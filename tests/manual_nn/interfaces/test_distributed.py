@@ -28,13 +28,12 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense, distributed
+from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from tests.support.bits import same_bits
 from tests.support.cases import each
 from tests.support.exact import SQUARES, TOTAL, integer_network
 from tests.support.strategies import TRAITS, Shape, dtypes, make_network, seeds, weight_decays
-
-Array = npt.NDArray[Any]
 
 
 @st.composite

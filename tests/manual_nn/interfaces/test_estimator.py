@@ -44,10 +44,10 @@ import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.training.history import TrainingDiverged
+from reference.arrays import Array
 from tests.support.bits import same_bits
 from tests.support.cases import each
 
-Array = npt.NDArray[Any]
 Params = tuple[Dense, ...]
 
 N, D, K = 30, 4, 3

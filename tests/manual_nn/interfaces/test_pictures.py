@@ -9,10 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from matplotlib import image
 from matplotlib import pyplot as plt
@@ -32,8 +30,7 @@ from manual_nn.interfaces.pictures import (
     plot_mistakes,
 )
 from manual_nn.training.history import History
-
-Array = npt.NDArray[Any]
+from reference.arrays import Array
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 K = 10

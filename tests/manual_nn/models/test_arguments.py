@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn import Dense, EarlyStopping, Workspace
+from manual_nn.arrays import Array
 from manual_nn.checks import arguments
 from manual_nn.models.arguments import as_batch, as_inputs, as_row_weight, as_targets
 from reference.campaign.draws import read_only, unaligned
 from tests.support.bits import same_bits
 from tests.support.cases import each
-
-Array = npt.NDArray[Any]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(manual_nn, name)

@@ -18,7 +18,7 @@ from manual_nn import Dense
 from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from reference.bounds.tracing import Traced
-from tests.support.bounds import bounded_leaves, loss_and_grad
+from tests.support.bounds import bounded_leaves, loss_and_grad_by_jax
 from tests.support.cases import each
 from tests.support.exact import integer_network
 from tests.support.strategies import Network, dtypes, seeds
@@ -153,7 +153,7 @@ def test_a_worked_example() -> None:
         [-0.25, 0.25],
     ]
     network = Network(params, X, y, weight_decay)
-    bounds = bounded_leaves(Traced(loss_and_grad, *network), network, np.float64)
+    bounds = bounded_leaves(Traced(loss_and_grad_by_jax, *network), network, np.float64)
     for function in (manual_nn.loss_and_grad, manual_nn.rowwise.loss_and_grad):
         got = jax.tree.leaves(function(params, X, y, weight_decay=weight_decay))
         for leaf, expected, (_, bound) in zip(got, want, bounds, strict=True):

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Workspace, rowwise
+from manual_nn.arrays import Array
 from reference import Comparer, Verdict
 from tests.conftest import depth
 from tests.support.bits import same_bits
 from tests.support.exact import equal_logits_network
 from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
-
-Array = npt.NDArray[Any]
 
 FEWER = settings(max_examples=depth().compilations)  # each compiles for a second
 

@@ -14,7 +14,7 @@ from manual_nn.arrays import Array
 from manual_nn.layers.dense import Params
 from manual_nn.models import mlp
 from reference.bounds.tracing import Traced
-from tests.support.bounds import bounded_leaves, loss_and_grad
+from tests.support.bounds import bounded_leaves, loss_and_grad_by_jax
 from tests.support.strategies import Network, Shape, dtypes, make_network, networks, seeds, shapes
 
 
@@ -23,7 +23,7 @@ def test_the_batch_agrees_with_the_sum_over_its_rows(
     shape: Shape, dtype: type[np.floating], data: st.DataObject, draws: int
 ) -> None:
     """Both are within the bound of the exact gradient, so within twice the bound of each other."""
-    traced = Traced(loss_and_grad, *make_network(shape, np.float64, seed=0))
+    traced = Traced(loss_and_grad_by_jax, *make_network(shape, np.float64, seed=0))
     for _ in range(draws):
         params, X, y, weight_decay = network = data.draw(networks(shape, dtype))
         batch = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)

@@ -20,14 +20,12 @@ import pytest
 
 import manual_nn
 from manual_nn import Dense, EarlyStopping, TrainingDiverged, TrainingResult
+from manual_nn.arrays import Array
 from manual_nn.files.parameters import draft_of, load_params, save_params
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
 from tests.conftest import depth
 from tests.support.project import ROOT
-
-Array = npt.NDArray[Any]
-
 
 EPOCHS = 6
 NOBODY = 65534  # a user without any rights

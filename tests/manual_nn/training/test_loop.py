@@ -20,9 +20,9 @@ import reference
 from manual_nn import Dense, EarlyStopping, History, TrainingResult
 from manual_nn.training import loop
 from manual_nn.training.sgd import SGD
+from reference.arrays import Array
 from tests.support.bits import same_bits
 
-Array = npt.NDArray[Any]
 Params = tuple[Dense, ...]
 
 

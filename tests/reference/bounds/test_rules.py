@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from jax import lax
 
 from reference import Comparer, Verdict, register_rule
+from reference.arrays import Array
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding, exact
 from reference.bounds.tracing import Traced, evaluate, precise_jax
@@ -19,7 +19,6 @@ from tests.conftest import depth
 from tests.support.cases import each
 from tests.support.strategies import seeds
 
-Array = npt.NDArray[Any]
 Function = Callable[..., Any]
 
 rng = np.random.default_rng(0)

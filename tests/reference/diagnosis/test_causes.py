@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from reference.arrays import Array
 from reference.compare import Comparer, Leaf
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
@@ -23,7 +24,6 @@ from tests.support.cases import each
 from tests.support.losses import attention_row, layer_norm, least_squares, tanh_network
 from tests.support.strategies import Shape, make_network
 
-Array = npt.NDArray[Any]
 Gradient = dict[str, Any]
 
 N, D = 7, 4

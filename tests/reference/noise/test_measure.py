@@ -6,17 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import pytest
 from jax import lax
 
+from reference.arrays import Array
 from reference.bounds.tracing import Traced, precise_jax
 from reference.noise import measure as module
 from reference.noise.measure import Measurement, Noise, Witness
 from reference.noise.samples import random_table, unit_roundoff
 from reference.noise.statistics import longest_equal_sum, multiple
 
-Array = npt.NDArray[Any]
 U = 2.0**-24
 rng = np.random.default_rng(0)
 
