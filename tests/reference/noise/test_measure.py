@@ -15,6 +15,7 @@ from reference.noise import measure as module
 from reference.noise.measure import Measurement, Noise, Witness
 from reference.noise.samples import random_table, unit_roundoff
 from reference.noise.statistics import longest_equal_sum, multiple
+from tests.conftest import part_for
 
 U = 2.0**-24
 rng = np.random.default_rng(0)
@@ -176,20 +177,24 @@ LOSSES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_xla_lies_within_measured_rounding_and_a_thousandth_beyond_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for dtype in (np.float32, np.float64) for name in part_for(dtype, list(LOSSES))],
+)
+def test_xla_lies_within_measured_rounding_and_a_thousandth_beyond_it(
+    name: str, dtype: type[np.floating]
+) -> None:
     loss, args = LOSSES[name]
     everything = tuple(range(len(args)))
     traced = Traced(jax.grad(loss, everything), *args)
-    for dtype in (np.float32, np.float64):
-        measurement = Witness(traced, dtype).measure(*args)
-        with jax.enable_x64(dtype == np.float64):
-            computed = jax.jit(jax.grad(loss, everything))(*(x.astype(dtype) for x in args))
-        for leaf, want, got in zip(measurement.leaves, traced.by_xla(*args), computed, strict=True):
-            np.testing.assert_array_less(abs(leaf.nominal - want), 3 * leaf.sigma + 1e-15)
-            assert (abs(np.asarray(got) - want) <= 4 * leaf.sigma).all()
-            wrong = abs(0.001 * want) > measurement.multiple * leaf.sigma
-            assert wrong.mean() > (0.5 if name != "layer norm at mean 100" else 0)
+    measurement = Witness(traced, dtype).measure(*args)
+    with jax.enable_x64(dtype == np.float64):
+        computed = jax.jit(jax.grad(loss, everything))(*(x.astype(dtype) for x in args))
+    for leaf, want, got in zip(measurement.leaves, traced.by_xla(*args), computed, strict=True):
+        np.testing.assert_array_less(abs(leaf.nominal - want), 3 * leaf.sigma + 1e-15)
+        assert (abs(np.asarray(got) - want) <= 4 * leaf.sigma).all()
+        wrong = abs(0.001 * want) > measurement.multiple * leaf.sigma
+        assert wrong.mean() > (0.5 if name != "layer norm at mean 100" else 0)
 
 
 def test_a_mask_of_any_size_is_no_dead_end() -> None:

@@ -11,6 +11,7 @@ from jax import lax
 
 from reference.bounds.tracing import Traced
 from reference.noise.measure import Witness
+from tests.conftest import part_for
 
 rng = np.random.default_rng(0)
 X = rng.uniform(0.2, 0.8, size=(4, 6)).astype(np.float32).astype(np.float64)
@@ -81,8 +82,11 @@ CASES: dict[str, tuple[Callable[..., Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_xla_lies_within_the_spread_of_an_operation(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, dtype) for dtype in (np.float32, np.float64) for name in part_for(dtype, list(CASES))],
+)
+def test_xla_lies_within_the_spread_of_an_operation(name: str, dtype: type[np.floating]) -> None:
     function, x = CASES[name]
 
     def loss(x: Any) -> Any:
@@ -90,16 +94,15 @@ def test_xla_lies_within_the_spread_of_an_operation(name: str) -> None:
 
     differentiated = loss if name == "while" else jax.grad(loss)
     traced = Traced(differentiated, x)
-    for dtype in (np.float32, np.float64):
-        given = x.astype(dtype)
-        (leaf,) = Witness(traced, dtype).measure(given).leaves
-        want = traced.by_xla(given)
-        np.testing.assert_allclose(leaf.nominal, want, rtol=1e-12, atol=1e-14)
-        assert (leaf.sigma > 0).any()
-        with jax.enable_x64(dtype == np.float64):
-            got = np.asarray(jax.jit(differentiated)(given))
-        assert (abs(got - want) <= 4 * leaf.sigma + np.finfo(dtype).eps * abs(want)).all()
-        assert (leaf.sigma <= 1000 * np.finfo(dtype).eps * (abs(want).max() + 1)).all()
+    given = x.astype(dtype)
+    (leaf,) = Witness(traced, dtype).measure(given).leaves
+    want = traced.by_xla(given)
+    np.testing.assert_allclose(leaf.nominal, want, rtol=1e-12, atol=1e-14)
+    assert (leaf.sigma > 0).any()
+    with jax.enable_x64(dtype == np.float64):
+        got = np.asarray(jax.jit(differentiated)(given))
+    assert (abs(got - want) <= 4 * leaf.sigma + np.finfo(dtype).eps * abs(want)).all()
+    assert (leaf.sigma <= 1000 * np.finfo(dtype).eps * (abs(want).max() + 1)).all()
 
 
 def test_a_loop_is_disturbed_as_its_steps_written_out_are() -> None:
