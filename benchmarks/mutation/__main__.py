@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"Interrupted; the same command goes on from {args.session}.", file=sys.stderr)
+        print(f"Interrupted; the same command resumes from {args.session}.", file=sys.stderr)
         return 130
 
 

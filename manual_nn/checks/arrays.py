@@ -11,7 +11,7 @@ def check_floats(array: object, *, name: str, ndim: int) -> None:
     """Check that it is a float32 or float64 array of at least `ndim` axes, none of them empty.
 
     Raises:
-        TypeError: it is no array, or of another dtype.
+        TypeError: it is not an array, or has another dtype.
         ValueError: it has too few axes, or no element.
     """
     if not isinstance(array, np.ndarray):
@@ -28,7 +28,7 @@ def check_integers(array: object, *, name: str) -> None:
     """Check that it is an array of integers.
 
     Raises:
-        TypeError: it is no array, or of another dtype.
+        TypeError: it is not an array, or has another dtype.
     """
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
         got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -41,7 +41,7 @@ def check_like(
     """Check that an array has this shape and dtype, which are those that `like` calls for.
 
     Raises:
-        TypeError: it is no array, or of another dtype.
+        TypeError: it is not an array, or has another dtype.
         ValueError: it has another shape.
     """
     if not isinstance(array, np.ndarray):

@@ -271,8 +271,8 @@ def fisher_diagonal(params: Params, X: npt.ArrayLike) -> Params:
 
     1/N sum_n sum_k p_nk (g_nk)^2, where g_nk is the gradient of -ln p_nk: the exact expectation
     over the classes that the model itself predicts, without labels and without a penalty, by a
-    pass down for each class; eq. (13), (15) and
-    softmax_cross_entropy.md (4). It costs L + K (L - 1) + L products of matrices.
+    pass down for each class; eq. (13), (15) and softmax_cross_entropy.md (4). It costs
+    L + K (L - 1) + L products of matrices.
 
     Args:
         params: the layers, float32 or float64.

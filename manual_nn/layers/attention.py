@@ -96,7 +96,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
         three maps is the sum of the three.
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     (query, key, value), weights, out, scale = kept

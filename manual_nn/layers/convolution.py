@@ -104,7 +104,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
         d_params, shaped like params, and d_x, (N, ..., C).
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     (weight, bias), (padded, geometry) = params, kept

@@ -1,7 +1,7 @@
 """Embedding: each token's row of a table.
 
-embedding.md derives the equations. Axes: `...` any number of axes of places, V tokens that there
-are (the vocabulary), D features.
+embedding.md derives the equations. Axes: `...` any number of axes of places, V tokens in the
+vocabulary, D features.
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ def forward(
 
     Raises:
         TypeError: an argument has another type or dtype than these.
-        ValueError: the weight is no matrix, or a token is not in it.
+        ValueError: the weight is not a matrix, or a token is not in it.
 
     >>> out, kept = forward(Embedding(np.array([[1.0, 2.0], [3.0, 4.0]])), np.array([1, 0, 1]))
     >>> out
@@ -63,7 +63,9 @@ def forward(
     if outside.any():
         raise ValueError(f"x must hold tokens from 0 to {V - 1}, got {x[outside][0]}")
     if padding_idx is not None and as_count(padding_idx, name="padding_idx", minimum=0) >= V:
-        raise ValueError(f"padding_idx must be less than {V}, the tokens, got {padding_idx}")
+        raise ValueError(
+            f"padding_idx must be less than {V}, the number of tokens, got {padding_idx}"
+        )
     return np.take(weight, x, axis=0), Kept(x, padding_idx)
 
 
@@ -82,14 +84,14 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
         d_params, shaped like params, and None: tokens have no gradient.
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     weight = params.weight
     shape = (*kept.x.shape, weight.shape[1])
     check_like(d_out, shape, weight.dtype, name="d_out", like="out")
     d_weight = np.zeros(weight.shape, weight.dtype)  # (V, D)
-    np.add.at(d_weight, kept.x, d_out)  # += would take one of several places alone
+    np.add.at(d_weight, kept.x, d_out)  # += would add only one of several places
     if kept.padding_idx is not None:
         d_weight[kept.padding_idx] = 0
     return Embedding(d_weight), None

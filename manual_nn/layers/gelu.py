@@ -1,4 +1,4 @@
-"""GELU, the Gaussian error linear unit: each input times the normal probability of less than it.
+"""GELU, the Gaussian error linear unit: x times the probability that a normal number is below x.
 
 gelu.md derives the equations. All arrays have one shape, that of x.
 """
@@ -25,7 +25,7 @@ class Kept(NamedTuple):
 
 
 def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[Array, Kept]:
-    """Multiply each input by the normal probability of a smaller number; eq. (1), (4).
+    """Multiply each input by the probability that a normal number is smaller; eq. (1), (4).
 
     out = x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2. With `approximate` Phi(x) is replaced by
     (1 + tanh(u)) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3).
@@ -39,7 +39,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
         out, of the shape of x, and what `backward` needs.
 
     Raises:
-        TypeError: x is no array of float32 or float64.
+        TypeError: x is not a float32 or float64 array.
         ValueError: x has no axis or no element.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units (GELUs), 2016, arXiv:1606.08415.
@@ -68,7 +68,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
         (), and d_x, of the shape of x.
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     x = kept.x

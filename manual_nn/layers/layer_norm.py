@@ -76,7 +76,7 @@ def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Ar
         d_params, shaped like params, and d_x, (..., D).
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     normal, deviation = kept

@@ -73,7 +73,7 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
         d_params, shaped like params, and d_x, (..., D).
 
     Raises:
-        TypeError: d_out is no array of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
     normal, rms = kept

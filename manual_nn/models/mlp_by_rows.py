@@ -27,8 +27,8 @@ def loss_and_grad(
     """Compute the loss and its gradient in every weight and bias, row by row.
 
     L = 1/N sum_n L_n + weight_decay * sum_l ||W_l||^2 with L_n = -ln softmax(z_L)_y for row n, or
-    -sum_k y_k ln softmax(z_L)_k; softmax_cross_entropy.md (2), (5) and, for a
-    batch of one row, mlp.md (1) to (4).
+    -sum_k y_k ln softmax(z_L)_k; softmax_cross_entropy.md (2), (5) and, for a batch of one row,
+    mlp.md (1) to (4).
 
     Args:
         params: the layers, float32 or float64.

@@ -36,7 +36,7 @@ class TrainingResult(NamedTuple):
     stopped_early: bool
 
 
-class TrainingDiverged(ArithmeticError):  # noqa: N818, it is no fault of the program
+class TrainingDiverged(ArithmeticError):  # noqa: N818, not an error in the program
     """Training has reached numbers that are not finite, in batch `batch` of epoch `epoch`.
 
     `result` is that of the epochs before; if there are none, it holds the parameters that training

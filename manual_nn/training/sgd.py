@@ -63,7 +63,7 @@ class SGD:
         batch_size: the most rows of a batch.
         learning_rate: the factor of the gradient.
         weight_decay: the factor of the penalty on the weights.
-        sample_weight: how much each row counts within its batch, (N,), or None for all the same.
+        sample_weight: the weights of the rows within their batch, (N,), or None for equal ones.
 
     >>> sgd = SGD(
     ...     (Dense(np.zeros((1, 2)), np.zeros(2)),),

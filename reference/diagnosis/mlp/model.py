@@ -92,8 +92,8 @@ class MLP:
         if weight_decay >= visible:
             return []
         warning = (
-            f"the gradient of the penalty, weight_decay {weight_decay:.3g}, drowns in the bound: "
-            f"a mistake in it shows from {visible:.3g} on"
+            f"the gradient of the penalty, weight_decay {weight_decay:.3g}, is lost in the bound: "
+            f"a mistake in it would only show from {visible:.3g} on"
         )
         return [warning]
 

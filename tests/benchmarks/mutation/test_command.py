@@ -150,7 +150,7 @@ def test_an_interruption_says_how_to_go_on(
 
     monkeypatch.setattr(command, "run", interrupted)
     assert command.main(["--session", "a.jsonl"]) == 130
-    assert capsys.readouterr().err == "Interrupted; the same command goes on from a.jsonl.\n"
+    assert capsys.readouterr().err == "Interrupted; the same command resumes from a.jsonl.\n"
 
 
 def test_what_is_not_mutated_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,8 +135,8 @@ def test_a_decay_is_unseen_below_the_smallest_bound_over_twice_the_weight() -> N
         return functools.partial(reference.loss, weight_decay=weight_decay)
 
     (warning,) = warnings(with_decay(0.125))
-    assert "weight_decay 0.125, drowns in the bound" in warning
-    assert "shows from 0.25 on" in warning
+    assert "weight_decay 0.125, is lost in the bound" in warning
+    assert "would only show from 0.25 on" in warning
     assert warnings(with_decay(0.25)) == []
     assert warnings(with_decay(0.0)) == []
     assert warnings(reference.loss) == []
@@ -158,12 +158,12 @@ def network_report(weight_decay: float, *, mistake: float = 1.0) -> GradientRepo
 
 
 @pytest.mark.long
-def test_a_decay_that_drowns_is_warned_of_with_the_decay_that_would_not() -> None:
+def test_a_decay_that_is_lost_is_warned_of_with_the_decay_that_would_not() -> None:
     """The warning's figure is taken at its word: from there on a missing decay is seen."""
     report = network_report(1e-12)
     assert report.ok
     (warning,) = [text for text in report.warnings if "weight_decay" in text]
-    visible = float(warning.split("shows from ")[1].split()[0])
+    visible = float(warning.split("show from ")[1].split()[0])
     assert network_report(1e-12, mistake=0).ok
     assert not network_report(visible * 1.01, mistake=0).ok
     assert not any("weight_decay" in text for text in network_report(visible * 1.01).warnings)
