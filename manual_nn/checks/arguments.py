@@ -43,7 +43,7 @@ def as_sample_weight(
         msg = f"{name} must hold finite numbers, none negative, got {array[row]} in row {row}"
         raise ValueError(msg)
     if not array.any():
-        raise ValueError(f"{name} must not be 0 in every row, got only zeros")
+        raise ValueError(f"{name} must not be zero in every row, got only zeros")
     return array
 
 

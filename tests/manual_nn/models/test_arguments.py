@@ -283,7 +283,7 @@ BAD_SAMPLE_WEIGHT = [
     Bad("negative", [1, 1, -0.5, 1, 1], ValueError, ("{name}", "none negative", "-0.5", "row 2")),
     Bad("NaN", [1, np.nan, 1, 1, 1], ValueError, ("{name}", "finite", "nan", "row 1")),
     Bad("infinite", [1, 1, 1, 1, np.inf], ValueError, ("{name}", "finite", "inf", "row 4")),
-    Bad("all 0", np.zeros(N), ValueError, ("{name} must not be 0 in every row",)),
+    Bad("all 0", np.zeros(N), ValueError, ("{name} must not be zero in every row",)),
 ]
 
 
