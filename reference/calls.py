@@ -73,7 +73,7 @@ class Calls:
     def _unequal_calls(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
         """Tell a gradient of an earlier call from one that changes at random, or by rounding."""
         if _equal(self.again, self.first):
-            return self._stuck(comparer)
+            return self._stuck(comparer) if comparison.verdict.ok else []
         again = comparer(self.again, *self.given, dtype=self.dtype)
         if comparison.verdict.ok and again.verdict.ok:
             return []  # right in any order of additions, which atomic ones change from call to call

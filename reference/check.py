@@ -1,31 +1,35 @@
 """Check a gradient that somebody has written by hand against JAX autodiff."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from reference.calls import Calls, copied
-from reference.compare import Comparer, Leaf, Verdict
+from reference.compare import Comparer, Comparison, Leaf, Verdict
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
+from reference.digits import digits, lost_digits
+from reference.noise.finite import first_not_finite
 from reference.report import GradientReport
-from reference.sensitivity import blind_spots
+from reference.sensitivity import blind_spots, faults_of_ours
 
 
 def check_gradient(
     grad: Any, loss: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0
 ) -> GradientReport:
-    """Check a gradient against JAX's, element by element, under a derived error bound.
+    """Check a gradient against JAX's, element by element, under what rounding can make of it.
 
     |grad(*args) - jax.grad(loss, argnums)(*args)| <= bound, for each element, where the bound is
-    what rounding in the precision of the arguments can make of a right gradient; ROUNDING.md
-    derives it. Before that the check looks for what makes a comparison pointless: another
-    structure, shape or precision, modified inputs, results that differ between calls or share
-    memory. JAX computes in float64, whatever its settings are.
+    how far rounding in the precision of the arguments may take a right gradient. Two witnesses
+    say how far that is, and the finer of them counts: it is measured, by disturbing every operation
+    (NOISE.md), and it is proven, where the proof can tell something (ROUNDING.md).
+    Before that the check looks for what makes a comparison pointless: another structure, shape or
+    precision, modified inputs, results that differ between calls or share memory. JAX computes in
+    float64, whatever its settings are.
 
     Args:
         grad: a function of the same arguments as the loss that returns its gradient, with the
@@ -43,7 +47,6 @@ def check_gradient(
         TypeError: the arguments at argnums are not float32 or float64, or have no array, or the
             loss is no scalar.
         ValueError: there are no arguments at argnums.
-        NotImplementedError: no error bound is known for an operation of the loss.
 
     >>> def loss(w, X, y):
     ...     return ((X @ w - y) ** 2).mean()
@@ -65,20 +68,68 @@ def check_gradient(
     result = calls.first if calls else grad
     if fault := _wrong_form(result, target):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
-    comparer = Comparer(jax.grad(loss, argnums=argnums), *given)
+    comparer = Comparer(
+        jax.grad(loss, argnums=argnums),
+        *given,
+        measured=True,
+        differentiated=[i in places for i, arg in enumerate(given) for _ in jax.tree.leaves(arg)],
+    )
     comparison = comparer(result, *given, dtype=dtype)
     faults = [
         *(calls.faults(comparer, comparison) if calls else []),
         *_not_finite(comparison.leaves),
     ]
+    how = ""
+    if not faults and comparison.verdict == Verdict.MISMATCH:
+        function = grad if callable(grad) else None
+        comparison, how = lost_digits(comparison, comparer, function, given, dtype)
     verdict = faults[0].code.verdict if faults else comparison.verdict
     causes = tuple(faults)
     difference = Difference(comparison.leaves, loss, given, argnums)
     if verdict == Verdict.MISMATCH:
         causes = diagnose(difference)
-    warnings = blind_spots(comparison.leaves)
+    elif not faults:
+        causes = tuple(_remarks(comparison, comparer, given, dtype, how))
+    warnings = [*faults_of_ours(comparison), *blind_spots(comparison.leaves)]
     warnings += difference.model.warnings() if difference.model else []
-    return GradientReport(verdict, comparison.leaves, causes, tuple(warnings), dtype)
+    measurement = comparison.measurement
+    return GradientReport(
+        verdict, comparison.leaves, causes, warnings, dtype, measurement=measurement
+    )
+
+
+def _remarks(
+    comparison: Comparison, comparer: Comparer, args: tuple[Any, ...], dtype: str, how: str
+) -> Iterator[Cause]:
+    """Say what there is to say of a gradient in which nothing is wrong."""
+    if comparison.verdict == Verdict.NOT_COMPARABLE:
+        where = first_not_finite(comparer.traced, *args, dtype=dtype)
+        evidence = (
+            f"the first result that {dtype} cannot hold is that of {where}; rewrite it, or check "
+            f"at a point or in a precision where it is finite"
+            if where
+            else "no operation leaves the range of the precision, but one does if it is disturbed; "
+            "check at another point"
+        )
+        yield Cause.observed(Code.NOT_COMPARABLE, evidence)
+    if comparison.verdict == Verdict.BLIND:
+        names = ", ".join(f"gradient{leaf.path}" for leaf in comparison.leaves if leaf.blind)
+        other = "in float64, " if dtype == "float32" else ""
+        evidence = (
+            f"at half of {names} or more, an error of the size of the value itself would be "
+            f"unseen; check {other}with a smaller case or at another point"
+        )
+        yield Cause.observed(Code.BLIND, evidence)
+    if how:
+        evidence = f"{digits(comparison.leaves)}; {how}"
+        yield Cause.observed(Code.LOST_DIGITS, evidence)
+    if any(leaf.tied.any() for leaf in comparison.leaves):
+        counts = ", ".join(
+            f"{int(leaf.tied.sum())} of {leaf.tied.size} elements of gradient{leaf.path}"
+            for leaf in comparison.leaves
+            if leaf.tied.any()
+        )
+        yield Cause.observed(Code.EXACT_TIE, counts)
 
 
 def _places(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:

@@ -1,15 +1,17 @@
-"""Compare results with JAX, element by element, under the derived error bound.
+"""Compare results with JAX, element by element, under what rounding can make of a right one.
 
-An element disagrees when it is farther from JAX's value than the bound of
-`reference.bounds.rounding` allows. If it is back within the bound once every kink that lies within
+Two witnesses say how much that is: the proven bound of `reference.bounds`, and the rounding that
+`reference.noise` measures. An element disagrees when it is farther from JAX's value than the finer
+of the witnesses that were asked allows. If it is back within that once every kink that lies within
 rounding (a ReLU whose pre-activation may be on either side of 0) is left open, it is ambiguous, and
 else it is wrong.
 """
 
 import enum
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,13 +20,24 @@ import numpy.typing as npt
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
+from reference.noise.measure import Freedom, Measurement, Witness
+from reference.noise.statistics import MORE_SAMPLES, SAMPLES
+
+EPS = float(np.finfo(np.float64).eps)
+
+# Beyond so many operations in a row the bound exceeds what it bounds, so that nothing is learned
+# from it: at 30 it is some 1e-4 of a gradient in float32, at 50 a tenth, at 90 a hundred times.
+PROVEN_PATH = 64
+PROVEN_ELEMENTS = 2**22  # of all operations together, which NumPy evaluates in some seconds
 
 
 class Verdict(enum.StrEnum):
     """What a comparison has found, best first, and what keeps a gradient from being compared."""
 
     MATCH = "match"
+    LOSES_DIGITS = "loses digits"
     AMBIGUOUS = "ambiguous"
+    BLIND = "blind"
     NOT_COMPARABLE = "not comparable"
     MISMATCH = "mismatch"
     NON_FINITE = "not finite"
@@ -38,8 +51,8 @@ class Verdict(enum.StrEnum):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong: every element agrees, or would but for an open kink."""
-        return self in {Verdict.MATCH, Verdict.AMBIGUOUS}
+        """Whether nothing is wrong: every element agrees, but for a kink or lost digits."""
+        return self in {Verdict.MATCH, Verdict.LOSES_DIGITS, Verdict.AMBIGUOUS}
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,14 @@ class Leaf:
         path: where it stands in the result, as JAX writes it: `[0].weight`.
         got: the result that was handed in.
         want: JAX's, float64.
-        bound: how far apart the two may be with the kinks decided as the values say, float64.
+        bound: how far apart the two may be with the kinks decided as the values say, float64; by
+            the finer witness.
         low, high: between which `got` may be with every kink within rounding left open, float64.
+        proven: the proven bound, None if it was not computed.
+        sigma: how far rounding strays by measurement, None if it was not measured.
+        tie_low, tie_high: between which `got` may be with every exact tie decided either way.
+        lost: where digits are lost that JAX's formula keeps, though the derivative is right.
+        scale: the largest element of the whole result.
     """
 
     path: str
@@ -60,6 +79,13 @@ class Leaf:
     bound: Array
     low: Array
     high: Array
+    _: KW_ONLY
+    proven: Array | None = None
+    sigma: Array | None = None
+    tie_low: Array | None = None
+    tie_high: Array | None = None
+    lost: Array | None = None
+    scale: float = 0.0
 
     @property
     def error(self) -> Array:
@@ -74,12 +100,42 @@ class Leaf:
     def wrong(self) -> Array:
         """Say which elements are neither within their bound nor between low and high."""
         between = (self.low <= self.got) & (self.got <= self.high)
-        return (self.error > self.bound) & ~between
+        wrong = (self.error > self.bound) & ~between & ~self.tied
+        return wrong if self.lost is None else wrong & ~self.lost
+
+    @property
+    def tied(self) -> Array:
+        """Say which elements are within bounds if an exact tie is decided the other way."""
+        if self.tie_low is None or self.tie_high is None:
+            return np.zeros(self.want.shape, bool)
+        between = (self.tie_low <= self.got) & (self.got <= self.tie_high)
+        return (self.error > self.bound) & between
+
+    @property
+    def sigmas(self) -> Array:
+        """The error in units of sigma, 0 where there is none; only if it was measured."""
+        assert self.sigma is not None  # noqa: S101, asked by those who have looked
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.error == 0, 0.0, self.error / self.sigma)
+
+    @property
+    def blind(self) -> bool:
+        """Whether an error of the size of the value itself would be unseen at half of the array.
+
+        An array that is 0 but for rounding is none: there an error shows that is small beside the
+        largest element of the whole result, by half of the digits.
+        """
+        if self.want.dtype.kind != "f" or not np.isfinite(self.bound).all():
+            return False
+        seen = max(float(np.sqrt(np.finfo(str(self.got.dtype)).eps)) * self.scale, 0.0)
+        unseen = (self.bound > 0) & (self.bound >= abs(self.want)) & (self.bound > seen)
+        return bool(unseen.size and unseen.mean() >= 0.5)
 
     @property
     def ambiguous(self) -> Array:
         """Say which elements are within bounds only if the kinks are left open."""
-        return (self.error > self.bound) & ~self.wrong
+        ambiguous = (self.error > self.bound) & ~self.wrong & ~self.tied
+        return ambiguous if self.lost is None else ambiguous & ~self.lost
 
     @property
     def hanging(self) -> Array:
@@ -115,8 +171,12 @@ class Leaf:
             return Verdict.MISMATCH
         if not np.isfinite(self.bound).all():
             return Verdict.NOT_COMPARABLE
+        if self.blind:
+            return Verdict.BLIND
         if self.ambiguous.any():
             return Verdict.AMBIGUOUS
+        if self.lost is not None and self.lost.any():
+            return Verdict.LOSES_DIGITS
         return Verdict.MATCH
 
     def verdicts(self) -> list[Verdict]:
@@ -134,7 +194,8 @@ class Leaf:
     def of_row(self, row: int) -> "Leaf":
         """Give one element of the first axis alone."""
         arrays = (self.got, self.want, self.bound, self.low, self.high)
-        return Leaf(self.path, *(np.asarray(array[row]) for array in arrays))
+        got, want, bound, low, high = (np.asarray(array[row]) for array in arrays)
+        return Leaf(self.path, got, want, bound, low, high)
 
     @property
     def ulps(self) -> float:
@@ -147,10 +208,17 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The leaves of a result beside JAX's, and how many kinks lay within rounding."""
+    """The leaves of a result beside JAX's, and how many kinks lay within rounding.
+
+    Attributes:
+        leaves: of the result.
+        open_kinks: how many comparisons lie within the rounding of their sides.
+        measurement: of the rounding, None if only the bound was asked.
+    """
 
     leaves: tuple[Leaf, ...]
     open_kinks: int
+    measurement: Measurement | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -176,6 +244,9 @@ class Comparer:
     Args:
         function: any function of arrays that JAX can trace.
         args: example arguments, for their shapes.
+        measured: whether rounding is measured; else the proven bound alone is asked.
+        differentiated: for each of the flattened arguments whether the function is a derivative in
+            it, so that it may be moved off an exact tie; all, by default.
 
     >>> comparer = Comparer(lambda x: x**2, np.float32(3))
     >>> comparer(np.float32(9), np.float32(3)).verdict
@@ -184,9 +255,17 @@ class Comparer:
     <Verdict.MISMATCH: 'mismatch'>
     """
 
-    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        measured: bool = False,
+        differentiated: Sequence[bool] | None = None,
+    ) -> None:
         """Trace the function at the shapes of these arguments."""
         self.traced = Traced(function, *args)
+        self.measured = measured
+        self.differentiated = differentiated
 
     def __call__(
         self, got: Any, *args: Any, dtype: npt.DTypeLike | None = None, compiled: bool = True
@@ -202,6 +281,7 @@ class Comparer:
 
         Raises:
             ValueError: the result has another structure or shape than the function's.
+            NotImplementedError: rounding is not measured, and no bound is known for an operation.
         """
         structure: Any = jax.tree.structure(got)
         if structure != self.traced.structure:
@@ -210,23 +290,55 @@ class Comparer:
         results = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
         if dtype is None:
             dtype = np.result_type(*(result for result in results if result.dtype.kind == "f"))
-        rounding = Rounding(dtype)
-        decided = opened = self._bounded(args, rounding)
+        proven = self._proven(args, dtype)
         wanted = (
             jax.tree.leaves(self.traced.by_xla(*args))
-            if compiled
-            else [bounded.value for bounded in decided]
+            if compiled or not proven
+            else [bounded.value for bounded in proven.decided]
         )
-        if rounding.open_kinks:
-            opened = self._bounded(args, Rounding(dtype, kinks="open"))
-        leaves = []
-        for path, result, want, one, other in zip(
-            paths, results, wanted, decided, opened, strict=True
-        ):
+        for path, result, want in zip(paths, results, wanted, strict=True):
             if result.shape != want.shape:
                 raise ValueError(f"got{path} has shape {result.shape}, expected {want.shape}")
-            leaves.append(_leaf(path, result, want, one, other))
-        return Comparison(tuple(leaves), rounding.open_kinks)
+        if not self.measured:
+            assert proven  # noqa: S101, it is only left out where rounding is measured
+            triples = zip(paths, results, wanted, proven.decided, proven.opened, strict=True)
+            return Comparison(tuple(_leaf(*parts) for parts in triples), proven.open_kinks)
+        for samples in (SAMPLES, MORE_SAMPLES):
+            measurement = self.witness(dtype).measure(*args, samples=samples, seed=samples)
+            leaves = _measured_leaves(paths, results, wanted, measurement, proven)
+            if not any(leaf.wrong.any() for leaf in leaves):
+                break
+        return Comparison(leaves, measurement.open_kinks, measurement)
+
+    def witness(self, dtype: npt.DTypeLike) -> Witness:
+        """Give the witness that measures the rounding of this precision."""
+        name = str(np.dtype(dtype))
+        if name not in self._witnesses:
+            self._witnesses[name] = Witness(self.traced, name, self.differentiated)
+        return self._witnesses[name]
+
+    @functools.cached_property
+    def _witnesses(self) -> dict[str, Witness]:
+        return {}
+
+    def _proven(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven | None":
+        """Compute the bound where it can tell something; it is None where it cannot."""
+        if not self.measured:
+            return self._both_bounds(args, dtype)
+        witness = self.witness(dtype)
+        if witness.path > PROVEN_PATH or witness.elements > PROVEN_ELEMENTS:
+            return None
+        try:
+            return self._both_bounds(args, dtype)
+        except NotImplementedError:  # no rule for an operation
+            return None
+
+    def _both_bounds(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven":
+        rounding = Rounding(dtype)
+        decided = opened = self._bounded(args, rounding)
+        if rounding.open_kinks:
+            opened = self._bounded(args, Rounding(dtype, kinks="open"))
+        return _Proven(decided, opened, rounding.open_kinks)
 
     def _bounded(self, args: tuple[Any, ...], rounding: Rounding) -> list[Bounded]:
         result = self.traced.bounded(*args, rounding=rounding)
@@ -246,3 +358,101 @@ def _leaf(path: str, got: Array, want: Array, decided: Bounded, opened: Bounded)
     unknown = np.isnan(low) | np.isnan(high)
     low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
     return Leaf(path, got, want, decided.error, low, high)
+
+
+class _Proven(NamedTuple):
+    """The bounds with the kinks decided as the values say, and left open."""
+
+    decided: list[Bounded]
+    opened: list[Bounded]
+    open_kinks: int
+
+
+def _measured_leaves(
+    paths: list[str],
+    results: list[Array],
+    wanted: list[Array],
+    measurement: Measurement,
+    proven: _Proven | None,
+) -> tuple[Leaf, ...]:
+    """Allow each element as many sigma as the measurement says, or the bound, if that is less."""
+    real = [abs(want[np.isfinite(want)]) for want in wanted if want.dtype.kind == "f"]
+    scale = max((float(values.max(initial=0)) for values in real), default=0.0)
+    leaves = []
+    for i, (path, got, want, noise) in enumerate(
+        zip(paths, results, wanted, measurement.leaves, strict=True)
+    ):
+        bound = proven.decided[i].error.astype(np.float64) if proven else None
+        allowed = tolerance(want, noise.sigma, measurement.multiple, got.dtype)
+        finest = allowed if bound is None else np.fmin(allowed, bound)
+        around = _around(want, finest, noise.kinks, measurement.multiple, got.dtype)
+        ties = noise.ties and _around(want, finest, noise.ties, measurement.multiple, got.dtype)
+        leaf = Leaf(path, got, want, finest, *around, proven=bound, sigma=noise.sigma, scale=scale)
+        leaves.append(replace(leaf, tie_low=ties[0], tie_high=ties[1]) if ties else leaf)
+    return _in_one_choice(leaves, measurement)
+
+
+def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) -> Array:
+    """Compute how far a right element may be off: so many sigma, and the rounding of the result.
+
+    Where nothing rounds and the precision holds the value, a right result is equal.
+    """
+    if want.dtype.kind != "f":
+        return np.zeros(want.shape)
+    info = np.finfo(str(np.dtype(dtype)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounds = (sigma > 0) | (want.astype(info.dtype) != want)
+        last = np.where(rounds, info.eps / 2 * abs(want) + info.tiny, 0.0)
+        allowed = multiple * sigma + last
+    return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
+
+
+def _around(
+    want: Array, bound: Array, freedom: Freedom | None, multiple: float, dtype: npt.DTypeLike
+) -> tuple[Array, Array]:
+    """Give the interval that other decisions leave, or else the bound's around JAX's value."""
+    with np.errstate(invalid="ignore"):
+        low, high = want - bound, want + bound
+        if freedom is not None:
+            more = tolerance(want, freedom.sigma, multiple, dtype)
+            low = np.where(freedom.moved, np.minimum(low, freedom.low - more), low)
+            high = np.where(freedom.moved, np.maximum(high, freedom.high + more), high)
+    return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+
+
+def _in_one_choice(leaves: list[Leaf], measurement: Measurement) -> tuple[Leaf, ...]:
+    """Let exact ties explain a result only if they do so for all of its elements at once.
+
+    What the sides of ties can move lies in the space that the rounds of other decisions span: two
+    equal maxima share a gradient, they do not both get all of it. If there are as many ties as
+    rounds the space says nothing, and each element stands for itself.
+    """
+    moved = [i for i, noise in enumerate(measurement.leaves) if noise.ties]
+    if not moved:
+        return tuple(leaves)
+    places = [noise.ties.moved for noise in (measurement.leaves[i] for i in moved) if noise.ties]
+    ties = [noise.ties for noise in (measurement.leaves[i] for i in moved) if noise.ties]
+    moves = np.concatenate([tie.moves for tie in ties], axis=1)
+    errors = np.concatenate(
+        [(leaves[i].got - leaves[i].want)[place] for i, place in zip(moved, places, strict=True)]
+    )
+    allowed = np.concatenate(
+        [
+            leaves[i].bound[place]
+            + tolerance(leaves[i].want, tie.sigma, measurement.multiple, leaves[i].got.dtype)[place]
+            for i, place, tie in zip(moved, places, ties, strict=True)
+        ]
+    )
+    if not moves.size or not np.isfinite(moves).all() or not np.isfinite(errors).all():
+        return tuple(leaves)
+    rank = int(np.linalg.matrix_rank(moves, tol=np.sqrt(EPS) * abs(moves).max(initial=0)))
+    if rank >= len(moves) - 1:
+        return tuple(leaves)
+    fitted = moves.T @ np.linalg.lstsq(moves.T, errors, rcond=np.sqrt(EPS))[0]
+    numerical = (
+        np.sqrt(EPS) * abs(moves).max()
+    )  # of the fit, where the elements themselves are exact
+    wrong = abs(errors - fitted) > allowed * np.sqrt(len(moves)) + numerical
+    if not wrong.any():
+        return tuple(leaves)
+    return tuple(replace(leaf, tie_low=None, tie_high=None) for leaf in leaves)

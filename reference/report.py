@@ -9,6 +9,8 @@ import numpy as np
 
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.codes import Cause
+from reference.noise.measure import Measurement
+from reference.noise.statistics import FAILURE, probability
 from reference.picture import draw
 from reference.sensitivity import sensitivity
 
@@ -19,6 +21,7 @@ WIDTH = 100
 CAUSES = 4  # at most, and so on, so that a hundred leaves take a screen
 ROWS = 12
 NOTES = 6
+WORST = 50  # sigma, beyond which no probability is worth a number
 INDICES = 5  # of ambiguous elements
 
 
@@ -34,6 +37,7 @@ class GradientReport(str):
         causes: what is probably wrong, most likely first; none if nothing is.
         warnings: what this check could not have seen.
         dtype: the precision that the bounds are for.
+        measurement: of the rounding, None if nothing could be compared.
     """
 
     verdict: Verdict
@@ -41,6 +45,7 @@ class GradientReport(str):
     causes: tuple[Cause, ...]
     warnings: tuple[str, ...]
     dtype: str
+    measurement: Measurement | None
 
     def __new__(
         cls,
@@ -49,10 +54,14 @@ class GradientReport(str):
         causes: Iterable[Cause],
         warnings: Iterable[str],
         dtype: str,
+        *,
+        measurement: Measurement | None = None,
     ) -> Self:
         """Lay the report out to be read, and keep what it was made from."""
         leaves, causes, warnings = tuple(leaves), tuple(causes), tuple(warnings)
-        report = super().__new__(cls, _text(verdict, leaves, causes, warnings, dtype))
+        text = _text(verdict, leaves, causes, warnings, dtype, measurement=measurement)
+        report = super().__new__(cls, text)
+        report.measurement = measurement
         report.verdict, report.dtype = verdict, dtype
         report.leaves, report.causes, report.warnings = leaves, causes, warnings
         return report
@@ -67,8 +76,13 @@ class GradientReport(str):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong: every element agrees, or would but for an open kink."""
+        """Whether nothing is wrong: every element agrees, but for a kink or lost digits."""
         return self.verdict.ok
+
+    @property
+    def accurate(self) -> bool:
+        """Whether it is ok, and no digits are lost that JAX's formula keeps."""
+        return self.ok and self.verdict != Verdict.LOSES_DIGITS
 
     @property
     def sensitivity(self) -> dict[str, float]:
@@ -84,6 +98,7 @@ class GradientReport(str):
         return {
             "verdict": self.verdict.value,
             "ok": self.ok,
+            "accurate": self.accurate,
             "dtype": self.dtype,
             "leaves": [_leaf_to_dict(leaf) for leaf in self.leaves],
             "causes": [
@@ -127,6 +142,8 @@ def _text(
     causes: Sequence[Cause],
     warnings: Sequence[str],
     dtype: str,
+    *,
+    measurement: Measurement | None,
 ) -> str:
     lines = [f"gradient check: {verdict.value} ({dtype})"]
     for rank, cause in enumerate(causes[:CAUSES]):
@@ -134,12 +151,33 @@ def _text(
         lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
         lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
     lines += ["", *table(leaves)] if leaves else []
+    lines += _wrapped(witnesses(leaves, measurement), indent="") if measurement else []
     notes = [line for leaf in leaves for line in _ambiguous(leaf)]
     notes += [f"warning: {warning}" for warning in warnings]
     lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []
     if len(notes) > NOTES:
         lines.append(f"and {len(notes) - NOTES} more like these")
     return "\n".join(lines)
+
+
+def witnesses(leaves: Sequence[Leaf], measurement: Measurement) -> str:
+    """Say what the bounds in the table are, and by how much the worst error is beyond them."""
+    text = (
+        f"bound: {measurement.multiple:.1f} sigma of measured rounding ({measurement.samples} "
+        f"samples; a check of a right gradient fails once in {1 / FAILURE:,.0f})"
+    )
+    if any(leaf.proven is not None for leaf in leaves):
+        text += ", or the proven bound where that is less"
+    wrong = [leaf for leaf in leaves if leaf.verdict == Verdict.MISMATCH]
+    if not wrong:
+        return text
+    sigmas = max(float(leaf.sigmas[leaf.wrong].max()) for leaf in wrong)
+    text += f". The worst error is {sigmas:.3g} sigma"
+    text += f", of which the probability is {probability(sigmas):.1g}" if sigmas < WORST else ""
+    proven = [leaf for leaf in wrong if leaf.proven is not None]
+    if any((leaf.error > leaf.proven)[leaf.wrong].any() for leaf in proven):
+        return f"{text}; it is proven to be wrong"
+    return text
 
 
 def _wrapped(text: str, *, indent: str = "  ") -> list[str]:

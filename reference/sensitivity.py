@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reference.compare import Leaf
+from reference.compare import Comparison, Leaf
 
 
 def sensitivity(leaf: Leaf, quantile: float = 0.0) -> float:
@@ -13,7 +13,8 @@ def sensitivity(leaf: Leaf, quantile: float = 0.0) -> float:
     The quantile 0 is the smallest relative error that is seen at all, 0.5 the median.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.where(leaf.want == 0, np.inf, leaf.bound / abs(leaf.want))
+        factors = leaf.bound / abs(leaf.want)
+    factors = factors[leaf.want != 0]  # what is 0 has no relative error
     if not factors.size:
         return np.inf
     return float(np.quantile(factors, quantile, method="lower"))
@@ -45,3 +46,19 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
                 f"{sensitivity(leaf, 0.5):.1g} of itself or more unseen"
             )
     return blind
+
+
+def faults_of_ours(comparison: Comparison) -> list[str]:
+    """Say where the two witnesses contradict each other: more than the bound has been measured."""
+    found = []
+    for leaf in comparison.leaves:
+        if leaf.sigma is None or leaf.proven is None:
+            continue
+        with np.errstate(invalid="ignore"):
+            above = np.isfinite(leaf.sigma) & (leaf.sigma > leaf.proven)
+        if above.any():
+            found.append(
+                f"at {int(above.sum())} elements of gradient{leaf.path} the measured rounding is "
+                "above the proven bound: this is a fault of the checker, please report it"
+            )
+    return found

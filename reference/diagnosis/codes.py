@@ -98,6 +98,33 @@ class Code(enum.StrEnum):
         Verdict.STALE,
     )
 
+    # What a comparison says of a gradient that is not wrong, or of which nothing is known
+
+    EXACT_TIE = (
+        "exact_tie",
+        "At an exact tie the gradient is another subgradient than JAX's, which is as right.",
+        "d_x = d_y * (x >= 0)  # JAX's ReLU has 0 at 0",
+        Verdict.MATCH,
+    )
+    LOST_DIGITS = (
+        "lost_digits",
+        "The derivative is right, but its formula loses digits that JAX's keeps.",
+        "d_z = sigmoid(z) - y  # for a loss written with log_sigmoid",
+        Verdict.LOSES_DIGITS,
+    )
+    BLIND = (
+        "blind",
+        "Rounding strays as far as the gradient itself, so that no check could tell.",
+        "for _ in range(10_000): x = 4 * x * (1 - x)",
+        Verdict.BLIND,
+    )
+    NOT_COMPARABLE = (
+        "not_comparable",
+        "The gradient is not finite in this precision, JAX's or by rounding.",
+        "loss = np.log(np.exp(1000 * x).sum())",
+        Verdict.NOT_COMPARABLE,
+    )
+
     # Faults of the MLP: dense layers, ReLU, softmax cross-entropy and weight decay
 
     RELU_MASK_MISSING = (

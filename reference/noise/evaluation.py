@@ -12,6 +12,14 @@ Rule: TypeAlias = Callable[..., list[Sampled]]
 RULES: dict[str, Rule] = {}
 CALLS: dict[str, Rule] = {}
 
+LONGEST_CHAIN = 12  # of operations that XLA may fuse
+# Whose results XLA stores.
+STORED = {
+    "cholesky", "cond", "conv_general_dilated", "dot_general", "eigh", "fft", "lu",
+    "reduce_window_sum", "scan", "scatter-add", "select_and_scatter_add", "sort", "svd",
+    "triangular_solve", "while",
+}  # fmt: skip
+
 
 def disturbs(*primitives: str) -> Callable[[Rule], Rule]:
     """Register how the result of these primitives is disturbed: rule(samples, eqn, *operands)."""
@@ -61,9 +69,19 @@ def evaluate(
 
     known.update(zip(jaxpr.constvars, consts, strict=True))
     known.update(zip(jaxpr.invars, inputs, strict=True))
+    chain: dict[Any, int] = {}
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
-        known.update(zip(eqn.outvars, operation(samples, eqn, operands), strict=True))
+        outs = operation(samples, eqn, operands)
+        if eqn.primitive.name in STORED:
+            length = 0
+        else:
+            before = (chain.get(x, 0) for x in eqn.invars if not isinstance(x, core.Literal))
+            length = 1 + max(before, default=0)
+        if length > LONGEST_CHAIN:
+            length, outs = 0, [samples.stored(x) if x.spread else x for x in outs]
+        chain.update(dict.fromkeys(eqn.outvars, length))
+        known.update(zip(eqn.outvars, outs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 

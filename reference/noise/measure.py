@@ -29,6 +29,8 @@ from reference.noise.statistics import SAMPLES, multiple
 _random_table = jax.jit(random_table, static_argnums=2)
 
 MAGNIFICATION = 2.0**16  # of float64's roundings, which float64 itself could not hold
+SATURATED = 10.0  # times the deviations of magnified disturbances: they are not in proportion
+SATURATED_PART = 0.01  # of an array
 NUDGE = 2.0**-40  # of the inputs, to come off exact ties; eq. (7)
 COLUMNS = 2**14  # of random numbers, beyond what the largest result needs
 ROUNDS = 16  # of other decisions
@@ -52,11 +54,15 @@ class Freedom:
     Attributes:
         low, high: between which values.
         sigma: how far rounding strays beyond these.
+        moved: where `low` or `high` is not the nominal value.
+        moves: by how much each round has moved these elements; (rounds, elements moved).
     """
 
     low: Array
     high: Array
     sigma: Array
+    moved: Array
+    moves: Array
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ class Mode:
     nudged: bool
     noisy: bool
     decider: int
+    exact: bool = False
 
 
 class Witness:
@@ -134,6 +141,7 @@ class Witness:
         self.jaxpr = without_dead_code(traced.jaxpr.jaxpr)
         self.consts = traced.jaxpr.consts
         self.active = tuple(active) if active is not None else (True,) * len(self.jaxpr.invars)
+        self.path = longest_path(self.jaxpr)
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
         self.elements = sum(map(_size, _variables(self.jaxpr)))
         largest = max(map(_size, _variables(self.jaxpr)), default=1)
@@ -158,6 +166,9 @@ class Witness:
         with precise_jax(), _broadcasting():
             run = _Run(self, inputs, held, seed)
             nominal, squares, open_kinks = run.noise(samples)
+            if run.magnification > 1 and run.saturates(squares):
+                run.magnification = 1.0
+                nominal, squares, open_kinks = run.noise(samples)
             both = 1 + (unit_roundoff(np.float64) / unit_roundoff(self.dtype)) ** 2
             sigmas = [_root(both * square / run.taken) for square in squares]
             reach = multiple(sum(x.size for x in nominal))
@@ -165,9 +176,9 @@ class Witness:
             kinks = ties
             exact_ties = run.ties() if self.decides else 0
             if exact_ties:
-                ties = run.freedom(nominal, exact_ties, amplitude=0.0)
+                ties, exact_ties = run.freedom(nominal, exact_ties, amplitude=0.0, exact=True)
             if open_kinks:
-                kinks = run.freedom(nominal, open_kinks, amplitude=reach)
+                kinks, _ = run.freedom(nominal, open_kinks, amplitude=reach, exact=False)
         leaves = tuple(Noise(*parts) for parts in zip(nominal, sigmas, ties, kinks, strict=True))
         generic = tuple(sorted(self.generic))
         return Measurement(leaves, run.taken, reach, open_kinks, exact_ties, generic)
@@ -194,9 +205,11 @@ class Witness:
             amplitude=lanes["amplitude"],
             reach=lanes["reach"],
             nudge=lanes["nudge"],
+            once=lanes["once"],
             table=table,
             place=None,
             decider=mode.decider,
+            exact=mode.exact,
             noisy=mode.noisy,
             counting=self.decides and mode.decider == 0,
             bounded=self.magnification == 1.0,
@@ -228,12 +241,14 @@ class _Run:
     ) -> None:
         self.witness, self.inputs, self.held = witness, inputs, held
         self.random = np.random.default_rng(seed)
+        self.magnification = witness.magnification
         self.directions: list[Array | None] = [None] * len(inputs)
         self.taken = 0
 
     def noise(self, samples: int) -> tuple[list[Array], list[Array], int]:
         """Give the nominal values, the sums of squared deviations and the open kinks."""
-        chunk, magnification = self.witness.chunk, self.witness.magnification
+        self.taken = 0
+        chunk, magnification = self.witness.chunk, self.magnification
         elements = sum(map(_size, self.witness.jaxpr.outvars))
         lanes = [magnification] * chunk
         nominal: Any = None
@@ -254,6 +269,28 @@ class _Run:
             self.taken += chunk
         return [np.asarray(x) for x in nominal], [np.asarray(x) for x in squares], int(open_kinks)
 
+    def saturates(self, squares: list[Array]) -> bool:
+        """Find whether magnified disturbances are too large to have effects in proportion.
+
+        So it is where errors grow until nothing is left to grow, as in a chaotic recurrence. There
+        disturbances of the true size, though float64 can hardly hold them, stray much farther.
+        """
+        chunk = self.witness.chunk
+        _, actual, _ = self._call(
+            noisy=True,
+            decider=0,
+            nudged=False,
+            amplitude=[1.0] * chunk,
+            reach=[0.0] * chunk,
+            nudge=[0.0] * chunk,
+            weight=[1.0] * chunk,
+        )
+        beyond = [
+            np.asarray(one) / chunk > SATURATED**2 * square / self.taken
+            for one, square in zip(actual, squares, strict=True)
+        ]
+        return any(bool(x.size) and x.mean() > SATURATED_PART for x in beyond)
+
     def ties(self) -> int:
         """Count the decisions that a nudge of the inputs, either way, would change."""
         self._face()
@@ -269,19 +306,21 @@ class _Run:
         return int(flips)
 
     def freedom(
-        self, nominal: list[Array], kinks: int, *, amplitude: float
-    ) -> list[Freedom | None]:
-        """Take other decisions, those of a sample that is disturbed on purpose."""
-        chunk, magnification = self.witness.chunk, self.witness.magnification
+        self, nominal: list[Array], kinks: int, *, amplitude: float, exact: bool
+    ) -> tuple[list[Freedom | None], int]:
+        """Take other decisions, those of a sample that is moved on purpose, and count them."""
+        chunk, magnification = self.witness.chunk, self.magnification
         others = [1 / magnification] * (chunk - 1)
         every: list[list[Array]] = []
         squares: Any = None
+        most = 0
         for number in range(ROUNDS):
             if number % 2 == 0:
                 self._face()
-            values, more, _ = self._call(
+            values, more, flips = self._call(
                 noisy=True,
                 decider=1,
+                exact=exact,
                 nudged=True,
                 amplitude=[amplitude, *[magnification] * (chunk - 1)],
                 reach=[0.0] * chunk,
@@ -289,14 +328,19 @@ class _Run:
                 weight=[0.0, *others],
             )
             every.append([np.asarray(x) for x in values])
+            most = max(most, int(flips))
+            if exact and number == 1 and not most:  # of numbers that are not exact
+                return [None] * len(nominal), 0
             squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
         taken = ROUNDS * (chunk - 1)
+        kinks = most if exact else kinks
         bound = multiple(sum(x.size for x in nominal))
         factor = min(np.sqrt(kinks), bound) - 1 if kinks > ENUMERATED else 0.0
-        return [
+        freedoms: list[Freedom | None] = [
             _freedom(np.stack([value, *others]), factor, _root(np.asarray(square) / taken))
             for value, square, *others in zip(nominal, squares, *every, strict=True)
         ]
+        return freedoms, kinks
 
     def _face(self) -> None:
         """Draw the directions in which the nudges go: no zero is left, none is large."""
@@ -305,9 +349,14 @@ class _Run:
             for x, active in zip(self.inputs, self.witness.active, strict=True)
         ]
 
-    def _call(self, *, noisy: bool, decider: int, nudged: bool, **lanes: list[float]) -> Any:
-        mode = Mode(self.held, nudged, noisy, decider)
-        with_nominal = {name: np.array([0.0, *values]) for name, values in lanes.items()}
+    def _call(
+        self, *, noisy: bool, decider: int, nudged: bool, exact: bool = False, **lanes: list[float]
+    ) -> Any:
+        mode = Mode(self.held, nudged, noisy, decider, exact)
+        with_nominal: dict[str, Any] = {
+            name: np.array([0.0, *values]) for name, values in lanes.items()
+        }
+        with_nominal["once"] = np.int32(1)
         columns = self.witness.columns if noisy else 1
         table = _random_table(
             np.uint32(self.random.integers(2**32)), with_nominal["amplitude"], columns
@@ -334,16 +383,21 @@ def _freedom(values: Array, factor: float, sigma: Array) -> Freedom:
     """Enclose what was seen, and what more kinks at once may add; eq. (8)."""
     with np.errstate(invalid="ignore"):
         more = factor * values.std(axis=0)
-        return Freedom(values.min(axis=0) - more, values.max(axis=0) + more, sigma)
+        low, high = values.min(axis=0) - more, values.max(axis=0) + more
+        moved = (low != values[0]) | (high != values[0])
+        return Freedom(low, high, sigma, moved, (values[1:] - values[0])[:, moved])
 
 
 def _squares(x: Sampled, weight: Any) -> Any:
     """Add up the squared deviations of the samples from the nominal values."""
     if not x.spread:
         return jnp.zeros(x.shape)
-    weights = weight.reshape((-1, *[1] * len(x.shape)))
-    deviations = jnp.where(x.array == x.nominal, 0, abs(x.array - x.nominal)) * weights
-    return jnp.where(weights > 0, jnp.square(deviations), 0).sum(axis=0)
+    nominal, squares = x.array[0], jnp.zeros(x.shape)
+    for sample in range(1, len(x.array)):  # written out: XLA's sum over a first axis is slow
+        one = x.array[sample]
+        deviation = jnp.where((one == nominal) | (weight[sample] == 0), 0, abs(one - nominal))
+        squares += jnp.square(deviation * weight[sample])
+    return squares
 
 
 def _root(square: Array) -> Array:
@@ -375,6 +429,18 @@ def _dtypes(jaxpr: core.Jaxpr) -> set[Any]:
     """Find the precisions in which JAX computes."""
     dtypes = {getattr(x.aval, "dtype", bool) for x in _variables(jaxpr)}
     return {dtype for dtype in dtypes if rounds(dtype)}
+
+
+def longest_path(jaxpr: core.Jaxpr) -> int:
+    """Count the operations of the longest chain in which each needs the one before."""
+    length: dict[Any, int] = {}
+    for eqn in jaxpr.eqns:
+        params: list[Any] = jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr)
+        inside = [longest_path(getattr(x, "jaxpr", x)) for x in params if _is_jaxpr(x)]
+        own = max(inside, default=1) * int(eqn.params.get("length", 1) or 1)
+        before = [length.get(x, 0) for x in eqn.invars if not isinstance(x, core.Literal)]
+        length.update(dict.fromkeys(eqn.outvars, own + max(before, default=0)))
+    return max(length.values(), default=0)
 
 
 def _variables(jaxpr: core.Jaxpr) -> list[Any]:

@@ -4,6 +4,7 @@ S is the number of samples. Sample 0 is never disturbed: it holds the nominal va
 the model, whose equations the code cites.
 """
 
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,10 @@ class Samples:
         nudge: by how much each sample moves the inputs in their directions; (S,).
         table: random numbers of variance 1, times the amplitude; (S, columns).
         place: where in the table a step of a loop takes its numbers from; None outside of loops.
+        once: 1, which XLA does not know; (), int32.
         decider: the sample whose comparisons all samples follow.
+        exact: whether the decider is followed only where the last sample, which is disturbed, has
+            the nominal operands: at ties of exact numbers; elsewhere the nominal one is.
         noisy: whether anything is disturbed at all.
         counting: whether decisions that a sample would take otherwise are counted.
         bounded: whether numbers beyond the range of `dtype` overflow or vanish.
@@ -72,7 +76,9 @@ class Samples:
     nudge: JaxArray
     table: JaxArray
     place: JaxArray | None
+    once: JaxArray
     decider: int
+    exact: bool
     noisy: bool
     counting: bool
     bounded: bool
@@ -110,18 +116,21 @@ class Samples:
         if not value.is_real or not self.noisy or holds(self.dtype, x):
             return value
         draw = self._shared(f"literal {x}")
-        return self._moved(value, self._unit(value) * abs(value.array), draw)
+        return self._moved(value, None, 1.0, draw)
 
     def relative(self, x: Sampled, roundings: float = 1.0, common: str = "") -> Sampled:
         """Disturb by so many roundings of the value itself; eq. (2)."""
-        return self.disturbed(x, roundings * abs(x.array), common)
+        return self.disturbed(x, None, roundings=roundings, common=common)
 
-    def disturbed(self, x: Sampled, size: JaxArray, common: str = "") -> Sampled:
-        """Disturb by a rounding of numbers of this size; eq. (1).
+    def disturbed(
+        self, x: Sampled, size: JaxArray | None, *, roundings: float = 1.0, common: str = ""
+    ) -> Sampled:
+        """Disturb by so many roundings of numbers of this size; eq. (1).
 
         Args:
             x: what an operation has returned.
-            size: with or without the axis of samples.
+            size: with or without the axis of samples; None if it is that of `x`.
+            roundings: how many.
             common: names what half of the variance is drawn for once, for all elements and all
                 uses; empty if there is no such part; eq. (4).
         """
@@ -131,7 +140,7 @@ class Samples:
         if common:
             shared = self._shared(common).reshape((self.size, *[1] * len(x.shape)))
             draw = (draw + shared) * np.sqrt(0.5)
-        return self._moved(x, self._unit(x) * size, draw)
+        return self._moved(x, size, roundings, draw)
 
     def decide(
         self, function: Callable[..., Sequence[JaxArray]], *operands: Sampled, kink: bool = True
@@ -146,6 +155,15 @@ class Samples:
         if not any(operand.spread for operand in operands):
             return [Sampled(out) for out in function(*(operand.array for operand in operands))]
         chosen = function(*(x.array[self.decider] if x.spread else x.array for x in operands))
+        if self.exact:
+            nominal = function(*(x.nominal for x in operands))
+            exact = _all_of([_undisturbed(x) for x in operands], chosen[0].shape)
+            pairs = zip(chosen, nominal, strict=True)
+            chosen = [jnp.where(exact, one, other) for one, other in pairs]
+            if kink:
+                self.flips += sum(
+                    (one != other).sum() for one, other in zip(chosen, nominal, strict=True)
+                )
         if self.counting and kink:
             magnified = [Sampled(self._magnified(x), x.spread) for x in operands]
             for out, one in zip(over_samples(function, *magnified), chosen, strict=True):
@@ -159,6 +177,15 @@ class Samples:
             return x
         return Sampled(jnp.broadcast_to(x.array, (self.size, *x.array.shape)), spread=True)
 
+    def stored(self, x: Sampled) -> Sampled:
+        """Have XLA store a result, instead of computing it anew where it is used.
+
+        XLA fuses a chain of elementwise operations by copying what is used several times into each
+        use, and takes exponentially long over a long chain. A loop of one step is not fused.
+        """
+        one = self.once.astype(x.array.dtype)
+        return x._replace(array=lax.fori_loop(0, self.once, lambda _, array: array * one, x.array))
+
     def _magnified(self, x: Sampled) -> JaxArray:
         """Make the deviations as large as they may be; eq. (6)."""
         if not x.spread:
@@ -168,24 +195,30 @@ class Samples:
         moved = nominal + reach * (x.array - nominal)
         return jnp.where(x.array == nominal, nominal, moved)
 
-    def _unit(self, x: Sampled) -> float:
-        """The unit roundoff of the precision under test, or of JAX's own if that is coarser."""
-        return max(unit_roundoff(self.dtype), unit_roundoff(x.array.dtype))
-
-    def _moved(self, x: Sampled, step: JaxArray, draw: JaxArray) -> Sampled:
-        """Add draw * step, in the range of the precision under test."""
+    def _moved(
+        self, x: Sampled, size: JaxArray | None, roundings: float, draw: JaxArray
+    ) -> Sampled:
+        """Add the draw, in the range of the precision under test."""
         dtype, value = x.array.dtype, x.array
-        wide = np.promote_types(dtype, np.float64)
-        value = value.astype(wide)
-        draw = draw.reshape((self.size, *[1] * (len(x.shape) + 1 - draw.ndim), *draw.shape[1:]))
+        value = value.astype(np.promote_types(dtype, np.float64))
+        axes = len(x.shape)
+        draw = draw.reshape((self.size, *[1] * (axes + 1 - draw.ndim), *draw.shape[1:]))
+        unit = roundings * max(unit_roundoff(self.dtype), unit_roundoff(dtype))
         if self.bounded:
-            own = jnp.where(abs(value) < _tiny(self.dtype), abs(value), 0.0)
-            step = jnp.maximum(step, own)
+            vanishes = abs(value) < _tiny(self.dtype)
+            disturbed = self.amplitude.reshape((self.size, *[1] * axes)) > 0
+            overflows = disturbed & (abs(value) > _overflow(self.dtype))
+        if size is None:
+            part = draw * unit
+            if self.bounded:
+                part = jnp.where(vanishes, draw, jnp.where(overflows, np.inf, part))
+            return Sampled((value * (1 + part)).astype(dtype), spread=True)
+        step = unit * size
+        if self.bounded:
+            step = jnp.maximum(step, jnp.where(vanishes, abs(value), 0.0))
         moved = value + draw * step
         moved = jnp.where(jnp.isfinite(moved), moved, value)
         if self.bounded:
-            disturbed = self.amplitude.reshape((self.size, *[1] * len(x.shape))) > 0
-            overflows = (abs(value) > _overflow(self.dtype)) & disturbed
             moved = jnp.where(overflows, value * np.inf, moved)
         return Sampled(moved.astype(dtype), spread=True)
 
@@ -248,6 +281,18 @@ def over_samples(function: Callable[..., Sequence[JaxArray]], *operands: Sampled
 
         outs = lax.map(one, spread)
     return [Sampled(out, spread=True) for out in outs]
+
+
+def _undisturbed(x: Sampled) -> JaxArray:
+    """Say where the last sample has the nominal value."""
+    return x.array[-1] == x.array[0] if x.spread else jnp.ones(x.shape, bool)
+
+
+def _all_of(conditions: Sequence[JaxArray], shape: tuple[int, ...]) -> JaxArray:
+    """Join conditions, each element's if all have the shape of a result; else all of them."""
+    if all(condition.shape in {shape, ()} for condition in conditions):
+        return functools.reduce(jnp.logical_and, conditions)
+    return functools.reduce(jnp.logical_and, [condition.all() for condition in conditions])
 
 
 def _is_nan(x: JaxArray) -> JaxArray:

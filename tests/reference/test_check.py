@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.special
 
 import manual_nn
 import reference
@@ -261,7 +262,9 @@ def test_what_overflows_in_jax_too_cannot_be_compared() -> None:
     with np.errstate(over="ignore"):
         report = check_gradient(np.exp, lambda w: jnp.exp(w).sum(), np.array([1000.0, 0.0]))
     assert report.verdict == Verdict.NOT_COMPARABLE
-    assert report.causes == ()
+    (cause,) = report.causes
+    assert cause.code == Code.NOT_COMPARABLE
+    assert "that of exp at test_check.py" in cause.evidence
 
 
 def test_a_gradient_that_was_computed_once_and_for_all_is_stale() -> None:
@@ -412,12 +415,15 @@ def test_wrong_arguments_are_named() -> None:
         check_gradient(gradient, lambda w, X, y: X @ w - y, *example())
 
 
-def test_an_unknown_primitive_is_named() -> None:
+def test_what_has_no_bound_is_checked_by_measured_rounding_alone() -> None:
     def gamma_loss(w: Any) -> Any:
         return jax.lax.lgamma(w).sum()
 
-    with pytest.raises(NotImplementedError, match=r"'digamma'.*register_rule"):
-        check_gradient(np.ones(2), gamma_loss, np.ones(2))
+    w = np.array([1.5, 3.0])
+    assert check_gradient(scipy.special.digamma, gamma_loss, w).verdict == Verdict.MATCH
+    report = check_gradient(lambda w: 1.001 * scipy.special.digamma(w), gamma_loss, w)
+    assert report.verdict == Verdict.MISMATCH
+    assert all(leaf.proven is None for leaf in report.leaves)
 
 
 def test_sensitivity_is_the_smallest_scale_error_that_is_seen() -> None:

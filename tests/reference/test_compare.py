@@ -107,7 +107,9 @@ def test_the_worst_verdict_decides() -> None:
 def test_verdicts_are_ordered_from_the_best() -> None:
     assert list(Verdict) == [
         "match",
+        "loses digits",
         "ambiguous",
+        "blind",
         "not comparable",
         "mismatch",
         "not finite",

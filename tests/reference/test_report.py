@@ -55,10 +55,14 @@ def test_without_leaves_causes_or_warnings_the_text_is_the_verdict() -> None:
     assert str(report) == "gradient check: wrong shape (float32)"
 
 
+OK = {Verdict.MATCH, Verdict.LOSES_DIGITS, Verdict.AMBIGUOUS}
+
+
 @each("verdict", Verdict)
 def test_a_match_and_an_open_kink_are_ok_and_nothing_else(verdict: Verdict) -> None:
     report = GradientReport(verdict, [], [], [], "float64")
-    assert report.ok is bool(report) is (verdict in {Verdict.MATCH, Verdict.AMBIGUOUS})
+    assert report.ok is bool(report) is (verdict in OK)
+    assert report.accurate is (report.ok and verdict != Verdict.LOSES_DIGITS)
 
 
 @each("code", Code)
@@ -161,6 +165,7 @@ def test_the_data_is_that_of_the_text_with_all_digits() -> None:
     assert data == {
         "verdict": "mismatch",
         "ok": False,
+        "accurate": False,
         "dtype": "float64",
         "leaves": [
             {

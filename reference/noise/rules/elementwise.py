@@ -118,7 +118,7 @@ def _erfc(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Samp
     """1 - erf(x), by a library or in these two steps."""
     (out,) = undisturbed(samples, eqn, *operands)
     size = abs(out.array) + abs(1 - out.array)
-    return [samples.disturbed(out, FUNCTION_ULPS * size, common="erfc")]
+    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common="erfc")]
 
 
 @disturbs(

@@ -15,8 +15,7 @@ from reference.noise.samples import JaxArray, Sampled, Samples
 
 def _summed(samples: Samples, out: Sampled, squares: JaxArray, terms: Any) -> list[Sampled]:
     """Disturb a sum: u sqrt(k) (|sum| + sqrt(sum of squares)); NOISE.md (3)."""
-    size = jnp.sqrt(terms) * (abs(out.array) + jnp.sqrt(squares))
-    return [samples.disturbed(out, size)]
+    return [samples.disturbed(out, jnp.sqrt(terms) * (abs(out.array) + jnp.sqrt(squares)))]
 
 
 def _of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:

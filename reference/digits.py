@@ -1,0 +1,153 @@
+"""Tell a gradient that has lost digits from one that is wrong.
+
+A wrong formula is wrong by the same amount in every precision; digits that are lost to cancellation
+or to a long sum come back where the unit roundoff is smaller. NOISE.md explains the rules.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from reference.arrays import Array
+from reference.compare import Comparer, Comparison, Leaf
+
+# The unit roundoffs of float32 and float64 differ by 2^29; errors that follow them, by as much but
+# for chance and for what else the coarser precision rounds.
+FOLLOWS = 2.0**-22
+ROUNDINGS = 2.0**7  # of the largest element, at most, where a random error may be of lost digits
+FEWEST = 16  # elements in which randomness can be seen
+DEVIATIONS = 3  # by which a random error may lean towards the gradient, or to one side
+
+
+def lost_digits(
+    comparison: Comparison,
+    comparer: Comparer,
+    grad: Callable[..., Any] | None,
+    args: tuple[Any, ...],
+    dtype: str,
+) -> tuple[Comparison, str]:
+    """Mark the elements that are no mistake but have lost digits, and say how that is known.
+
+    Args:
+        comparison: of the gradient; something in it is wrong.
+        comparer: made it.
+        grad: the function that gave the gradient; None if only its result is known.
+        args: of the function.
+        dtype: their precision.
+
+    Returns:
+        The comparison, with the lost digits marked if they explain all that is wrong, and how;
+        else the same comparison and nothing.
+    """
+    if not all(np.isfinite(leaf.got[leaf.wrong]).all() for leaf in comparison.leaves):
+        return comparison, ""
+    if grad is not None:
+        other = _in_other_precision(grad, comparer, args, dtype)
+        if other is not None:
+            return _by_precision(comparison, other, dtype)
+    return _by_looks(comparison)
+
+
+def _in_other_precision(
+    grad: Callable[..., Any], comparer: Comparer, args: tuple[Any, ...], dtype: str
+) -> Comparison | None:
+    """Compare what the function gives for arguments of the other precision, if it gives any."""
+    name = "float32" if dtype == "float64" else "float64"
+
+    def cast(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        return array.astype(name) if array.dtype.kind == "f" else leaf
+
+    there = jax.tree.map(cast, args)
+    try:
+        result = jax.tree.map(np.array, grad(*jax.tree.map(np.copy, there)))
+        if any(str(leaf.dtype) != name for leaf in jax.tree.leaves(result)):
+            return None
+        return comparer(result, *there, dtype=name)
+    except Exception:  # nobody said that it takes this precision
+        return None
+
+
+def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> tuple[Comparison, str]:
+    marked = []
+    ratios = []
+    for leaf, there in zip(comparison.leaves, other.leaves, strict=True):
+        errors, others = leaf.error[leaf.wrong], there.error[leaf.wrong]
+        if not errors.size:
+            marked.append(leaf)
+            continue
+        fine, coarse = (errors, others) if dtype == "float64" else (others, errors)
+        if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
+            return comparison, ""
+        ratio = _size(fine) / _size(coarse) if _size(coarse) > 0 else np.inf
+        if ratio > FOLLOWS:
+            return comparison, ""
+        ratios.append(ratio)
+        marked.append(replace(leaf, lost=leaf.wrong))
+    name = "float32" if dtype == "float64" else "float64"
+    how = (
+        f"called in {name} too, its errors there are {max(ratios):.1g} times as large"
+        if dtype == "float32"
+        else f"called in {name} too, its errors there are {1 / max(ratios):.1g} times as large"
+    )
+    return replace(comparison, leaves=tuple(marked)), f"{how}: they follow the unit roundoff"
+
+
+def _by_looks(comparison: Comparison) -> tuple[Comparison, str]:
+    """Take errors for lost digits that are small beside the largest element, and random."""
+    marked = []
+    for leaf in comparison.leaves:
+        if leaf.wrong.any() and not _looks_random(leaf):
+            return comparison, ""
+        marked.append(replace(leaf, lost=leaf.wrong) if leaf.wrong.any() else leaf)
+    how = (
+        "its errors are as small beside the largest element of the array as roundings, and look "
+        "random; this is the weaker way of knowing: hand in the function, and its errors in the "
+        "other precision will tell"
+    )
+    return replace(comparison, leaves=tuple(marked)), how
+
+
+def _looks_random(leaf: Leaf) -> bool:
+    errors = (leaf.got.astype(np.float64) - leaf.want)[leaf.wrong]
+    want = leaf.want[leaf.wrong]
+    unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
+    if errors.size < FEWEST or abs(errors).max() > ROUNDINGS * unit * abs(leaf.want).max():
+        return False
+    # The cosine of a random vector with a given one has the standard deviation 1 / sqrt(size).
+    return all(
+        abs(float(_normalised(errors) @ _normalised(direction))) < DEVIATIONS / np.sqrt(errors.size)
+        for direction in (np.ones(errors.size), want, np.sign(want))
+    )
+
+
+def _normalised(x: Array) -> Array:
+    size = float(np.linalg.norm(x))
+    return x / size if size > 0 else x
+
+
+def _size(errors: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def digits(leaves: Sequence[Leaf]) -> str:
+    """Say where digits are lost, and how many: the worst element of each array."""
+    found = []
+    for leaf in leaves:
+        if leaf.lost is None or not leaf.lost.any():
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.where(leaf.lost, leaf.error / abs(leaf.want), 0.0)
+        at = tuple(int(i) for i in np.unravel_index(relative.argmax(), relative.shape))
+        unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
+        total = -np.log10(unit)
+        left = min(max(-np.log10(relative[at]), 0.0), total)
+        found.append(
+            f"gradient{leaf.path} at {at} has {left:.0f} of its {total:.0f} digits, and "
+            f"{int(leaf.lost.sum())} of {leaf.lost.size} elements have fewer than JAX's formula "
+            "leaves them"
+        )
+    return "; ".join(found)

@@ -1,0 +1,76 @@
+"""Which operation of a traced function first leaves the range of a precision."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax.extend import core
+
+from reference.bounds.tracing import Traced, in_float64, precise_jax
+
+PACKAGES = (str(Path(jax.__file__).parent), str(Path(__file__).parents[1]))
+
+
+def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
+    """Name the first operation whose result is not finite, or not in `dtype`, and its line.
+
+    A constant that is infinite, as a mask's, and what is made of it by moving and selecting is not
+    meant: the operation gives an infinity or a NaN for finite operands, or a NaN.
+
+    Returns:
+        A sentence's object: `div at loss.py:12 (loss)`; empty if everything is finite.
+    """
+    largest = float(np.finfo(str(np.dtype(dtype))).max)
+    with precise_jax(), np.errstate(all="ignore"):
+        return next(_suspects(traced.jaxpr, jax.tree.leaves(in_float64(args)), largest), "")
+
+
+def _suspects(closed: Any, inputs: Sequence[Any], largest: float) -> Iterator[str]:
+    """Evaluate operation by operation; calls are opened, loops and branches are taken whole."""
+    jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", [])
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, inputs, strict=True))
+    for eqn in jaxpr.eqns:
+        operands = [x.val if isinstance(x, core.Literal) else known[x] for x in eqn.invars]
+        inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+        inner = None if eqn.primitive.name in {"scan", "while"} else inner
+        if inner is not None:
+            yield from _suspects(inner, operands, largest)
+        outs = _evaluated(eqn, inner, operands)
+        for out in outs:
+            if _leaves(out, operands, largest):
+                yield f"{eqn.primitive.name} at {line(eqn)}"
+                break
+        known.update(zip(eqn.outvars, outs, strict=True))
+
+
+def _evaluated(eqn: core.JaxprEqn, inner: Any, operands: Sequence[Any]) -> Sequence[Any]:
+    if inner is not None:
+        closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+        return core.jaxpr_as_fun(closed)(*operands)
+    outs = eqn.primitive.bind(*operands, **eqn.params)
+    return outs if eqn.primitive.multiple_results else [outs]
+
+
+def _leaves(out: Any, operands: Sequence[Any], largest: float) -> bool:
+    """Say whether a result is beyond the range although no operand is, or has the first NaN."""
+    if not jax.numpy.issubdtype(out.dtype, jax.numpy.inexact):
+        return False
+    array = np.asarray(out)
+    before = [np.asarray(x) for x in operands if jax.numpy.issubdtype(x.dtype, jax.numpy.inexact)]
+    if np.isnan(array).any():
+        return not any(np.isnan(x).any() for x in before)
+    beyond = (abs(array) > largest).any()
+    return bool(beyond and not any((abs(x) > largest).any() for x in before))
+
+
+def line(eqn: core.JaxprEqn) -> str:
+    """Give the line of the user's code that an operation comes from, and its function."""
+    traceback: Any = eqn.source_info.traceback
+    for frame in traceback.frames if traceback else []:
+        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
+            return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"
+    return "an unknown line"

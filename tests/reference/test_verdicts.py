@@ -1,0 +1,199 @@
+"""The verdicts of a check that is never blind: right, lost digits, ties, wrong, blind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from jax import lax
+
+from reference import Code, Verdict, check_gradient
+
+Array = npt.NDArray[Any]
+rng = np.random.default_rng(0)
+
+
+def recurrent(W: Any, xs: Any) -> Any:
+    """A tanh RNN."""
+    h, _ = lax.scan(lambda h, x: (jnp.tanh(W @ h + x), None), jnp.zeros_like(xs[0]), xs)
+    return (h**2).sum()
+
+
+def by_xla(loss: Callable[..., Any], *args: Any) -> Array:
+    """Give JAX's own gradient in the precision of the arguments."""
+    with jax.enable_x64(args[0].dtype == np.float64):
+        return np.asarray(jax.jit(jax.grad(loss))(*args))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_at_any_depth_a_right_gradient_matches_and_a_wrong_one_does_not(dtype: Any) -> None:
+    W, xs = (rng.normal(size=(16, 16)) / 4).astype(dtype), rng.normal(size=(40, 16)).astype(dtype)
+    right = by_xla(recurrent, W, xs)
+    assert check_gradient(right, recurrent, W, xs).verdict == Verdict.MATCH
+    shorter = by_xla(recurrent, W, xs[1:])
+    one = right.copy()
+    one[3, 5] *= dtype(1.01)
+    row = right.copy()
+    row[3] = 0
+    wrong = [0 * right, -right, 2 * right, dtype(1.001) * right, shorter + right / 100, one, row]
+    for gradient in wrong:
+        report = check_gradient(gradient, recurrent, W, xs)
+        assert report.verdict == Verdict.MISMATCH
+        assert "sigma" in report
+    assert all(leaf.proven is None for leaf in report.leaves)  # it could have told nothing
+
+
+def test_where_the_bound_can_tell_something_a_mismatch_is_proven() -> None:
+    x = rng.normal(size=5)
+    report = check_gradient(x, lambda x: jnp.sin(x).sum(), x)
+    assert report.verdict == Verdict.MISMATCH
+    assert report.leaves[0].proven is not None
+    assert "it is proven to be wrong" in " ".join(report.split())
+
+
+def cross_entropy(z: Any, y: Any) -> Any:
+    """The cross-entropy of a sigmoid, from its logarithms."""
+    return -(y * jax.nn.log_sigmoid(z) + (1 - y) * jax.nn.log_sigmoid(-z)).mean()
+
+
+def naive(z: Array, y: Array) -> Array:
+    """Its gradient in a form whose digits cancel for large z."""
+    return ((1 / (1 + np.exp(-z)) - y) / z.dtype.type(len(z))).astype(z.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_that_come_back_in_the_other_precision_are_lost_and_not_wrong(dtype: Any) -> None:
+    z = np.array([-6.0, -1.0, 0.5, 3.0, 12.0], dtype)
+    y = (z > 0).astype(dtype)
+    report = check_gradient(naive, cross_entropy, z, y)
+    assert report.verdict == Verdict.LOSES_DIGITS
+    assert report.ok
+    assert not report.accurate
+    (cause,) = report.causes
+    assert cause.code == Code.LOST_DIGITS
+    assert "gradient at (4,)" in cause.evidence
+    assert "they follow the unit roundoff" in cause.evidence
+    for factor in (0, 1.001):
+        wrong = check_gradient(lambda z, y, f=factor: dtype(f) * naive(z, y), cross_entropy, z, y)
+        assert wrong.verdict == Verdict.MISMATCH
+        assert not wrong.accurate
+
+
+def test_one_wrong_element_among_lost_digits_is_wrong() -> None:
+    z = (4 * rng.normal(size=50)).astype(np.float32)
+    y = (z > 0).astype(np.float32)
+
+    def spoilt(z: Array, y: Array) -> Array:
+        gradient = naive(z, y)
+        gradient[7] *= z.dtype.type(1.01)
+        return gradient
+
+    assert check_gradient(naive, cross_entropy, z, y).verdict == Verdict.LOSES_DIGITS
+    assert check_gradient(spoilt, cross_entropy, z, y).verdict == Verdict.MISMATCH
+
+
+def test_an_array_whose_errors_are_small_and_random_may_have_lost_digits() -> None:
+    z = (4 * rng.normal(size=400)).astype(np.float32)
+    y = (z > 0).astype(np.float32)
+    gradient = naive(z, y)
+    report = check_gradient(gradient, cross_entropy, z, y)
+    assert report.verdict == Verdict.LOSES_DIGITS
+    assert "the weaker way" in report.causes[0].evidence
+    for wrong in (gradient * np.float32(1.00001), gradient + np.float32(1e-8)):
+        assert check_gradient(wrong, cross_entropy, z, y).verdict == Verdict.MISMATCH
+
+
+def only_first(x: Array) -> Array:
+    """Give the whole gradient of the maximum to the first of equal ones."""
+    return np.eye(len(x))[x.argmax()]
+
+
+def all_of_them(x: Array) -> Array:
+    """Give the whole gradient of the maximum to each of equal ones: too much."""
+    return (x == x.max()).astype(x.dtype)
+
+
+def half(x: Array) -> Array:
+    """Let one half of the gradient pass where max(x, 0) is at its kink."""
+    return np.where(x > 0, 1.0, np.where(x < 0, 0.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("gradient", "loss", "x", "verdict"),
+    [
+        (only_first, jnp.max, [0.0, 1.0, 1.0], Verdict.MATCH),
+        (all_of_them, jnp.max, [0.0, 1.0, 1.0], Verdict.MISMATCH),
+        (all_of_them, jnp.max, [1.0, 1.0, 1.0, 1.0], Verdict.MISMATCH),
+        (lambda x: x > 0, lambda x: jnp.maximum(x, 0).sum(), [0.0, 1, -1], Verdict.MATCH),
+        (lambda x: x >= 0, lambda x: jnp.maximum(x, 0).sum(), [0.0, 1, -1], Verdict.MATCH),
+        (lambda x: x >= 0, lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], Verdict.MATCH),
+        (half, lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], Verdict.MATCH),
+        (lambda x: 1.5 * (x >= 0), lambda x: jax.nn.relu(x).sum(), [0.0, 1], Verdict.MISMATCH),
+        (lambda x: 2.0 * (x == 0), lambda x: jax.nn.relu(x).sum(), [0.0, -1], Verdict.MISMATCH),
+        (lambda x: np.sign(x) + (x == 0), lambda x: abs(x).sum(), [0.0, 1], Verdict.MATCH),
+    ],
+)
+def test_at_an_exact_tie_each_subgradient_is_right_and_nothing_else(
+    gradient: Callable[[Array], Array], loss: Callable[..., Any], x: list[float], verdict: Verdict
+) -> None:
+    def real(x: Array) -> Array:
+        return gradient(x).astype(x.dtype)
+
+    report = check_gradient(real, loss, np.array(x))
+    assert report.verdict == verdict
+    if verdict == Verdict.MATCH and not np.array_equal(
+        real(np.array(x)), by_xla(loss, np.array(x))
+    ):
+        assert report.causes[0].code == Code.EXACT_TIE
+        assert report.accurate
+
+
+def test_a_gradient_that_is_0_but_for_rounding_is_not_blind() -> None:
+    def loss(params: Any, x: Any) -> Any:
+        return jax.nn.softmax(x * params["scale"] + params["offset"]) @ jnp.arange(4.0)
+
+    params = {"scale": np.ones(4), "offset": np.array([0.5])}
+    x = rng.normal(size=4)
+    with jax.enable_x64():
+        right = jax.tree.map(np.asarray, jax.grad(loss)(params, x))
+    assert abs(right["offset"]) < 1e-15
+    report = check_gradient(right, loss, params, x)
+    assert report.verdict == Verdict.MATCH
+    assert check_gradient(right | {"offset": np.zeros(1)}, loss, params, x).ok
+    assert not check_gradient(right | {"offset": np.full(1, 1e-12)}, loss, params, x).ok
+
+
+def test_what_rounding_decides_alone_is_blind_and_says_what_would_help() -> None:
+    def chaotic(x: Any) -> Any:
+        return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=100)[0].sum()
+
+    for dtype, advice in ((np.float64, "check with a smaller case"), (np.float32, "in float64")):
+        x = np.array([0.3, 0.4], dtype)
+        report = check_gradient(np.zeros(2, dtype), chaotic, x)
+        assert report.verdict == Verdict.BLIND
+        assert not report.ok
+        assert report.causes[0].code == Code.BLIND
+        assert advice in report.causes[0].evidence
+
+
+def test_a_sparse_gradient_is_seen_where_it_is_0() -> None:
+    def loss(E: Any) -> Any:
+        return (E[1] ** 2).sum()
+
+    E, right = np.ones((6, 2)), np.zeros((6, 2))
+    right[1] = 2
+    assert check_gradient(right, loss, E).warnings == ()
+    right[0, 0] = 1e-200
+    assert not check_gradient(right, loss, E).ok
+
+
+def test_what_overflows_in_float32_is_not_comparable_and_names_the_line() -> None:
+    x = np.array([100.0, 1, 0], np.float32)
+    report = check_gradient(
+        np.array([1.0, 0, 0], np.float32), lambda x: jnp.log(jnp.exp(x).sum()), x
+    )
+    assert report.verdict == Verdict.NOT_COMPARABLE
+    assert "exp at test_verdicts.py" in report.causes[0].evidence
