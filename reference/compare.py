@@ -123,9 +123,10 @@ class Leaf:
         """Whether an error of the size of the value itself would be unseen at half of the array.
 
         An array that is 0 but for rounding is none: there an error shows that is small beside the
-        largest element of the whole result, by half of the digits.
+        largest element of the whole result, by half of the digits. Where rounding was not
+        measured, nobody knows.
         """
-        if self.want.dtype.kind != "f" or not np.isfinite(self.bound).all():
+        if self.sigma is None or self.want.dtype.kind != "f" or not np.isfinite(self.bound).all():
             return False
         seen = max(float(np.sqrt(np.finfo(str(self.got.dtype)).eps)) * self.scale, 0.0)
         unseen = (self.bound > 0) & (self.bound >= abs(self.want)) & (self.bound > seen)
