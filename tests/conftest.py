@@ -78,7 +78,9 @@ def depth() -> Depth:
 
 def part_for(dtype: type[np.floating], table: Sequence[T], turn: int = 0) -> Sequence[T]:
     """Give the rows of a table that this precision is to try: all, or what the other leaves."""
-    return table[(turn + (dtype is np.float64)) % 2 :: 2] if depth().halved else table
+    part = table[(turn + (dtype is np.float64)) % 2 :: 2] if depth().halved else table
+    assert part, "nothing would be tried"
+    return part
 
 
 class Tally:
