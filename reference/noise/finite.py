@@ -28,7 +28,9 @@ def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
         return next(_suspects(traced.jaxpr, jax.tree.leaves(in_float64(args)), largest), "")
 
 
-def _suspects(closed: Any, inputs: Sequence[Any], largest: float) -> Iterator[str]:
+def _suspects(
+    closed: Any, inputs: Sequence[Any], largest: float, place: str = "an unknown line"
+) -> Iterator[str]:
     """Evaluate operation by operation; calls are opened, loops and branches are taken whole."""
     jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", [])
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
@@ -38,11 +40,11 @@ def _suspects(closed: Any, inputs: Sequence[Any], largest: float) -> Iterator[st
         inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
         inner = None if eqn.primitive.name in {"scan", "while"} else inner
         if inner is not None:
-            yield from _suspects(inner, operands, largest)
+            yield from _suspects(inner, operands, largest, line(eqn) or place)
         outs = _evaluated(eqn, inner, operands)
         for out in outs:
             if _leaves(out, operands, largest):
-                yield f"{eqn.primitive.name} at {line(eqn)}"
+                yield f"{eqn.primitive.name} at {line(eqn) or place}"
                 break
         known.update(zip(eqn.outvars, outs, strict=True))
 
@@ -68,9 +70,9 @@ def _leaves(out: Any, operands: Sequence[Any], largest: float) -> bool:
 
 
 def line(eqn: core.JaxprEqn) -> str:
-    """Give the line of the user's code that an operation comes from, and its function."""
+    """Give the line of the user's code that an operation comes from, if it is known."""
     traceback: Any = eqn.source_info.traceback
     for frame in traceback.frames if traceback else []:
         if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
             return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"
-    return "an unknown line"
+    return ""

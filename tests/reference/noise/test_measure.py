@@ -12,7 +12,7 @@ from jax import lax
 from reference.arrays import Array
 from reference.bounds.tracing import Traced, precise_jax
 from reference.noise import measure as module
-from reference.noise.measure import Measurement, Noise, Witness
+from reference.noise.measure import Measurement, Noise, Witness, longest_path
 from reference.noise.samples import random_table, unit_roundoff
 from reference.noise.statistics import longest_equal_sum, multiple
 from tests.conftest import part_for
@@ -308,3 +308,28 @@ def test_what_cancels_to_0_in_every_sample_strays_by_the_rounding_of_its_sum() -
     size = 2 * np.sqrt((weights**2).sum()) / 3  # NOISE.md (3)
     assert leaf.nominal == 0
     assert 0.5 < leaf.sigma / (2.0**-24 * size) < 2
+
+
+def test_in_a_chaotic_recurrence_nothing_is_left_of_the_value() -> None:
+    def chaotic(x: Any) -> Any:
+        return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=200)[0]
+
+    for dtype in (np.float32, np.float64):
+        leaf = only(measured(chaotic, np.array([0.3, 0.4, 0.6]), dtype=dtype))
+        assert (leaf.sigma > 0.05).all()  # the values themselves are between 0 and 1
+
+
+@pytest.mark.parametrize(
+    ("function", "length"),
+    [
+        (lambda x: x, 0),
+        (lambda x: jnp.sin(x) + x, 2),
+        (lambda x: jnp.sin(x) + jnp.cos(jnp.sin(x)) * x, 4),
+        (lambda x: lax.scan(lambda c, _: (jnp.sin(c) * 2, None), x, length=7)[0] + 1, 15),
+        (lambda x: jax.jit(lambda x: jnp.sin(jnp.cos(x)))(x) + 1, 3),
+    ],
+)
+def test_the_longest_path_counts_what_needs_what_before_it(
+    function: Callable[..., Any], length: int
+) -> None:
+    assert longest_path(Traced(function, 1.0).jaxpr.jaxpr) == length
