@@ -45,7 +45,7 @@ HEADINGS = (
 )
 
 
-class Case(NamedTuple):
+class Candidate(NamedTuple):
     """A function with a gradient that somebody may have written.
 
     Attributes:
@@ -63,11 +63,11 @@ class Case(NamedTuple):
     at: Any
 
 
-def sine_cases() -> Iterator[Case]:
+def sines() -> Iterator[Candidate]:
     """The derivative of 1,000 sines, right and scaled."""
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     for mistake, factor in (("none", 1), ("times 0", 0), ("times 2", 2), ("times -1", -1)):
-        yield Case(
+        yield Candidate(
             mistake,
             jnp.sin,
             lambda x: jnp.sum(jnp.sin(x)),
@@ -76,10 +76,10 @@ def sine_cases() -> Iterator[Case]:
         )
 
 
-def with_one_wrong(total: Callable[[Any], Any], at: Any, which: str) -> Iterator[Case]:
+def with_one_wrong(total: Callable[[Any], Any], at: Any, which: str) -> Iterator[Candidate]:
     """The gradient of this loss, right and with an element wrong that is of the median size."""
     right = jax.jit(jax.grad(total))
-    yield Case("none", total, total, right, at)
+    yield Candidate("none", total, total, right, at)
     weight = np.asarray(jax.tree.leaves(right(at))[0])
     size = np.sort(abs(weight[weight != 0]))
     row, column = np.argwhere(abs(weight) == size[len(size) // 2])[0]
@@ -91,7 +91,7 @@ def with_one_wrong(total: Callable[[Any], Any], at: Any, which: str) -> Iterator
 
     for factor, words in ((1.01, "1 % off"), (-1, "of the wrong sign")):
         wrong = jax.jit(functools.partial(one_wrong, factor))
-        yield Case(f"one element of {which} {words}", total, total, wrong, at)
+        yield Candidate(f"one element of {which} {words}", total, total, wrong, at)
 
 
 def draw_batch(dtype: npt.DTypeLike) -> tuple[Any, Any]:
@@ -101,7 +101,7 @@ def draw_batch(dtype: npt.DTypeLike) -> tuple[Any, Any]:
     return X.astype(dtype), rng.integers(10, size=128)
 
 
-def linear_cases(dtype: npt.DTypeLike) -> Iterator[Case]:
+def linear_maps(dtype: npt.DTypeLike) -> Iterator[Candidate]:
     """Least squares of a linear map from 784 to 256: smooth, so differences have no kinks."""
     rng = np.random.default_rng(1)
     W = rng.normal(scale=0.05, size=(784, 256)).astype(dtype)
@@ -110,7 +110,7 @@ def linear_cases(dtype: npt.DTypeLike) -> Iterator[Case]:
     yield from with_one_wrong(lambda W: jnp.mean((X @ W - y) ** 2), W, "784 x 256")
 
 
-def network_cases(dtype: npt.DTypeLike) -> Iterator[Case]:
+def networks(dtype: npt.DTypeLike) -> Iterator[Candidate]:
     """Our network, 784-256-10, with 128 rows and a weight_decay of 1e-5."""
     params = init_params((784, 256, 10), rng=np.random.default_rng(1), dtype=dtype)
     X, y = draw_batch(dtype)
@@ -123,19 +123,19 @@ def network_cases(dtype: npt.DTypeLike) -> Iterator[Case]:
 
     yield from with_one_wrong(total, params, "784 x 256")
     doubled = jax.jit(jax.grad(decayed_twice))
-    yield Case("decay of 1e-5 doubled", total, total, doubled, params)
+    yield Candidate("decay of 1e-5 doubled", total, total, doubled, params)
 
 
 FAMILIES = {
-    "1,000 sines, float32": sine_cases(),
-    "784-256 least squares, float32": linear_cases(np.float32),
-    "784-256 least squares, float64": linear_cases(np.float64),
-    "784-256-10 network, float32": network_cases(np.float32),
-    "784-256-10 network, float64": network_cases(np.float64),
+    "1,000 sines, float32": sines(),
+    "784-256 least squares, float32": linear_maps(np.float32),
+    "784-256 least squares, float64": linear_maps(np.float64),
+    "784-256-10 network, float32": networks(np.float32),
+    "784-256-10 network, float64": networks(np.float64),
 }
 
 
-def with_derivative(case: Case, mode: str) -> Callable[[Any], Any]:
+def with_derivative(candidate: Candidate, mode: str) -> Callable[[Any], Any]:
     """Attach the gradient to the function, where its value is a sum of one element each or one."""
 
     def applied(gradient: Any, tangent: Any, value: Any) -> Any:
@@ -143,39 +143,39 @@ def with_derivative(case: Case, mode: str) -> Callable[[Any], Any]:
         return products if value.ndim else sum(map(jnp.sum, jax.tree.leaves(products)))
 
     if mode == "fwd":
-        forward = jax.custom_jvp(case.function)
+        forward = jax.custom_jvp(candidate.function)
 
         @forward.defjvp
         def _(primals: Any, tangents: Any) -> Any:
             (at,), (tangent,) = primals, tangents
-            value = case.function(at)
-            return value, applied(case.gradient(at), tangent, value)
+            value = candidate.function(at)
+            return value, applied(candidate.gradient(at), tangent, value)
 
         return forward
 
-    reverse = jax.custom_vjp(case.function)
+    reverse = jax.custom_vjp(candidate.function)
     reverse.defvjp(
-        lambda at: (case.function(at), case.gradient(at)),
+        lambda at: (candidate.function(at), candidate.gradient(at)),
         lambda gradient, back: (jax.tree.map(lambda leaf: leaf * back, gradient),),
     )
     return reverse
 
 
-def check_grads_notices(case: Case, mode: str) -> bool:
+def check_grads_notices(candidate: Candidate, mode: str) -> bool:
     """Ask jax.test_util.check_grads."""
     try:
-        check_grads(with_derivative(case, mode), (case.at,), order=1, modes=(mode,))
+        check_grads(with_derivative(candidate, mode), (candidate.at,), order=1, modes=(mode,))
     except AssertionError:
         return True
     return False
 
 
-def differences_notice(case: Case) -> bool:
+def differences_notice(candidate: Candidate) -> bool:
     """Compare with central differences at random elements."""
     rng = np.random.default_rng(0)
-    function = jax.jit(case.total)
-    leaves, structure = jax.tree.flatten(case.at)
-    for which, gradient in enumerate(jax.tree.leaves(case.gradient(case.at))):
+    function = jax.jit(candidate.total)
+    leaves, structure = jax.tree.flatten(candidate.at)
+    for which, gradient in enumerate(jax.tree.leaves(candidate.gradient(candidate.at))):
         for place in rng.integers(leaves[which].size, size=SAMPLES):
             values = []
             for step in (STEP, -STEP):
@@ -189,15 +189,15 @@ def differences_notice(case: Case) -> bool:
     return False
 
 
-def judge(case: Case) -> tuple[list[bool], float]:
+def judge(candidate: Candidate) -> tuple[list[bool], float]:
     """Say which checkers raise an alarm, and how many seconds ours takes."""
     start = time.perf_counter()
-    report = check_gradient(case.gradient, case.total, case.at)
+    report = check_gradient(candidate.gradient, candidate.total, candidate.at)
     seconds = time.perf_counter() - start
     alarms = [
-        check_grads_notices(case, "fwd"),
-        check_grads_notices(case, "rev"),
-        differences_notice(case),
+        check_grads_notices(candidate, "fwd"),
+        check_grads_notices(candidate, "rev"),
+        differences_notice(candidate),
         not report.ok,
     ]
     return alarms, seconds
@@ -213,16 +213,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.row(["---"] * len(HEADINGS))
     times: dict[tuple[str, str], float] = {}
     found: list[list[str]] = []
-    for family, cases in FAMILIES.items():
-        for case in cases:
-            alarms, times[family, case.mistake] = judge(case)
-            if case.mistake == "none":
+    for family, candidates in FAMILIES.items():
+        for candidate in candidates:
+            alarms, times[family, candidate.mistake] = judge(candidate)
+            if candidate.mistake == "none":
                 control = alarms
                 cells = ["false alarm" if alarm else "passed" for alarm in alarms]
             else:
                 words = {(True, True): "alarm either way", (True, False): "caught"}
                 cells = [words.get(pair, "missed") for pair in zip(alarms, control, strict=True)]
-            page.row([family, case.mistake, *cells])
+            page.row([family, candidate.mistake, *cells])
             found.append(cells)
     page.line(LEGEND)
     page.line("\nSeconds of our check of the right gradient, compilation included:\n")

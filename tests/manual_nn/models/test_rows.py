@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
-from manual_nn import Workspace, rowwise
+from manual_nn import Workspace, models, rowwise
 from manual_nn.arrays import Array
+from manual_nn.models import mlp
+from manual_nn.models.arguments import as_params
 from reference import Comparer, Verdict
 from tests.conftest import depth
 from tests.support.bits import same_bits
@@ -137,6 +139,32 @@ def test_errors_in_a_block_say_where_it_is() -> None:
     y[1] = 7
     with pytest.raises(ValueError, match=r"y\[0:2\] must hold class numbers from 0 to 1, got 7"):
         manual_nn.loss(params, X, y, chunk_size=2)
+
+
+def test_inputs_are_refused_before_a_block_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, X, y, _ = equal_logits_network(np.float64)
+    monkeypatch.delattr(mlp, "forward")
+    for function in (manual_nn.loss, manual_nn.loss_and_grad):
+        with pytest.raises(ValueError, match="X must have shape"):
+            function(params, X[:, :1], y, chunk_size=2)
+
+
+@pytest.mark.parametrize(("prepared", "times"), [(False, 1), (True, 0)])
+def test_parameters_are_checked_once_a_call_and_not_beside_a_workspace_that_knows_them(
+    monkeypatch: pytest.MonkeyPatch, prepared: bool, times: int
+) -> None:
+    params, X, y, _ = equal_logits_network(np.float64)
+    workspace = Workspace(params, len(X)) if prepared else None
+    checked = []
+
+    def noted(params: Any, **options: Any) -> Any:
+        checked.append(params)
+        return as_params(params, **options)
+
+    for module in (mlp, models.workspace, models.arguments):
+        monkeypatch.setattr(module, "as_params", noted)
+    manual_nn.loss_and_grad(params, X, y, workspace=workspace, chunk_size=2)
+    assert len(checked) == times
 
 
 # In place
