@@ -137,6 +137,16 @@ def test_every_equation_names_a_function_which_cites_it(path: Path) -> None:
             assert path in cited, f"{name} in {target} does not cite ({number})"
 
 
+@pytest.mark.parametrize(
+    "source",
+    [source for source in SOURCES if source.parent == PACKAGES[0] / "layers"],
+    ids=lambda path: path.name,
+)
+def test_every_public_function_of_a_layer_cites_its_equation(source: Path) -> None:
+    for name, docstring in docstrings_of(source).items():
+        assert name.startswith("_") or list(citations_in(docstring)), name
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_every_equation_that_code_cites_exists(source: Path) -> None:
     text = re.sub(r"\n *# ?", "\n", source.read_text("utf-8"))

@@ -29,6 +29,7 @@ TESTED_IN = {
     "reference/diagnosis/mlp/passes.py": "tests/reference/diagnosis/mlp/test_faults.py",
     "reference/diagnosis/models.py": "tests/reference/diagnosis/mlp/test_model.py",
     "reference/diagnosis/permutations.py": "tests/reference/diagnosis/test_hypotheses.py",
+    "reference/digits.py": "tests/reference/test_verdicts.py",
     "reference/models/mlp.py": "tests/meta/test_twins.py",
     "reference/noise/evaluation.py": "tests/reference/noise/test_measure.py",
     "reference/noise/samples.py": "tests/reference/noise/test_measure.py",
@@ -49,6 +50,7 @@ SUBJECTS = {
     "tests/reference/diagnosis/test_fault_dictionary.py": "every fault, planted in networks",
     "tests/reference/test_campaign_command.py": "the command line of a campaign",
     "tests/reference/test_options.py": "the options of the command line, with nothing run",
+    "tests/reference/test_verdicts.py": "what a check says of gradients of every kind",
 }
 
 
@@ -118,6 +120,26 @@ def test_every_file_of_tests_has_its_subject(file: Path) -> None:
 def test_the_tables_name_what_exists() -> None:
     assert set(TESTED_IN) <= {module.as_posix() for module in MODULES}
     assert set(SUBJECTS) <= {file.as_posix() for file in TEST_FILES}
+
+
+LAYERS = [module for module in MODULES if module.parts[:2] == ("manual_nn", "layers")]
+
+
+@each("module", LAYERS)
+def test_a_layer_has_its_derivation_its_twin_and_its_tests_by_its_name(module: Path) -> None:
+    for place in (
+        module.with_suffix(".md"),
+        Path("reference", *module.parts[1:]),
+        Path("tests", *module.parts[:-1], f"test_{module.name}"),
+    ):
+        assert (ROOT / place).exists(), place
+
+
+@each("module", LAYERS)
+def test_in_a_layer_backward_stands_right_below_forward(module: Path) -> None:
+    body = ast.parse((ROOT / module).read_text()).body
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    assert functions[:2] == ["forward", "backward"]
 
 
 def imported(source: str) -> set[str]:

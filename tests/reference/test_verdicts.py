@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 import pytest
 from jax import lax
 
 from reference import Code, Verdict, check_gradient
+from reference.arrays import Array
 
-Array = npt.NDArray[Any]
 rng = np.random.default_rng(0)
 
 
