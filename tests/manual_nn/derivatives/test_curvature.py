@@ -41,6 +41,13 @@ from tests.support.strategies import (
 )
 
 FEWER = settings(max_examples=depth().compilations)  # JAX compiles for seconds
+of_any_network = given(
+    shape=shapes,
+    dtype=dtypes,
+    seed=seeds,
+    trait=st.sampled_from(TRAITS),
+    weight_decay=weight_decays,
+)
 
 DTYPES = (np.float32, np.float64)
 
@@ -187,13 +194,7 @@ def bound_of(traced: Traced, args: tuple[Any, ...], dtype: npt.DTypeLike) -> flo
 
 @pytest.mark.parametrize("product", ["hvp", "ggnvp"])
 @FEWER
-@given(
-    shape=shapes,
-    dtype=dtypes,
-    seed=seeds,
-    trait=st.sampled_from(TRAITS),
-    weight_decay=weight_decays,
-)
+@of_any_network
 def test_products_are_symmetric(
     product: str,
     shape: Shape,
@@ -211,13 +212,7 @@ def test_products_are_symmetric(
 
 
 @FEWER
-@given(
-    shape=shapes,
-    dtype=dtypes,
-    seed=seeds,
-    trait=st.sampled_from(TRAITS),
-    weight_decay=weight_decays,
-)
+@of_any_network
 def test_the_gauss_newton_matrix_is_positive_semi_definite(
     shape: Shape, dtype: type[np.floating], seed: int, trait: str, weight_decay: float
 ) -> None:
@@ -229,13 +224,7 @@ def test_the_gauss_newton_matrix_is_positive_semi_definite(
 
 
 @FEWER
-@given(
-    shape=shapes,
-    dtype=dtypes,
-    seed=seeds,
-    trait=st.sampled_from(TRAITS),
-    weight_decay=weight_decays,
-)
+@of_any_network
 def test_the_jvp_is_the_inner_product_of_gradient_and_tangents(
     shape: Shape, dtype: type[np.floating], seed: int, trait: str, weight_decay: float
 ) -> None:
