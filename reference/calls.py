@@ -108,7 +108,7 @@ def copied(leaf: Any) -> Array:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare two trees bit for bit, but for what NaN holds."""
+    """Compare two trees bit for bit, except for the payloads of NaNs."""
     structure: Any = jax.tree.structure(one)
     return bool(structure == jax.tree.structure(other)) and all(
         np.array_equal(a, b, equal_nan=np.asarray(b).dtype.kind == "f")

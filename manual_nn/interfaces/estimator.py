@@ -308,7 +308,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X, y, weight = X[kept], y[kept], weight[kept]
         if self.class_weight is None:
             return X, y, weight
-        balanced = self.class_weight == "balanced"  # among the classes that there are
+        balanced = self.class_weight == "balanced"  # among the classes that occur
         weighted = np.unique(y) if balanced else np.arange(len(self.classes_))
         labels = self.classes_[weighted]
         factors = compute_class_weight(

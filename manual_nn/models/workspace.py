@@ -24,7 +24,7 @@ class Arrays(NamedTuple):
     decay: Sequence[Array]  # for 2 weight_decay W_1 to W_L, one after the other in the same memory
 
     def first_rows(self, N: int) -> "Arrays":
-        """Take what a batch of N rows, no more than these arrays have, needs of them."""
+        """Take the parts that a batch of N rows needs; these arrays have at least as many rows."""
         if len(self.z[0]) == N:
             return self
         z, d_z = ([array[:N] for array in arrays] for arrays in (self.z, self.d_z))
