@@ -113,10 +113,12 @@ def test_equal_weights_are_none_to_the_bit(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
-def test_blocks_of_exact_numbers_add_up_to_the_bit(size: int) -> None:
+@pytest.mark.parametrize("weights", [None, [2, 0, 1, 1]])
+def test_blocks_of_exact_numbers_add_up_to_the_bit(size: int, weights: list[int] | None) -> None:
     params, X, y, weight_decay = equal_logits_network(np.float64)
-    whole = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
-    blocks = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay, chunk_size=size)
+    options: dict[str, Any] = {"weight_decay": weight_decay, "sample_weight": weights}
+    whole = manual_nn.loss_and_grad(params, X, y, **options)
+    blocks = manual_nn.loss_and_grad(params, X, y, **options, chunk_size=size)
     assert same_bits(blocks[1], whole[1])
 
 
@@ -136,6 +138,8 @@ def test_errors_in_a_block_say_where_it_is() -> None:
     X[3, 1] = np.nan
     with pytest.raises(ValueError, match=r"X\[2:4\] must be finite, got nan at \[1, 1\]"):
         manual_nn.loss_and_grad(params, X, y, chunk_size=2)
+    with pytest.raises(ValueError, match=r"X must be finite, got nan at \[3, 1\]"):
+        manual_nn.loss_and_grad(params, X, y, chunk_size=4)  # of all rows: no block
     y[1] = 7
     with pytest.raises(ValueError, match=r"y\[0:2\] must hold class numbers from 0 to 1, got 7"):
         manual_nn.loss(params, X, y, chunk_size=2)
