@@ -39,11 +39,24 @@ def test_the_gradient_is_added_in_place_and_its_part_computed_where_it_is_given_
 
 
 def test_along_a_direction_it_is_the_inner_product_with_the_gradient() -> None:
+    before = [weight.copy() for weight, _ in PARAMS]
     gradient = [np.zeros_like(weight) for weight, _ in PARAMS]
     for d_weight, (weight, _) in zip(gradient, PARAMS, strict=True):
-        penalty.add_backward(d_weight, weight, 0.5)
+        penalty.add_backward(d_weight, weight, 0.25)
     want = sum(
         np.vdot(d_weight, R_weight)
         for d_weight, (R_weight, _) in zip(gradient, TANGENTS, strict=True)
     )
-    assert penalty.jvp(PARAMS, TANGENTS, 0.5) == want == 4 - 2 - 3 + 1
+    assert penalty.jvp(PARAMS, TANGENTS, 0.25) == want == (4 - 2 - 3 + 1) / 2
+    for weight, (left, _) in zip(before, PARAMS, strict=True):
+        np.testing.assert_array_equal(left, weight)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_along_a_direction_it_is_computed_in_float32(seed: int) -> None:
+    """As NumPy takes an inner product of many float32 numbers, whatever its library adds up in."""
+    weight, R_weight = np.random.default_rng(seed).normal(size=(2, 500, 1)).astype(np.float32)
+    bias = np.zeros(1, np.float32)
+    derivative = penalty.jvp((Dense(weight, bias),), (Dense(R_weight, bias),), 0.25)
+    assert derivative == np.vdot(np.float32(0.5) * weight, R_weight)
+    assert derivative.dtype == np.float32

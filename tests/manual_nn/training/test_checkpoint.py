@@ -626,9 +626,12 @@ def test_facts_without_the_right_checksum_are_refused(path: Path) -> None:
 
 
 def test_parameters_without_the_right_checksum_are_refused(path: Path) -> None:
-    _, facts = facts_of(path)
-    save_params(path, rearranged(np.zeros_like), checkpoint=facts)
-    assert_refused(path, "altered: the checksum does not match")
+    params, facts = facts_of(path)
+    for l, layer in enumerate(params):
+        for name in layer._fields:
+            altered = layer._replace(**{name: getattr(layer, name) + 1})
+            save_params(path, (*params[:l], altered, *params[l + 1 :]), checkpoint=facts)
+            assert_refused(path, "altered: the checksum does not match")
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,17 @@ def test_an_exact_infinity_stays_one_whatever_finite_is_added() -> None:
             assert_bounds(call("sub", coarse(), a, b), a.value - b.value, want)
 
 
+def test_functions_of_integers_are_exact_where_the_integer_is() -> None:
+    x = Bounded(np.array([3, -2, 0]), np.array([False, True, False]))
+    for name, want in {
+        "square": [9, 4, 0],
+        "one_minus_square": [-8, -3, 1],
+        "sign": [1, -1, 0],
+    }.items():
+        assert_bounds(call(name, coarse(), x), want, x.error)
+    assert_bounds(call("integer_pow", coarse(), x, y=3), [27, -8, 0], x.error)
+
+
 def test_large_integers_are_divided_without_rounding() -> None:
     a, b = [2**53 + 1, -(2**53) - 1, 2**60 + 2], [1, 1, -3]
     result = call("div", coarse(), bounded(a), bounded(b))
