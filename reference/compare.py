@@ -123,12 +123,15 @@ class Leaf:
         """Whether an error of the size of the value itself would be unseen at half of the array.
 
         An array that is 0 but for rounding is none: there an error shows that is small beside the
-        largest element of the whole result, by half of the digits. Where rounding was not
-        measured, nobody knows.
+        largest element of the whole result, by half of the digits. A result that is 0 everywhere
+        has no size; the report says from where on errors show. Where rounding was not measured,
+        nobody knows.
         """
         if self.sigma is None or self.want.dtype.kind != "f" or not np.isfinite(self.bound).all():
             return False
-        seen = max(float(np.sqrt(np.finfo(str(self.got.dtype)).eps)) * self.scale, 0.0)
+        if self.scale == 0:
+            return False
+        seen = float(np.sqrt(np.finfo(str(self.got.dtype)).eps)) * self.scale
         unseen = (self.bound > 0) & (self.bound >= abs(self.want)) & (self.bound > seen)
         return bool(unseen.size and unseen.mean() >= 0.5)
 
@@ -284,32 +287,18 @@ class Comparer:
             ValueError: the result has another structure or shape than the function's.
             NotImplementedError: rounding is not measured, and no bound is known for an operation.
         """
-        structure: Any = jax.tree.structure(got)
-        if structure != self.traced.structure:
-            raise ValueError(f"got has structure {structure}, expected {self.traced.structure}")
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(got)]
-        results = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
         if dtype is None:
-            dtype = np.result_type(*(result for result in results if result.dtype.kind == "f"))
-        proven = self._proven(args, dtype)
-        wanted = (
-            jax.tree.leaves(self.traced.by_xla(*args))
-            if compiled or not proven
-            else [bounded.value for bounded in proven.decided]
-        )
-        for path, result, want in zip(paths, results, wanted, strict=True):
-            if result.shape != want.shape:
-                raise ValueError(f"got{path} has shape {result.shape}, expected {want.shape}")
-        if not self.measured:
-            assert proven  # noqa: S101, it is only left out where rounding is measured
-            triples = zip(paths, results, wanted, proven.decided, proven.opened, strict=True)
-            return Comparison(tuple(_leaf(*parts) for parts in triples), proven.open_kinks)
-        for samples in (SAMPLES, MORE_SAMPLES):
-            measurement = self.witness(dtype).measure(*args, samples=samples, seed=samples)
-            leaves = _measured_leaves(paths, results, wanted, measurement, proven)
-            if not any(leaf.wrong.any() for leaf in leaves):
-                break
-        return Comparison(leaves, measurement.open_kinks, measurement)
+            arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
+            dtype = np.result_type(*(array for array in arrays if array.dtype.kind == "f"))
+        return self.at(*args, dtype=dtype, compiled=compiled)(got)
+
+    def at(self, *args: Any, dtype: npt.DTypeLike, compiled: bool = True) -> "Place":
+        """Fix the arguments, so that several results can be compared there; see `__call__`.
+
+        Returns:
+            What compares a result; all that does not depend on it is computed once.
+        """
+        return Place(self, args, dtype, compiled=compiled)
 
     def witness(self, dtype: npt.DTypeLike) -> Witness:
         """Give the witness that measures the rounding of this precision."""
@@ -322,27 +311,78 @@ class Comparer:
     def _witnesses(self) -> dict[str, Witness]:
         return {}
 
-    def _proven(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven | None":
+
+class Place:
+    """Where results are compared: the function's value there, and how far rounding strays."""
+
+    def __init__(
+        self, comparer: Comparer, args: tuple[Any, ...], dtype: npt.DTypeLike, *, compiled: bool
+    ) -> None:
+        """Evaluate the function, with its bounds where they can tell something."""
+        self.comparer, self.args, self.dtype = comparer, args, dtype
+        self.proven = self._proven()
+        self.wanted = (
+            jax.tree.leaves(comparer.traced.by_xla(*args))
+            if compiled or not self.proven
+            else [bounded.value for bounded in self.proven.decided]
+        )
+        self._measured: dict[int, Measurement] = {}
+
+    def __call__(self, got: Any) -> Comparison:
+        """Compare a result.
+
+        Raises:
+            ValueError: the result has another structure or shape than the function's.
+        """
+        structure: Any = jax.tree.structure(got)
+        wanted: Any = self.comparer.traced.structure
+        if structure != wanted:
+            raise ValueError(f"got has structure {structure}, expected {wanted}")
+        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(got)]
+        results = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
+        for path, result, want in zip(paths, results, self.wanted, strict=True):
+            if result.shape != want.shape:
+                raise ValueError(f"got{path} has shape {result.shape}, expected {want.shape}")
+        if not self.comparer.measured:
+            proven = self.proven
+            assert proven  # noqa: S101, it is only left out where rounding is measured
+            triples = zip(paths, results, self.wanted, proven.decided, proven.opened, strict=True)
+            return Comparison(tuple(_leaf(*parts) for parts in triples), proven.open_kinks)
+        for samples in (SAMPLES, MORE_SAMPLES):
+            measurement = self._measurement(samples)
+            leaves = _measured_leaves(paths, results, self.wanted, measurement, self.proven)
+            if not any(leaf.wrong.any() for leaf in leaves):
+                break
+        return Comparison(leaves, measurement.open_kinks, measurement)
+
+    def _measurement(self, samples: int) -> Measurement:
+        """Measure with so many samples, once."""
+        if samples not in self._measured:
+            witness = self.comparer.witness(self.dtype)
+            self._measured[samples] = witness.measure(*self.args, samples=samples, seed=samples)
+        return self._measured[samples]
+
+    def _proven(self) -> "_Proven | None":
         """Compute the bound where it can tell something; it is None where it cannot."""
-        if not self.measured:
-            return self._both_bounds(args, dtype)
-        witness = self.witness(dtype)
+        if not self.comparer.measured:
+            return self._both_bounds()
+        witness = self.comparer.witness(self.dtype)
         if witness.path > PROVEN_PATH or witness.elements > PROVEN_ELEMENTS:
             return None
         try:
-            return self._both_bounds(args, dtype)
+            return self._both_bounds()
         except NotImplementedError:  # no rule for an operation
             return None
 
-    def _both_bounds(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven":
-        rounding = Rounding(dtype)
-        decided = opened = self._bounded(args, rounding)
+    def _both_bounds(self) -> "_Proven":
+        rounding = Rounding(self.dtype)
+        decided = opened = self._bounded(rounding)
         if rounding.open_kinks:
-            opened = self._bounded(args, Rounding(dtype, kinks="open"))
+            opened = self._bounded(Rounding(self.dtype, kinks="open"))
         return _Proven(decided, opened, rounding.open_kinks)
 
-    def _bounded(self, args: tuple[Any, ...], rounding: Rounding) -> list[Bounded]:
-        result = self.traced.bounded(*args, rounding=rounding)
+    def _bounded(self, rounding: Rounding) -> list[Bounded]:
+        result = self.comparer.traced.bounded(*self.args, rounding=rounding)
         return jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
 
 

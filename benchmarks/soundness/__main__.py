@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks.soundness.right_gradients import main
+from benchmarks.soundness.evidence import main
 
 if __name__ == "__main__":
     sys.exit(main())

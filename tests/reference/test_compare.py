@@ -4,6 +4,7 @@ import math
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from reference.bounds.rounding import Rounding
 from reference.bounds.tracing import Traced
 from reference.compare import Comparer, Comparison, Leaf, Verdict, worst_verdict
+from tests.support.bits import same_bits
 
 INF, NAN = math.inf, math.nan
 
@@ -303,3 +305,22 @@ def test_one_row_of_many_results_keeps_all_that_is_known_of_it() -> None:
     kept = (row.got, row.want, row.bound, row.low, row.high)
     for array, whole in zip(kept, arrays, strict=True):
         np.testing.assert_array_equal(array, whole[1])
+
+
+def test_several_results_at_one_place_are_compared_as_each_alone() -> None:
+    x = np.array([1.0, 3.0], np.float32)
+    comparer = Comparer(lambda x: jnp.tanh(x) / 3, x, measured=True)
+    right = np.tanh(x) / np.float32(3)
+    place = comparer.at(x, dtype=np.float32)
+    for got in (right, 2 * right, right):
+        one, other = place(got), comparer(got, x)
+        assert one.verdict == other.verdict
+        assert same_bits(one.leaves[0].bound, other.leaves[0].bound)
+
+
+def test_a_right_gradient_that_is_0_everywhere_is_no_blind_spot() -> None:
+    """With one class the loss is 0 whatever the logits are; its gradient is, but for rounding."""
+    z = np.array([[0.3]], np.float32)
+    comparer = Comparer(jax.grad(lambda z: jax.nn.logsumexp(z) - z.sum()), z, measured=True)
+    assert comparer(np.zeros((1, 1), np.float32), z).verdict == Verdict.MATCH
+    assert comparer(np.ones((1, 1), np.float32), z).verdict == Verdict.MISMATCH

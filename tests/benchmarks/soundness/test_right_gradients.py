@@ -16,7 +16,9 @@ from benchmarks.soundness.losses import (
     rounded,
     sigmoid,
 )
-from benchmarks.soundness.right_gradients import DTYPES, Witnesses
+from benchmarks.soundness.right_gradients import Witnesses
+from benchmarks.soundness.subjects import of_loss
+from benchmarks.soundness.tally import DTYPES
 from reference.compare import Comparer, Verdict
 from tests.conftest import depth
 from tests.support.strategies import seeds
@@ -32,12 +34,14 @@ def test_no_right_implementation_is_outside_of_the_bounds(
     loss: Loss, shape: Shape, data: st.DataObject, draws: int
 ) -> None:
     """XLA, NumPy with sums in any order, and gradients by hand: several draws a shape."""
-    witnesses = Witnesses(loss, *loss.arguments(Draw(np.random.default_rng(0)), shape))
+    subject = of_loss(loss, shape)
+    witnesses = Witnesses(subject, *subject.draw(np.random.default_rng(0)), measured=False)
     for draw in range(4 * draws):
         dtype = DTYPES[draw % 2]
         rng = np.random.default_rng(data.draw(seeds))
         args = rounded(loss.arguments(Draw(rng), shape), dtype)
-        for name, comparison in witnesses.compare(args, dtype, rng).items():
+        right = witnesses.right(args, dtype, rng)
+        for name, comparison in witnesses.compare(right, args, dtype).items():
             allowed = {Verdict.MATCH, *([Verdict.AMBIGUOUS] if comparison.open_kinks else [])}
             assert comparison.verdict in allowed, (name, comparison)
 
