@@ -211,6 +211,7 @@ def test_the_parameters_come_back_in_the_order_that_they_had(
     loaded, _ = file.load(params, {"train_loss": []}, rng)
     for got, want in zip(leaves(loaded), leaves(params), strict=True):
         assert got.strides == want.strides
+        assert got.flags.writeable
 
 
 def test_a_checkpoint_stays_at_the_last_epoch_before_a_divergence(tmp_path: Path) -> None:

@@ -106,6 +106,23 @@ def test_a_branch_that_is_decided_is_taken_and_an_open_one_may_be_any() -> None:
             assert_bounds(one, *want)
 
 
+@pytest.mark.parametrize(
+    "name", ["jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call"]
+)
+def test_a_call_is_evaluated_as_what_it_calls_with_or_without_constants(name: str) -> None:
+    rounding, x = single(), bounded([2.0, -3.0], 0.25)
+    arrays = np.array([1.5, 0.2]), np.array([3.0, 0.1])  # of which float32 does not hold all
+    factor, term = map(rounding.given, arrays)
+    want = call("add", rounding, call("mul", rounding, x, factor), term)
+    closed = Traced(lambda x: x * arrays[0] + arrays[1], x.value).jaxpr
+    assert len(closed.consts) == 2
+    (got,) = call(name, rounding, x, jaxpr=closed)
+    assert_bounds(got, *want)
+    bare = Traced(lambda x, factor, term: x * factor + term, x.value, *arrays).jaxpr.jaxpr
+    (got,) = call(name, rounding, x, factor, term, jaxpr=bare)
+    assert_bounds(got, *want)
+
+
 @pytest.mark.parametrize("parameter", ["call_jaxpr", "fun_jaxpr"])
 def test_a_function_with_a_derivative_of_its_own_is_evaluated_as_it_is(parameter: str) -> None:
     """But for one of newer JAX, which is taken as the exp(-x^2) that it computes."""
