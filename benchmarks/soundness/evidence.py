@@ -9,7 +9,7 @@ every sum and product of matrices added up one after the other and in another or
 other libraries: all of these are right. Then mistakes are made in one of them: all those are wrong.
 """
 
-import concurrent.futures
+import functools
 import itertools
 import multiprocessing
 import os
@@ -36,9 +36,10 @@ LEGEND = """
 gradient in measured standard deviations, away from kinks and ties. *of bound*: the largest in parts
 of the proven bound, - where none was computed. *sees*: the median, over cases and arrays, of the
 smallest relative error that is seen; *median*: of that which is seen at half of an array."""
+SUBJECTS_OF_A_PROCESS = 8  # then a new one takes over: what JAX has compiled stays in memory
 
 
-def try_subject(shapes: int, number: int, draws: int, seed: int) -> tuple[str, Tally]:
+def try_subject(number: int, shapes: int, draws: int, seed: int) -> tuple[str, Tally]:
     """Check right and wrong gradients of the number-th subject at draws of its values."""
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
     subject = next(itertools.islice(subjects(shapes, seed), number, None))
@@ -90,16 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     count = sum(1 for _ in subjects(args.shapes, args.seed))
     tallies: dict[str, Tally] = {}
+    trial = functools.partial(try_subject, shapes=args.shapes, draws=args.draws, seed=args.seed)
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(args.workers, context, max_tasks_per_child=8)
-    with pool:
-        started = [
-            pool.submit(try_subject, args.shapes, number, args.draws, args.seed)
-            for number in range(count)
-        ]
-        done = concurrent.futures.as_completed(started)
-        for future in tqdm(done, total=count, unit="subject", disable=None):
-            name, tally = future.result()
+    with context.Pool(args.workers, maxtasksperchild=SUBJECTS_OF_A_PROCESS) as pool:
+        done = pool.imap_unordered(trial, range(count))
+        for name, tally in tqdm(done, total=count, unit="subject", disable=None):
             tallies[name] = tallies.get(name, Tally()) + tally
             for failure in tally.failures:
                 tqdm.write(failure)
