@@ -35,7 +35,7 @@ NUDGE = 2.0**-40  # of the inputs, to come off exact ties; eq. (7)
 COLUMNS = 2**14  # of random numbers, beyond what the largest result needs
 ROUNDS = 16  # of other decisions
 ENUMERATED = 2  # kinks whose combinations so many rounds hold all
-WIDE, NARROW = 8, 2  # disturbed samples at a time
+WIDE, NARROW = 8, 4  # disturbed samples at a time
 WIDE_ELEMENTS = 2**22  # that all operations together may have for the wide chunks
 UNOPTIMISED_ELEMENTS = 2**16  # up to which compiling takes longer than running
 
@@ -170,7 +170,8 @@ class Witness:
                 run.magnification = 1.0
                 nominal, squares, open_kinks = run.noise(samples)
             both = 1 + (unit_roundoff(np.float64) / unit_roundoff(self.dtype)) ** 2
-            sigmas = [_root(both * square / run.taken) for square in squares]
+            scale = both / (run.taken * run.magnification**2)
+            sigmas = [_root(scale * square) for square in squares]
             reach = multiple(sum(x.size for x in nominal))
             ties: list[Freedom | None] = [None] * len(nominal)
             kinks = ties
@@ -206,7 +207,8 @@ class Witness:
             reach=lanes["reach"],
             nudge=lanes["nudge"],
             once=lanes["once"],
-            table=table,
+            table=table[0],
+            signs=table[1],
             place=None,
             decider=mode.decider,
             exact=mode.exact,
@@ -228,7 +230,7 @@ class Witness:
             return samples.flips
         return (
             [x.nominal for x in outs],
-            [_squares(x, lanes["weight"]) for x in outs],
+            [_squares(samples, x, 1 + mode.decider) for x in outs],
             samples.flips,
         )
 
@@ -262,7 +264,6 @@ class _Run:
                 amplitude=lanes,
                 reach=[multiple(elements) / magnification] * chunk,
                 nudge=[0.0] * chunk,
-                weight=[1 / magnification] * chunk,
             )
             squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
             open_kinks = jnp.maximum(open_kinks, flips)
@@ -283,10 +284,9 @@ class _Run:
             amplitude=[1.0] * chunk,
             reach=[0.0] * chunk,
             nudge=[0.0] * chunk,
-            weight=[1.0] * chunk,
         )
         beyond = [
-            np.asarray(one) / chunk > SATURATED**2 * square / self.taken
+            np.asarray(one) / chunk > (SATURATED / self.magnification) ** 2 * square / self.taken
             for one, square in zip(actual, squares, strict=True)
         ]
         return any(bool(x.size) and x.mean() > SATURATED_PART for x in beyond)
@@ -301,7 +301,6 @@ class _Run:
             amplitude=[0.0, 0.0],
             reach=[1.0, 1.0],
             nudge=[NUDGE, -NUDGE],
-            weight=[0.0, 0.0],
         )
         return int(flips)
 
@@ -309,8 +308,7 @@ class _Run:
         self, nominal: list[Array], kinks: int, *, amplitude: float, exact: bool
     ) -> tuple[list[Freedom | None], int]:
         """Take other decisions, those of a sample that is moved on purpose, and count them."""
-        chunk, magnification = self.witness.chunk, self.magnification
-        others = [1 / magnification] * (chunk - 1)
+        magnification = self.magnification
         every: list[list[Array]] = []
         squares: Any = None
         most = 0
@@ -322,22 +320,21 @@ class _Run:
                 decider=1,
                 exact=exact,
                 nudged=True,
-                amplitude=[amplitude, *[magnification] * (chunk - 1)],
-                reach=[0.0] * chunk,
-                nudge=[NUDGE * (-1) ** number, *[0.0] * (chunk - 1)],
-                weight=[0.0, *others],
+                amplitude=[amplitude, magnification],
+                reach=[0.0, 0.0],
+                nudge=[NUDGE * (-1) ** number, 0.0],
             )
             every.append([np.asarray(x) for x in values])
             most = max(most, int(flips))
             if exact and number == 1 and not most:  # of numbers that are not exact
                 return [None] * len(nominal), 0
             squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
-        taken = ROUNDS * (chunk - 1)
         kinks = most if exact else kinks
         bound = multiple(sum(x.size for x in nominal))
         factor = min(np.sqrt(kinks), bound) - 1 if kinks > ENUMERATED else 0.0
+        scale = 1 / (ROUNDS * magnification**2)
         freedoms: list[Freedom | None] = [
-            _freedom(np.stack([value, *others]), factor, _root(np.asarray(square) / taken))
+            _freedom(np.stack([value, *others]), factor, _root(np.asarray(square) * scale))
             for value, square, *others in zip(nominal, squares, *every, strict=True)
         ]
         return freedoms, kinks
@@ -388,21 +385,23 @@ def _freedom(values: Array, factor: float, sigma: Array) -> Freedom:
         return Freedom(low, high, sigma, moved, (values[1:] - values[0])[:, moved])
 
 
-def _squares(x: Sampled, weight: Any) -> Any:
-    """Add up the squared deviations of the samples from the nominal values."""
+def _squares(samples: Samples, x: Sampled, first: int) -> Any:
+    """Add up the squared deviations from the nominal values of the samples from the first on."""
     if not x.spread:
         return jnp.zeros(x.shape)
+    if x.is_real:
+        x = samples.stored(x)  # or else each sample's disturbance is computed twice over
     nominal, squares = x.array[0], jnp.zeros(x.shape)
-    for sample in range(1, len(x.array)):  # written out: XLA's sum over a first axis is slow
+    for sample in range(first, len(x.array)):  # written out: XLA's sum over it is slow
         one = x.array[sample]
-        deviation = jnp.where((one == nominal) | (weight[sample] == 0), 0, abs(one - nominal))
-        squares += jnp.square(deviation * weight[sample])
+        squares += jnp.square(one - nominal if jnp.isrealobj(one) else abs(one - nominal))
     return squares
 
 
 def _root(square: Array) -> Array:
     """Take the root of a mean square; infinite where it is not a number."""
-    return np.where(np.isnan(square), np.inf, np.sqrt(square))
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(square), np.inf, np.sqrt(square))
 
 
 def _equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:

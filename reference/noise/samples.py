@@ -18,6 +18,7 @@ from jax import lax
 
 JaxArray: TypeAlias = jax.Array
 
+SIGNS = 2**14  # random signs, of which each operation takes one for each sample
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it are far apart
 
 
@@ -58,6 +59,7 @@ class Samples:
             would decide; (S,).
         nudge: by how much each sample moves the inputs in their directions; (S,).
         table: random numbers of variance 1, times the amplitude; (S, columns).
+        signs: random signs; (S, fewer columns).
         place: where in the table a step of a loop takes its numbers from; None outside of loops.
         once: 1, which XLA does not know; (), int32.
         decider: the sample whose comparisons all samples follow.
@@ -75,6 +77,7 @@ class Samples:
     reach: JaxArray
     nudge: JaxArray
     table: JaxArray
+    signs: JaxArray
     place: JaxArray | None
     once: JaxArray
     decider: int
@@ -233,15 +236,16 @@ class Samples:
         self.operations += 1
         size = int(np.prod(shape, dtype=np.int64))
         window = self._cut(_fixed(2 * self.operations), size)
-        sign = jnp.sign(self._cut(_fixed(2 * self.operations + 1), 1))
+        sign = self._cut(_fixed(2 * self.operations + 1), 1, signs=True)
         return (window * sign).reshape((self.size, *shape)).astype(jnp.float64)
 
-    def _cut(self, place: int, size: int) -> JaxArray:
-        places = self.table.shape[1] - size + 1
+    def _cut(self, place: int, size: int, *, signs: bool = False) -> JaxArray:
+        table = self.signs if signs else self.table
+        places = table.shape[1] - size + 1
         if self.place is None:
-            return lax.slice_in_dim(self.table, place % places, place % places + size, axis=1)
+            return lax.slice_in_dim(table, place % places, place % places + size, axis=1)
         start = _hash(self.place ^ jnp.uint32(place)) % jnp.uint32(places)
-        return lax.dynamic_slice_in_dim(self.table, start, size, axis=1)
+        return lax.dynamic_slice_in_dim(table, start, size, axis=1)
 
     def _shared(self, name: str) -> JaxArray:
         """Take one number for each sample, the same at each call with the same name; (S,)."""
@@ -249,15 +253,17 @@ class Samples:
         return self.table[:, place].astype(jnp.float64)
 
 
-def random_table(key: JaxArray, amplitude: JaxArray, columns: int) -> JaxArray:
-    """Draw uniform numbers of mean 0 and variance 1, times each sample's amplitude; (S, columns).
+def random_table(key: JaxArray, amplitude: JaxArray, columns: int) -> tuple[JaxArray, JaxArray]:
+    """Draw uniform numbers of mean 0 and variance 1, times each sample's amplitude, and signs.
 
     One table serves all operations, each with a window of its own: NOISE.md says why it may.
     """
     shape = (amplitude.shape[0], columns)
     words = _hash(lax.iota(jnp.uint32, shape[0] * columns).reshape(shape) ^ key)
     uniform = words.astype(jnp.float32) * np.float32(2.0**-31) - np.float32(1)
-    return uniform * (np.sqrt(3) * amplitude[:, None]).astype(jnp.float32)
+    others = _hash(words[:, : min(columns, SIGNS)] + jnp.uint32(GOLDEN))
+    signs = jnp.where(others >> 31 == 0, np.float32(1), np.float32(-1))
+    return uniform * (np.sqrt(3) * amplitude[:, None]).astype(jnp.float32), signs
 
 
 def over_samples(function: Callable[..., Sequence[JaxArray]], *operands: Sampled) -> list[Sampled]:

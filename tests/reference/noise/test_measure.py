@@ -39,8 +39,12 @@ def only(measurement: Measurement) -> Noise:
 
 def test_the_random_numbers_have_mean_0_and_variance_1_and_the_columns_are_independent() -> None:
     with precise_jax():
-        table = np.asarray(random_table(jnp.uint32(3), jnp.array([0.0, 1, 1, 2]), 2**16))
+        table, signs = map(
+            np.asarray, random_table(jnp.uint32(3), jnp.array([0.0, 1, 1, 2]), 2**16)
+        )
     assert not table[0].any()
+    assert set(signs.flatten()) == {-1, 1}
+    assert (abs(signs.mean(axis=1)) < 5 / np.sqrt(signs.shape[1])).all()
     numbers = table[1:] / [[1], [1], [2]]
     deviation = 1 / np.sqrt(2**16)  # of a mean of so many numbers of variance 1
     assert (abs(numbers.mean(axis=1)) < 5 * deviation).all()
