@@ -69,7 +69,16 @@ def _lstm_cell(params: Any, state: Any, x: Any) -> Any:
 def _over_time(
     cell: Loss, *, pair: bool = False, cut: bool = False, dropped: bool = False
 ) -> Callable[[int], Loss]:
-    """Make the mean square of the last h; cut: no gradient goes back; dropped: none at step T/2."""
+    """Make the mean square of the last h.
+
+    Args:
+        cell: one step.
+        pair: whether the state is two arrays.
+        cut: whether no gradient goes back from step to step.
+        dropped: whether none goes to the parameters from the last step but two. That of a step long
+            before the end vanishes, below what rounding makes of the others, and nobody could see
+            it missing.
+    """
 
     def of_steps(T: int) -> Loss:
         def loss(params: Any, xs: Any) -> Any:
@@ -80,7 +89,7 @@ def _over_time(
                 seen = params
                 if dropped:
                     seen = jax.tree.map(
-                        lambda leaf: jnp.where(t == T // 2, lax.stop_gradient(leaf), leaf), params
+                        lambda leaf: jnp.where(t == T - 3, lax.stop_gradient(leaf), leaf), params
                     )
                 return cell(seen, state, x), None
 
