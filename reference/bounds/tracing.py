@@ -7,7 +7,7 @@ another precision. The rule for each primitive is in `reference.bounds.rules`.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from jax.extend import core
 
 from reference.arrays import Array
+from reference.bounds.programs import operations, program
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding
 
@@ -44,9 +45,18 @@ class Traced:
         self._lowered = traced
 
     @functools.cached_property
+    def operations(self) -> Hashable:
+        """What is equal for functions of the same operations; None if they are not compared."""
+        return operations(self.jaxpr)
+
+    @functools.cached_property
     def _compiled(self) -> Any:
-        with precise_jax():
-            return self._lowered.lower().compile(COMPILER_OPTIONS)
+        def compiled() -> Any:
+            with precise_jax():
+                return self._lowered.lower().compile(COMPILER_OPTIONS)
+
+        given: Any = jax.tree.structure(self._lowered.args_info)
+        return program(self.operations, given, self.structure, compiled=compiled)
 
     def by_xla(self, *args: Any) -> Any:
         """Evaluate at these arguments in float64 as JAX does, compiled by XLA."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from jax.extend import core
 
 from reference.arrays import Array
+from reference.bounds.programs import program
 from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
 from reference.noise import rules  # noqa: F401, registers how primitives are disturbed
 from reference.noise.evaluation import evaluate, without_dead_code
@@ -140,6 +141,7 @@ class Witness:
             raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
         self.jaxpr = without_dead_code(traced.jaxpr.jaxpr)
         self.consts = traced.jaxpr.consts
+        self.operations = traced.operations
         self.active = tuple(active) if active is not None else (True,) * len(self.jaxpr.invars)
         self.path = longest_path(self.jaxpr)
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
@@ -186,10 +188,20 @@ class Witness:
 
     def program(self, mode: Mode, *example: Any) -> Any:
         """Compile the evaluation of one chunk of samples."""
-        if mode not in self._programs:
+
+        def compiled() -> Any:
             function = functools.partial(self._chunk, mode)
             options: Any = COMPILER_OPTIONS if self.elements <= UNOPTIMISED_ELEMENTS else None
-            self._programs[mode] = jax.jit(function).lower(*example).compile(options)
+            return jax.jit(function).lower(*example).compile(options), self.generic
+
+        if mode not in self._programs:
+            leaves, structure = jax.tree.flatten(example)
+            shapes = tuple((x.shape, x.dtype) for x in leaves)
+            precision = self.dtype.name, self.magnification == 1.0
+            self._programs[mode], generic = program(
+                self.operations, mode, precision, structure, shapes, compiled=compiled
+            )
+            self.generic |= generic
         return self._programs[mode]
 
     def _chunk(

@@ -1,0 +1,102 @@
+"""Compiled programs, kept so that the same operations are compiled once.
+
+Whoever checks a gradient, mends it and checks it again has JAX trace the same loss anew, and gets
+equal operations in other objects. They are recognised by what they are.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend import core
+
+KEPT = 256  # programs, those that were used last
+LARGEST = 2**20  # bytes of constants, which a program holds on to
+# How a function is differentiated, which says nothing of its value, and is new in each trace.
+OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
+
+_programs: OrderedDict[Hashable, Any] = OrderedDict()
+
+
+def program(of: Hashable, *rest: Hashable, compiled: Callable[[], Any]) -> Any:
+    """Give what was compiled of these operations for the same rest, or else compile it.
+
+    Args:
+        of: what `operations` says of them; None if they are always compiled anew.
+        *rest: whatever else the result depends on.
+        compiled: compiles them.
+    """
+    if of is None:
+        return compiled()
+    key = of, *rest
+    if key not in _programs:
+        _programs[key] = compiled()
+        if len(_programs) > KEPT:
+            _programs.popitem(last=False)
+    _programs.move_to_end(key)
+    return _programs[key]
+
+
+def operations(jaxpr: core.ClosedJaxpr) -> Hashable:
+    """Give what is equal for two jaxprs that compute the same operations on equal constants.
+
+    Functions within them, such as callbacks, are equal only to themselves.
+
+    Returns:
+        None if something in the jaxpr cannot be compared, or its constants are too large to keep.
+    """
+    if sum(const.nbytes for const in jaxpr.consts if hasattr(const, "nbytes")) > LARGEST:
+        return None
+    try:
+        key = _frozen(jaxpr)
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _frozen(x: Any) -> Hashable:
+    """Replace the variables of a jaxpr by numbers, and arrays by their bytes."""
+    if isinstance(x, core.ClosedJaxpr):
+        x = [x.jaxpr, x.consts]
+    if isinstance(x, core.Jaxpr):
+        return _jaxpr(x)
+    if isinstance(x, (tuple, list)):
+        return type(x), tuple(map(_frozen, x))
+    if isinstance(x, dict):
+        return dict, _frozen(tuple(x.items()))
+    if isinstance(x, (np.ndarray, np.generic, jax.Array)):
+        array = np.asarray(x)
+        if array.dtype.hasobject:
+            raise TypeError("objects are not compared")
+        return type(x), array.dtype, array.shape, array.tobytes()
+    if isinstance(x, (bool, int, float, complex)):
+        return type(x), repr(x)  # 1 is True, and 0.0 is -0.0, to ==
+    return type(x), x
+
+
+def _jaxpr(jaxpr: core.Jaxpr) -> Hashable:
+    numbers: dict[Any, int] = {}
+
+    def read(atom: Any) -> Hashable:
+        if isinstance(atom, core.Literal):
+            return atom.aval, _frozen(atom.val)
+        return numbers[atom]
+
+    def name(variables: Any) -> Hashable:
+        numbers.update((variable, len(numbers) + i) for i, variable in enumerate(variables))
+        return tuple(variable.aval for variable in variables)
+
+    given = name([*jaxpr.constvars, *jaxpr.invars])
+    equations = [
+        (
+            eqn.primitive,
+            tuple(map(read, eqn.invars)),
+            name(eqn.outvars),
+            _frozen({key: eqn.params[key] for key in sorted(eqn.params.keys() - OF_DERIVATIVES)}),
+        )
+        for eqn in jaxpr.eqns
+    ]
+    return len(jaxpr.constvars), given, tuple(equations), tuple(map(read, jaxpr.outvars))

@@ -1,0 +1,159 @@
+"""Equal operations are compiled once, and operations that differ in anything are not equal."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from reference.bounds import programs
+from reference.bounds.programs import operations, program
+from reference.bounds.tracing import Traced
+from reference.compare import Comparer
+from tests.support.cases import each
+
+X = np.arange(6.0).reshape(2, 3)
+
+
+def of(function: Callable[..., Any], x: Any = X) -> Any:
+    """Give the operations of a function that is traced anew."""
+    return Traced(functools.partial(function), x).operations
+
+
+def scaled(factor: Any) -> Callable[[Any], Any]:
+    """Make a function with a constant in it."""
+    return lambda x: x * factor
+
+
+@each(
+    "function",
+    [
+        lambda x: jnp.sin(x) @ x.T,
+        jax.grad(lambda x: jax.nn.relu(x).sum()),
+        jax.nn.relu,  # with a derivative of its own
+        lambda x: lax.scan(lambda c, t: (c + t, jnp.sin(c)), jnp.zeros(3), x)[1],
+        lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+        lambda x: x + np.arange(3.0)[None, :],
+        lambda x: x[np.array([1, 0])],
+    ],
+)
+def test_what_is_traced_twice_has_the_same_operations(function: Callable[[Any], Any]) -> None:
+    assert of(function) is not None
+    assert of(function) == of(function)
+
+
+@each(
+    ("one", "other"),
+    [
+        (jnp.sin, jnp.cos),
+        (lambda x: x.sum(axis=0), lambda x: x.sum(axis=1)),
+        (scaled(2.0), scaled(np.nextafter(2.0, 3.0))),
+        (scaled(0.0), scaled(-0.0)),
+        (scaled(np.full((2, 3), 2.0)), scaled(np.full((2, 3), np.nextafter(2.0, 3.0)))),
+        (scaled(np.zeros((2, 3))), scaled(-np.zeros((2, 3)))),
+        (lambda x: jnp.sin(x) - x, lambda x: x - jnp.sin(x)),
+        (lambda x: (x, 2 * x), lambda x: (2 * x, x)),
+        (lambda x: (jnp.sin(x), x), lambda x: (jnp.sin(x), jnp.sin(x))),
+        (jax.jit(jnp.sin), jax.jit(jnp.cos)),
+        (
+            lambda x: lax.scan(lambda c, t: (c + t, c), jnp.zeros(3), x)[1],
+            lambda x: lax.scan(lambda c, t: (c - t, c), jnp.zeros(3), x)[1],
+        ),
+        (
+            lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+            lambda x: lax.cond(x.sum() > 0, jnp.cos, jnp.sin, x),
+        ),
+        (jax.nn.relu, jax.nn.softplus),
+    ],
+)
+def test_what_computes_something_else_has_other_operations(
+    one: Callable[[Any], Any], other: Callable[[Any], Any]
+) -> None:
+    assert of(one) != of(other)
+
+
+def test_other_shapes_and_types_are_other_operations() -> None:
+    arguments = (X, X.T, X[0], X.astype(int), np.arange(6).reshape(2, 3).astype(np.int32))
+    different = [of(lambda x: x + x, argument) for argument in arguments]
+    assert all(
+        (a == b) == (i == j) for i, a in enumerate(different) for j, b in enumerate(different)
+    )
+
+
+def test_a_callback_is_equal_only_to_itself() -> None:
+    def calling(number: float) -> Callable[[Any], Any]:
+        shape = jax.ShapeDtypeStruct((2, 3), np.float64)
+        return lambda x: jax.pure_callback(lambda x: number * x, shape, x)
+
+    assert of(calling(1.0)) != of(calling(2.0))
+
+
+def test_large_constants_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    jaxpr = Traced(scaled(np.ones((2, 3))), X).jaxpr
+    assert operations(jaxpr) is not None
+    monkeypatch.setattr(programs, "LARGEST", 6 * 8 - 1)
+    assert operations(jaxpr) is None
+
+
+def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_programs", type(programs._programs)())
+    monkeypatch.setattr(programs, "KEPT", 2)
+    compiled: list[str] = []
+
+    def give(name: str | None) -> None:
+        def compile_it() -> str:
+            compiled.append(str(name))
+            return f"program {name}"
+
+        assert program(name, "rest", compiled=compile_it) == f"program {name}"
+
+    for name in ("a", "b", "a", "c", "a", "b"):  # c takes the place of b
+        give(name)
+    assert compiled == ["a", "b", "c", "b"]
+    give(None)
+    give(None)
+    assert compiled[4:] == ["None", "None"]
+
+
+def test_a_function_that_is_traced_again_is_not_compiled_again() -> None:
+    def once_more(exponent: int) -> Any:
+        """Compare a right gradient in both precisions, and one that differs."""
+        comparer = Comparer(jax.grad(lambda x: (x**exponent).sum()), X, measured=True)
+        for dtype in (np.float32, np.float64):
+            right: Any = (float(exponent) * X ** (exponent - 1)).astype(dtype)
+            assert comparer(right, X.astype(dtype)).verdict == "match"
+            assert comparer(1.5 * right, X.astype(dtype)).verdict == "mismatch"
+
+    once_more(3)
+    kept = list(programs._programs)
+    once_more(3)
+    assert list(programs._programs) == kept
+    once_more(4)
+    assert set(programs._programs) > set(kept)
+
+
+def test_equal_operations_with_other_trees_give_each_its_own() -> None:
+    one = Traced(lambda x: {"a": x, "b": 2 * x}, X)
+    other = Traced(lambda x: [x, 2 * x], X)
+    assert one.operations == other.operations
+    assert isinstance(one.by_xla(X), dict)
+    assert isinstance(other.by_xla(X), list)
+    together = Traced(lambda both: both["x"] + both["y"], {"x": X, "y": X})
+    apart = Traced(lambda x, y: x + y, X, X)
+    assert together.operations == apart.operations
+    np.testing.assert_array_equal(together.by_xla({"x": X, "y": X}), apart.by_xla(X, X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_has_no_known_disturbance_is_known_of_a_program_that_was_kept(dtype: Any) -> None:
+    def measured() -> tuple[str, ...]:
+        function = jax.grad(lambda x: x.at[:, 0].multiply(x[:, 1]).sum())
+        comparison = Comparer(function, X, measured=True)(np.ones_like(X), X, dtype=dtype)
+        assert comparison.measurement is not None
+        return comparison.measurement.generic
+
+    assert measured() == measured() == ("scatter-mul",)
