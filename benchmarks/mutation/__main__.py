@@ -9,10 +9,11 @@ the reason.
 
 Each of the processes at work has a copy of the tree. Each result is written to a session at once,
 from which the same command goes on; a module that has changed begins anew. What survives or times
-out is written beside the session, in the form that the list has. The table of all modules, or of
-all the numerical ones, goes to benchmarks/results, that of some, or of a session that is not whole,
-beside the session. The exit status is 1 if any survives, times out or is untested, but for those
-listed, which must have been tested too, and 2 if something must be put right first.
+out is written beside the session, in the form that the list has. The table of all modules, once
+none of their mutants is untested, goes to benchmarks/results, and so does that of the numerical
+ones, as far as they are tested; any other goes beside the session. The exit status is 1 if any
+survives, times out or is untested, but for those listed, which must have been tested too, and 2 if
+something must be put right first.
 """
 
 import argparse
@@ -115,8 +116,9 @@ def run(
         left = [m for m in mutants if is_due(session.results.get(m.identity), again, m, reasons)]
         test_mutants(root, left, session, workers)
     states = [state_of(m, session.results, reasons) for m in mutants]
-    whole = only is None and operator is None and "untested" not in states
-    results = root / "benchmarks" / "results" if whole else path.parent
+    known = any(state != "untested" for state in states) if numerical else "untested" not in states
+    public = only is None and operator is None and known
+    results = root / "benchmarks" / "results" if public else path.parent
     earlier = last_of_all(results / "mutants.md") if numerical else ""
     report(mutants, states, results / "mutants.md", arguments, earlier)
     found = list(zip(mutants, states, strict=True))

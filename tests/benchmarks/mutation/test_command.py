@@ -86,17 +86,21 @@ def test_a_run_of_the_numerical_modules_keeps_the_page_of_all(tmp_path: Path) ->
     (layers / "test_tiny.py").write_text(TESTS, encoding="utf-8")
     write_tiny(tmp_path)
     write_tiny(tmp_path, module=layer)
-    for mutant in (*tiny_mutants(tmp_path), *tiny_mutants(tmp_path, layer)):
-        Session(session).add(mutant, Result("killed", 1.5, "fast", "1 failed"))
     path = tmp_path / "benchmarks" / "results" / "mutants.md"
 
-    def written(*, numerical: bool) -> str:
+    def written(*, numerical: bool, status: int = 0) -> str:
         arguments = ["--numerical"] * numerical
         found = command.run(tmp_path, session, numerical=numerical, workers=0, arguments=arguments)
-        assert found == 0
+        assert found == status
         return path.read_text(encoding="utf-8")
 
-    first = written(numerical=True)  # with none before it
+    assert command.run(tmp_path, session, numerical=True, workers=0) == 1
+    assert not path.exists()  # nothing is known yet
+    for mutant in (*tiny_mutants(tmp_path), *tiny_mutants(tmp_path, layer)):
+        Session(session).add(mutant, Result("killed", 1.5, "fast", "1 failed"))
+        if mutant.module == layer and not path.exists():
+            assert ": 1 killed, " in written(numerical=True, status=1)
+    first = written(numerical=True)  # with no page of all before it
     assert "| manual_nn/layers/tiny.py: of gradients |" in first
     assert "manual_nn/tiny.py" not in first
     assert written(numerical=True) == first
