@@ -4,6 +4,7 @@ ROUNDING.md derives what each function adds to an error bound; its equations are
 and so on.
 """
 
+import functools
 import math
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -70,6 +71,17 @@ class Extreme(Bounded):
             return False
 
 
+@functools.cache
+def _units(implementation: np.dtype[Any], jax: np.dtype[Any]) -> tuple[float, float, float]:
+    """Give the unit roundoff, what may be lost to 0, and the largest number; eq. (R2)."""
+    by_jax = ml_dtypes.finfo(jax)
+    theirs = max((by_jax, ml_dtypes.finfo(implementation)), key=lambda info: float(info.eps))
+    ours = ml_dtypes.finfo(np.float64)  # once beside each of the two
+    unit_roundoff = sum(float(x.eps) / 2 for x in (theirs, ours, by_jax, ours))
+    largest = min(float(by_jax.max), float(np.finfo(str(implementation)).max))
+    return unit_roundoff, float(theirs.tiny) + float(by_jax.tiny), largest
+
+
 class Rounding:
     """The arithmetic of an implementation in `dtype`, compared with ours in float64.
 
@@ -95,12 +107,7 @@ class Rounding:
         The implementation uses its own dtype, or JAX's if that is coarser. Our evaluation, which
         both are compared with, uses float64.
         """
-        by_jax = ml_dtypes.finfo(dtype)
-        theirs = max((by_jax, ml_dtypes.finfo(self.dtype)), key=lambda info: float(info.eps))
-        ours = ml_dtypes.finfo(np.float64)  # once beside each of the two
-        self.unit_roundoff = sum(float(x.eps) / 2 for x in (theirs, ours, by_jax, ours))
-        self.tiny = float(theirs.tiny) + float(by_jax.tiny)
-        self.largest = min(float(by_jax.max), float(np.finfo(str(self.dtype)).max))
+        self.unit_roundoff, self.tiny, self.largest = _units(self.dtype, np.dtype(dtype))
 
     def given(self, value: npt.ArrayLike) -> Bounded:
         """Take an input: exact if `dtype` holds it as a normal number, else rounded; eq. (R5)."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn import Dense
-from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.rounding import Bounded, Kinks, Rounding
 from reference.bounds.tracing import Traced, evaluate, precise_jax
 from reference.diagnosis.mlp.passes import Errors, Fault, Pass, forward
 
@@ -31,6 +32,8 @@ class Bounds:
         given = jax.tree.map(rounding.given, tuple(args))
         nothing = rounding.given(0.0)
         self.now: Pass = _bounded("forward", None, rounding, *given, weight_decay, nothing)
+        self._errors: dict[Fault, tuple[Errors, list[Bounded]]] = {}
+        self._weights: dict[Fault, list[Bounded]] = {}
 
     def at_rate(self, learning_rate: Bounded) -> Pass:
         """Give the forward pass with a learning rate."""
@@ -38,11 +41,19 @@ class Bounds:
 
     def errors(self, fault: Fault, now: Pass) -> tuple[Errors, list[Bounded]]:
         """Compute the errors of all layers and the gradients of the biases."""
-        return _bounded("errors", fault, self.rounding, now)
+        if now is not self.now:
+            return _bounded("errors", fault, self.rounding, now)
+        if fault not in self._errors:
+            self._errors[fault] = _bounded("errors", fault, self.rounding, now)
+        return self._errors[fault]
 
     def weights(self, fault: Fault, now: Pass, errors: Errors) -> list[Bounded]:
         """Compute the gradients of the weights."""
-        return _bounded("weights", fault, self.rounding, now, errors)
+        if now is not self.now:
+            return _bounded("weights", fault, self.rounding, now, errors)
+        if fault not in self._weights:
+            self._weights[fault] = _bounded("weights", fault, self.rounding, now, errors)
+        return self._weights[fault]
 
     def gradient(self, fault: Fault, now: Pass | None = None) -> list[Dense]:
         """Compute the gradients of all weights and biases."""
@@ -50,6 +61,36 @@ class Bounds:
         errors, biases = self.errors(fault, now)
         dense: Any = Dense  # of bounded arrays
         return list(map(dense, self.weights(fault, now, errors), biases))
+
+
+def kept_bounds(
+    args: Sequence[Any], weight_decay: Bounded, dtype: npt.DTypeLike, kinks: Kinks
+) -> Bounds:
+    """Give the bounds for this network, those of before if it is one of the last.
+
+    Whoever looks for a mistake checks again and again at the same arguments.
+
+    Args:
+        args: params, X, y.
+        weight_decay: with a bound on what is not known of it.
+        dtype: the precision of the implementation, which rounds the weight decay, too.
+        kinks: whether kinks are decided, or those within rounding left open.
+    """
+    leaves, structure = jax.tree.flatten((tuple(args), tuple(weight_decay)))
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    contents = tuple((array.dtype, array.shape, array.tobytes()) for array in arrays)
+    return _bounds(structure, contents, np.dtype(dtype), kinks)
+
+
+@functools.lru_cache(maxsize=4)  # a network in two precisions, with kinks decided and open
+def _bounds(
+    structure: Any, contents: tuple[Any, ...], dtype: np.dtype[Any], kinks: Kinks
+) -> Bounds:
+    arrays = [np.ndarray(shape, of, content) for of, shape, content in contents]
+    args, (value, error) = jax.tree.unflatten(structure, arrays)
+    rounding = Rounding(dtype, kinks=kinks)
+    rounded = rounding.given(value)
+    return Bounds(args, Bounded(rounded.value, rounded.error + error), rounding)
 
 
 def is_bounded(node: object) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.rounding import Bounded
 from reference.diagnosis.codes import Code
 from reference.diagnosis.fitting import Interval, fit, worst_ratio
-from reference.diagnosis.mlp.bounds import Bounds
+from reference.diagnosis.mlp.bounds import Bounds, kept_bounds
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault
 
@@ -44,19 +44,14 @@ def explain(
         weight_decay: with a bound on what is not known of it.
         dtype: in which precision.
     """
-    decided = Rounding(dtype)
-    found = _explain(gradient, args, weight_decay, decided)
-    if not found and decided.open_kinks:
-        found = _explain(gradient, args, weight_decay, Rounding(dtype, kinks="open"))
+    decided = kept_bounds(args[:3], weight_decay, dtype, "decided")
+    found = _explain(gradient, decided)
+    if not found and decided.rounding.open_kinks:
+        found = _explain(gradient, kept_bounds(args[:3], weight_decay, dtype, "open"))
     return found
 
 
-def _explain(
-    gradient: Gradient, args: Sequence[Any], weight_decay: Bounded, rounding: Rounding
-) -> list[Explained]:
-    rounded = rounding.given(weight_decay.value)
-    known = Bounded(rounded.value, rounded.error + weight_decay.error)
-    bounds = Bounds(args[:3], known, rounding)
+def _explain(gradient: Gradient, bounds: Bounds) -> list[Explained]:
     if _ratio(gradient, bounds, RIGHT, None) <= 1:
         # It is right by the bounds of this pass: a fault without an effect would explain it.
         return []

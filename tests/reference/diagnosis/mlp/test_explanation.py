@@ -13,7 +13,7 @@ from manual_nn import Dense
 from reference import Bounded, Code, Rounding
 from reference.arrays import Array
 from reference.diagnosis.mlp import explanation
-from reference.diagnosis.mlp.bounds import Bounds, is_bounded
+from reference.diagnosis.mlp.bounds import Bounds, is_bounded, kept_bounds
 from reference.diagnosis.mlp.explanation import explain
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, forward
@@ -195,6 +195,34 @@ def test_bounds_take_the_rate_that_they_are_given_and_else_none() -> None:
     assert not np.array_equal(
         UPDATED(*args, 0.25, 0.5)[0].weight, UPDATED(*args, 0.25, 0.0)[0].weight
     )
+
+
+def test_bounds_are_kept_for_the_same_network_and_precision_alone() -> None:
+    params, X, y = regression()
+    decay = Bounded(np.asarray(0.25), np.asarray(0.0))
+    kept = kept_bounds((params, X, y), decay, np.float64, "decided")
+    again = kept_bounds((params, X.copy(), y), decay, np.float64, "decided")
+    assert again is kept
+    moved = X.copy()
+    moved[0, 0] = np.nextafter(moved[0, 0], 9)
+    unsure = decay._replace(error=np.asarray(0.5))
+    others: list[tuple[Any, Bounded, Any, Any]] = [
+        ((params, moved, y), decay, np.float64, "decided"),
+        ((params, X, y[::-1]), decay, np.float64, "decided"),
+        ((params, X, y), unsure, np.float64, "decided"),
+        ((params, X, y), decay, np.float32, "decided"),
+        ((params, X, y), decay, np.float64, "open"),
+    ]
+    for other in others:
+        assert kept_bounds(*other) is not kept
+    for fault in (RIGHT, SUBTRACTED, RIGHT):
+        fresh = bounds_of(fault, (params, X, y), 0.25)
+        kept = kept_bounds((params, X, y), decay, np.float64, "decided")
+        layers: Any = kept.gradient(fault)
+        ((weight, bias),) = layers
+        for got, want in zip((weight, bias), fresh, strict=True):
+            same(got.value, want.value)
+            same(got.error, want.error)
 
 
 # Kinks within rounding
