@@ -187,10 +187,10 @@ def limit_threads(threads: int) -> None:
             os.sched_setaffinity(0, cores()[-1:])
 
 
-def process_of(threads: int) -> ProcessPoolExecutor:
-    """Start a fresh process with so many threads, to submit what is measured to."""
+def process_of(threads: int, *, processes: int = 1) -> ProcessPoolExecutor:
+    """Start a fresh process with so many threads, or several, to submit what is measured to."""
     return ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), initializer=prepare, initargs=(threads,)
+        processes, multiprocessing.get_context("spawn"), initializer=prepare, initargs=(threads,)
     )
 
 
