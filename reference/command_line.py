@@ -53,7 +53,7 @@ LOG = Path("output/campaign.jsonl")
 
 CHECK_DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
-element under a derived error bound, and say what is probably wrong."""
+element and up to rounding, which is measured and bounded, and say what is probably wrong."""
 
 CHECK_EXAMPLE = """\
 example:
