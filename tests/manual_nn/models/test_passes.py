@@ -131,7 +131,7 @@ def test_inputs_and_targets_that_need_no_conversion_stay_as_they_are(function: A
 
 def test_the_gradient_and_the_decay_of_a_layer_are_written_where_they_are_given_a_place() -> None:
     a, d_z = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]]), np.array([[1.0, -2.0], [0.5, 4.0]])
-    place, decay = Dense(np.empty((3, 2)), np.empty(2)), np.empty((3, 2))
+    place, decay = Dense(np.empty((3, 2)), np.empty(2)), np.full((3, 2), np.nan)
     d_layer = mlp.layer_backward(LAYER, a, d_z, 0.5, out=place, decay_out=decay)
     assert d_layer.weight is place.weight
     assert d_layer.bias is place.bias
@@ -156,6 +156,12 @@ def test_the_way_up_and_the_way_down_stay_in_the_arrays_of_a_workspace() -> None
     d_z = mlp.backward(params, a, d_logits, out=arrays.d_z)
     for got, own in zip(d_z, [*arrays.d_z, d_logits], strict=True):
         assert got is own
+
+    all_arrays = [*arrays.z, *arrays.d_z, *arrays.decay]
+    for array in all_arrays:
+        array.fill(np.nan)
+    mlp.forward_and_backward(params, X, np.full((6, 2), 0.5), np.float64(1 / 6), 0.5, out=arrays)
+    assert all(np.isfinite(array).all() for array in all_arrays)
 
 
 # A workspace
