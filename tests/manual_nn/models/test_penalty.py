@@ -12,7 +12,7 @@ PARAMS = (
 )
 TANGENTS = (
     Dense(np.array([[4.0, 1.0]]), np.array([16.0, 16.0])),
-    Dense(np.array([[-1.0], [2.0]]), np.array([16.0])),
+    Dense(np.array([[-1.0], [4.0]]), np.array([16.0])),
 )
 
 
@@ -47,7 +47,7 @@ def test_along_a_direction_it_is_the_inner_product_with_the_gradient() -> None:
         np.vdot(d_weight, R_weight)
         for d_weight, (R_weight, _) in zip(gradient, TANGENTS, strict=True)
     )
-    assert penalty.jvp(PARAMS, TANGENTS, 0.25) == want == (4 - 2 - 3 + 1) / 2
+    assert penalty.jvp(PARAMS, TANGENTS, 0.25) == want == (4 - 2 - 3 + 2) / 2
     for weight, (left, _) in zip(before, PARAMS, strict=True):
         np.testing.assert_array_equal(left, weight)
 
