@@ -159,14 +159,15 @@ def network_report(weight_decay: float, *, mistake: float = 1.0) -> GradientRepo
 
 @pytest.mark.long
 def test_a_decay_that_is_lost_is_warned_of_with_the_decay_that_would_not() -> None:
-    """The warning's figure is taken at its word: from there on a missing decay is seen."""
+    """A decay of twice the figure is seen: rounding can hide no more than the bound of it."""
     report = network_report(1e-12)
     assert report.ok
     (warning,) = [text for text in report.warnings if "weight_decay" in text]
     visible = float(warning.split("show from ")[1].split()[0])
     assert network_report(1e-12, mistake=0).ok
-    assert not network_report(visible * 1.01, mistake=0).ok
-    assert not any("weight_decay" in text for text in network_report(visible * 1.01).warnings)
+    of_three_digits = 1.01
+    assert not network_report(1e-12, mistake=2 * of_three_digits * visible / 1e-12).ok
+    assert not any("weight_decay" in text for text in network_report(0.5).warnings)
 
 
 # What a match costs
