@@ -51,7 +51,7 @@ class Depth(NamedTuple):
 
 
 DEPTHS = {
-    "dev": Depth(10, 3, draws=4, networks=2, seeds=1, kills=10, halved=True, compiled=False),
+    "dev": Depth(10, 2, draws=4, networks=2, seeds=1, kills=5, halved=True, compiled=False),
     "ci": Depth(60, 6, draws=6, networks=20, seeds=5, kills=50),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10),

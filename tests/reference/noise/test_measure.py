@@ -15,7 +15,7 @@ from reference.noise import measure as module
 from reference.noise.measure import Measurement, Noise, Witness, longest_path
 from reference.noise.samples import random_table, unit_roundoff
 from reference.noise.statistics import longest_equal_sum, multiple
-from tests.conftest import part_for
+from tests.conftest import depth, part_for
 
 U = 2.0**-24
 rng = np.random.default_rng(0)
@@ -161,8 +161,8 @@ def deep(x: Any, *weights: Any) -> Any:
 
 
 def block(h: Any, *weights: Any) -> Any:
-    """Two transformer blocks."""
-    for layer in range(2):
+    """Transformer blocks of four weights each."""
+    for layer in range(len(weights) // 4):
         into, out, up, down = weights[4 * layer : 4 * layer + 4]
         q, k, v = jnp.split(layer_norm(h) @ into, 3, axis=1)
         scores = jnp.where(np.tril(np.ones((len(h), len(h)), bool)), q @ k.T / 4, -jnp.inf)
@@ -171,13 +171,14 @@ def block(h: Any, *weights: Any) -> Any:
     return (h**2).mean()
 
 
-SHAPES = ((16, 48), (16, 16), (16, 64), (64, 16)) * 2
+BLOCKS = 1 if depth().halved else 2
+SHAPES = ((16, 48), (16, 16), (16, 64), (64, 16)) * BLOCKS
 LOSSES: dict[str, tuple[Callable[..., Any], tuple[Array, ...]]] = {
     "RNN of 100 steps": (recurrent, (normal(16, 16, scale=0.25), normal(100, 16))),
     "tanh network of 8 layers": (deep, (normal(8, 16), *(normal(16, 16, scale=0.3),) * 8)),
     "layer norm at mean 100": (lambda x: (layer_norm(x) ** 3).sum(), (100 + normal(8, 32),)),
     "attention": (attention, (normal(32, 16), normal(32, 16), normal(32, 16))),
-    "two transformer blocks": (block, (normal(8, 16), *(normal(*s, scale=0.2) for s in SHAPES))),
+    "transformer blocks": (block, (normal(8, 16), *(normal(*s, scale=0.2) for s in SHAPES))),
 }
 
 
