@@ -117,6 +117,18 @@ def test_a_step_takes_its_batch_into_an_array_that_is_there() -> None:
     assert peak < sgd.X.nbytes
 
 
+def test_a_step_goes_up_and_down_in_arrays_that_are_there() -> None:
+    params = manual_nn.init_params([3, 4, 2], rng=np.random.default_rng(0))
+    X, target = np.ones((5, 3)), np.full((5, 2), 0.5)
+    sgd = SGD(params, X, target, batch_size=5, learning_rate=0.5, weight_decay=0.25)
+    arrays = sgd._workspace.arrays(5)
+    for array in (*arrays.z, *arrays.d_z):
+        array.fill(np.nan)
+    sgd.step(np.arange(5))
+    for array in (*arrays.z, *arrays.d_z):
+        assert np.isfinite(array).all()
+
+
 def test_descents_at_the_same_time_do_not_share_the_arrays_of_their_batches() -> None:
     one, other = wide_sgd(), wide_sgd()
     assert not np.shares_memory(one._X, other._X)
