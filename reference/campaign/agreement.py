@@ -200,10 +200,9 @@ class Agreement:
 
     @property
     def complete(self) -> bool:
-        """Say whether all agreed: no mismatch, and nothing that could not be compared."""
-        return bool(self.rows) and all(
-            verdict.ok for row in self.rows.values() for verdict in row.verdicts
-        )
+        """Say whether all agreed: no mismatch, no digits lost, nothing that was not compared."""
+        allowed = {Verdict.MATCH, Verdict.AMBIGUOUS}
+        return bool(self.rows) and all(row.verdicts.keys() <= allowed for row in self.rows.values())
 
     def table(self) -> str:
         """Lay the rows out to be read."""
