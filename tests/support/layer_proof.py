@@ -5,6 +5,7 @@ kinds and layouts in memory. What its backward pass gives is compared with the v
 the layer's twin, alone and with a linear map below it, whose weights' gradient uses d_x.
 """
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
@@ -74,8 +75,11 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
 
     Asserted are the values and the gradients, under the derived bounds; their dtype; that no
     argument is changed, and no memory shared with one; that backward leaves what is kept as it is,
-    and is linear.
+    and is linear; that options which both have are the same where they are left out.
     """
+    ours, theirs = (inspect.signature(module.forward).parameters for module in (layer, twin))
+    for name in ours.keys() & theirs.keys():
+        assert theirs[name].default == ours[name].default, name
     rng = np.random.default_rng(seed)
     comparer = vjp_comparer(twin, subject)
     for kind, dtype in itertools.product(KINDS, DTYPES):

@@ -84,6 +84,11 @@ def test_other_shapes_and_types_are_other_operations() -> None:
     )
 
 
+def test_inputs_in_another_order_are_other_operations() -> None:
+    both = (X, X + 1)
+    assert of(lambda both: both[0] - both[1], both) != of(lambda both: both[1] - both[0], both)
+
+
 def test_a_callback_is_equal_only_to_itself() -> None:
     def calling(number: float) -> Callable[[Any], Any]:
         shape = jax.ShapeDtypeStruct((2, 3), np.float64)
@@ -95,8 +100,24 @@ def test_a_callback_is_equal_only_to_itself() -> None:
 def test_large_constants_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     jaxpr = Traced(scaled(np.ones((2, 3))), X).jaxpr
     assert operations(jaxpr) is not None
+    monkeypatch.setattr(programs, "LARGEST", 6 * 8)
+    assert operations(jaxpr) is not None
     monkeypatch.setattr(programs, "LARGEST", 6 * 8 - 1)
     assert operations(jaxpr) is None
+
+
+@each("odd", [set(), np.array([None])])  # without a hash, and of objects
+def test_what_cannot_be_compared_is_not_kept(odd: Any) -> None:
+    closed = Traced(jnp.sin, X).jaxpr
+    (eqn,) = closed.jaxpr.eqns
+    eqns = [eqn.replace(params=eqn.params | {"odd": odd})]
+    assert operations(closed.replace(jaxpr=closed.jaxpr.replace(eqns=eqns))) is None
+
+
+def test_numbers_are_compared_by_what_is_written() -> None:
+    numbers = [0.0, -0.0, 0, False, 1, 1.0, True]
+    assert len({programs._frozen(number) for number in numbers}) == len(numbers)
+    assert programs._frozen(float("nan")) == programs._frozen(float("nan"))
 
 
 def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
