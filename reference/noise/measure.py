@@ -167,13 +167,13 @@ class Witness:
         held = tuple(x.dtype.kind not in "fc" or holds(self.dtype, x) for x in inputs)
         with precise_jax(), _broadcasting():
             run = _Run(self, inputs, held, seed)
-            nominal, squares, open_kinks = run.noise(samples)
-            if run.magnification > 1 and run.saturates(squares):
+            nominal, norms, open_kinks = run.noise(samples)
+            if run.magnification > 1 and run.saturates(norms):
                 run.magnification = 1.0
-                nominal, squares, open_kinks = run.noise(samples)
-            both = 1 + (unit_roundoff(np.float64) / unit_roundoff(self.dtype)) ** 2
-            scale = both / (run.taken * run.magnification**2)
-            sigmas = [_root(scale * square) for square in squares]
+                nominal, norms, open_kinks = run.noise(samples)
+            both = np.hypot(1, unit_roundoff(np.float64) / unit_roundoff(self.dtype))
+            scale = both / (np.sqrt(run.taken) * run.magnification)
+            sigmas = [_known(scale * norm) for norm in norms]
             reach = multiple(sum(x.size for x in nominal))
             ties: list[Freedom | None] = [None] * len(nominal)
             kinks = ties
@@ -242,7 +242,7 @@ class Witness:
             return samples.flips
         return (
             [x.nominal for x in outs],
-            [_squares(samples, x, 1 + mode.decider) for x in outs],
+            [_norms(samples, x, 1 + mode.decider) for x in outs],
             samples.flips,
         )
 
@@ -260,13 +260,13 @@ class _Run:
         self.taken = 0
 
     def noise(self, samples: int) -> tuple[list[Array], list[Array], int]:
-        """Give the nominal values, the sums of squared deviations and the open kinks."""
+        """Give the nominal values, the norms of the deviations and the open kinks."""
         self.taken = 0
         chunk, magnification = self.witness.chunk, self.magnification
         elements = sum(map(_size, self.witness.jaxpr.outvars))
         lanes = [magnification] * chunk
         nominal: Any = None
-        squares: Any = None
+        norms: list[Array] = []
         open_kinks: Any = 0
         for _ in range(-(-samples // chunk)):
             nominal, more, flips = self._call(
@@ -277,12 +277,12 @@ class _Run:
                 reach=[multiple(elements) / magnification] * chunk,
                 nudge=[0.0] * chunk,
             )
-            squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
+            norms = _joined(norms, more)
             open_kinks = jnp.maximum(open_kinks, flips)
             self.taken += chunk
-        return [np.asarray(x) for x in nominal], [np.asarray(x) for x in squares], int(open_kinks)
+        return [np.asarray(x) for x in nominal], norms, int(open_kinks)
 
-    def saturates(self, squares: list[Array]) -> bool:
+    def saturates(self, norms: list[Array]) -> bool:
         """Find whether magnified disturbances are too large to have effects in proportion.
 
         So it is where errors grow until nothing is left to grow, as in a chaotic recurrence. There
@@ -297,10 +297,8 @@ class _Run:
             reach=[0.0] * chunk,
             nudge=[0.0] * chunk,
         )
-        beyond = [
-            np.asarray(one) / chunk > (SATURATED / self.magnification) ** 2 * square / self.taken
-            for one, square in zip(actual, squares, strict=True)
-        ]
+        factor = SATURATED / self.magnification * np.sqrt(chunk / self.taken)
+        beyond = [np.asarray(x) > factor * norm for x, norm in zip(actual, norms, strict=True)]
         return any(bool(x.size) and x.mean() > SATURATED_PART for x in beyond)
 
     def ties(self) -> int:
@@ -322,7 +320,7 @@ class _Run:
         """Take other decisions, those of a sample that is moved on purpose, and count them."""
         magnification = self.magnification
         every: list[list[Array]] = []
-        squares: Any = None
+        norms: list[Array] = []
         most = 0
         for number in range(ROUNDS):
             if number % 2 == 0:
@@ -340,14 +338,14 @@ class _Run:
             most = max(most, int(flips))
             if exact and number == 1 and not most:  # of numbers that are not exact
                 return [None] * len(nominal), 0
-            squares = more if squares is None else jax.tree.map(jnp.add, squares, more)
+            norms = _joined(norms, more)
         kinks = most if exact else kinks
         bound = multiple(sum(x.size for x in nominal))
         factor = min(np.sqrt(kinks), bound) - 1 if kinks > ENUMERATED else 0.0
-        scale = 1 / (ROUNDS * magnification**2)
+        scale = 1 / (np.sqrt(ROUNDS) * magnification)
         freedoms: list[Freedom | None] = [
-            _freedom(np.stack([value, *others]), factor, _root(np.asarray(square) * scale))
-            for value, square, *others in zip(nominal, squares, *every, strict=True)
+            _freedom(np.stack([value, *others]), factor, _known(norm * scale))
+            for value, norm, *others in zip(nominal, norms, *every, strict=True)
         ]
         return freedoms, kinks
 
@@ -397,23 +395,33 @@ def _freedom(values: Array, factor: float, sigma: Array) -> Freedom:
         return Freedom(low, high, sigma, moved, (values[1:] - values[0])[:, moved])
 
 
-def _squares(samples: Samples, x: Sampled, first: int) -> Any:
-    """Add up the squared deviations from the nominal values of the samples from the first on."""
+def _norms(samples: Samples, x: Sampled, first: int) -> Any:
+    """Give the norm of the deviations of the samples from the first on from the nominal values.
+
+    They are divided by the largest of them before they are squared, for the square of a deviation
+    may be too small for a number where the deviation is not.
+    """
     if not x.spread:
         return jnp.zeros(x.shape)
     if x.is_real:
         x = samples.stored(x)  # or else each sample's disturbance is computed twice over
-    nominal, squares = x.array[0], jnp.zeros(x.shape)
-    for sample in range(first, len(x.array)):  # written out: XLA's sum over it is slow
-        one = x.array[sample]
-        squares += jnp.square(one - nominal if jnp.isrealobj(one) else abs(one - nominal))
-    return squares
+    # Written out, for XLA's reductions over the samples are slow.
+    deviations = [abs(x.array[sample] - x.array[0]) for sample in range(first, len(x.array))]
+    largest = functools.reduce(jnp.maximum, deviations)
+    unit = jnp.where(largest > 0, largest, 1.0)
+    squares = [jnp.square(deviation / unit) for deviation in deviations]
+    return unit * jnp.sqrt(functools.reduce(jnp.add, squares))
 
 
-def _root(square: Array) -> Array:
-    """Take the root of a mean square; infinite where it is not a number."""
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isnan(square), np.inf, np.sqrt(square))
+def _joined(norms: list[Array], more: Sequence[Any]) -> list[Array]:
+    """Take the norms of what more samples deviate into those of the samples before."""
+    arrays = list(map(np.asarray, more))
+    return list(map(np.hypot, norms, arrays)) if norms else arrays
+
+
+def _known(sigma: Array) -> Array:
+    """Take what is not a number for infinite."""
+    return np.where(np.isnan(sigma), np.inf, sigma)
 
 
 def _equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:

@@ -315,6 +315,16 @@ def test_what_cancels_to_0_in_every_sample_strays_by_the_rounding_of_its_sum() -
     assert 0.5 < leaf.sigma / (2.0**-24 * size) < 2
 
 
+def test_a_tiny_result_strays_by_as_much_of_itself_as_a_large_one() -> None:
+    """The squares of its deviations are below the smallest number; a power of 2 rounds nothing."""
+    ordinary, tiny = (
+        only(measured(lambda x, scale=scale: (x / 3 + x) * scale, 1.7, dtype=np.float64))
+        for scale in (1.0, 2.0**-600)
+    )
+    assert ordinary.sigma > 0
+    assert tiny.sigma == 2.0**-600 * ordinary.sigma
+
+
 def test_in_a_chaotic_recurrence_nothing_is_left_of_the_value() -> None:
     def chaotic(x: Any) -> Any:
         return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=200)[0]
