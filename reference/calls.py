@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from reference.arrays import Array
-from reference.compare import Comparer, Comparison, Verdict
+from reference.compare import Comparison, Place, Verdict
 from reference.diagnosis.codes import Cause, Code
 
 MOVE = 1 + 2.0**-4  # to another point, at which a stale gradient differs
@@ -23,10 +23,9 @@ class Calls:
         args: tuple[Any, ...],
         given: Any,
         places: Sequence[int],
-        dtype: str,
     ) -> None:
         """Call the gradient three times, and note what each call does to what was there before."""
-        self.args, self.given, self.dtype = args, given, dtype
+        self.args, self.given = args, given
         returned = grad(*args)
         self.first = jax.tree.map(copied, returned)
         self.mutated = self._restore()
@@ -56,13 +55,18 @@ class Calls:
                     np.copyto(leaf, before)
         return changed
 
-    def faults(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
-        """List what the calls have shown to be wrong, whatever values were returned."""
+    def faults(self, here: Place, comparison: Comparison) -> list[Cause]:
+        """List what the calls have shown to be wrong, whatever values were returned.
+
+        Args:
+            here: compares what is called at the arguments.
+            comparison: of the first call.
+        """
         faults = []
         if self.mutated:
             faults.append(Cause.observed(Code.MUTATED_INPUT, ", ".join(self.mutated)))
         if not self.mutated:
-            faults += self._unequal_calls(comparer, comparison)
+            faults += self._unequal_calls(here, comparison)
         if self.overwritten:
             evidence = "a later call wrote into the arrays that an earlier one had returned"
             faults.append(Cause.observed(Code.ALIASED_OUTPUT, evidence))
@@ -70,14 +74,14 @@ class Calls:
             faults.append(Cause.observed(Code.ALIASED_OUTPUT, self.shared))
         return faults
 
-    def _unequal_calls(self, comparer: Comparer, comparison: Comparison) -> list[Cause]:
+    def _unequal_calls(self, here: Place, comparison: Comparison) -> list[Cause]:
         """Tell a gradient of an earlier call from one that changes at random, or by rounding."""
         if _equal(self.again, self.first):
-            return self._stuck(comparer) if comparison.verdict.ok else []
-        again = comparer(self.again, *self.given, dtype=self.dtype)
+            return self._stuck(here) if comparison.verdict.ok else []
+        again = here(self.again)
         if comparison.verdict.ok and again.verdict.ok:
             return []  # right in any order of additions, which atomic ones change from call to call
-        if comparer(self.again, *self.moved, dtype=self.dtype).verdict.ok:
+        if here.comparer.at(*self.moved, dtype=here.dtype)(self.again).verdict.ok:
             evidence = "called at x, at y and at x again, the third result is the gradient at y"
             return [Cause.observed(Code.STALE, evidence)]
         differences = [
@@ -87,11 +91,11 @@ class Calls:
         ]
         return [Cause.observed(Code.NONDETERMINISTIC, ", ".join(differences))]
 
-    def _stuck(self, comparer: Comparer) -> list[Cause]:
+    def _stuck(self, here: Place) -> list[Cause]:
         """Find a gradient that was computed once and is returned on every later call."""
         if self.there is None or not _equal(self.there, self.first):
             return []
-        if comparer(self.there, *self.moved, dtype=self.dtype).verdict != Verdict.MISMATCH:
+        if here.comparer.at(*self.moved, dtype=here.dtype)(self.there).verdict != Verdict.MISMATCH:
             return []  # it is the same there, as a linear function's is, or nothing is known
         evidence = "called at x and then at y, it returned the result at x both times"
         return [Cause.observed(Code.STALE, evidence)]

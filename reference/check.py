@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from reference.calls import Calls, copied
-from reference.compare import Comparer, Comparison, Leaf, Verdict
+from reference.compare import Comparer, Comparison, Leaf, Verdict, differentiated
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
@@ -64,7 +64,7 @@ def check_gradient(
     dtype = _precision(args, places)
     given = jax.tree.map(copied, args)  # whatever grad does to its arguments
     target = given[places[0]] if one else tuple(given[i] for i in places)
-    calls = Calls(grad, args, given, places, dtype) if callable(grad) else None
+    calls = Calls(grad, args, given, places) if callable(grad) else None
     result = calls.first if calls else grad
     if fault := _wrong_form(result, target):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
@@ -72,11 +72,12 @@ def check_gradient(
         jax.grad(loss, argnums=argnums),
         *given,
         measured=True,
-        differentiated=[i in places for i, arg in enumerate(given) for _ in jax.tree.leaves(arg)],
+        differentiated=differentiated(given, places),
     )
-    comparison = comparer(result, *given, dtype=dtype)
+    here = comparer.at(*given, dtype=dtype)
+    comparison = here(result)
     faults = [
-        *(calls.faults(comparer, comparison) if calls else []),
+        *(calls.faults(here, comparison) if calls else []),
         *_not_finite(comparison.leaves),
     ]
     how = ""

@@ -8,7 +8,6 @@ else it is wrong.
 """
 
 import enum
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, NamedTuple
@@ -242,6 +241,11 @@ def worst_verdict(leaves: Iterable[Leaf]) -> Verdict:
     return max((leaf.verdict for leaf in leaves), key=list(Verdict).index)
 
 
+def differentiated(args: Sequence[Any], places: Sequence[int]) -> list[bool]:
+    """Say of each array among the arguments whether it is in one of those at these places."""
+    return [i in places for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
+
+
 class Comparer:
     """A JAX function, traced once for its arguments' shapes, to compare results with.
 
@@ -270,6 +274,7 @@ class Comparer:
         self.traced = Traced(function, *args)
         self.measured = measured
         self.differentiated = differentiated
+        self._witnesses: dict[str, Witness] = {}
 
     def __call__(
         self, got: Any, *args: Any, dtype: npt.DTypeLike | None = None, compiled: bool = True
@@ -306,10 +311,6 @@ class Comparer:
         if name not in self._witnesses:
             self._witnesses[name] = Witness(self.traced, name, self.differentiated)
         return self._witnesses[name]
-
-    @functools.cached_property
-    def _witnesses(self) -> dict[str, Witness]:
-        return {}
 
 
 class Place:

@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
+import jax
 
 Gradient = Callable[..., Any]
 Forward = Callable[[Any], Callable[..., Any]]
@@ -58,24 +58,14 @@ def by_torch(forward: Forward) -> Gradient:
     import torch  # noqa: PLC0415, it may be missing
 
     def both(params: Any, x: Any) -> Any:
-        def given(tree: Any) -> Any:
-            if isinstance(tree, dict):
-                return {name: given(leaf) for name, leaf in tree.items()}
-            if isinstance(tree, (list, tuple)):
-                return [given(leaf) for leaf in tree]
-            return torch.tensor(tree, requires_grad=True)
+        def gradient(tensor: Any) -> Any:
+            used = tensor.grad is not None
+            return (tensor.grad if used else torch.zeros_like(tensor)).numpy()
 
-        def result(tree: Any, like: Any) -> Any:
-            if isinstance(like, dict):
-                return {name: result(tree[name], leaf) for name, leaf in like.items()}
-            if isinstance(like, (list, tuple)):
-                return type(like)(result(a, b) for a, b in zip(tree, like, strict=True))
-            return np.zeros_like(like) if tree.grad is None else tree.grad.numpy()
-
-        tensors = given(params)
+        tensors = jax.tree.map(lambda leaf: torch.tensor(leaf, requires_grad=True), params)
         value = forward(torch)(tensors, torch.tensor(x))
         value.backward()
-        return value.detach().numpy(), result(tensors, params)
+        return value.detach().numpy(), jax.tree.map(gradient, tensors)
 
     return both
 

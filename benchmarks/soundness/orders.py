@@ -17,7 +17,7 @@ from jax.extend import core
 from reference.arrays import Array
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Rounding, exact
-from reference.bounds.rules.calls import is_exp_neg_sq
+from reference.bounds.rules.calls import is_exp_neg_sq, scan_counts
 from reference.bounds.rules.indexing import scatter_add
 
 BLOCKS = 8
@@ -101,10 +101,7 @@ class Numpy:
         self, *args: Array, jaxpr: Any, length: int, reverse: bool, **params: Any
     ) -> list[Array]:
         """Take the steps one after the other."""
-        if "ft_in" in params:  # which newer JAX gives instead of the two numbers
-            num_consts, num_carry = map(len, params["ft_in"].unpack()[:2])
-        else:
-            num_consts, num_carry = params["num_consts"], params["num_carry"]
+        num_consts, num_carry = scan_counts(params)
         consts, carry = args[:num_consts], list(args[num_consts : num_consts + num_carry])
         sequences = args[num_consts + num_carry :]
         outputs: list[list[Array]] = []

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.soundness.orders import Numpy
 from benchmarks.soundness.subjects import Subject
 from reference.bounds.tracing import precise_jax
-from reference.compare import Comparer, Comparison
+from reference.compare import Comparer, Comparison, differentiated
 
 
 class Witnesses:
@@ -21,7 +21,7 @@ class Witnesses:
             subject.gradient,
             *example,
             measured=measured,
-            differentiated=subject.differentiated(example),
+            differentiated=differentiated(example, subject.places),
         )
         self._compiled = jax.jit(subject.gradient)
         self._broken = {
@@ -31,7 +31,7 @@ class Witnesses:
 
     def right(self, args: tuple[Any, ...], dtype: str, rng: np.random.Generator) -> dict[str, Any]:
         """Compute the loss and its gradient in each way; rng draws one of the orders of sums."""
-        results = {"XLA": self.by_xla(args)}
+        results = {"XLA": _as_numpy(self._compiled(*args))}
         for order in ("forward", str(rng.choice(Numpy.ORDERS[1:]))):
             jaxpr, numpy = self.comparer.traced.jaxpr, Numpy(dtype, order, rng)
             with np.errstate(all="ignore"), precise_jax():
@@ -39,16 +39,9 @@ class Witnesses:
             results[f"NumPy, {order}"] = jax.tree.unflatten(self.comparer.traced.structure, flat)
         return results | {name: function(*args) for name, function in self.subject.others.items()}
 
-    def by_xla(self, args: tuple[Any, ...]) -> Any:
-        """Compute the loss and its gradient by XLA in the arguments' own precision."""
-        return jax.tree.map(np.asarray, self._compiled(*args))
-
     def broken(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """Compute the loss, and the gradients of its broken ways, by XLA."""
-        return {
-            mistake: jax.tree.map(np.asarray, compiled(*args))
-            for mistake, compiled in self._broken.items()
-        }
+        return {name: _as_numpy(compiled(*args)) for name, compiled in self._broken.items()}
 
     def compare(
         self, results: dict[str, Any], args: tuple[Any, ...], dtype: str
@@ -56,3 +49,7 @@ class Witnesses:
         """Compare results at the same arguments; rounding is measured once."""
         at = self.comparer.at(*args, dtype=dtype)
         return {name: at(result) for name, result in results.items()}
+
+
+def _as_numpy(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)

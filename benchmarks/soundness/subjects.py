@@ -38,10 +38,10 @@ class Subject(NamedTuple):
         """Compute the loss and its gradient."""
         return jax.value_and_grad(self.function, self.argnums)
 
-    def differentiated(self, args: tuple[Any, ...]) -> list[bool]:
-        """Say of each array among the arguments whether the gradient is taken in it."""
-        places = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
-        return [i in places for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
+    @property
+    def places(self) -> tuple[int, ...]:
+        """List the arguments that the gradient is taken in."""
+        return (self.argnums,) if isinstance(self.argnums, int) else self.argnums
 
 
 def draw_shape(rng: np.random.Generator) -> Shape:

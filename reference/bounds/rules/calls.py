@@ -1,5 +1,6 @@
 """Functions within functions: calls, loops and branches."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ def is_exp_neg_sq(jaxpr: Any) -> bool:
     return str(jaxpr.debug_info.func_src_info).startswith(EXP_NEG_SQ)
 
 
+def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Give how many of a scan's operands are constants, and how many are carried on."""
+    if "ft_in" in params:  # newer versions of JAX give this instead of the two numbers
+        consts, carry = params["ft_in"].unpack()[:2]
+        return len(consts), len(carry)
+    return params["num_consts"], params["num_carry"]
+
+
 @register_rule("scan")
 def _scan(
     rounding: Rounding,
@@ -52,10 +61,7 @@ def _scan(
     reverse: bool,
     **params: Any,
 ) -> list[Bounded]:
-    if "ft_in" in params:  # newer versions of JAX give this instead of the two numbers
-        num_consts, num_carry = map(len, params["ft_in"].unpack()[:2])
-    else:
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
+    num_consts, num_carry = scan_counts(params)
     consts = operands[:num_consts]
     carry = list(operands[num_consts : num_consts + num_carry])
     sequences = operands[num_consts + num_carry :]

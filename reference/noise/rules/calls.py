@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from reference.bounds.rules.calls import is_exp_neg_sq
+from reference.bounds.rules.calls import is_exp_neg_sq, scan_counts
 from reference.noise.evaluation import calls, evaluate_closed
 from reference.noise.samples import Sampled, Samples, over_samples
 
@@ -30,10 +30,7 @@ def _custom_call(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> li
 @calls("scan")
 def _scan(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     params = eqn.params
-    if "ft_in" in params:  # which newer JAX gives instead of the two numbers
-        num_consts, num_carry = map(len, params["ft_in"].unpack()[:2])
-    else:
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
+    num_consts, num_carry = scan_counts(params)
     consts = operands[:num_consts]
     carry = [samples.everywhere(x) for x in operands[num_consts : num_consts + num_carry]]
     sequences = operands[num_consts + num_carry :]
