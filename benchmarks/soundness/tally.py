@@ -33,7 +33,8 @@ class Tally:
         sees: for each case and array the smallest relative error that is seen, by precision.
         median: the same at half of the elements.
         wrong: by the mistake how many wrong gradients had which verdict.
-        unseen: the wrong gradients that are within what rounding may do.
+        unseen: the wrong gradients that are within what rounding may do: for each mistake, subject
+            and precision how much each changes, and the smallest error that would be seen.
         failures: right gradients that were called wrong, and gross mistakes that were not seen.
     """
 
@@ -46,7 +47,7 @@ class Tally:
     sees: dict[str, list[float]] = field(default_factory=_lists)
     median: dict[str, list[float]] = field(default_factory=_lists)
     wrong: dict[str, Counter[str]] = field(default_factory=dict)
-    unseen: list[str] = field(default_factory=list)
+    unseen: dict[tuple[str, str, str], list[tuple[float, float]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -84,12 +85,17 @@ class Tally:
         """Count a wrong gradient."""
         self.wrong.setdefault(mistake, Counter())[verdict] += 1
 
+    def add_unseen(self, mistake: str, subject: str, dtype: str, size: float, sight: float) -> None:
+        """Count a wrong gradient that is within rounding."""
+        self.unseen.setdefault((mistake, subject, dtype), []).append((size, sight))
+
     def __add__(self, other: "Tally") -> "Tally":
         """Take two together."""
         both = Tally(self.cases + other.cases, self.elements + other.elements)
         both.right = self.right + other.right
         both.beyond = self.beyond + other.beyond
-        both.unseen = self.unseen + other.unseen
+        for key in {**self.unseen, **other.unseen}:
+            both.unseen[key] = self.unseen.get(key, []) + other.unseen.get(key, [])
         both.failures = self.failures + other.failures
         for dtype in DTYPES:
             both.farthest[dtype] = max(self.farthest[dtype], other.farthest[dtype])
@@ -139,4 +145,14 @@ def table_of_mistakes(tally: Tally) -> list[list[str]]:
         unsure = counts[Verdict.BLIND] + counts[Verdict.NOT_COMPARABLE]
         unseen = counts.total() - caught - unsure
         rows.append([mistake, *(f"{n:,}" for n in (counts.total(), caught, unsure, unseen))])
+    return rows
+
+
+def table_of_unseen(tally: Tally) -> list[list[str]]:
+    """Lay out which wrong gradients were within rounding, in the order of the mistakes."""
+    rows = []
+    mistakes = list(tally.wrong)
+    for key, found in sorted(tally.unseen.items(), key=lambda item: mistakes.index(item[0][0])):
+        sizes, sights = zip(*found, strict=True)
+        rows.append([*key, f"{len(found):,}", f"{max(sizes):.1e}", f"{min(sights):.1e}"])
     return rows

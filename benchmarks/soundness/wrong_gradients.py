@@ -61,6 +61,26 @@ MISTAKES: dict[str, Callable[[Arrays, np.random.Generator], Arrays]] = {
 FINE = {"times 1.001", "median element 1 % off"}
 
 
+def change(wrong: Any, right: Any) -> float:
+    """Say how much a mistake changes at most, beside the largest element of the right gradient."""
+    pairs = [
+        (np.asarray(a, np.float64), np.asarray(b, np.float64))
+        for a, b in zip(jax.tree.leaves(wrong[1]), jax.tree.leaves(right[1]), strict=True)
+    ]
+    largest = max(float(abs(b).max(initial=0)) for _, b in pairs)
+    most = max(float(abs(a - b).max(initial=0)) for a, b in pairs)
+    return most / largest if largest else np.inf
+
+
+def is_gross(mistake: str, wrong: Any, right: Any, dtype: str) -> bool:
+    """Say whether a mistake must be seen: half of the digits of the largest element hold it.
+
+    One that is smaller, such as of a row that is 0 but for rounding, is seen where rounding is
+    smaller still.
+    """
+    return mistake not in FINE and change(wrong, right) > np.sqrt(np.finfo(dtype).eps)
+
+
 def wrong_gradients(right: Any, rng: np.random.Generator) -> Iterator[tuple[str, Any]]:
     """Make a wrong result of the right loss and gradient in each way; those that differ from it."""
     value, gradient = right
