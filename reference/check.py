@@ -12,7 +12,7 @@ from reference.compare import Comparer, Comparison, Leaf, Verdict, differentiate
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
-from reference.digits import digits, lost_digits
+from reference.digits import Judged, digits, lost_digits
 from reference.noise.finite import first_not_finite
 from reference.report import GradientReport
 from reference.sensitivity import blind_spots, faults_of_ours
@@ -80,17 +80,18 @@ def check_gradient(
         *(calls.faults(here, comparison) if calls else []),
         *_not_finite(comparison.leaves),
     ]
-    how = ""
+    judged = Judged(comparison)
     if not faults and comparison.verdict == Verdict.MISMATCH:
         function = grad if callable(grad) else None
-        comparison, how = lost_digits(comparison, comparer, function, given, dtype)
+        judged = lost_digits(comparison, comparer, function, given, dtype)
+        comparison = judged.comparison
     verdict = faults[0].code.verdict if faults else comparison.verdict
     causes = tuple(faults)
-    difference = Difference(comparison.leaves, loss, given, argnums)
+    difference = Difference(comparison.leaves, loss, given, argnums, judged.undecided)
     if verdict == Verdict.MISMATCH:
         causes = diagnose(difference)
     elif not faults:
-        causes = tuple(_remarks(comparison, comparer, given, dtype, how))
+        causes = tuple(_remarks(comparison, comparer, given, dtype, judged.how))
     warnings = [*faults_of_ours(comparison), *blind_spots(comparison.leaves)]
     warnings += difference.model.warnings() if difference.model else []
     measurement = comparison.measurement

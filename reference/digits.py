@@ -6,7 +6,7 @@ or to a long sum come back where the unit roundoff is smaller. NOISE.md explains
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,9 +17,23 @@ from reference.compare import Comparer, Comparison, Leaf
 # The unit roundoffs of float32 and float64 differ by 2^29; errors that follow them, by as much but
 # for chance and for what else the coarser precision rounds.
 FOLLOWS = 2.0**-22
-ROUNDINGS = 2.0**7  # of the largest element, at most, where a random error may be of lost digits
+ROUNDINGS = 2.0**7  # of the largest element, at most, where an error may be of lost digits
 FEWEST = 16  # elements in which randomness can be seen
 DEVIATIONS = 3  # by which a random error may lean towards the gradient, or to one side
+
+
+class Judged(NamedTuple):
+    """What is known of errors that rounding of JAX's formula does not explain.
+
+    Attributes:
+        comparison: with the lost digits marked.
+        how: how it is known that nothing but digits is wrong; empty if something else may be.
+        undecided: the places of the leaves that may have lost digits or a small mistake alike.
+    """
+
+    comparison: Comparison
+    how: str = ""
+    undecided: frozenset[int] = frozenset()
 
 
 def lost_digits(
@@ -28,8 +42,10 @@ def lost_digits(
     grad: Callable[..., Any] | None,
     args: tuple[Any, ...],
     dtype: str,
-) -> tuple[Comparison, str]:
+) -> Judged:
     """Mark the elements that are no mistake but have lost digits, and say how that is known.
+
+    Each array is judged for itself, and all of its elements at once.
 
     Args:
         comparison: of the gradient; something in it is wrong.
@@ -37,13 +53,9 @@ def lost_digits(
         grad: the function that gave the gradient; None if only its result is known.
         args: of the function.
         dtype: their precision.
-
-    Returns:
-        The comparison, with the lost digits marked if they explain all that is wrong, and how;
-        else the same comparison and nothing.
     """
     if not all(np.isfinite(leaf.got[leaf.wrong]).all() for leaf in comparison.leaves):
-        return comparison, ""
+        return Judged(comparison)
     if grad is not None:
         other = _in_other_precision(grad, comparer, args, dtype)
         if other is not None:
@@ -71,7 +83,8 @@ def _in_other_precision(
         return None
 
 
-def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> tuple[Comparison, str]:
+def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> Judged:
+    """Take errors for lost digits that follow the unit roundoff into the other precision."""
     marked = []
     ratios = []
     for leaf, there in zip(comparison.leaves, other.leaves, strict=True):
@@ -80,42 +93,55 @@ def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> tupl
             marked.append(leaf)
             continue
         fine, coarse = (errors, others) if dtype == "float64" else (others, errors)
-        if not (np.isfinite(fine).all() and np.isfinite(coarse).all()):
-            return comparison, ""
-        ratio = _size(fine) / _size(coarse) if _size(coarse) > 0 else np.inf
-        if ratio > FOLLOWS:
-            return comparison, ""
+        ratio = np.inf
+        if np.isfinite(fine).all() and np.isfinite(coarse).all() and _size(coarse) > 0:
+            ratio = _size(fine) / _size(coarse)
         ratios.append(ratio)
-        marked.append(replace(leaf, lost=leaf.wrong))
-    name = "float32" if dtype == "float64" else "float64"
+        marked.append(replace(leaf, lost=leaf.wrong) if ratio <= FOLLOWS else leaf)
+    judged = Judged(replace(comparison, leaves=tuple(marked)))
+    if max(ratios) > FOLLOWS:
+        return judged
+    name, times = ("float64", max(ratios)) if dtype == "float32" else ("float32", 1 / max(ratios))
     how = (
-        f"called in {name} too, its errors there are {max(ratios):.1g} times as large"
-        if dtype == "float32"
-        else f"called in {name} too, its errors there are {1 / max(ratios):.1g} times as large"
+        f"called in {name} too, its errors there are {times:.1g} times as large: they follow the "
+        "unit roundoff"
     )
-    return replace(comparison, leaves=tuple(marked)), f"{how}: they follow the unit roundoff"
+    return judged._replace(how=how)
 
 
-def _by_looks(comparison: Comparison) -> tuple[Comparison, str]:
+def _by_looks(comparison: Comparison) -> Judged:
     """Take errors for lost digits that are small beside the largest element, and random."""
     marked = []
-    for leaf in comparison.leaves:
-        if leaf.wrong.any() and not _looks_random(leaf):
-            return comparison, ""
-        marked.append(replace(leaf, lost=leaf.wrong) if leaf.wrong.any() else leaf)
+    undecided = set()
+    for i, leaf in enumerate(comparison.leaves):
+        small = leaf.wrong.any() and most_roundings(leaf) <= ROUNDINGS
+        lost = small and _looks_random(leaf)
+        if small and not lost:
+            undecided.add(i)
+        marked.append(replace(leaf, lost=leaf.wrong) if lost else leaf)
+    judged = Judged(replace(comparison, leaves=tuple(marked)), undecided=frozenset(undecided))
+    if any(leaf.wrong.any() for leaf in marked):
+        return judged
     how = (
         "its errors are as small beside the largest element of the array as roundings, and look "
         "random; this is the weaker way of knowing: hand in the function, and its errors in the "
         "other precision will tell"
     )
-    return replace(comparison, leaves=tuple(marked)), how
+    return judged._replace(how=how)
+
+
+def most_roundings(leaf: Leaf) -> float:
+    """Give the largest error of a wrong element, in roundings of the array's largest element."""
+    unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
+    largest = float(abs(leaf.want).max(initial=0))
+    error = float(leaf.error[leaf.wrong].max(initial=0))
+    return error / (unit * largest) if largest > 0 else np.inf
 
 
 def _looks_random(leaf: Leaf) -> bool:
     errors = (leaf.got.astype(np.float64) - leaf.want)[leaf.wrong]
     want = leaf.want[leaf.wrong]
-    unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
-    if errors.size < FEWEST or abs(errors).max() > ROUNDINGS * unit * abs(leaf.want).max():
+    if errors.size < FEWEST:
         return False
     # The cosine of a random vector with a given one has the standard deviation 1 / sqrt(size).
     return all(

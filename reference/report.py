@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from reference.compare import Leaf, Verdict
-from reference.diagnosis.codes import Cause
+from reference.diagnosis.codes import Cause, Code
 from reference.noise.measure import Measurement
 from reference.noise.statistics import FAILURE, probability
 from reference.picture import draw
@@ -151,7 +151,9 @@ def _text(
         lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
         lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
     lines += ["", *table(leaves)] if leaves else []
-    lines += _wrapped(witnesses(leaves, measurement), indent="") if measurement else []
+    doubtful = any(cause.code == Code.FEW_ROUNDINGS for cause in causes)
+    if measurement:
+        lines += _wrapped(witnesses(leaves, measurement, doubtful=doubtful), indent="")
     notes = [line for leaf in leaves for line in _ambiguous(leaf)]
     notes += [f"warning: {warning}" for warning in warnings]
     lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []
@@ -160,8 +162,12 @@ def _text(
     return "\n".join(lines)
 
 
-def witnesses(leaves: Sequence[Leaf], measurement: Measurement) -> str:
-    """Say what the bounds in the table are, and by how much the worst error is beyond them."""
+def witnesses(leaves: Sequence[Leaf], measurement: Measurement, *, doubtful: bool) -> str:
+    """Say what the bounds in the table are, and by how much the worst error is beyond them.
+
+    Beyond the proven bound an error is no rounding of JAX's formula; another formula may lose
+    digits, so that an error that may be of such is not proven to be a mistake.
+    """
     text = (
         f"bound: {measurement.multiple:.1f} sigma of measured rounding ({measurement.samples} "
         f"samples; a check of a right gradient fails once in {1 / FAILURE:,.0f})"
@@ -176,7 +182,8 @@ def witnesses(leaves: Sequence[Leaf], measurement: Measurement) -> str:
     text += f", of which the probability is {probability(sigmas):.1g}" if sigmas < WORST else ""
     proven = [leaf for leaf in wrong if leaf.proven is not None]
     if any((leaf.error > leaf.proven)[leaf.wrong].any() for leaf in proven):
-        return f"{text}; it is proven to be wrong"
+        formula = "it is proven to be no rounding of JAX's formula"
+        return f"{text}; {formula if doubtful else 'it is proven to be wrong'}"
     return text
 
 

@@ -29,12 +29,18 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     full = [part for part in found if part.leaves == difference.wrong]
     codes = {cause.code for cause in of_model}
     causes = of_model + [_cause(difference, part) for part in full if part.code not in codes]
-    if not causes:
-        causes = [_cause(difference, part) for part in _covering(found)]
-    causes += layers_above_only(difference)
     if causes:
-        return tuple(causes)
-    return (Cause.observed(Code.UNKNOWN, difference.evidence(difference.wrong)),)
+        return (*causes, *layers_above_only(difference))
+    chosen = _covering(found)
+    causes = [_cause(difference, part) for part in chosen]
+    doubtful = difference.undecided.difference(*(part.leaves for part in chosen))
+    if difference.wrong != difference.undecided:
+        causes += layers_above_only(difference)
+    if not causes and difference.wrong != doubtful:
+        causes = [Cause.observed(Code.UNKNOWN, difference.evidence(difference.wrong - doubtful))]
+    if doubtful:
+        causes.append(Cause.observed(Code.FEW_ROUNDINGS, difference.doubt(doubtful)))
+    return tuple(causes)
 
 
 def _merged(found: Iterable[Found]) -> list[Found]:

@@ -45,7 +45,8 @@ class Code(enum.StrEnum):
     @property
     def inferred(self) -> bool:
         """Whether it is a hypothesis that fits, rather than something that was observed."""
-        return self.verdict == Verdict.MISMATCH and self is not Code.UNKNOWN
+        undecided = {Code.UNKNOWN, Code.FEW_ROUNDINGS}
+        return self.verdict == Verdict.MISMATCH and self not in undecided
 
     # What keeps a gradient from being compared, or holds whatever its values are
 
@@ -327,6 +328,11 @@ class Code(enum.StrEnum):
         "layers_above_only",
         "The layers nearer the output are right and those below them are wrong.",
         "d_a = d_z @ W.T  # a bug in this line",
+    )
+    FEW_ROUNDINGS = (
+        "few_roundings",
+        "The errors are no larger than a few roundings: lost digits, or a small mistake.",
+        "check_gradient(my_gradient(z, y), loss, z, y)  # the result, and not the function",
     )
     UNKNOWN = ("unknown", "No hypothesis explains the difference.", "")
 

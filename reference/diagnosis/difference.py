@@ -14,6 +14,7 @@ from reference.bounds.tracing import Traced
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
 from reference.diagnosis.models import Model, recognised
+from reference.digits import FEWEST, most_roundings
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Difference:
         loss: what it is the gradient of.
         args: the arguments of the loss.
         argnums: which of them the gradient is taken in.
+        undecided: the places of the leaves whose errors are so small that they may be lost digits.
     """
 
     leaves: Sequence[Leaf]
     loss: Callable[..., Any]
     args: tuple[Any, ...]
     argnums: int | Sequence[int]
+    undecided: frozenset[int] = frozenset()
 
     @functools.cached_property
     def model(self) -> Model | None:
@@ -81,6 +84,14 @@ class Difference:
         numbers = positive_numbers(self.others)
         return numbers or (self.model.penalty_factors if self.model else ())
 
+    def is_telling(self, leaves: frozenset[int]) -> bool:
+        """Say whether errors of these leaves can tell a number that is fitted to them from chance.
+
+        The few errors that lost digits have made may well be multiples of anything.
+        """
+        wrong = sum(int(self.leaves[i].wrong.sum()) for i in leaves)
+        return not leaves <= self.undecided or wrong >= FEWEST
+
     def of_row(self, row: int) -> Iterator[dict[int, Bounded]]:
         """Compute the gradient of the loss of one row alone, for each leaf that has one.
 
@@ -126,3 +137,16 @@ class Difference:
         size = sum(leaf.want.size for leaf in chosen)
         text = f"{outside:,} of {size:,} elements are farther from autodiff than rounding allows"
         return f"{text}; with this mistake all {size:,} are within its bound" if explained else text
+
+    def doubt(self, leaves: Iterable[int]) -> str:
+        """Say how small the errors of these leaves are, and what would tell their origin."""
+        leaves = sorted(leaves)
+        most = int(np.ceil(max(most_roundings(self.leaves[i]) for i in leaves)))
+        roundings = f"{most} roundings" if most > 1 else "one rounding"
+        array = "the" if len(self.leaves) == 1 else "its array's"
+        finer = ", or check in float64" if self.leaves[0].got.dtype == np.float32 else ""
+        return (
+            f"{self.evidence(leaves)}, none by more than {roundings} of {array} "
+            f"largest element; hand in a function that takes both precisions{finer}: the "
+            "other precision will tell lost digits from a mistake"
+        )

@@ -2,7 +2,8 @@
 
 A hypothesis explains an array if every element of it is within its rounding-error bound of what the
 bug would give. One with a number to fit, such as a factor, explains an array only if the array
-could have said no: it takes two elements, or a number that names itself, such as 2 or 1 / N.
+could have said no: it takes two elements, or a number that names itself, such as 2 or 1 / N. Where
+errors are as small as those of lost digits, it takes many that are wrong.
 """
 
 import itertools
@@ -104,7 +105,7 @@ def scaled(difference: Difference) -> Iterator[Found]:
         for c, (code, text) in names.items():
             if c in found:
                 return Found(code, {leaves: text})
-        if (size > 0).sum() < 2:
+        if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
         return Found(Code.SCALED, {leaves: str(found)})
 
@@ -219,7 +220,7 @@ def difference_proportional_to_parameter(difference: Difference) -> Iterator[Fou
         if not _telling(found):
             return None
         name = _decay(difference, found, leaves)
-        if not name and np.count_nonzero(unit) < 2:
+        if not name and (np.count_nonzero(unit) < 2 or not difference.is_telling(leaves)):
             return None
         text = f"got - want = {found} * parameter" + (name and f", {name}")
         return Found(Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER, {leaves: text})
@@ -260,7 +261,8 @@ def constant_offset(difference: Difference) -> Iterator[Found]:
         found = fit(
             leaf.got - leaf.want, one, _sum_error(difference, i), _unit_error(difference, one)
         )
-        if _telling(found) and leaf.want.size > 1:
+        telling = leaf.want.size > 1 and difference.is_telling(frozenset({i}))
+        if _telling(found) and telling:
             details[frozenset({i})] = f"got - want = {found}"
     if details:
         yield Found(Code.CONSTANT_OFFSET, details)

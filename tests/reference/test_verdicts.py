@@ -94,6 +94,26 @@ def test_one_wrong_element_among_lost_digits_is_wrong() -> None:
     assert check_gradient(spoilt, cross_entropy, z, y).verdict == Verdict.MISMATCH
 
 
+def test_lost_digits_of_one_array_are_no_part_of_the_mistake_in_another() -> None:
+    def loss(z: Any, w: Any, y: Any) -> Any:
+        return cross_entropy(z, y) + (w**3).sum()
+
+    def mistaken(z: Array, w: Array, y: Array) -> tuple[Array, Array]:
+        return naive(z, y), w**2
+
+    def lossy(z: Array, w: Array, y: Array) -> tuple[Array, Array]:
+        return naive(z, y), 3 * w**2
+
+    z = np.array([-6.0, -1.0, 0.5, 3.0, 12.0])
+    args = z, np.arange(4.0), (z > 0).astype(float)
+    assert check_gradient(lossy, loss, *args, argnums=(0, 1)).verdict == Verdict.LOSES_DIGITS
+    report = check_gradient(mistaken, loss, *args, argnums=(0, 1))
+    assert [leaf.verdict for leaf in report.leaves] == [Verdict.LOSES_DIGITS, Verdict.MISMATCH]
+    assert report.causes[0].code == Code.SCALED
+    assert "[1]" in report.causes[0].sentence
+    assert "[0]" not in report.causes[0].sentence
+
+
 def test_an_array_whose_errors_are_small_and_random_may_have_lost_digits() -> None:
     z = (4 * rng.normal(size=400)).astype(np.float32)
     y = (z > 0).astype(np.float32)
@@ -103,6 +123,37 @@ def test_an_array_whose_errors_are_small_and_random_may_have_lost_digits() -> No
     assert "the weaker way" in report.causes[0].evidence
     for wrong in (gradient * np.float32(1.00001), gradient + np.float32(1e-8)):
         assert check_gradient(wrong, cross_entropy, z, y).verdict == Verdict.MISMATCH
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_few_errors_as_small_as_roundings_are_no_known_mistake(dtype: Any) -> None:
+    """One of five has lost digits, which the others would let be a multiple of anything."""
+    z = np.array([-6.0, -1.0, 0.5, 3.0, 12.0], dtype)
+    y = (z > 0).astype(dtype)
+    gradient = naive(z, y)
+    report = check_gradient(gradient, cross_entropy, z, y)
+    assert report.verdict == Verdict.MISMATCH
+    (cause,) = report.causes
+    assert cause.code == Code.FEW_ROUNDINGS
+    small = "3 roundings" if dtype == np.float32 else "one rounding"
+    assert f"none by more than {small} of the largest element" in cause.evidence
+    assert ("or check in float64" in cause.evidence) == (dtype == np.float32)
+    text = " ".join(report.split())
+    assert "it is proven to be no rounding of JAX's formula" in text
+    assert "likely" not in text
+
+
+def test_a_small_mistake_of_a_function_is_told_by_the_other_precision() -> None:
+    def shifted(z: Array, y: Array) -> Array:
+        right = np.where(y > 0, -1 / (1 + np.exp(z)), 1 / (1 + np.exp(-z)))
+        return (right / len(z) + 2.0**-28).astype(z.dtype)
+
+    z = np.array([-6.0, -1.0, 0.5, 3.0, 12.0, 13.0], np.float32)
+    y = (z > 0).astype(np.float32)
+    report = check_gradient(shifted, cross_entropy, z, y)
+    assert [cause.code for cause in report.causes] == [Code.CONSTANT_OFFSET]
+    report = check_gradient(shifted(z, y), cross_entropy, z, y)
+    assert [cause.code for cause in report.causes] == [Code.FEW_ROUNDINGS]
 
 
 def only_first(x: Array) -> Array:

@@ -5,7 +5,7 @@ gradients of real ones. Axes: N rows in the batch.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from reference import Cause, Code, Leaf
+from reference.arrays import Array
 from reference.diagnosis import permutations
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.difference import Difference
@@ -41,13 +42,14 @@ def difference_of(
     params: Sequence[npt.ArrayLike] | None = None,
     others: tuple[Any, ...] = (),
     loss: Any = NOT_ASKED,
+    undecided: Collection[int] = (),
 ) -> Difference:
     """Make the gradient of a list of parameters, which are random if nothing else is said."""
     rng = np.random.default_rng(0)
     if params is None:
         params = [rng.normal(size=leaf.want.shape) for leaf in leaves]
     args = ([np.asarray(param, np.float64) for param in params], *others)
-    return Difference(paths(leaves), loss, args, 0)
+    return Difference(paths(leaves), loss, args, 0, frozenset(undecided))
 
 
 def said(*leaves: Leaf, **rest: Any) -> list[tuple[Code, str]]:
@@ -67,6 +69,7 @@ def codes(*leaves: Leaf, **rest: Any) -> list[Code]:
 
 
 WANT = np.array([1.0, -3.0, 8.0])
+PARAM = np.array([4.0, 1.0, -2.0])
 UNKNOWN = [(Code.UNKNOWN, "")]
 
 
@@ -405,6 +408,42 @@ def test_an_offset_takes_two_elements() -> None:
         (Code.CONSTANT_OFFSET, "the array: got - want = 0.25")
     ]
     assert said(leaf_of([8], [8.25])) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("got", "named"),
+    [
+        (WANT * (1 + 2.0**-46), Code.SCALED),
+        (WANT + 2.0**-46, Code.CONSTANT_OFFSET),
+        (WANT + 2.0**-46 * PARAM, Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER),
+    ],
+)
+def test_of_errors_that_may_be_lost_digits_many_make_a_number_and_few_do_not(
+    got: Array, named: Code
+) -> None:
+    for times, found in ((5, Code.FEW_ROUNDINGS), (6, named)):  # 15 and 18 elements
+        leaf = leaf_of(np.tile(WANT, times), np.tile(got, times))
+        param = np.tile(PARAM, times)
+        assert codes(leaf, params=[param], undecided={0}) == [found]
+        assert codes(leaf, params=[param]) == [named]
+
+
+def test_a_number_with_a_name_may_be_as_small_as_roundings() -> None:
+    leaf = leaf_of(WANT, WANT + 2.0**-46 * PARAM)
+    (found,) = said(leaf, params=[PARAM], others=(2.0**-47,), undecided={0})
+    assert found[0] == Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER
+    assert f"the penalty {2.0**-47:g} ||parameter||^2" in found[1]
+
+
+def test_arrays_that_may_have_lost_digits_are_told_of_beside_those_that_are_wrong() -> None:
+    small, wrong = leaf_of(WANT, WANT * (1 + 2.0**-50)), leaf_of(WANT, -WANT)
+    causes = diagnose(difference_of(wrong, small, undecided={1}))
+    assert [cause.code for cause in causes] == [Code.SIGN, Code.FEW_ROUNDINGS]
+    assert causes[1].evidence.startswith("3 of 3 elements are farther")
+    assert "by more than 8 roundings of its array's largest element; hand in" in causes[1].evidence
+    unknown = leaf_of(WANT, np.add(WANT, [1, 0, 2]))
+    assert codes(unknown, small, undecided={1}) == [Code.UNKNOWN, Code.FEW_ROUNDINGS]
+    assert codes(small, leaf_of(WANT, WANT), undecided={0}) == [Code.FEW_ROUNDINGS]
 
 
 # Another order
