@@ -135,7 +135,7 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "__init__"),
-        *("check", "digits", "report", "calls", "picture", "sensitivity", "diagnosis", "compare"),
+        *("check", "report", "calls", "picture", "sensitivity", "diagnosis", "digits", "compare"),
         *("noise", "bounds", "derivatives", "models", "layers", "arrays"),
     ],
 }
