@@ -122,16 +122,19 @@ class Leaf:
         """Whether an error of the size of the value itself would be unseen at half of the array.
 
         An array that is 0 but for rounding is none: there an error shows that is small beside the
-        largest element of the whole result, by half of the digits. A result that is 0 everywhere
-        has no size; the report says from where on errors show. Where rounding was not measured,
-        nobody knows.
+        largest element of the whole result, by half of the digits. In float64 nobody can tell such
+        an array from one of which rounding leaves nothing; in float32 float64's value does, which
+        rounds so much less. A result that is 0 everywhere has no size; the report says from where
+        on errors show. Where rounding was not measured, nobody knows.
         """
         if self.sigma is None or self.want.dtype.kind != "f" or not np.isfinite(self.bound).all():
             return False
         if self.scale == 0:
             return False
-        seen = float(np.sqrt(np.finfo(str(self.got.dtype)).eps)) * self.scale
-        unseen = (self.bound > 0) & (self.bound >= abs(self.want)) & (self.bound > seen)
+        eps = float(np.finfo(str(self.got.dtype)).eps)
+        unseen = (self.bound > 0) & (self.bound >= abs(self.want))
+        not_zero = abs(self.want) > EPS / eps * self.bound
+        unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale)
         return bool(unseen.size and unseen.mean() >= 0.5)
 
     @property

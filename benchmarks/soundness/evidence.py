@@ -46,8 +46,9 @@ of the proven bound, - where none was computed. *sees*: the median, over cases a
 smallest relative error that is seen; *median*: of that which is seen at half of an array."""
 UNSEEN = """
 Within rounding. *changes*: how much the mistake changes at most, beside the largest element of the
-gradient; what half of the digits of that element would show must be seen, but for the two finest
-mistakes. *sees*: the smallest relative error of an element that the report says it would see.
+gradient, away from exact ties; what half of the digits of that element would show must be seen,
+but for the two finest mistakes. *sees*: the smallest relative error of an element that the report
+says it would see.
 """
 SUBJECTS_OF_A_PROCESS = 8  # then a new one takes over: what JAX has compiled stays in memory
 
@@ -83,15 +84,15 @@ def _add_case(
     for name in wrong:
         tally.add_wrong(name, compared[name].verdict)
         if compared[name].verdict.ok:
-            size = change(wrong[name], right["XLA"])
+            size = change(compared[name])
             tally.add_unseen(name, witnesses.subject.name, dtype, size, _sight(compared[name]))
-            if is_gross(name, wrong[name], right["XLA"], dtype):
+            if is_gross(name, compared[name], dtype):
                 tally.failures.append(f"unseen: {name} of {place}, {dtype}: changes {size:.1g}")
 
 
 def _sight(comparison: Comparison) -> float:
     """Say how fine an error could have been seen."""
-    return min(sensitivity(leaf) for leaf in comparison.leaves[1:])
+    return min(map(sensitivity, comparison.leaves))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Right implementations of a loss and its gradient, and the check of any gradient beside them."""
+"""Right implementations of a gradient, and the check of any gradient beside them."""
 
 from typing import Any
 
@@ -25,22 +25,23 @@ class Witnesses:
         )
         self._compiled = jax.jit(subject.gradient)
         self._broken = {
-            mistake: jax.jit(jax.value_and_grad(function, subject.argnums))
+            mistake: jax.jit(jax.grad(function, subject.argnums))
             for mistake, function in subject.broken.items()
         }
 
     def right(self, args: tuple[Any, ...], dtype: str, rng: np.random.Generator) -> dict[str, Any]:
-        """Compute the loss and its gradient in each way; rng draws one of the orders of sums."""
+        """Compute the gradient in each way; rng draws one of the orders of sums."""
         results = {"XLA": _as_numpy(self._compiled(*args))}
         for order in ("forward", str(rng.choice(Numpy.ORDERS[1:]))):
             jaxpr, numpy = self.comparer.traced.jaxpr, Numpy(dtype, order, rng)
             with np.errstate(all="ignore"), precise_jax():
                 flat = numpy.evaluate(jaxpr.jaxpr, jaxpr.consts, jax.tree.leaves(args))
             results[f"NumPy, {order}"] = jax.tree.unflatten(self.comparer.traced.structure, flat)
-        return results | {name: function(*args) for name, function in self.subject.others.items()}
+        others = self.subject.others.items()  # which give the loss, too
+        return results | {name: function(*args)[1] for name, function in others}
 
     def broken(self, args: tuple[Any, ...]) -> dict[str, Any]:
-        """Compute the loss, and the gradients of its broken ways, by XLA."""
+        """Compute the gradients of the loss's broken ways, by XLA."""
         return {name: _as_numpy(compiled(*args)) for name, compiled in self._broken.items()}
 
     def compare(

@@ -35,8 +35,8 @@ class Subject(NamedTuple):
 
     @property
     def gradient(self) -> Callable[..., Any]:
-        """Compute the loss and its gradient."""
-        return jax.value_and_grad(self.function, self.argnums)
+        """Compute the gradient."""
+        return jax.grad(self.function, self.argnums)
 
     @property
     def places(self) -> tuple[int, ...]:

@@ -76,7 +76,7 @@ class Tally:
 
     def add_sight(self, comparison: Comparison, dtype: str) -> None:
         """Count what could be seen, which is alike for all gradients of a case."""
-        for leaf in comparison.leaves[1:]:  # without the loss itself
+        for leaf in comparison.leaves:
             if leaf.want.any() and np.isfinite(leaf.bound).all():
                 self.sees[dtype].append(sensitivity(leaf))
                 self.median[dtype].append(sensitivity(leaf, 0.5))

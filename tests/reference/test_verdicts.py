@@ -216,6 +216,25 @@ def test_a_gradient_that_is_0_but_for_rounding_is_not_blind() -> None:
     assert not check_gradient(right | {"offset": np.full(1, 1e-12)}, loss, params, x).ok
 
 
+def test_in_float32_an_array_that_rounding_has_swallowed_is_told_from_one_that_is_0() -> None:
+    """Beside an element of 1 the one at 1e-9 is far below what (c + 1e-9 x) - c leaves of it."""
+
+    def loss(params: Any) -> Any:
+        swallowed = (1000.0 + 1e-9 * params["small"]) - 1000.0
+        return params["large"].sum() + 1e3 * (swallowed**2).sum()
+
+    params = {"large": np.ones(2, np.float32), "small": np.ones(2, np.float32)}
+    gradient = {"large": np.ones(2, np.float32), "small": np.zeros(2, np.float32)}
+    assert check_gradient(gradient, loss, params).verdict == Verdict.BLIND
+
+    def of_no_influence(params: Any) -> Any:
+        p = jax.nn.softmax(jnp.zeros(2, params["small"].dtype) + params["small"][:1])
+        return params["large"].sum() + p @ jnp.arange(2.0)
+
+    report = check_gradient(gradient, of_no_influence, params)
+    assert report.verdict == Verdict.MATCH, report
+
+
 def test_what_rounding_decides_alone_is_blind_and_says_what_would_help() -> None:
     def chaotic(x: Any) -> Any:
         return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=100)[0].sum()
