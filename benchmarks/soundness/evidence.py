@@ -46,7 +46,7 @@ of the proven bound, - where none was computed. *sees*: the median, over cases a
 smallest relative error that is seen; *median*: of that which is seen at half of an array."""
 UNSEEN = """
 Within rounding. *changes*: how much the mistake changes at most, beside the largest element of the
-gradient, away from exact ties; what half of the digits of that element would show must be seen,
+gradient, away from ties and kinks; what half of the digits of that element would show must be seen,
 but for the two finest mistakes. *sees*: the smallest relative error of an element that the report
 says it would see.
 """
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trial = functools.partial(try_subject, shapes=args.shapes, draws=args.draws, seed=args.seed)
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.workers, maxtasksperchild=SUBJECTS_OF_A_PROCESS) as pool:
-        done = pool.imap_unordered(trial, range(count))
+        done = pool.imap_unordered(trial, reversed(range(count)))  # those that take longest first
         for name, tally in tqdm(done, total=count, unit="subject", disable=None):
             tallies[name] = tallies.get(name, Tally()) + tally
             for failure in tally.failures:

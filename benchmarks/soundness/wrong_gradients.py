@@ -65,10 +65,13 @@ FINE = {"times 1.001", "median element 1 % off"}
 def change(comparison: Comparison) -> float:
     """Say how much a mistake changes at most, beside the largest element of the gradient.
 
-    What hangs on an exact tie does not count: there any side is right.
+    What hangs on an exact tie or a kink within rounding does not count: there either side is right.
     """
-    largest = max(float(abs(leaf.want).max(initial=0)) for leaf in comparison.leaves)
-    most = max(float(leaf.error[~leaf.tied].max(initial=0)) for leaf in comparison.leaves)
+    most = largest = 0.0
+    for leaf in comparison.leaves:
+        settled = ~(leaf.tied | leaf.ambiguous)
+        most = max(most, float(leaf.error[settled].max(initial=0)))
+        largest = max(largest, float(abs(leaf.want).max(initial=0)))
     return most / largest if largest else np.inf
 
 
