@@ -5,6 +5,7 @@ A profile is chosen with --hypothesis-profile or by CI=true: `dev` while writing
 and does not shrink what it finds.
 """
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ class Depth(NamedTuple):
         halved: whether each of two precisions takes its half of a table, and not all of it.
         compiled: whether JAX's results in the known traps come from XLA, which compiles each for a
             second, or from the evaluation of JAX's operations by NumPy.
+        optimised: whether XLA compiles as it does for everybody, or twice as fast what is slow.
     """
 
     examples: int
@@ -48,14 +50,35 @@ class Depth(NamedTuple):
     kills: int
     halved: bool = False
     compiled: bool = True
+    optimised: bool = True
 
 
 DEPTHS = {
-    "dev": Depth(10, 2, draws=4, networks=2, seeds=1, kills=5, halved=True, compiled=False),
+    "dev": Depth(
+        10,
+        2,
+        draws=4,
+        networks=2,
+        seeds=1,
+        kills=5,
+        halved=True,
+        compiled=False,
+        optimised=False,
+    ),
     "ci": Depth(60, 6, draws=6, networks=20, seeds=5, kills=50),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10),
 }
+
+# What most of the time goes into where a program is compiled to be run once. XLA reads them at the
+# first compilation, and refuses to start with one that it does not know: jaxlib 0.8 to 0.10 do.
+UNOPTIMISED = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+KNOWN_TO = ((0, 8), (0, 9), (0, 10))
 
 # One example holds many draws and a compilation: no time limit, and slowness is no failure.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -118,6 +141,19 @@ def tally() -> Tally:
 def draws() -> int:
     """Say how many draws of values a shape gets in this profile."""
     return depth().draws
+
+
+@pytest.hookimpl(trylast=True)  # the profile is chosen by then
+def pytest_configure() -> None:
+    """Have XLA, here and in child processes, compile fast where the profile asks for it."""
+    if not depth().optimised and jax.__version_info__[:2] in KNOWN_TO:
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *UNOPTIMISED])
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: the modules and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
