@@ -39,6 +39,7 @@ class Depth(NamedTuple):
         halved: whether each of two precisions takes its half of a table, and not all of it.
         compiled: whether JAX's results in the known traps come from XLA, which compiles each for a
             second, or from the evaluation of JAX's operations by NumPy.
+        workers: processes of Dask that two jobs run in.
         optimised: whether XLA compiles as it does for everybody, or twice as fast what is slow.
     """
 
@@ -50,6 +51,7 @@ class Depth(NamedTuple):
     kills: int
     halved: bool = False
     compiled: bool = True
+    workers: int = 2
     optimised: bool = True
 
 
@@ -63,6 +65,7 @@ DEPTHS = {
         kills=5,
         halved=True,
         compiled=False,
+        workers=1,
         optimised=False,
     ),
     "ci": Depth(60, 6, draws=6, networks=20, seeds=5, kills=50),

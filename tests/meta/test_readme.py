@@ -69,20 +69,22 @@ def test_the_layer_fails_as_the_readme_says_and_passes_when_mended(tmp_path: Pat
     said = next(block for block in blocks("text") if "last_row_only" in block)
     mended = code.replace("d_z[-1]", "d_z.sum(axis=0)")
     assert mended != code
-    for text, status in ((code, 1), (mended, 0)):
-        (tmp_path / "test_tanh_layer.py").write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "test_tanh_layer.py"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout
-        if status:
-            printed = without_numbers(done.stdout)
-            wanted = without_numbers(said)
-            assert any(printed[i : i + len(wanted)] == wanted for i in range(len(printed)))
+    files = {"test_tanh_layer.py": code, "test_mended_layer.py": mended}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603, our own README
+        [sys.executable, "-m", "pytest", *files],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "\nFAILED test_tanh_layer.py::test_my_gradient" in done.stdout
+    assert "= 1 failed, 1 passed in " in done.stdout
+    printed = without_numbers(done.stdout)
+    wanted = without_numbers(said)
+    assert any(printed[i : i + len(wanted)] == wanted for i in range(len(printed)))
 
 
 def test_the_other_python_is_followed_by_what_it_prints() -> None:

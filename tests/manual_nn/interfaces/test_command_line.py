@@ -50,7 +50,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 class Trained(NamedTuple):
-    """A finished run of `train` on the digits, its output in a pipe."""
+    """A finished run of `train` on the digits with its defaults, its output in a pipe."""
 
     folder: Path
     output: Output
@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="module", name="trained")
 def fixture_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained") / "new" / "folder"
-    return Trained(folder, run_apart("manual_nn", "train", "--epochs", "12", "--output", folder))
+    return Trained(folder, run_apart("manual_nn", "train", "--output", folder))
 
 
 @pytest.fixture(name="ctrl_c_works")
@@ -74,11 +74,12 @@ def test_training_prints_clean_lines_into_a_pipe(trained: Trained) -> None:
     status, out, err = trained.output
     assert (status, err) == (0, "")
     assert "\r" not in out
-    first, *epochs, in_sample, test, picture, model = out.splitlines()
+    first, *epochs, stopping, in_sample, test, picture, model = out.splitlines()
     assert first == "digits: 1437 training and 360 test rows, layers 64-256-10, float32"
     matches = [EPOCH_LINE.fullmatch(line) for line in epochs]
-    assert [match and int(match[1]) for match in matches] == list(range(1, 13))
+    assert [match and int(match[1]) for match in matches] == list(range(1, len(epochs) + 1))
     assert len({len(line) for line in epochs}) == 1
+    assert stopping == "Stopping early"
     assert re.fullmatch(r"In-sample accuracy [01]\.\d{5} \(1437 rows\)", in_sample)
     assert re.fullmatch(r"Test accuracy [01]\.\d{5} \(360 rows\)", test)
     assert picture == f"Wrote {trained.folder / 'epoch_plots.png'}"
@@ -86,11 +87,8 @@ def test_training_prints_clean_lines_into_a_pipe(trained: Trained) -> None:
     assert files_in(trained.folder) == ["epoch_plots.png", "model.npz"]
 
 
-@pytest.mark.long
-def test_the_defaults_learn_the_digits_and_stop_early(tmp_path: Path) -> None:
-    status, out, _ = run_apart("manual_nn", "train", "--output", tmp_path)
-    assert status == 0
-    *_, last_epoch, stopping, _, test, _, _ = out.splitlines()
+def test_the_defaults_learn_the_digits_and_stop_early(trained: Trained) -> None:
+    *_, last_epoch, stopping, _, test, _, _ = trained.output.out.splitlines()
     assert stopping == "Stopping early"
     match = EPOCH_LINE.fullmatch(last_epoch)
     assert match is not None
@@ -109,20 +107,26 @@ def test_evaluate_finds_the_accuracies_that_train_printed(
     assert [name for name, _, _ in found] == ["In-sample", "Test"]
 
 
-def test_evaluate_draws_into_the_folder_it_is_given(
-    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_evaluate_draws_into_the_folder_it_is_given_in_place_of_the_pictures_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = ("--model", trained.folder / "model.npz")
+    write_model(tmp_path / "model.npz", network(64, 9, 10))
+    model = ("--model", tmp_path / "model.npz")
     plain = run(capsys, "evaluate", *model)
     folder = tmp_path / "new" / "folder"
-    status, out, err = run(capsys, "evaluate", *model, "--output", folder)
-    assert (status, err) == (0, "")
+    first = run(capsys, "evaluate", *model, "--output", folder)
     pictures = [folder / f"{name}.png" for name in ("confusion_matrix", "mistakes", "first_layer")]
-    assert out == plain.out + "".join(f"Wrote {picture}\n" for picture in pictures)
+    assert first == (0, plain.out + "".join(f"Wrote {picture}\n" for picture in pictures), "")
     assert files_in(folder) == sorted(picture.name for picture in pictures)
     for picture in pictures:
         height, width, _ = image.imread(picture).shape
         assert min(height, width) > 300
+    before = [picture.read_bytes() for picture in pictures]
+    assert len(set(before)) == 3
+    for picture in pictures:
+        picture.write_bytes(b"old")
+    assert run(capsys, "evaluate", *model, "--output", folder) == first
+    assert [picture.read_bytes() for picture in pictures] == before
 
 
 def test_evaluate_draws_a_network_without_hidden_layers(
@@ -255,8 +259,11 @@ def read_until(process: "subprocess.Popen[str]", beginning: str) -> str:
 @pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
 @pytest.mark.parametrize("seed", range(min(3, depth().seeds)))
-def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) -> None:
-    with start("train", *ENDLESS, "--output", tmp_path) as process:
+def test_ctrl_c_keeps_the_epochs_that_are_complete_and_they_resume_to_the_same_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    folder, checkpoint = tmp_path / "output", tmp_path / "checkpoint.npz"
+    with start("train", *ENDLESS, "--checkpoint", checkpoint, "--output", folder) as process:
         out = read_until(process, "Epoch")
         time.sleep(random.Random(seed).uniform(0, 0.5))  # noqa: S311, any moment will do
         process.send_signal(signal.SIGINT)
@@ -270,8 +277,9 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete(tmp_path: Path, seed: int) ->
     assert in_sample.startswith("In-sample accuracy")
     assert picture.endswith("epoch_plots.png")
     assert model.endswith("model.npz")
-    assert files_in(tmp_path) == ["epoch_plots.png", "model.npz"]
-    load_params(tmp_path / "model.npz")
+    assert files_in(folder) == ["epoch_plots.png", "model.npz"]
+    load_params(folder / "model.npz")
+    assert_resumed_to_the_same_end(checkpoint, capsys)
 
 
 @pytest.mark.long
@@ -287,26 +295,32 @@ def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("ctrl_c_works")
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
 def test_a_training_that_is_killed_resumes_to_the_same_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kill: signal.Signals
 ) -> None:
-    checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
-    with start("train", *ENDLESS, *checkpoint, "--output", tmp_path / "killed") as process:
+    checkpoint = tmp_path / "checkpoint.npz"
+    options = ("--checkpoint", checkpoint, "--output", tmp_path / "killed")
+    with start("train", *ENDLESS, *options) as process:
         read_until(process, "Epoch      3")
         process.send_signal(kill)
         process.communicate()
-    _, metadata = load_params(tmp_path / "checkpoint.npz")
+    assert_resumed_to_the_same_end(checkpoint, capsys)
+
+
+def assert_resumed_to_the_same_end(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Go on with this checkpoint of an endless training, and train as long without a break."""
+    _, metadata = load_params(path)
     reached = len(metadata["checkpoint"]["curves"]["train_loss"])
     ends = ("train", *ENDLESS, "--epochs", str(reached + 3), "--output")
-    whole = run(capsys, *ends, tmp_path / "whole")
-    resumed = run(capsys, *ends, tmp_path / "resumed", *checkpoint, "--resume")
+    whole = run(capsys, *ends, path.parent / "whole")
+    checkpoint = ("--checkpoint", path, "--resume")
+    resumed = run(capsys, *ends, path.parent / "resumed", *checkpoint)
     assert (whole.status, resumed.status) == (0, 0)
     first, *lines = whole.out.splitlines()
-    resuming = f"Resuming from {checkpoint[1]}"
+    resuming = f"Resuming from {path}"
     assert resumed.out.splitlines()[:-2] == [first, resuming, *lines[reached - 1 : -2]]
-    models = [(tmp_path / end / "model.npz").read_bytes() for end in ("whole", "resumed")]
+    models = [(path.parent / end / "model.npz").read_bytes() for end in ("whole", "resumed")]
     assert models[0] == models[1]
 
 
@@ -506,22 +520,6 @@ def test_the_data_to_predict_may_be_named(
     named = run(capsys, *model, "--data", "digits")
     assert named.status == 0
     assert named == run(capsys, *model)
-
-
-def test_pictures_take_the_place_of_those_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_model(tmp_path / "model.npz", network(64, 3, 10))
-    command = ("evaluate", "--model", tmp_path / "model.npz", "--output", tmp_path / "new" / "er")
-    first = run(capsys, *command)
-    files = {name: (tmp_path / "new" / "er" / name) for name in files_in(tmp_path / "new" / "er")}
-    assert sorted(files) == ["confusion_matrix.png", "first_layer.png", "mistakes.png"]
-    before = {name: path.read_bytes() for name, path in files.items()}
-    assert len(set(before.values())) == 3
-    for path in files.values():
-        path.write_bytes(b"old")
-    assert run(capsys, *command) == first == (0, first.out, "")
-    assert {name: path.read_bytes() for name, path in files.items()} == before
 
 
 def tiny() -> Dataset:
@@ -756,8 +754,9 @@ def test_mnist_is_trained_on_and_evaluated_from_a_folder(
 
 
 def test_the_package_is_run_as_the_command_line() -> None:
-    assert run_apart("manual_nn", "dance").err.startswith("manual-nn: error: ")
-    assert run_apart("manual_nn", "dance").status == 2
+    status, out, err = run_apart("manual_nn", "dance")
+    assert (status, out) == (2, "")
+    assert err.startswith("manual-nn: error: ")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])

@@ -45,6 +45,7 @@ from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.training.history import TrainingDiverged
 from reference.arrays import Array
+from tests.conftest import depth
 from tests.support.bits import same_bits
 from tests.support.cases import each
 
@@ -481,9 +482,11 @@ def digits() -> tuple[Array, Array]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Client]:
-    """Start two processes that Dask sends work to."""
+    """Start processes that Dask sends work to, two jobs at a time."""
+    workers = depth().workers
+    threads = 2 // workers
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(workers, threads_per_worker=threads, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -33,6 +33,8 @@ from reference.campaign.cases import (
     plan_block,
 )
 from reference.campaign.runner import Campaign, Log
+from reference.command_line import main
+from tests.support.commands import run_here
 
 
 def without_seconds(record: Record) -> Record:
@@ -307,12 +309,14 @@ def processes_of(log: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_campaign_goes_on_and_leaves_no_process(tmp_path: Path, workers: int) -> None:
+def test_a_killed_campaign_goes_on_and_leaves_no_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
     log = tmp_path / "log.jsonl"
-    options = ["--campaign", "--block", "2", "--workers", str(workers), "--log", str(log)]
-    command = [sys.executable, "-m", "reference", *options]
+    options = ["--campaign", "--block", "2", "--log", str(log), "--cases"]
     process = subprocess.Popen(  # noqa: S603, this interpreter
-        [*command, "--cases", "1000000"], env={**os.environ, "TEST_LOG": str(log)}
+        [sys.executable, "-m", "reference", *options, "1000000", "--workers", str(workers)],
+        env={**os.environ, "TEST_LOG": str(log)},
     )
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text().count("\n") > 3) and time.monotonic() < deadline:
@@ -325,10 +329,9 @@ def test_a_killed_campaign_goes_on_and_leaves_no_process(tmp_path: Path, workers
     reached = log.read_text().count("\n") - 1
     assert reached >= 3
     cases = 2 * (reached + 4)
-    finished = subprocess.run(  # noqa: S603, this interpreter
-        [*command, "--cases", str(cases)], check=True, capture_output=True, text=True
-    )
-    assert f"{cases} networks of" in finished.stdout
+    finished = run_here(main, capsys, *options, str(cases), "--workers", "1")
+    assert finished.status == 0
+    assert f"{cases} networks of" in finished.out
     blocks = [json.loads(line)["block"] for line in log.read_text().splitlines()[1:]]
     assert sorted(blocks) == list(range(reached + 4))
 
