@@ -23,13 +23,27 @@ class Calls:
         args: tuple[Any, ...],
         given: Any,
         places: Sequence[int],
+        *,
+        names: Sequence[str] = (),
+        lent: Sequence[int] = (),
     ) -> None:
-        """Call the gradient three times, and note what each call does to what was there before."""
+        """Call the gradient three times, and note what each call does to what was there before.
+
+        Args:
+            grad: the function.
+            args: its arguments.
+            given: copies of them.
+            places: the numbers of those that are moved to another point.
+            names: of the arguments, for the report.
+            lent: the numbers of those whose memory a result may share, as that of a residual
+                branch shares its d_out's.
+        """
         self.args, self.given = args, given
+        self.names = names or [f"args[{i}]" for i in range(len(args))]
         returned = grad(*args)
         self.first = jax.tree.map(copied, returned)
         self.mutated = self._restore()
-        self.shared = _shared_memory(returned, args)
+        self.shared = self._shared_memory(returned, lent)
         self.moved = tuple(
             jax.tree.map(_moved, arg) if i in places else arg for i, arg in enumerate(args)
         )
@@ -50,10 +64,28 @@ class Calls:
             jax.tree_util.tree_leaves_with_path(self.args), jax.tree.leaves(self.given), strict=True
         ):
             if not _equal(leaf, before):
-                changed.append("args" + jax.tree_util.keystr(path))
+                changed.append(self._name(path))
                 if isinstance(leaf, np.ndarray) and leaf.shape == before.shape:
                     np.copyto(leaf, before)
         return changed
+
+    def _shared_memory(self, returned: Any, lent: Sequence[int]) -> str:
+        """Name a returned array that shares memory with an argument.
+
+        Two that share it with each other do no harm: whoever adds two branches, hands the same
+        gradient to both.
+        """
+        kept = tuple(None if i in lent else arg for i, arg in enumerate(self.args))
+        for path, array in jax.tree_util.tree_leaves_with_path(returned):
+            for place, other in jax.tree_util.tree_leaves_with_path(kept):
+                if _both_numpy(array, other) and np.shares_memory(array, other):
+                    return f"gradient{jax.tree_util.keystr(path)} and {self._name(place)}"
+        return ""
+
+    def _name(self, path: Any) -> str:
+        """Name a leaf of the arguments."""
+        first, *rest = path
+        return self.names[first.idx] + jax.tree_util.keystr(tuple(rest))
 
     def faults(self, here: Place, comparison: Comparison) -> list[Cause]:
         """List what the calls have shown to be wrong, whatever values were returned.
@@ -81,7 +113,8 @@ class Calls:
         again = here(self.again)
         if comparison.verdict.ok and again.verdict.ok:
             return []  # right in any order of additions, which atomic ones change from call to call
-        if here.comparer.at(*self.moved, dtype=here.dtype)(self.again).verdict.ok:
+        there = here.comparer.at(*self.moved, dtype=here.dtype)
+        if not again.verdict.ok and there(self.again).verdict.ok:
             evidence = "called at x, at y and at x again, the third result is the gradient at y"
             return [Cause.observed(Code.STALE, evidence)]
         differences = [
@@ -115,26 +148,9 @@ def _equal(one: Any, other: Any) -> bool:
     """Compare two trees bit for bit, except for the payloads of NaNs."""
     structure: Any = jax.tree.structure(one)
     return bool(structure == jax.tree.structure(other)) and all(
-        np.array_equal(a, b, equal_nan=np.asarray(b).dtype.kind == "f")
+        a is b or np.array_equal(a, b, equal_nan=np.asarray(b).dtype.kind == "f")
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     )
-
-
-def _shared_memory(returned: Any, args: tuple[Any, ...]) -> str:
-    """Name two arrays that share memory, at least one of which was returned."""
-    outputs = [
-        ("gradient" + jax.tree_util.keystr(path), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(returned)
-    ]
-    inputs = [
-        ("args" + jax.tree_util.keystr(path), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(args)
-    ]
-    for i, (name, array) in enumerate(outputs):
-        for other_name, other in outputs[i + 1 :] + inputs:
-            if _both_numpy(array, other) and np.shares_memory(array, other):
-                return f"{name} and {other_name}"
-    return ""
 
 
 def _both_numpy(one: Any, other: Any) -> bool:

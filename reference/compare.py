@@ -39,6 +39,7 @@ class Verdict(enum.StrEnum):
     BLIND = "blind"
     NOT_COMPARABLE = "not comparable"
     MISMATCH = "mismatch"
+    WRONG_FORWARD = "wrong forward"
     NON_FINITE = "not finite"
     WRONG_STRUCTURE = "wrong structure"
     WRONG_SHAPE = "wrong shape"

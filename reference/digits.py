@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from reference.arguments import copies, is_array
 from reference.arrays import Array
 from reference.compare import Comparer, Comparison, Leaf
 
@@ -70,12 +71,11 @@ def _in_other_precision(
     name = "float32" if dtype == "float64" else "float64"
 
     def cast(leaf: Any) -> Any:
-        array = np.asarray(leaf)
-        return array.astype(name) if array.dtype.kind == "f" else leaf
+        return leaf.astype(name) if is_array(leaf) and leaf.dtype.kind == "f" else leaf
 
     there = jax.tree.map(cast, args)
     try:
-        result = jax.tree.map(np.array, grad(*jax.tree.map(np.copy, there)))
+        result = jax.tree.map(np.array, grad(*copies(there)))
         if any(str(leaf.dtype) != name for leaf in jax.tree.leaves(result)):
             return None
         return comparer(result, *there, dtype=name)
@@ -159,7 +159,7 @@ def _size(errors: Array) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def digits(leaves: Sequence[Leaf]) -> str:
+def digits(leaves: Sequence[Leaf], name: str = "gradient") -> str:
     """Say where digits are lost, and how many: the worst element of each array."""
     found = []
     for leaf in leaves:
@@ -172,7 +172,7 @@ def digits(leaves: Sequence[Leaf]) -> str:
         total = -np.log10(unit)
         left = min(max(-np.log10(relative[at]), 0.0), total)
         found.append(
-            f"gradient{leaf.path} at {at} has {left:.0f} of its {total:.0f} digits, and "
+            f"{name}{leaf.path} at {at} has {left:.0f} of its {total:.0f} digits, and "
             f"{int(leaf.lost.sum())} of {leaf.lost.size} elements have fewer than JAX's formula "
             "leaves them"
         )

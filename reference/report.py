@@ -9,6 +9,7 @@ import numpy as np
 
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.codes import Cause, Code
+from reference.directions import Direction
 from reference.noise.measure import Measurement
 from reference.noise.statistics import FAILURE, probability
 from reference.picture import draw
@@ -26,7 +27,7 @@ INDICES = 5  # of ambiguous elements
 
 
 class GradientReport(str):
-    """The outcome of `check_gradient`.
+    """The outcome of `check_gradient`, and of each other check.
 
     It is a string, its own text, because that is what pytest prints whole where
     `assert report.ok, report` fails. It is true where it is ok.
@@ -38,6 +39,9 @@ class GradientReport(str):
         warnings: what this check could not have seen.
         dtype: the precision that the bounds are for.
         measurement: of the rounding, None if nothing could be compared.
+        direction: of what depends on one, the `d_out` or the `tangents` of the leaves shown, with
+            the arrays as its value; None for a gradient.
+        forward: each array of a layer's output beside the twin's, if that was compared.
     """
 
     verdict: Verdict
@@ -46,6 +50,8 @@ class GradientReport(str):
     warnings: tuple[str, ...]
     dtype: str
     measurement: Measurement | None
+    direction: Direction | None
+    forward: tuple[Leaf, ...]
 
     def __new__(
         cls,
@@ -56,11 +62,24 @@ class GradientReport(str):
         dtype: str,
         *,
         measurement: Measurement | None = None,
+        what: str = "gradient",
+        direction: Direction | None = None,
+        forward: Iterable[Leaf] = (),
     ) -> Self:
         """Lay the report out to be read, and keep what it was made from."""
         leaves, causes, warnings = tuple(leaves), tuple(causes), tuple(warnings)
-        text = _text(verdict, leaves, causes, warnings, dtype, measurement=measurement)
+        forward = tuple(forward)
+        text = _text(
+            f"{what} check: {verdict.value} ({dtype})",
+            leaves,
+            causes,
+            warnings,
+            measurement=measurement,
+            direction=direction,
+            forward=forward,
+        )
         report = super().__new__(cls, text)
+        report.direction, report.forward = direction, forward
         report.measurement = measurement
         report.verdict, report.dtype = verdict, dtype
         report.leaves, report.causes, report.warnings = leaves, causes, warnings
@@ -106,6 +125,8 @@ class GradientReport(str):
                 for cause in self.causes
             ],
             "warnings": list(self.warnings),
+            "direction": str(self.direction) if self.direction else None,
+            "forward": [_leaf_to_dict(leaf) for leaf in self.forward],
         }
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
@@ -137,20 +158,25 @@ def _worst_first(leaves: Sequence[Leaf]) -> list[Leaf]:
 
 
 def _text(
-    verdict: Verdict,
+    title: str,
     leaves: Sequence[Leaf],
     causes: Sequence[Cause],
     warnings: Sequence[str],
-    dtype: str,
     *,
     measurement: Measurement | None,
+    direction: Direction | None,
+    forward: Sequence[Leaf],
 ) -> str:
-    lines = [f"gradient check: {verdict.value} ({dtype})"]
+    lines = [title]
+    inferred = [cause for cause in causes if cause.code.inferred]
     for rank, cause in enumerate(causes[:CAUSES]):
-        likely = "or" if rank else "likely" if cause.code.inferred else ""
+        likely = "" if not cause.code.inferred else "likely" if cause is inferred[0] else "or"
         lines += _wrapped(f"{likely} {cause.code.value}: {cause.sentence}".lstrip())
-        lines += _wrapped(cause.evidence, indent="    ") if rank == 0 else []
-    lines += ["", *table(leaves)] if leaves else []
+        if rank == 0 or likely != "or":
+            lines += _wrapped(cause.evidence, indent="    ")
+    lines += ["", "forward pass", *table(forward)] if forward else []
+    lines += ["", f"{'backward pass, ' if forward else ''}at {direction}"] if direction else []
+    lines += ["", *table(leaves)][bool(direction) :] if leaves else []
     doubtful = any(cause.code == Code.FEW_ROUNDINGS for cause in causes)
     if measurement:
         lines += _wrapped(witnesses(leaves, measurement, doubtful=doubtful), indent="")

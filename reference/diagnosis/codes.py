@@ -64,8 +64,8 @@ class Code(enum.StrEnum):
     )
     ALIASED_OUTPUT = (
         "aliased_output",
-        "The returned arrays share memory with each other or with an argument.",
-        "return (buffer, buffer)",
+        "A returned array shares memory with an argument, or a later call writes into it.",
+        "return buffer  # which each call writes to",
         Verdict.ALIASED_OUTPUT,
     )
     NON_FINITE = (
@@ -97,6 +97,12 @@ class Code(enum.StrEnum):
         "The result is the gradient at the arguments of an earlier call.",
         "return self.cached_gradient",
         Verdict.STALE,
+    )
+    WRONG_FORWARD = (
+        "wrong_forward",
+        "The forward pass does not return what its JAX twin returns.",
+        "var = x.var(axis=0, ddof=1)  # the twin divides by N",
+        Verdict.WRONG_FORWARD,
     )
 
     # What a comparison says of a gradient that is not wrong, or of which nothing is known

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from reference.arguments import Derivative
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Rounding
-from reference.bounds.tracing import Traced
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
 from reference.diagnosis.models import Model, recognised
@@ -29,6 +29,8 @@ class Difference:
         args: the arguments of the loss.
         argnums: which of them the gradient is taken in.
         undecided: the places of the leaves whose errors are so small that they may be lost digits.
+        of_layers: whether the leaves may be those of layers, one above the other, rather than the
+            arguments of a single one.
     """
 
     leaves: Sequence[Leaf]
@@ -36,6 +38,7 @@ class Difference:
     args: tuple[Any, ...]
     argnums: int | Sequence[int]
     undecided: frozenset[int] = frozenset()
+    of_layers: bool = True
 
     @functools.cached_property
     def model(self) -> Model | None:
@@ -111,8 +114,8 @@ class Difference:
         for batch in (others, jax.tree.map(cut, self.args)):
             rounding = Rounding(self.rounding.dtype, kinks="open")
             try:
-                traced = Traced(jax.grad(self.loss, self.argnums), *batch)
-                result = traced.bounded(*batch, rounding=rounding)
+                gradient = Derivative(jax.grad(self.loss, self.argnums), batch, traced=self.places)
+                result = gradient.traced.bounded(*gradient.arrays(batch), rounding=rounding)
             except Exception:  # noqa: S112, a stranger's loss need not take a single row
                 continue
             leaves = jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
@@ -132,10 +135,7 @@ class Difference:
 
     def evidence(self, leaves: Iterable[int], *, explained: bool = False) -> str:
         """Count the elements of these leaves that are wrong and, perhaps, explained."""
-        chosen = [self.leaves[i] for i in sorted(leaves)]
-        outside = sum(int(leaf.wrong.sum()) for leaf in chosen)
-        size = sum(leaf.want.size for leaf in chosen)
-        text = f"{outside:,} of {size:,} elements are farther from autodiff than rounding allows"
+        text, size = outside([self.leaves[i] for i in sorted(leaves)])
         return f"{text}; with this mistake all {size:,} are within its bound" if explained else text
 
     def doubt(self, leaves: Iterable[int]) -> str:
@@ -150,3 +150,11 @@ class Difference:
             f"largest element; hand in a function that takes both precisions{finer}: the "
             "other precision will tell lost digits from a mistake"
         )
+
+
+def outside(leaves: Iterable[Leaf]) -> tuple[str, int]:
+    """Count the elements of these leaves that are wrong, in words, and all of them."""
+    chosen = list(leaves)
+    wrong = sum(int(leaf.wrong.sum()) for leaf in chosen)
+    size = sum(leaf.want.size for leaf in chosen)
+    return f"{wrong:,} of {size:,} elements are farther from autodiff than rounding allows", size

@@ -286,6 +286,8 @@ def layers_above_only(difference: Difference) -> list[Cause]:
     The order of the leaves is taken to be that of the layers. Leaves that share all but the last
     step of their path, such as a weight and its bias, are one layer.
     """
+    if not difference.of_layers:
+        return []
     layers = [
         frozenset(i for i, _ in group)
         for _, group in itertools.groupby(

@@ -135,8 +135,9 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "__init__"),
-        *("check", "report", "calls", "picture", "sensitivity", "diagnosis", "digits", "compare"),
-        *("noise", "bounds", "derivatives", "models", "layers", "arrays"),
+        *("check", "check_layer", "walk", "report", "directions", "calls", "picture"),
+        *("sensitivity", "diagnosis", "digits", "arguments", "compare", "noise"),
+        *("bounds", "derivatives", "models", "layers", "arrays"),
     ],
 }
 

@@ -22,6 +22,7 @@ TESTED_IN = {
     "manual_nn/training/evaluation.py": "tests/manual_nn/training/test_loop.py",
     "manual_nn/training/history.py": "tests/manual_nn/training/test_loop.py",
     "reference/bounds/registry.py": "tests/reference/bounds/test_tracing.py",
+    "reference/arguments.py": "tests/reference/test_check_layer.py",
     "reference/calls.py": "tests/reference/test_check.py",
     "reference/campaign/quantities.py": "tests/reference/campaign/test_cases.py",
     "reference/diagnosis/difference.py": "tests/reference/diagnosis/test_hypotheses.py",
@@ -30,10 +31,12 @@ TESTED_IN = {
     "reference/diagnosis/models.py": "tests/reference/diagnosis/mlp/test_model.py",
     "reference/diagnosis/permutations.py": "tests/reference/diagnosis/test_hypotheses.py",
     "reference/digits.py": "tests/reference/test_verdicts.py",
+    "reference/directions.py": "tests/reference/test_check_layer.py",
     "reference/models/mlp.py": "tests/meta/test_twins.py",
     "reference/noise/evaluation.py": "tests/reference/noise/test_measure.py",
     "reference/noise/samples.py": "tests/reference/noise/test_measure.py",
     "reference/noise/statistics.py": "tests/reference/noise/test_measure.py",
+    "reference/walk.py": "tests/reference/test_check.py",
 }
 
 # What a file of tests is about that is not named after a module or a folder.

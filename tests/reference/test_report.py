@@ -200,4 +200,6 @@ def test_the_data_is_that_of_the_text_with_all_digits() -> None:
         ],
         "causes": [{"code": "sign", "sentence": "It has the wrong sign.", "evidence": "all of it"}],
         "warnings": ["one"],
+        "direction": None,
+        "forward": [],
     }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from reference.arguments import Derivative
 from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding
-from reference.bounds.tracing import Traced
 from reference.diagnosis.fitting import fit, positive_numbers
 from reference.diagnosis.mlp.bounds import Bounds, is_bounded
 from reference.diagnosis.mlp.passes import RIGHT
@@ -45,8 +45,8 @@ def recognised_weight_decay(difference: "Difference") -> Bounded | None:
     args = difference.args
     rounding = Rounding(np.float64, kinks="open")
     try:
-        traced = Traced(jax.grad(difference.loss, argnums=0), *args)
-        theirs = traced.bounded(*args, rounding=rounding)
+        gradient = Derivative(jax.grad(difference.loss), args, traced=[0])
+        theirs = gradient.traced.bounded(*gradient.arrays(args), rounding=rounding)
     except NotImplementedError:  # no rule for a primitive of theirs
         return None
     ours = Bounds(args[:3], rounding.given(0.0), rounding).gradient(RIGHT)

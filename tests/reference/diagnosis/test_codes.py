@@ -18,6 +18,7 @@ OBSERVED = (
     (Code.WRONG_SHAPE, Verdict.WRONG_SHAPE),
     (Code.WRONG_DTYPE, Verdict.WRONG_DTYPE),
     (Code.STALE, Verdict.STALE),
+    (Code.WRONG_FORWARD, Verdict.WRONG_FORWARD),
     (Code.EXACT_TIE, Verdict.MATCH),
     (Code.LOST_DIGITS, Verdict.LOSES_DIGITS),
     (Code.BLIND, Verdict.BLIND),

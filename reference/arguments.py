@@ -1,0 +1,286 @@
+"""The arguments of a check: which of them it is about, and what JAX traces of them.
+
+Whoever checks a function hands over what that function takes: arrays, but also flags, axes, shapes,
+strings, None and functions. JAX traces the arrays; everything else passes through unchanged.
+"""
+
+import inspect
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from reference.compare import Comparer, Place
+
+Argnums: TypeAlias = int | str | Sequence[int | str]
+
+
+def places_of(argnums: Argnums, function: Callable[..., Any], count: int) -> tuple[int, ...]:
+    """List the numbers, counted from 0, of the arguments that argnums names or numbers.
+
+    Raises:
+        ValueError: there is no such argument.
+    """
+    if isinstance(argnums, str) or not isinstance(argnums, Sequence):
+        argnums = [argnums]
+    return tuple(_place(place, function, count) for place in argnums)
+
+
+def is_one(argnums: Argnums) -> bool:
+    """Say whether this is one argument, rather than a sequence of them."""
+    return isinstance(argnums, str) or not isinstance(argnums, Sequence)
+
+
+def _place(place: int | str, function: Callable[..., Any], count: int) -> int:
+    if isinstance(place, str):
+        names = argument_names(function, count)
+        if place not in names:
+            listed = ", ".join(names) if any(names) else "unknown"
+            msg = f"argnums names {place!r}, but the names of the arguments are: {listed}"
+            raise ValueError(msg)
+        return names.index(place)
+    number = operator.index(place)
+    if not -count <= number < count:
+        msg = f"argnums must be from 0 to {count - 1} for {count} arguments, got {number}"
+        raise ValueError(msg)
+    return number % count
+
+
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """List the names of the first arguments of a function; empty where they have none."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of a function that is not written in Python
+        return [""] * count
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [parameter.name for parameter in parameters if parameter.kind in by_place]
+    return [*names, *[""] * count][:count]
+
+
+def real_places(args: Sequence[Any]) -> tuple[int, ...]:
+    """List the numbers of the arguments that hold an array of real numbers.
+
+    A Python number is none: it is a constant of the function, such as an epsilon.
+    """
+    return tuple(i for i, arg in enumerate(args) if any(map(_is_real, jax.tree.leaves(arg))))
+
+
+def _is_real(leaf: Any) -> bool:
+    return is_array(leaf) and bool(jax.numpy.issubdtype(leaf.dtype, np.inexact))
+
+
+def is_array(leaf: Any) -> bool:
+    """Say whether it is an array of numbers or booleans, or a number of NumPy's."""
+    arrays = (np.ndarray, np.generic, jax.Array)
+    return isinstance(leaf, arrays) and leaf.dtype.kind not in "OSUMm"
+
+
+def precision(args: Sequence[Any], places: Sequence[int]) -> str:
+    """Find the coarsest precision among the arguments at places, after checking them.
+
+    Raises:
+        TypeError: they are neither float32 nor float64, or have no array.
+    """
+    dtypes = set()
+    for place in places:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(args[place]):
+            dtype = str(np.asarray(leaf).dtype)
+            if dtype not in {"float32", "float64"}:
+                where = f"args[{place}]{jax.tree_util.keystr(path)}"
+                raise TypeError(f"{where} must be float32 or float64, got {dtype}")
+            dtypes.add(dtype)
+    if not dtypes:
+        raise TypeError(f"the arguments at argnums {tuple(places)} have no arrays")
+    return min(dtypes)  # float32 if any is
+
+
+def copies(args: Sequence[Any], places: Sequence[int] = ()) -> tuple[Any, ...]:
+    """Copy the arrays among the arguments, and all of those at places, into NumPy's."""
+
+    def copy(leaf: Any) -> Any:
+        return np.array(leaf) if is_array(leaf) else leaf
+
+    return tuple(jax.tree.map(np.array if i in places else copy, arg) for i, arg in enumerate(args))
+
+
+class Derivative(Comparer):
+    """JAX's derivative as a function of arguments of any kind, to compare handwritten ones with.
+
+    Numbers that are not differentiated are traced too, so that rounding them counts; but where the
+    function needs to know them, as in `if rate > 0`, they are constants.
+
+    Args:
+        function: takes these arguments.
+        args: example arguments.
+        traced: the numbers of those that are traced whatever they are.
+        differentiated: the numbers of those that the function is a derivative in, so that they may
+            be moved off an exact tie; by default, those that are traced.
+
+    >>> def power(x, exponent, how):
+    ...     return jax.numpy.sum(x**exponent) if how == "sum" else x
+    >>> x = np.array([1.0, 2.0])
+    >>> derivative = Derivative(jax.grad(power), (x, 2, "sum"), traced=[0])
+    >>> derivative(2 * x, x, 2, "sum").verdict
+    <Verdict.MATCH: 'match'>
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        *,
+        traced: Sequence[int],
+        differentiated: Sequence[int] | None = None,
+    ) -> None:
+        """Trace the function at the shapes of these arguments."""
+        leaves, structure = jax.tree.flatten(tuple(args))
+        place = [i for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
+        always = [i in traced for i in place]
+        moving = traced if differentiated is None else differentiated
+
+        def close(choice: Sequence[bool]) -> None:
+            """Have JAX trace what is chosen, and pass on the rest."""
+            self._traced = tuple(choice)
+
+            def closed(*arrays: Any) -> Any:
+                rest = iter(arrays)
+                merged = [
+                    next(rest) if chosen else leaf
+                    for leaf, chosen in zip(leaves, choice, strict=True)
+                ]
+                return function(*jax.tree.unflatten(structure, merged))
+
+            super(Derivative, self).__init__(
+                closed,
+                *self.arrays(args),
+                measured=True,
+                differentiated=[
+                    i in moving for i, chosen in zip(place, choice, strict=True) if chosen
+                ],
+            )
+
+        numbers = (is_array(leaf) or isinstance(leaf, float) for leaf in leaves)
+        first = [a or b for a, b in zip(always, numbers, strict=True)]
+        real = (_is_real(leaf) and np.ndim(leaf) > 0 for leaf in leaves)
+        second = [a or b for a, b in zip(always, real, strict=True)]
+        try:
+            close(first)
+        except TypeError:  # JAX's, where a number or an index has to be known
+            if first == second:
+                raise
+            close(second)
+
+    def arrays(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Take what is traced from among the arguments."""
+        leaves = jax.tree.leaves(tuple(args))
+        return tuple(leaf for leaf, chosen in zip(leaves, self._traced, strict=True) if chosen)
+
+    def at(self, *args: Any, dtype: npt.DTypeLike, compiled: bool = True) -> Place:
+        """Fix the arguments, so that several results can be compared there."""
+        return super().at(*self.arrays(args), dtype=dtype, compiled=compiled)
+
+
+class Subject:
+    """A function of any outputs, at its arguments.
+
+    Attributes:
+        function: traceable by JAX.
+        args: as they were handed in.
+        given: copies of them, as arrays.
+        argnums: as it was handed in.
+        places: the numbers of the arguments that are differentiated.
+        dtype: the coarsest precision among those.
+        keys: their names, or else their numbers.
+        output: the traced function.
+        out: zeros in the shapes of its output.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums | None
+    ) -> None:
+        """Trace the function, and see what it returns.
+
+        Raises:
+            TypeError: an argument at argnums is not float32 or float64, or has no array, or the
+                output is not real.
+            ValueError: there are no arguments at argnums, or one of them twice.
+        """
+        self.function, self.args, self.argnums = function, args, argnums
+        self.places = (
+            real_places(args) if argnums is None else places_of(argnums, function, len(args))
+        )
+        if len(set(self.places)) < len(self.places):
+            raise ValueError(f"argnums must give each argument once, got {argnums}")
+        self.dtype = precision(args, self.places)
+        self.given = copies(args, self.places)
+        self._names = argument_names(function, len(args))
+        self.keys = [self._names[place] or place for place in self.places]
+        self.output = Derivative(function, self.given, traced=self.places, differentiated=())
+        self.out = self._zeros()
+
+    def _zeros(self) -> Any:
+        avals: list[Any] = self.output.traced.jaxpr.out_avals
+        for aval in avals:
+            if not jax.numpy.issubdtype(aval.dtype, np.floating):
+                msg = f"the function must return real numbers, got {aval.dtype}{list(aval.shape)}"
+                raise TypeError(f"{msg}; leave that output out of what is checked")
+        zeros = [np.zeros(aval.shape, self.dtype) for aval in avals]
+        return jax.tree.unflatten(self.output.traced.structure, zeros)
+
+    def out_like(self, out: Any) -> Any:
+        """Give zeros in the shapes of the output, and in a precision that it may have.
+
+        That is one of the arguments', where these have more than one.
+        """
+        arrays = jax.tree.leaves(self.chosen(self.given))
+        dtypes = {str(array.dtype) for array in arrays}
+        return jax.tree.map(
+            lambda zero, leaf: zero.astype(leaf.dtype) if str(leaf.dtype) in dtypes else zero,
+            self.out,
+            out,
+        )
+
+    def chosen(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Take those of the arguments that are differentiated."""
+        return tuple(args[place] for place in self.places)
+
+    def of_chosen(self, args: Sequence[Any]) -> Callable[..., Any]:
+        """Give the function of those alone, the others fixed."""
+
+        def function(*chosen: Any) -> Any:
+            merged = list(args)
+            for place, arg in zip(self.places, chosen, strict=True):
+                merged[place] = arg
+            return self.function(*merged)
+
+        return function
+
+    def name(self, place: int) -> str:
+        """Name an argument."""
+        return self._names[place] or f"args[{place}]"
+
+
+def fresh(args: Any) -> Any:
+    """Copy NumPy's arrays, so that a function may write to them, and leave the rest as it is."""
+    return jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else x, args)
+
+
+def same_structure(one: Any, other: Any) -> bool:
+    """Say whether two trees have the same structure."""
+    structure: Any = jax.tree.structure(one)
+    return bool(structure == jax.tree.structure(other))
+
+
+def in_words(tree: Any) -> str:
+    """Say what a tree is, in a few words."""
+    if tree is None:
+        return "None"
+    if is_array(tree):
+        return f"an array of shape {np.shape(tree)}" if np.shape(tree) else "a scalar"
+    kind = type(tree).__name__
+    if isinstance(tree, (tuple, list)):
+        return f"a {kind} of {len(tree)}"
+    return f"a dict of {', '.join(map(repr, tree))}" if isinstance(tree, dict) else f"a {kind}"

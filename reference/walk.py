@@ -1,0 +1,302 @@
+"""The walk that all checks have in common: compare a result, look for its faults, and report."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from reference.arguments import Derivative, Subject, fresh
+from reference.calls import Calls, copied
+from reference.compare import Comparison, Leaf, Place, Verdict
+from reference.diagnosis.causes import diagnose
+from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference, outside
+from reference.digits import Judged, digits, lost_digits
+from reference.directions import Direction
+from reference.noise.finite import first_not_finite
+from reference.report import GradientReport
+from reference.sensitivity import blind_spots, faults_of_ours
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one result at one place.
+
+    Attributes:
+        here: what compared it.
+        faults: that hold whatever the values are.
+        judged: its errors, and the comparison with the lost digits marked.
+        name: of what was compared.
+    """
+
+    here: Place
+    faults: tuple[Cause, ...]
+    judged: Judged
+    name: str
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison with JAX's."""
+        return self.judged.comparison
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the first fault, or else of the comparison."""
+        return self.faults[0].code.verdict if self.faults else self.comparison.verdict
+
+
+def find(
+    here: Place,
+    result: Any,
+    args: tuple[Any, ...],
+    *,
+    function: Callable[..., Any] | None = None,
+    calls: Calls | None = None,
+    name: str = "gradient",
+) -> Finding:
+    """Compare a result of the right form, and look for its faults.
+
+    Args:
+        here: where it was computed.
+        result: in the structure of JAX's.
+        args: of the function.
+        function: gave the result; None if only the result is known.
+        calls: of the function, if it was called more than once.
+        name: of the result.
+    """
+    comparison = here(result)
+    faults = [
+        *(calls.faults(here, comparison) if calls else []),
+        *_not_finite(comparison.leaves, name),
+    ]
+    judged = Judged(comparison)
+    if not faults and comparison.verdict == Verdict.MISMATCH:
+        dtype = str(np.dtype(here.dtype))
+        judged = lost_digits(comparison, here.comparer, function, args, dtype)
+    return Finding(here, tuple(faults), judged, name)
+
+
+def report_on(
+    finding: Finding,
+    difference: Difference,
+    *,
+    what: str = "gradient",
+    direction: Direction | None = None,
+    forward: Finding | None = None,
+    notes: Sequence[str] = (),
+) -> GradientReport:
+    """Say what was found, and why.
+
+    Args:
+        finding: of the derivative.
+        difference: the same, to be diagnosed.
+        what: was checked.
+        direction: in which it was.
+        forward: what was found of the forward pass, if it was checked too.
+        notes: further warnings.
+    """
+    before, causes = _of_forward(forward) if forward else (Verdict.MATCH, [])
+    causes += finding.faults
+    if finding.verdict == Verdict.MISMATCH:
+        causes += diagnose(difference)
+    elif not finding.faults:
+        causes += remarks(finding)
+    comparison = finding.comparison
+    warnings = [*notes, *faults_of_ours(comparison), *blind_spots(comparison.leaves)]
+    warnings += difference.model.warnings() if difference.model else []
+    return GradientReport(
+        max(before, finding.verdict, key=list(Verdict).index),
+        comparison.leaves,
+        causes,
+        warnings,
+        str(np.dtype(finding.here.dtype)),
+        measurement=comparison.measurement,
+        what=what,
+        direction=direction,
+        forward=forward.comparison.leaves if forward else (),
+    )
+
+
+def _of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
+    """Give the verdict of a forward pass, and the causes."""
+    if forward.faults or forward.verdict == Verdict.MISMATCH:
+        evidence = "; ".join(cause.evidence for cause in forward.faults)
+        if not evidence:
+            evidence, _ = outside(forward.comparison.leaves)
+            evidence = evidence.replace("autodiff", "the twin's")
+        return Verdict.WRONG_FORWARD, [Cause.observed(Code.WRONG_FORWARD, evidence)]
+    return forward.verdict, list(remarks(forward))
+
+
+def along(
+    drawn: Iterable[Direction],
+    subject: Subject,
+    function: Callable[..., Any],
+    *,
+    by_jax: Callable[..., Any],
+    target: Any,
+    expected: Callable[[Any], str],
+    loss: Callable[..., Any],
+    what: str,
+    forward: Finding | None = None,
+    notes: Sequence[str] = (),
+) -> GradientReport:
+    """Check a function of a direction and the arguments along several directions.
+
+    Args:
+        drawn: the directions.
+        subject: what the function is a derivative of.
+        function: the handwritten one; its result has the target's structure, if it is right.
+        by_jax: JAX's.
+        target: arrays of the form that the result should have.
+        expected: says what form that is, given a result of another.
+        loss: has the derivative as its gradient in the arguments; the diagnosis may ask it.
+        what: is checked.
+        forward: what was found of the forward pass, if it was checked too.
+        notes: further warnings.
+    """
+    args, given, dtype = subject.args, subject.given, subject.dtype
+    places = tuple(1 + place for place in subject.places)
+    derivative: Derivative | None = None
+    findings: list[tuple[Finding, Direction]] = []
+    for direction in drawn:
+        inputs = (_as_given(direction.value, args), *args)
+        copied_inputs = (direction.value, *given)
+        calls = None
+        if derivative is None:
+            derivative = Derivative(
+                by_jax, copied_inputs, traced=(0, *places), differentiated=places
+            )
+            names = [direction.name, *(f"args[{i}]" for i in range(len(args)))]
+            moved = (0, *places)
+            calls = Calls(function, inputs, copied_inputs, moved, names=names, lent=[0])
+        result = calls.first if calls else jax.tree.map(copied, function(*fresh(inputs)))
+        if fault := wrong_form(result, target, structure=expected):
+            leaves = forward.comparison.leaves if forward else ()
+            causes = [*(_of_forward(forward)[1] if forward else []), fault]
+            return GradientReport(
+                fault.code.verdict, (), causes, notes, dtype, what=what, forward=leaves
+            )
+        here = derivative.at(*copied_inputs, dtype=dtype)
+        found = find(here, result, copied_inputs, function=function, calls=calls)
+        findings.append((found, direction))
+    order = list(Verdict)
+    worst, direction = max(findings, key=lambda pair: order.index(pair[0].verdict))
+    right = sum(found.verdict.ok for found, _ in findings)
+    which = "the first" if worst.verdict.ok else "the worst"
+    tried = f"{which} of {len(findings)} tried, {right} of them right"
+    return report_on(
+        worst,
+        Difference(
+            worst.comparison.leaves,
+            loss,
+            (direction.value, *given),
+            places,
+            worst.judged.undecided,
+            of_layers=False,
+        ),
+        what=what,
+        direction=replace(direction, tried=tried),
+        forward=forward,
+        notes=notes,
+    )
+
+
+def _as_given(direction: Any, args: tuple[Any, ...]) -> Any:
+    """Make arrays of JAX's where the arguments are some."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
+        return fresh(direction)
+    return jax.tree.map(jnp.asarray, direction)
+
+
+def inner(one: Any, other: Any) -> Any:
+    """Give the inner product of two trees, one of which has the precision of the other."""
+    products = jax.tree.map(
+        lambda a, b: jnp.vdot(a, jnp.asarray(b, jnp.result_type(a))), one, other
+    )
+    return sum(jax.tree.leaves(products))
+
+
+def remarks(finding: Finding) -> Iterator[Cause]:
+    """Say what there is to say of a result in which nothing is wrong."""
+    comparison, here = finding.comparison, finding.here
+    dtype = str(np.dtype(here.dtype))
+    if finding.verdict == Verdict.NOT_COMPARABLE:
+        where = first_not_finite(here.comparer.traced, *here.args, dtype=dtype)
+        evidence = (
+            f"the first result that {dtype} cannot hold is that of {where}; rewrite it, or check "
+            f"at a point or in a precision where it is finite"
+            if where
+            else "no operation leaves the range of the precision, but one does if it is disturbed; "
+            "check at another point"
+        )
+        yield Cause.observed(Code.NOT_COMPARABLE, evidence)
+    if finding.verdict == Verdict.BLIND:
+        names = ", ".join(finding.name + leaf.path for leaf in comparison.leaves if leaf.blind)
+        other = "in float64, " if dtype == "float32" else ""
+        evidence = (
+            f"at half of {names} or more, an error of the size of the value itself would be "
+            f"unseen; check {other}with a smaller case or at another point"
+        )
+        yield Cause.observed(Code.BLIND, evidence)
+    if finding.judged.how:
+        evidence = f"{digits(comparison.leaves, finding.name)}; {finding.judged.how}"
+        yield Cause.observed(Code.LOST_DIGITS, evidence)
+    if any(leaf.tied.any() for leaf in comparison.leaves):
+        counts = ", ".join(
+            f"{int(leaf.tied.sum())} of {leaf.tied.size} elements of {finding.name}{leaf.path}"
+            for leaf in comparison.leaves
+            if leaf.tied.any()
+        )
+        yield Cause.observed(Code.EXACT_TIE, counts)
+
+
+def wrong_form(
+    result: Any,
+    target: Any,
+    *,
+    name: str = "gradient",
+    structure: Callable[[Any], str] | None = None,
+) -> Cause | None:
+    """Say what keeps a result from having the form of the target, if anything.
+
+    Args:
+        result: what was returned.
+        target: arrays of the shapes and dtypes that it should have.
+        name: of the result.
+        structure: says what its structure should have been.
+    """
+    got: Any = jax.tree.structure(result)
+    want: Any = jax.tree.structure(target)
+    if got != want:
+        evidence = structure(result) if structure else f"got {got}, expected {want}"
+        return Cause.observed(Code.WRONG_STRUCTURE, evidence)
+    for (path, leaf), wanted in zip(
+        jax.tree_util.tree_leaves_with_path(result), jax.tree.leaves(target), strict=True
+    ):
+        place = name + jax.tree_util.keystr(path)
+        got_array, want_array = np.asarray(leaf), np.asarray(wanted)
+        if got_array.shape != want_array.shape:
+            evidence = f"{place} has shape {got_array.shape}, expected {want_array.shape}"
+            return Cause.observed(Code.WRONG_SHAPE, evidence)
+        if got_array.dtype != want_array.dtype:
+            evidence = f"{place} is {got_array.dtype}, expected {want_array.dtype}"
+            return Cause.observed(Code.WRONG_DTYPE, evidence)
+    return None
+
+
+def _not_finite(leaves: Sequence[Leaf], name: str) -> list[Cause]:
+    """Say where a result is not finite although JAX's is, and no overflow is possible."""
+    wrong = {}
+    for leaf in leaves:
+        bad = ~np.isfinite(leaf.got) & np.isfinite(leaf.want) & np.isfinite(leaf.open_bound)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            wrong[leaf.path] = f"{int(bad.sum())} of {bad.size}, the first at {index}"
+    if not wrong:
+        return []
+    evidence = "; ".join(f"{name}{path}: {count}" for path, count in wrong.items())
+    return [Cause.observed(Code.NON_FINITE, evidence)]
