@@ -4,6 +4,7 @@ Whoever checks a function hands over what that function takes: arrays, but also 
 strings, None and functions. JAX traces the arrays; everything else passes through unchanged.
 """
 
+import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
@@ -261,6 +262,25 @@ class Subject:
     def name(self, place: int) -> str:
         """Name an argument."""
         return self._names[place] or f"args[{place}]"
+
+
+def returning_a_scalar(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Make sure that a loss returns a scalar, or say how to check what it is instead."""
+
+    @functools.wraps(loss)
+    def scalar(*args: Any) -> Any:
+        value = loss(*args)
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(value)]
+        if shapes != [()] or not same_structure(value, 0):
+            got = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
+            msg = (
+                f"the loss must return a scalar, got {got}; what returns anything else is checked "
+                "by check_layer, or by check_vjp if it has no handwritten forward pass"
+            )
+            raise TypeError(msg)
+        return value
+
+    return scalar
 
 
 def fresh(args: Any) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from reference.arguments import (
     Argnums,
@@ -13,7 +12,7 @@ from reference.arguments import (
     is_one,
     places_of,
     precision,
-    same_structure,
+    returning_a_scalar,
 )
 from reference.calls import Calls
 from reference.diagnosis.difference import Difference
@@ -70,28 +69,10 @@ def check_gradient(
     result = calls.first if calls else grad
     if fault := wrong_form(result, target):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
-    derivative = Derivative(jax.grad(_scalar(loss), argnums), given, traced=places)
+    derivative = Derivative(jax.grad(returning_a_scalar(loss), argnums), given, traced=places)
     function = grad if callable(grad) else None
     finding = find(
         derivative.at(*given, dtype=dtype), result, given, function=function, calls=calls
     )
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
     return report_on(finding, Difference(leaves, loss, given, argnums, undecided))
-
-
-def _scalar(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """Make sure that a loss returns a scalar."""
-
-    def scalar(*args: Any) -> Any:
-        value = loss(*args)
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(value)]
-        if shapes != [()] or not same_structure(value, 0):
-            got = f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"{len(shapes)} arrays"
-            msg = (
-                f"the loss must return a scalar, got {got}; what returns anything else is checked "
-                "by check_layer, or by check_vjp if it has no handwritten forward pass"
-            )
-            raise TypeError(msg)
-        return value
-
-    return scalar

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from reference.arguments import Argnums, Subject, fresh, in_words, real_places, same_structure
+from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference
 from reference.directions import directions
 from reference.report import GradientReport
 from reference.walk import Finding, along, find, inner, wrong_form
@@ -132,6 +134,13 @@ def check_vjp(
 class Pullback(Subject):
     """A function at its arguments, and how JAX takes a d_out back through it."""
 
+    direction = "d_out"
+
+    @property
+    def along(self) -> Any:
+        """What the directions are shaped like."""
+        return self.out
+
     def by_jax(self, d_out: Any, *args: Any) -> "OrderedDict[str | int, Any]":
         """Take a d_out back to each argument."""
         out, pull = jax.vjp(self.of_chosen(args), *self.chosen(args))
@@ -171,18 +180,25 @@ class Pullback(Subject):
         hint = "" if self.argnums is not None else "; argnums says in which arguments it is taken"
         return f"expected {many} in {', '.join(map(self.name, places))}, got {in_words(got)}{hint}"
 
+    def difference(
+        self, leaves: Sequence[Leaf], inputs: tuple[Any, ...], undecided: frozenset[int]
+    ) -> Difference:
+        """Take the gradients for those of the product in the arguments."""
+        places = tuple(1 + place for place in self.places)
+        return Difference(leaves, self.product, inputs, places, undecided, of_layers=False)
+
     def check(
         self, vjp: Callable[..., Any], *, what: str, forward: Finding | None = None
     ) -> GradientReport:
-        """Check a handwritten vjp along several d_outs."""
+        """Check a handwritten product along several directions."""
         return along(
-            directions("d_out", self.out, self.dtype),
+            directions(self.direction, self.along, self.dtype),
             self,
             lambda d_out, *args: self.gathered(vjp(d_out, *args)),
             by_jax=self.by_jax,
             target=OrderedDict(zip(self.keys, self.chosen(self.given), strict=True)),
             expected=self.expected,
-            loss=self.product,
+            difference=self.difference,
             what=what,
             forward=forward,
         )

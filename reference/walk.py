@@ -139,7 +139,7 @@ def along(
     by_jax: Callable[..., Any],
     target: Any,
     expected: Callable[[Any], str],
-    loss: Callable[..., Any],
+    difference: Callable[[Sequence[Leaf], tuple[Any, ...], frozenset[int]], Difference],
     what: str,
     forward: Finding | None = None,
     notes: Sequence[str] = (),
@@ -153,7 +153,8 @@ def along(
         by_jax: JAX's.
         target: arrays of the form that the result should have.
         expected: says what form that is, given a result of another.
-        loss: has the derivative as its gradient in the arguments; the diagnosis may ask it.
+        difference: what is to be diagnosed, given the leaves, where they were computed, and the
+            places of those that are undecided.
         what: is checked.
         forward: what was found of the forward pass, if it was checked too.
         notes: further warnings.
@@ -190,14 +191,7 @@ def along(
     tried = f"{which} of {len(findings)} tried, {right} of them right"
     return report_on(
         worst,
-        Difference(
-            worst.comparison.leaves,
-            loss,
-            (direction.value, *given),
-            places,
-            worst.judged.undecided,
-            of_layers=False,
-        ),
+        difference(worst.comparison.leaves, (direction.value, *given), worst.judged.undecided),
         what=what,
         direction=replace(direction, tried=tried),
         forward=forward,

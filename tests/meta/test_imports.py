@@ -135,7 +135,7 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "__init__"),
-        *("check", "check_layer", "walk", "report", "directions", "calls", "picture"),
+        *("check", "check_jvp", "check_layer", "walk", "report", "directions", "calls", "picture"),
         *("sensitivity", "diagnosis", "digits", "arguments", "compare", "noise"),
         *("bounds", "derivatives", "models", "layers", "arrays"),
     ],

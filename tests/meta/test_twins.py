@@ -40,6 +40,8 @@ WITHOUT_TWIN = {
         "Traced",
         "Verdict",
         "check_gradient",
+        "check_hvp",
+        "check_jvp",
         "check_layer",
         "check_vjp",
         "register_rule",
