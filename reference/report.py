@@ -120,10 +120,7 @@ class GradientReport(str):
             "accurate": self.accurate,
             "dtype": self.dtype,
             "leaves": [_leaf_to_dict(leaf) for leaf in self.leaves],
-            "causes": [
-                {"code": cause.code.value, "sentence": cause.sentence, "evidence": cause.evidence}
-                for cause in self.causes
-            ],
+            "causes": [_cause_to_dict(cause) for cause in self.causes],
             "warnings": list(self.warnings),
             "direction": str(self.direction) if self.direction else None,
             "forward": [_leaf_to_dict(leaf) for leaf in self.forward],
@@ -150,6 +147,16 @@ class GradientReport(str):
         if path is not None:
             figure.savefig(path)
         return figure
+
+
+def _cause_to_dict(cause: Cause) -> dict[str, Any]:
+    """Give a cause as plain data, and the operation only where one was found."""
+    found = {"code": cause.code.value, "sentence": cause.sentence, "evidence": cause.evidence}
+    if not cause.kind:
+        return found
+    where = cause.where._asdict() if cause.where is not None else None
+    at = {"where": where, "operation": cause.operation, "operand": cause.operand}
+    return found | at | {"kind": cause.kind, "factor": cause.factor}
 
 
 def _worst_first(leaves: Sequence[Leaf]) -> list[Leaf]:

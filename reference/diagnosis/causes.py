@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.edges.words import located
 from reference.diagnosis.hypotheses import OF_ARRAYS, OF_ROWS, Found, layers_above_only
 
 __all__ = ["Cause", "Code", "Difference", "diagnose"]
@@ -16,9 +17,10 @@ __all__ = ["Cause", "Code", "Difference", "diagnose"]
 def diagnose(difference: Difference) -> tuple[Cause, ...]:
     """List the bugs that would explain the difference, the most likely first.
 
-    Those that explain every array that is wrong come first or, if there are none, those that
-    explain some; a hint at the layer where the error enters comes last. If nothing explains the
-    difference the one cause is `unknown`, and if no array is wrong there is none.
+    Those that explain every array that is wrong come first or, if there are none, the operations
+    of the loss whose backward is wrong, or else those that explain some; a hint at the layer where
+    the error enters comes last. If nothing explains the difference the one cause is `unknown`, and
+    if no array is wrong there is none.
     """
     if not difference.wrong:
         return ()
@@ -31,6 +33,8 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     causes = of_model + [_cause(difference, part) for part in full if part.code not in codes]
     if causes:
         return (*causes, *layers_above_only(difference))
+    if of_operations := located(difference):
+        return tuple(of_operations)
     chosen = _covering(found)
     causes = [_cause(difference, part) for part in chosen]
     doubtful = difference.undecided.difference(*(part.leaves for part in chosen))

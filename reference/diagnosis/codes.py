@@ -5,8 +5,9 @@ a table.
 """
 
 import enum
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
 
 from reference.compare import Verdict
 
@@ -290,6 +291,24 @@ class Code(enum.StrEnum):
         "d_b = d_a.sum(axis=0)",
     )
 
+    # Mistakes at one operation of any loss
+
+    PATH_MISSING = (
+        "path_missing",
+        "A path of the backward pass is missing.",
+        "d_x = (d_n - n * (d_n * n).mean()) / s  # without the path through the mean",
+    )
+    PATH_SCALED = (
+        "path_scaled",
+        "What is handed down a path of the backward pass is multiplied by a wrong number.",
+        "d_q = d_s @ k  # without 1 / sqrt(d)",
+    )
+    LOCAL_DERIVATIVE = (
+        "local_derivative",
+        "One operation is differentiated wrongly.",
+        "d_z = d_a  # without tanh'",
+    )
+
     # Hypotheses that need no knowledge of the model
 
     ZERO = ("zero", "The gradient is 0 everywhere.", "d_W = np.zeros_like(W)")
@@ -343,6 +362,18 @@ class Code(enum.StrEnum):
     UNKNOWN = ("unknown", "No hypothesis explains the difference.", "")
 
 
+class Line(NamedTuple):
+    """A line of the source of a loss."""
+
+    file: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        """Write it as `file:number` and what it says."""
+        return f"{Path(self.file).name}:{self.number}, `{self.text}`"
+
+
 @dataclass(frozen=True)
 class Cause:
     """A likely bug in one gradient.
@@ -351,11 +382,22 @@ class Cause:
         code: what kind of bug.
         sentence: what is wrong.
         evidence: what speaks for it.
+        where: the line of the loss whose backward is wrong, if one was found.
+        operation: the operation of that line.
+        operand: what it hands a wrong derivative down to, in the words of the source.
+        factor: what that is multiplied by, where a number is wrong: 0 if it is missing.
+        kind: "factor", or what is handed down instead.
     """
 
     code: Code
     sentence: str
     evidence: str
+    _: KW_ONLY
+    where: Line | None = None
+    operation: str = ""
+    operand: str = ""
+    factor: float | None = None
+    kind: str = ""
 
     @classmethod
     def observed(cls, code: Code, evidence: str) -> Self:

@@ -1,0 +1,287 @@
+"""Find the edges of the backward pass on which one mistake, or two, gives the gradient handed in.
+
+With C the change that a tap makes at setting 1 the gradient is want + c C, exactly so where the
+tap's edge is on each path once, for the gradient is affine in a factor on it. c is fitted to
+got - want by least squares, each element in parts of its bound; a mistake of `mistakes.py` has
+c = 1. What is fitted is only an order: a mistake explains the gradient if with it every element is
+within rounding, by the check's own witnesses.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from reference.arrays import Array
+from reference.compare import Comparer, Verdict
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
+from reference.noise.finite import line
+
+SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
+JUDGED = 8  # of the best, by a measurement of their own rounding
+COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
+STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
+SECONDS = 30.0
+SLOW = 2.0  # seconds from which on progress is shown
+
+
+class Mistake(NamedTuple):
+    """Taps that are set alike, as those of one line of a loop that was unrolled.
+
+    Attributes:
+        taps: all of one kind.
+        setting: what they are set to.
+    """
+
+    taps: tuple[Tap, ...]
+    setting: float
+
+    @property
+    def kind(self) -> str:
+        """FACTOR, or the name of a mistake."""
+        return self.taps[0].kind
+
+    @property
+    def factor(self) -> float:
+        """What is handed down, in parts of what should be; of the kind FACTOR alone."""
+        return 1 + self.setting
+
+
+class Explanation(NamedTuple):
+    """Mistakes that together give the gradient.
+
+    Attributes:
+        mistakes: one or two.
+        alike: other edges on which a mistake gives the same.
+    """
+
+    mistakes: tuple[Mistake, ...]
+    alike: tuple[Mistake, ...] = ()
+
+
+class Search:
+    """The search for the mistakes behind one difference.
+
+    Args:
+        difference: a gradient beside JAX's.
+        seconds: after which it ends with what was found until then.
+    """
+
+    def __init__(self, difference: Difference, seconds: float = SECONDS) -> None:
+        """Trace the loss and compile its gradient with a tap on each edge."""
+        self.end = time.monotonic() + seconds
+        self.difference = difference
+        self.tapped = Tapped(difference.loss, difference.args, difference.places)
+        self.taps = self.tapped.taps()
+        self.numbers = {tap: number for number, tap in enumerate(self.taps)}
+        self.at = self.tapped.compiled(self.taps)
+        self.right = _joined(self.at(np.zeros(len(self.taps))))
+        self.bound = _joined(leaf.open_bound for leaf in difference.leaves)
+        self.error = _joined(leaf.got - leaf.want for leaf in difference.leaves)
+        known = np.isfinite(self.bound)
+        self.weight = np.where(known, 1 / np.maximum(self.bound, self._smallest()), 0.0)
+
+    def _smallest(self) -> float:
+        """Give a bound for elements that nothing rounds: no weight is infinite."""
+        largest = float(abs(self.right).max(initial=0))
+        return float(np.finfo(np.float64).eps) * largest or 1.0
+
+    def change(self, mistakes: Iterable[Mistake]) -> Array:
+        """Compute how the gradient changes with these mistakes."""
+        settings = np.zeros(len(self.taps))
+        for mistake in mistakes:
+            for tap in mistake.taps:
+                settings[self.numbers[tap]] += mistake.setting
+        return _joined(self.at(settings)) - self.right
+
+    def explains(self, change: Array) -> bool:
+        """Say whether a change leaves every element within its bound of what was handed in."""
+        return bool((abs(self.error - change) <= self.bound).all())
+
+    def nearly(self, change: Array) -> bool:
+        """Say whether the mistaken gradient's own rounding might explain what is left."""
+        return bool((abs(self.error - change) * self.weight <= COARSER).all())
+
+    def run(self) -> list[Explanation]:
+        """List what explains the difference, the simplest first; nothing if nothing does."""
+        tried = list(self._tried())
+        tried.sort(key=lambda trial: trial.residual)
+        single = [trial for trial in tried if self.explains(trial.change)]
+        if not single:
+            near = (trial for trial in tried if self.nearly(trial.change))
+            single = [t for t in itertools.islice(near, JUDGED) if self.judged((t.mistake,))]
+        if single:
+            single.sort(key=lambda trial: simplicity(trial.mistake))
+            first = single[0]
+            alike = tuple(trial.mistake for trial in single[1:])
+            return [Explanation((first.mistake,), alike)]
+        return self._pairs(tried)
+
+    def _tried(self) -> Iterator["Trial"]:
+        """Compute what each tap changes, and fit what can be fitted."""
+        seen: set[Tap] = set()
+        alone: list[tuple[Tap, ...]] = [(tap,) for tap in self.taps]
+        for taps in tqdm(alone, unit="edge", delay=SLOW, disable=None, leave=False):
+            trials = list(self._of(taps))
+            yield from trials
+            if trials:
+                seen.update(taps)
+        for taps in self._repeated(seen):
+            yield from self._of(taps)
+
+    def _of(self, taps: tuple[Tap, ...]) -> Iterator["Trial"]:
+        """Try a mistake, if it changes what this check could see and time is left."""
+        if time.monotonic() > self.end:
+            return
+        whole = self.change([Mistake(taps, 1.0)])
+        if (abs(whole) * self.weight > 1).any() and np.isfinite(whole).all():
+            if taps[0].kind != FACTOR:
+                yield self._trial(Mistake(taps, 1.0), whole, whole)
+            elif self._is_affine(taps):
+                yield from self._fitted(taps, whole)
+            else:
+                for setting in (*STEPPED, *(c - 1 for c in self.named)):
+                    mistake = Mistake(taps, setting)
+                    yield self._trial(mistake, self.change([mistake]), whole)
+
+    def _repeated(self, seen: Iterable[Tap]) -> Iterator[tuple[Tap, ...]]:
+        """Give those taps together that come from one line again and again."""
+        by_line: dict[tuple[object, ...], list[Tap]] = {}
+        for tap in sorted(seen):
+            operation = self.tapped.operations[tap.edge.path]
+            place = line(operation.eqn)
+            if place and tap.steps == EVERY:
+                shapes = tuple(str(x.aval) for x in operation.eqn.invars)
+                key = place, operation.name, shapes, tap.edge.operand, tap.kind
+                by_line.setdefault(key, []).append(tap)
+        yield from (tuple(taps) for taps in by_line.values() if len(taps) > 1)
+
+    def _is_affine(self, taps: Sequence[Tap]) -> bool:
+        looped = self.tapped.operations[taps[0].edge.path].looped
+        return len(taps) == 1 and not (looped and taps[0].steps == EVERY)
+
+    def _fitted(self, taps: tuple[Tap, ...], whole: Array) -> Iterator["Trial"]:
+        """Fit the factor, and take the number nearest to it that has a name, too."""
+        weighted = self.weight * whole
+        c = float(weighted @ (self.weight * self.error) / (weighted @ weighted))
+        nearest = min((*STEPPED, *(n - 1 for n in self.named)), key=lambda n: abs(n - c))
+        yield self._trial(Mistake(taps, nearest), nearest * whole, whole)
+        if (abs(weighted) > 1).sum() > 1:  # or else any factor would do
+            yield self._trial(Mistake(taps, c), c * whole, whole)
+
+    @property
+    def named(self) -> dict[float, str]:
+        """Numbers that a factor may be, with what they are in words."""
+        return named_factors(self.tapped)
+
+    def _trial(self, mistake: Mistake, change: Array, whole: Array) -> "Trial":
+        left = self.weight * (self.error - change)
+        residual = float(np.linalg.norm(left) / np.linalg.norm(self.weight * self.error))
+        return Trial(mistake, change, residual, self._sketch(self.weight * whole))
+
+    def _sketch(self, x: Array) -> Array:
+        """Add elements up at random places with random signs, which leaves sums what they are."""
+        if x.size <= SKETCH:
+            return x
+        rng = np.random.default_rng(0)
+        places, signs = rng.integers(SKETCH, size=x.size), rng.choice([-1.0, 1.0], x.size)
+        return np.bincount(places, signs * x, SKETCH)
+
+    def judged(self, mistakes: tuple[Mistake, ...]) -> bool:
+        """Say whether the gradient is right for the loss with these mistakes, by measurement."""
+        taps = [tap for mistake in mistakes for tap in mistake.taps]
+        settings = np.array([m.setting for m in mistakes for _ in m.taps])
+        gradient = self.tapped.gradient(taps)
+        leaves = self.difference.leaves
+        dtype = str(np.result_type(*(leaf.got.dtype for leaf in leaves)))
+        inputs = self.tapped.inputs
+        comparer = Comparer(gradient, inputs, settings, measured=True)
+        got = [leaf.got for leaf in leaves]
+        verdict = comparer(got, inputs, settings, dtype=dtype).verdict
+        return verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+
+    def _pairs(self, tried: Sequence["Trial"]) -> list[Explanation]:
+        """Look for two mistakes; they are fitted as if neither changed what the other does."""
+        alone = list(
+            {trial.mistake.taps: trial for trial in tried if self._is_simple(trial)}.values()
+        )
+        if len(alone) < 2:
+            return []
+        changes = np.stack([trial.sketch for trial in alone])
+        target = self._sketch(self.weight * self.error)
+        gram, projected = changes @ changes.T, changes @ target
+        i, j = np.triu_indices(len(alone), 1)
+        determinant = gram[i, i] * gram[j, j] - gram[i, j] ** 2
+        independent = determinant > 1e-9 * gram[i, i] * gram[j, j]
+        i, j, determinant = i[independent], j[independent], determinant[independent]
+        first = (gram[j, j] * projected[i] - gram[i, j] * projected[j]) / determinant
+        second = (gram[i, i] * projected[j] - gram[i, j] * projected[i]) / determinant
+        residual = target @ target - first * projected[i] - second * projected[j]
+        found = []
+        for k in np.argsort(residual)[:JUDGED]:
+            both = (self._rounded(alone[i[k]], first[k]), self._rounded(alone[j[k]], second[k]))
+            for mistakes in itertools.product(*both):
+                if self.explains(self.change(mistakes)):
+                    found.append(Explanation(tuple(mistakes)))
+        found.sort(key=lambda e: [simplicity(m) for m in e.mistakes])
+        return found[:1]
+
+    def _is_simple(self, trial: "Trial") -> bool:
+        return trial.mistake.kind != FACTOR or self._is_affine(trial.mistake.taps)
+
+    def _rounded(self, trial: "Trial", setting: float) -> list[Mistake]:
+        """Give the mistakes that a fitted setting may stand for."""
+        if trial.mistake.kind != FACTOR:
+            return [Mistake(trial.mistake.taps, 1.0)]
+        nearest = min((*STEPPED, *(n - 1 for n in self.named)), key=lambda n: abs(n - setting))
+        return [Mistake(trial.mistake.taps, nearest), Mistake(trial.mistake.taps, float(setting))]
+
+
+class Trial(NamedTuple):
+    """A mistake, and what it changes."""
+
+    mistake: Mistake
+    change: Array
+    residual: float
+    sketch: Array  # of what the tap changes at 1
+
+
+def simplicity(mistake: Mistake) -> tuple[int, int, tuple[int, ...]]:
+    """Order mistakes from the simplest; of equal ones the nearest to the loss's value first.
+
+    On a chain of edges the derivative enters at the operation that the loss comes to last, so that
+    is where a path branches off.
+    """
+    if mistake.kind == FACTOR:
+        simple = {0.0: 0, -1.0: 1, 2.0: 2, 0.5: 2}.get(mistake.factor, 3)
+        level = simple if float(f"{mistake.factor:.3g}") == mistake.factor else 5
+    else:
+        level = 4
+    steps = 0 if mistake.taps[0].steps == EVERY else 1
+    return level, steps, tuple(-n for n in mistake.taps[-1].edge.path)
+
+
+def named_factors(tapped: Tapped) -> dict[float, str]:
+    """Name what may have been forgotten or counted twice: lengths of axes, and their roots."""
+    lengths = {n for x in tapped.inputs for n in np.shape(x) if n > 1}
+    named: dict[float, str] = {}
+    for n in sorted(lengths):
+        of: list[tuple[float, str]] = [
+            (n, f"{n}, the length of an axis"),
+            (1 / n, f"1/{n}, 1 over the length of an axis"),
+            (float(np.sqrt(n)), f"{np.sqrt(n):.4g}, the square root of {n}"),
+            (1 / float(np.sqrt(n)), f"{1 / np.sqrt(n):.4g}, 1 over the square root of {n}"),
+            (n / (n - 1), f"{n}/{n - 1}"),
+            ((n - 1) / n, f"{n - 1}/{n}"),
+        ]
+        for number, text in of:
+            named.setdefault(float(number), text)
+    return named
+
+
+def _joined(arrays: Iterable[Array]) -> Array:
+    return np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in arrays])

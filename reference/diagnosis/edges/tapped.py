@@ -1,0 +1,358 @@
+"""A loss with a tap on every edge of its backward pass, which changes what is handed down there.
+
+A tap leaves the values as they are. Its setting is a number: at 0 the derivative is the right one,
+and at 1 it is twice that, or what a mistake of `mistakes.py` makes of it.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+
+from reference.arrays import Array
+from reference.bounds.programs import program
+from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
+from reference.diagnosis.edges.mistakes import MISTAKES, NotHereError, Place
+
+JaxArray: TypeAlias = jax.Array
+
+ENTERED = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2"}
+EVERY, FIRST, LAST = "every", "first", "last"  # steps of a loop
+FACTOR = "factor"  # on what is handed down
+
+
+class Edge(NamedTuple):
+    """Where an operation hands a derivative down to one of its operands.
+
+    Attributes:
+        path: the operation's place in the loss: its number, and the numbers in what it calls.
+        operand: the number of the operand.
+    """
+
+    path: tuple[int, ...]
+    operand: int
+
+
+class Tap(NamedTuple):
+    """A change of what is handed down on an edge.
+
+    Attributes:
+        edge: where.
+        kind: FACTOR, or the name of a mistake.
+        steps: which steps of the loop that the edge is in; EVERY outside of loops.
+    """
+
+    edge: Edge
+    kind: str = FACTOR
+    steps: str = EVERY
+
+
+Settings: TypeAlias = Mapping[Tap, JaxArray]
+
+
+@jax.custom_vjp
+def scaled(x: JaxArray, factor: JaxArray) -> JaxArray:
+    """Give x, and hand its derivative down times the factor."""
+    del factor
+    return x
+
+
+def _scaled_forward(x: JaxArray, factor: JaxArray) -> tuple[JaxArray, JaxArray]:
+    return x, factor
+
+
+def _scaled_backward(factor: JaxArray, d_out: JaxArray) -> tuple[JaxArray, JaxArray]:
+    return (d_out * factor).astype(d_out.dtype), jnp.zeros_like(factor)
+
+
+scaled.defvjp(_scaled_forward, _scaled_backward)
+
+
+@jax.custom_vjp
+def derivative_alone(x: JaxArray) -> JaxArray:
+    """Give 0, and hand its derivative down as if it were x."""
+    return jnp.zeros_like(x)
+
+
+derivative_alone.defvjp(lambda x: (jnp.zeros_like(x), None), lambda _, d_out: (d_out,))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the loss, as the search sees it.
+
+    Attributes:
+        eqn: the operation.
+        name: of its primitive, or of the function that it calls.
+        inputs: the operations that have made its operands, None for the loss's own arguments.
+        looped: whether it is in the body of a loop.
+    """
+
+    eqn: core.JaxprEqn
+    name: str
+    inputs: tuple[tuple[int, ...] | int | None, ...]
+    looped: bool
+
+
+class Position(NamedTuple):
+    """Where in a loss an evaluation is.
+
+    Attributes:
+        path: as of an edge.
+        first, last: whether the step of the loop that it is in is the first, and the last; None
+            outside of loops.
+    """
+
+    path: tuple[int, ...] = ()
+    first: JaxArray | None = None
+    last: JaxArray | None = None
+
+    def at(self, number: int) -> "Position":
+        """Go to an operation by its number."""
+        return self._replace(path=(*self.path, number))
+
+
+class Tapped:
+    """A loss, whose gradient is computed with any of its edges changed.
+
+    Args:
+        loss: a scalar function that JAX can trace.
+        args: where.
+        places: the numbers of the arguments that the gradient is taken in.
+    """
+
+    def __init__(
+        self, loss: Callable[..., Any], args: tuple[Any, ...], places: Sequence[int]
+    ) -> None:
+        """Trace the loss, and find its operations and edges."""
+        traced = Traced(loss, *args)
+        self.jaxpr, self.known_by = traced.jaxpr, traced.operations
+        self.inputs = jax.tree.leaves(in_float64(args))
+        of = [i for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
+        self.active = [n for place in places for n, i in enumerate(of) if i == place]
+        self.operations: dict[tuple[int, ...], Operation] = {}
+        self.edges: list[Edge] = []
+        depends = [number in self.active for number in range(len(self.inputs))]
+        inner = self.jaxpr.jaxpr
+        self._find(inner, depends, list(range(len(self.inputs))), (), looped=False)
+
+    def _find(
+        self,
+        jaxpr: core.Jaxpr,
+        depends: Sequence[bool],
+        sources: Sequence[Any],
+        path: tuple[int, ...],
+        *,
+        looped: bool,
+    ) -> list[Any]:
+        """List the edges that the differentiated inputs reach; give where results come from."""
+        known: dict[Any, bool] = dict(zip(jaxpr.invars, depends, strict=True))
+        made: dict[Any, Any] = dict(zip(jaxpr.invars, sources, strict=True))
+        for number, eqn in enumerate(jaxpr.eqns):
+            here = (*path, number)
+            reached = [_of(known, atom, default=False) for atom in eqn.invars]
+            inputs = tuple(_of(made, atom, default=None) for atom in eqn.invars)
+            self.operations[here] = Operation(eqn, name_of(eqn), inputs, looped)
+            real = any(_is_real(out) for out in eqn.outvars)
+            for operand, atom in enumerate(eqn.invars):
+                if real and reached[operand] and _is_real(atom):
+                    self.edges.append(Edge(here, operand))
+            results: list[Any] = [here] * len(eqn.outvars)
+            if (inner := _entered(eqn)) is not None:
+                flags = reached
+                if eqn.primitive.name == "scan":
+                    flags = [flag or any(reached) for flag in reached]
+                results = self._find(
+                    inner.jaxpr, flags, inputs, here, looped=looped or eqn.primitive.name == "scan"
+                )
+            known.update(dict.fromkeys(eqn.outvars, any(reached) and real))
+            made.update(zip(eqn.outvars, results, strict=True))
+        return [_of(made, atom, default=None) for atom in jaxpr.outvars]
+
+    def taps(self) -> list[Tap]:
+        """List every tap that changes something, as far as shapes tell."""
+        found = []
+        for edge in self.edges:
+            operation = self.operations[edge.path]
+            steps = (EVERY, FIRST, LAST) if operation.looped else (EVERY,)
+            kinds = (FACTOR, *self._mistakes_at(edge, operation))
+            found += [Tap(edge, kind, part) for kind in kinds for part in steps]
+        return found
+
+    def _mistakes_at(self, edge: Edge, operation: Operation) -> Iterator[str]:
+        eqn = operation.eqn
+        if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
+            return
+        operands = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in eqn.invars]  # type: ignore[attr-defined]
+        for kind, (_, make) in MISTAKES.items():
+
+            def attempt(*xs: Any, make: Any = make) -> Any:
+                return make(place_at(eqn, xs, edge.operand))
+
+            try:
+                with precise_jax():
+                    made = jax.eval_shape(attempt, *operands)
+            except (NotHereError, TypeError, ValueError):
+                continue
+            if made.shape == eqn.outvars[0].aval.shape:  # type: ignore[attr-defined]
+                yield kind
+
+    def gradient(self, taps: Sequence[Tap]) -> Callable[[Sequence[Any], JaxArray], list[JaxArray]]:
+        """Give a function of the loss's inputs and the taps' settings: the gradient, changed so."""
+
+        def gradient(inputs: Sequence[Any], settings: JaxArray) -> list[JaxArray]:
+            chosen = dict(zip(taps, settings, strict=True)) if taps else {}
+
+            def loss(active: list[Any]) -> Any:
+                every = list(inputs)
+                for number, x in zip(self.active, active, strict=True):
+                    every[number] = x
+                (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, chosen, Position())
+                return value
+
+            return jax.grad(loss)([inputs[number] for number in self.active])
+
+        return gradient
+
+    def compiled(self, taps: Sequence[Tap]) -> Callable[[Array], list[Array]]:
+        """Compile the gradient at the loss's arguments, as a function of the taps' settings."""
+
+        def compiled() -> Any:
+            lowered = jax.jit(self.gradient(taps)).lower(self.inputs, np.zeros(len(taps)))
+            options: Any = COMPILER_OPTIONS
+            return lowered.compile(options)
+
+        with precise_jax():
+            known = self.known_by, tuple(self.active), tuple(taps)
+            tapped: Any = program(known, compiled=compiled)
+
+        def at(settings: Array) -> list[Array]:
+            with precise_jax():
+                return [np.asarray(x) for x in tapped(self.inputs, settings)]
+
+        return at
+
+
+def _of(known: Mapping[Any, Any], atom: Any, *, default: Any) -> Any:
+    return default if isinstance(atom, core.Literal) else known.get(atom, default)
+
+
+def _is_real(atom: Any) -> bool:
+    return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))
+
+
+def name_of(eqn: core.JaxprEqn) -> str:
+    """Name an operation: its primitive, or the function that it calls."""
+    name = eqn.params.get("name")
+    if isinstance(name, str) and eqn.primitive.name in ENTERED:
+        return name
+    inner = eqn.params.get("call_jaxpr")
+    debug = getattr(getattr(inner, "jaxpr", None), "debug_info", None)
+    if eqn.primitive.name.startswith("custom_") and debug is not None:
+        return str(debug.func_name)
+    return eqn.primitive.name
+
+
+def _entered(eqn: core.JaxprEqn) -> Any:
+    """Give the function within an operation, if its own operations have edges of their own."""
+    if eqn.primitive.name not in ENTERED | {"scan"}:
+        return None
+    inner: Any = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+    return inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+
+
+def _evaluate(
+    jaxpr: core.Jaxpr,
+    consts: Sequence[Any],
+    inputs: Sequence[Any],
+    settings: Settings,
+    position: Position,
+) -> list[Any]:
+    """Evaluate a jaxpr with its taps set."""
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, inputs, strict=True))
+    for number, eqn in enumerate(jaxpr.eqns):
+        operands = [x.val if isinstance(x, core.Literal) else known[x] for x in eqn.invars]
+        outs = _operation(eqn, operands, settings, position.at(number))
+        known.update(zip(eqn.outvars, outs, strict=True))
+    return [x.val if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]
+
+
+def _operation(
+    eqn: core.JaxprEqn, operands: list[Any], settings: Settings, position: Position
+) -> list[Any]:
+    """Evaluate an operation; what is handed down to its operands is as the taps say."""
+    tapped, more = list(operands), []
+    for operand, x in enumerate(operands):
+        edge = Edge(position.path, operand)
+        factor = _setting(settings, edge, FACTOR, position)
+        right = None if factor is None else 1 + factor
+        for kind, (_, make) in MISTAKES.items():
+            if (wrong := _setting(settings, edge, kind, position)) is not None:
+                place = place_at(eqn, operands, operand)
+                more.append(wrong * derivative_alone(make(place)))
+                right = (1 if right is None else right) - wrong
+        if right is not None:
+            tapped[operand] = scaled(x, right)
+    first, *others = _results(eqn, tapped, settings, position)
+    return [functools.reduce(jnp.add, more, first), *others]
+
+
+def _setting(settings: Settings, edge: Edge, kind: str, position: Position) -> JaxArray | None:
+    """Add up what the taps of an edge say of this step."""
+    parts = [settings[tap] for tap in (Tap(edge, kind),) if tap in settings]
+    for steps, here in ((FIRST, position.first), (LAST, position.last)):
+        if (tap := Tap(edge, kind, steps)) in settings and here is not None:
+            parts.append(jnp.where(here, settings[tap], 0.0))
+    return functools.reduce(jnp.add, parts) if parts else None
+
+
+def _results(
+    eqn: core.JaxprEqn, operands: list[Any], settings: Settings, position: Position
+) -> list[Any]:
+    """Evaluate an operation, and what is within it with its own taps."""
+    inner = _entered(eqn)
+    inside = len(position.path)
+    if inner is None or not any(tap.edge.path[:inside] == position.path for tap in settings):
+        return _bound(eqn, operands)
+    if eqn.primitive.name != "scan":
+        return _evaluate(inner.jaxpr, inner.consts, operands, settings, position)
+    count, carried, length = (eqn.params[key] for key in ("num_consts", "num_carry", "length"))
+    consts, carry, xs = (
+        operands[:count], operands[count : count + carried], operands[count + carried :],
+    )  # fmt: skip
+
+    def body(state: Any, now: Any) -> Any:
+        t, slices = now
+        here = Position(position.path, first=t == 0, last=t == length - 1)
+        outs = _evaluate(inner.jaxpr, inner.consts, [*consts, *state, *slices], settings, here)
+        return outs[:carried], outs[carried:]
+
+    steps = jnp.arange(length, dtype=np.int32)
+    state, ys = lax.scan(body, list(carry), (steps, list(xs)), reverse=eqn.params["reverse"])
+    return [*state, *ys]
+
+
+def _bound(eqn: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
+    """Evaluate an operation as JAX does, by its own rule if it has one."""
+    given: Any = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = given if isinstance(given, tuple) else ((), given)  # before JAX 0.10
+    outs = eqn.primitive.bind(*functions, *operands, **params)
+    return list(outs) if eqn.primitive.multiple_results else [outs]
+
+
+def place_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Place:
+    """Give an operation as the mistakes see it: without taps, and with one operand that counts."""
+
+    def function(*given: Any) -> JaxArray:
+        first: JaxArray = _bound(eqn, given)[0]
+        return first
+
+    stopped = [lax.stop_gradient(x) for x in operands]
+    return Place(name_of(eqn), function, stopped, operand, operands[operand])

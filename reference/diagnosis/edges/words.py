@@ -1,0 +1,156 @@
+"""Say in the words of a loss's source which of its operations is differentiated wrongly."""
+
+import ast
+import inspect
+import linecache
+from typing import Any
+
+import jax
+import numpy as np
+
+from reference.diagnosis.codes import Cause, Code, Line
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.edges.mistakes import MISTAKES
+from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
+from reference.diagnosis.edges.tapped import EVERY, FACTOR, FIRST, Tap, Tapped
+from reference.noise.finite import PACKAGES
+
+SHOWN = 3  # of other places that would explain the same
+
+
+class Words:
+    """The source of a loss, as far as it is known."""
+
+    def __init__(self, difference: Difference, tapped: Tapped) -> None:
+        """Take the loss and its operations."""
+        self.difference, self.tapped = difference, tapped
+
+    def causes(self, explanation: Explanation) -> list[Cause]:
+        """Give a cause for each mistake of an explanation."""
+        others = self._others(explanation)
+        count = len(explanation.mistakes)
+        both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
+        elements = sum(leaf.want.size for leaf in self.difference.leaves)
+        outside = sum(int(leaf.wrong.sum()) for leaf in self.difference.leaves)
+        evidence = (
+            f"{outside:,} of {elements:,} elements are farther from autodiff than rounding allows; "
+            f"{both} all {elements:,} are within rounding{others}"
+        )
+        return [self._cause(mistake, evidence) for mistake in explanation.mistakes]
+
+    def _cause(self, mistake: Mistake, evidence: str) -> Cause:
+        tap = mistake.taps[0]
+        operation = self.tapped.operations[tap.edge.path]
+        where, operand = self.line(tap), self.operand(tap)
+        at = f" ({where})" if where else ""
+        wrong = self.difference.names(self.difference.wrong)
+        if mistake.kind == FACTOR:
+            code, what = self._factor(mistake.factor)
+            sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
+        else:
+            code, what = Code.LOCAL_DERIVATIVE, MISTAKES[mistake.kind][0]
+            sentence = f"The derivative of `{operation.name}` in {operand}{at} {what} in {wrong}."
+        sentence = sentence[:-1] + f"{_steps(mistake)}."
+        factor = mistake.factor if mistake.kind == FACTOR else None
+        return Cause(
+            code,
+            sentence,
+            evidence,
+            where=where,
+            operation=operation.name,
+            operand=operand,
+            factor=factor,
+            kind=mistake.kind,
+        )
+
+    def _factor(self, factor: float) -> tuple[Code, str]:
+        if factor == 0:
+            return Code.PATH_MISSING, "is missing"
+        if factor == -1:
+            return Code.PATH_SCALED, "has the wrong sign"
+        name = named_factors(self.tapped).get(factor, f"{factor:.4g}")
+        return Code.PATH_SCALED, f"is multiplied by {name}"
+
+    def _others(self, explanation: Explanation) -> str:
+        """Name the other places at which a mistake would give the same gradient."""
+        own = [self.line(mistake.taps[0]) for mistake in explanation.mistakes]
+        lines = [self.line(mistake.taps[0]) for mistake in explanation.alike]
+        places = dict.fromkeys(str(at) for at in lines if at is not None and at not in own)
+        if not places:
+            return ""
+        shown = "; ".join(list(places)[:SHOWN])
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        return f"; a mistake at {shown}{more} would give the same"
+
+    def line(self, tap: Tap) -> Line | None:
+        """Find the line of the user's code that an operation comes from."""
+        return line_of(self.tapped.operations[tap.edge.path].eqn)
+
+    def operand(self, tap: Tap) -> str:
+        """Name an operand as the source does: an argument, or what is assigned where it is made."""
+        operation = self.tapped.operations[tap.edge.path]
+        source = operation.inputs[tap.edge.operand]
+        if isinstance(source, int):
+            return f"`{self._argument(source)}`"
+        if source is not None:
+            made = line_of(self.tapped.operations[source].eqn)
+            name = assigned(made) if made is not None else ""
+            if name and made != self.line(tap):
+                return f"`{name}`"
+        count = len(operation.eqn.invars)
+        return "its operand" if count == 1 else f"operand {tap.edge.operand + 1} of {count}"
+
+    def _argument(self, number: int) -> str:
+        """Name an input of the loss: the argument, and where in it."""
+        args = self.difference.args
+        places = [
+            (i, jax.tree_util.keystr(path))
+            for i, arg in enumerate(args)
+            for path, _ in jax.tree_util.tree_leaves_with_path(arg)
+        ]
+        i, path = places[number]
+        try:
+            names = list(inspect.signature(self.difference.loss).parameters)
+        except (TypeError, ValueError):
+            names = []
+        return (names[i] if i < len(names) else f"argument {i}") + path
+
+
+def located(difference: Difference) -> list[Cause]:
+    """Name the operations of the loss whose backward is wrong; none if that explains nothing."""
+    if not all(np.isfinite(leaf.got).all() for leaf in difference.leaves):
+        return []
+    search = Search(difference)
+    words = Words(difference, search.tapped)
+    return [cause for explanation in search.run() for cause in words.causes(explanation)]
+
+
+def _steps(mistake: Mistake) -> str:
+    tap = mistake.taps[0]
+    if len(mistake.taps) > 1:
+        return f", at each of the {len(mistake.taps)} times that the line is run"
+    if tap.steps == EVERY:
+        return ""
+    return ", at the first step" if tap.steps == FIRST else ", at the last step"
+
+
+def line_of(eqn: Any) -> Line | None:
+    """Find the innermost line of code outside of JAX and of this package that made an operation."""
+    traceback = eqn.source_info.traceback
+    for frame in traceback.frames if traceback else []:
+        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
+            text = linecache.getline(frame.file_name, frame.line_num).strip()
+            return Line(frame.file_name, frame.line_num, text)
+    return None
+
+
+def assigned(where: Line) -> str:
+    """Name the variable that a line assigns, if it assigns one."""
+    try:
+        body = ast.parse(where.text).body
+    except SyntaxError:  # a part of a longer statement
+        return ""
+    match body:
+        case [ast.Assign(targets=[ast.Name(id=name)])]:
+            return name
+    return ""

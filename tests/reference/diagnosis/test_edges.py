@@ -1,0 +1,245 @@
+"""A mistake at one operation of any loss is found, and named with its line.
+
+Axes: N rows, D inputs, H hidden units, T steps of time.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from reference import Code, check_gradient
+from reference.arrays import Array
+from reference.diagnosis.codes import Cause
+from reference.diagnosis.edges.mistakes import MISTAKES
+from reference.diagnosis.edges.tapped import FACTOR, Tap, Tapped
+from tests.conftest import part_for
+
+N, D, H, T = 5, 4, 3, 4
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def causes(gradient: Any, loss: Callable[..., Any], *args: Any, argnums: Any = 0) -> Any:
+    report = check_gradient(gradient, loss, *args, argnums=argnums)
+    assert not report.ok
+    return report.causes
+
+
+def layer_norm(x: Any, gain: Any, t: Any) -> Any:
+    mu = x.mean(1, keepdims=True)
+    c = x - mu
+    var = (c**2).mean(1, keepdims=True)
+    s = jnp.sqrt(var + 1e-5)
+    out = gain[None, :] * c / s
+    return (out * t).sum()
+
+
+def of_layer_norm(d_x: Callable[[Array, Array, Array], Array], dtype: Any) -> Any:
+    """Give the arguments and a gradient in which d_x is made of d_n, n and s."""
+    x, gain, t = normal(N, D).astype(dtype), normal(D).astype(dtype), normal(N, D, seed=1)
+    t = t.astype(dtype)
+    c = x - x.mean(1, keepdims=True)
+    s = np.sqrt((c**2).mean(1, keepdims=True) + dtype(1e-5))
+    n, d_n = c / s, t * gain
+    return (x, gain, t), (d_x(d_n, n, s).astype(dtype), (t * n).sum(0))
+
+
+def mean(x: Array) -> Array:
+    return x.mean(1, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_paths_of_a_layer_norm_are_told_apart(dtype: type[np.floating]) -> None:
+    mistakes: list[tuple[Any, str, str, float]] = [
+        (lambda d_n, n, s: (d_n - n * mean(d_n * n)) / s, "c = x - mu", "`mu`", 0.0),
+        (lambda d_n, n, s: (d_n - 2 * mean(d_n) - n * mean(d_n * n)) / s, "c = x - mu", "`mu`", 2),
+        (lambda d_n, n, s: (d_n - mean(d_n) + n * mean(d_n * n)) / s, "out = ", "`s`", -1.0),
+        (lambda d_n, _, s: (d_n - mean(d_n)) / s, "out = gain", "`s`", 0.0),
+    ]
+    for d_x, line, operand, factor in part_for(dtype, mistakes):
+        args, gradient = of_layer_norm(d_x, dtype)
+        cause, *_ = causes(gradient, layer_norm, *args, argnums=(0, 1))
+        assert cause.code == (Code.PATH_SCALED if factor else Code.PATH_MISSING), cause
+        assert cause.where is not None
+        assert line in cause.where.text
+        assert cause.operand == operand
+        assert cause.factor == factor
+        assert f"test_edges.py:{cause.where.number}, `{line}" in cause.sentence
+
+
+def two_layers(params: Any, x: Any, t: Any) -> Any:
+    a = jnp.tanh(x @ params["below"] + params["bias"][None, :])
+    return ((a @ params["above"] - t) ** 2).sum()
+
+
+def of_two_layers(mistakes: set[str]) -> Any:
+    params = {"below": normal(D, H), "bias": normal(H), "above": normal(H, H)}
+    x, t = normal(N, D, seed=1), normal(N, H, seed=2)
+    a = np.tanh(x @ params["below"] + params["bias"])
+    d_out = 2 * (a @ params["above"] - t)
+    back = params["above"] if "transposed" in mistakes else params["above"].T
+    d_a = d_out @ back
+    d_z = d_a if "no derivative" in mistakes else d_a * (1 - a**2)
+    if "at the result" in mistakes:
+        d_z = d_a * (1 - np.tanh(a) ** 2)
+    d_bias = d_z[-1] if "last row" in mistakes else d_z.sum(0)
+    d_above = a.T @ d_out * (3 if "three times" in mistakes else 1)
+    return (params, x, t), {"below": x.T @ d_z, "bias": d_bias, "above": d_above}
+
+
+def test_what_is_handed_down_in_place_of_a_derivative_is_named() -> None:
+    for mistake, kind, line in (
+        ("no derivative", "identity", "a = jnp.tanh"),
+        ("at the result", "at_the_result", "a = jnp.tanh"),
+        ("transposed", "transposed", "return ((a @"),
+    ):
+        args, gradient = of_two_layers({mistake})
+        cause, *_ = causes(gradient, two_layers, *args)
+        assert cause.code == Code.LOCAL_DERIVATIVE, (mistake, cause)
+        assert cause.kind == kind
+        assert line in cause.where.text
+        assert MISTAKES[kind][0] in cause.sentence
+
+
+def test_two_mistakes_at_once_are_both_named() -> None:
+    for mistakes, kinds in (
+        ({"no derivative", "three times"}, {"identity", FACTOR}),
+        ({"last row", "three times"}, {"last_row_only", FACTOR}),
+    ):
+        args, gradient = of_two_layers(mistakes)
+        found = causes(gradient, two_layers, *args)
+        assert {cause.kind for cause in found} == kinds
+        assert "both of these 2 mistakes" in found[0].evidence
+
+
+def in_a_scan(w: Any, u: Any, xs: Any) -> Any:
+    def step(h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ w + x @ u)
+        return h, None
+
+    return (lax.scan(step, jnp.zeros(H), xs)[0] ** 2).sum()
+
+
+def unrolled(w: Any, u: Any, xs: Any) -> Any:
+    h = jnp.zeros(H)
+    for x in xs:
+        h = jnp.tanh(h @ w + x @ u)
+    return (h**2).sum()
+
+
+def of_the_recurrence(
+    derivative: Callable[[Array], Array], back: Callable[[int], float]
+) -> tuple[Any, Any]:
+    w, u, xs = normal(H, H), normal(D, H), normal(T, D, seed=1)
+    states = [np.zeros(H)]
+    for x in xs:
+        states.append(np.tanh(states[-1] @ w + x @ u))
+    d_w, d_u, d_h = np.zeros_like(w), np.zeros_like(u), 2 * states[-1]
+    for step in reversed(range(T)):
+        d_z = d_h * derivative(states[step + 1])
+        d_w += np.outer(states[step], d_z)
+        d_u += np.outer(xs[step], d_z)
+        d_h = back(step) * (d_z @ w.T)
+    return (w, u, xs), (d_w, d_u)
+
+
+@pytest.mark.parametrize("loss", [in_a_scan, unrolled])
+def test_a_mistake_of_every_step_is_found_in_a_loop(loss: Callable[..., Any]) -> None:
+    args, gradient = of_the_recurrence(np.ones_like, lambda _: 1.0)
+    cause, *_ = causes(gradient, loss, *args, argnums=(0, 1))
+    assert cause.kind == "identity"
+    assert "h = jnp.tanh" in cause.where.text
+
+
+def test_a_recurrent_path_that_is_cut_is_named() -> None:
+    args, gradient = of_the_recurrence(lambda h: 1 - h**2, lambda _: 0.0)
+    cause, *_ = causes(gradient, in_a_scan, *args, argnums=(0, 1))
+    assert cause.code == Code.PATH_MISSING
+    assert "h = jnp.tanh" in cause.where.text
+
+
+def test_a_mistake_of_the_last_step_is_told_from_one_of_every_step() -> None:
+    args, gradient = of_the_recurrence(lambda h: 1 - h**2, lambda step: 1.0 + (step == T - 1))
+    cause, *_ = causes(gradient, in_a_scan, *args, argnums=(0, 1))
+    assert (cause.code, cause.factor) == (Code.PATH_SCALED, 2.0)
+    assert "at the last step" in cause.sentence
+
+
+def test_an_embedding_that_is_written_over_is_named() -> None:
+    table, t = normal(6, D), normal(4, D)
+    rows = np.array([1, 3, 1, 5])
+
+    def loss(table: Any) -> Any:
+        out = table[rows]
+        return (out * t).sum()
+
+    d_table = np.zeros_like(table)
+    d_table[rows] = t
+    cause, *_ = causes(d_table, loss, table)
+    assert cause.kind == "last_reader_only"
+    assert cause.where.text == "out = table[rows]"
+    plain = json.loads(json.dumps(check_gradient(d_table, loss, table).to_dict()))["causes"][0]
+    assert plain["where"]["text"] == "out = table[rows]"
+    assert (plain["operation"], plain["operand"]) == ("gather", "`table`")
+    assert (plain["kind"], plain["factor"]) == ("last_reader_only", None)
+
+
+def test_a_derivative_that_stands_on_top_of_itself_is_named() -> None:
+    x, y, w = normal(N, D), (normal(N) > 0).astype(float), normal(D)
+
+    def loss(w: Any) -> Any:
+        p = jax.nn.sigmoid(x @ w)
+        return -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)).mean()
+
+    p = 1 / (1 + np.exp(-x @ w))
+    cause, *_ = causes(x.T @ ((p - y) * p * (1 - p)) / N, loss, w)
+    assert cause.kind == "applied_twice"
+    assert "p = jax.nn.sigmoid" in cause.where.text
+
+
+def test_what_is_no_mistake_of_an_operation_has_none() -> None:
+    args, gradient = of_two_layers(set())
+    assert check_gradient(gradient, two_layers, *args).causes == ()
+    gradient["below"] = gradient["below"] + normal(D, H, seed=9)
+    assert [cause.code for cause in causes(gradient, two_layers, *args)][-1] in {
+        Code.UNKNOWN,
+        Code.LAYERS_ABOVE_ONLY,
+    }
+
+
+@functools.cache
+def tapped() -> tuple[Tapped, list[Tap], Any]:
+    found = Tapped(in_a_scan, (normal(H, H), normal(D, H), normal(T, D)), [0, 1])
+    taps = found.taps()
+    return found, taps, found.compiled(taps)
+
+
+def test_taps_that_are_not_set_leave_the_gradient_as_it_is() -> None:
+    found, taps, at = tapped()
+    right = jax.grad(in_a_scan, (0, 1))(*found.inputs)
+    for got, want in zip(at(np.zeros(len(taps))), right, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-14)
+
+
+def test_the_factors_of_the_last_operation_scale_the_whole_gradient() -> None:
+    found, taps, at = tapped()
+    last = max(edge for edge in found.edges)
+    settings = np.zeros(len(taps))
+    settings[taps.index(Tap(last))] = 2.0
+    for got, want in zip(at(settings), at(np.zeros(len(taps))), strict=True):
+        np.testing.assert_allclose(got, 3 * want, rtol=1e-14)
+
+
+def test_a_cause_without_a_line_says_so() -> None:
+    cause = Cause(Code.UNKNOWN, "", "")
+    assert (cause.where, cause.operation, cause.operand, cause.kind) == (None, "", "", "")
+    assert cause.factor is None
