@@ -36,7 +36,10 @@ class Depth(NamedTuple):
         networks: how many of them each fault of the dictionary is planted in.
         seeds: of the arguments, for each fault that is planted elsewhere.
         kills: of a training that goes on to be killed again.
-        halved: whether each of two precisions takes its half of a table, and not all of it.
+        stride: from one place of a file that is damaged to the next, and from one call before
+            which its write is killed to the next, as a multiple of the smallest.
+        halved: whether each of two precisions, or of two sizes, takes its half of a table, and not
+            all of it.
         compiled: whether JAX's results in the known traps come from XLA, which compiles each for a
             second, or from the evaluation of JAX's operations by NumPy.
         workers: processes of Dask that two jobs run in.
@@ -49,6 +52,7 @@ class Depth(NamedTuple):
     networks: int
     seeds: int
     kills: int
+    stride: int = 1
     halved: bool = False
     compiled: bool = True
     workers: int = 2
@@ -63,6 +67,7 @@ DEPTHS = {
         networks=2,
         seeds=1,
         kills=5,
+        stride=3,
         halved=True,
         compiled=False,
         workers=1,
@@ -104,7 +109,12 @@ def depth() -> Depth:
 
 def part_for(dtype: type[np.floating], table: Sequence[T], turn: int = 0) -> Sequence[T]:
     """Give the rows of a table that this precision is to try: all, or what the other leaves."""
-    part = table[(turn + (dtype is np.float64)) % 2 :: 2] if depth().halved else table
+    return half_of(table, turn + (dtype is np.float64))
+
+
+def half_of(table: Sequence[T], turn: int) -> Sequence[T]:
+    """Give every other row of a table, from the first or from the second on by turns, or all."""
+    part = table[turn % 2 :: 2] if depth().halved else table
     assert part, "nothing would be tried"
     return part
 

@@ -1,7 +1,7 @@
 """Processes that are killed while they train and write checkpoints, and what they leave.
 
 A program of its own, for it forks, which a process with JAX in it must not:
-python -m tests.support.interruptions random FOLDER KILLS, or calls FOLDER, or bytes FOLDER
+python -m tests.support.interruptions random FOLDER KILLS, or calls FOLDER STRIDE, or bytes FOLDER
 """
 
 import itertools
@@ -159,8 +159,8 @@ class Save:
         return outcome, killed
 
 
-def kill_before_each_call(folder: Path) -> dict[str, Any]:
-    """Kill a write before its first call of a function in C, before its second, and so on."""
+def kill_before_each_call(folder: Path, stride: str) -> dict[str, Any]:
+    """Kill a write before its first call of a function in C, and before every so many-th after."""
     save = Save(folder)
 
     def save_until(call: int) -> None:
@@ -177,7 +177,7 @@ def kill_before_each_call(folder: Path) -> dict[str, Any]:
     outcomes: list[str] = []
     killed = True
     while killed:
-        outcome, killed = save.outcome_of(save_until, len(outcomes) + 1)
+        outcome, killed = save.outcome_of(save_until, 1 + int(stride) * len(outcomes))
         outcomes.append(outcome)
     return {"outcomes": outcomes[:-1], "at last": outcomes[-1]}
 

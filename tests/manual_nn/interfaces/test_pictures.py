@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +32,18 @@ from manual_nn.interfaces.pictures import (
 )
 from manual_nn.training.history import History
 from reference.arrays import Array
+from tests.conftest import half_of
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 K = 10
 SMALL, LARGE = (8, 8), (28, 28)
+
+
+def in_both_shapes(table: list[Any]) -> list[tuple[tuple[int, int], Any]]:
+    """Pair the shapes with the rows of a table that are tried in each."""
+    return [
+        (shape, row) for turn, shape in enumerate((SMALL, LARGE)) for row in half_of(table, turn)
+    ]
 
 
 def history_of(epochs: int, *, validation: bool = True) -> History:
@@ -227,10 +236,11 @@ def test_counts_can_be_read_on_every_colour_and_the_right_ones_stand_out() -> No
     assert bold == {(row, row) for row in range(4)}
 
 
-@pytest.mark.parametrize("shape", [SMALL, LARGE])
-@pytest.mark.parametrize("mistakes", [0, 1, 5, COLUMNS + 1, MISTAKES, MISTAKES + 1, 300])
+@pytest.mark.parametrize(
+    ("shape", "mistakes"), in_both_shapes([0, 1, 5, COLUMNS + 1, MISTAKES, MISTAKES + 1, 300])
+)
 def test_the_mistakes_made_with_the_highest_probability_are_shown(
-    mistakes: int, shape: tuple[int, int]
+    shape: tuple[int, int], mistakes: int
 ) -> None:
     X, y, proba = mistaken(mistakes, shape)
     figure = plot_mistakes(X, y, proba, image_shape=shape)
@@ -274,10 +284,9 @@ def test_mistakes_are_drawn_on_one_scale_of_grey() -> None:
     assert scales == {(X.min(), X.max())}
 
 
-@pytest.mark.parametrize("shape", [SMALL, LARGE])
-@pytest.mark.parametrize("hidden", [(), (1,), (20, 5), (64,)])
+@pytest.mark.parametrize(("shape", "hidden"), in_both_shapes([(), (1,), (20, 5), (64,)]))
 def test_the_weights_of_every_unit_are_an_image_on_one_scale(
-    hidden: tuple[int, ...], shape: tuple[int, int]
+    shape: tuple[int, int], hidden: tuple[int, ...]
 ) -> None:
     params = network(hidden, shape)
     figure = plot_first_layer(params, image_shape=shape)

@@ -265,7 +265,7 @@ def test_a_training_killed_at_random_moments_ends_as_one_never_interrupted(
 def test_a_write_killed_before_any_call_leaves_the_old_checkpoint_or_the_new(
     tmp_path: Path,
 ) -> None:
-    counts = interrupted("calls", tmp_path)
+    counts = interrupted("calls", tmp_path, str(depth().stride))
     assert counts["at last"] == "new"
     changes = [after for before, after in itertools.pairwise(counts["outcomes"]) if before != after]
     assert counts["outcomes"][0] == "old"
@@ -699,7 +699,7 @@ def test_a_generator_gets_an_array_of_its_shape(tmp_path: Path, key: object) -> 
 @pytest.mark.long
 def test_every_truncation_is_found(path: Path) -> None:
     content = path.read_bytes()
-    for length in range(0, len(content), 5):
+    for length in range(0, len(content), 5 * depth().stride):
         path.write_bytes(content[:length])
         assert_refused(path, "not an npz file")
 
@@ -717,7 +717,7 @@ def places_of_content(path: Path) -> set[int]:
 @pytest.mark.long
 def test_an_altered_byte_is_found_or_harmless(path: Path) -> None:
     content, whole, must_be_found = path.read_bytes(), train(), places_of_content(path)
-    for place in range(0, len(content), 3):
+    for place in range(0, len(content), 3 * depth().stride):
         altered = bytearray(content)
         altered[place] ^= 1 << place % 8
         path.write_bytes(altered)
