@@ -170,6 +170,14 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each of several processes tests that stand together, and so share what is compiled."""
+    from xdist.scheduler import WorkStealingScheduling  # noqa: PLC0415, it may be missing
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Have each of several processes compute in one thread, for they share the cores."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

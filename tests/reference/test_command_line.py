@@ -92,8 +92,18 @@ def test_a_worst_case_is_drawn_again_by_its_seed(
         ]
 
 
-def test_without_options_the_seed_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "--cases", "1") == run(capsys, "--cases", "1", "--seed", "0")
+def test_without_options_the_seed_is_0(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def interrupted(seed: int) -> agreement.Example:
+        seeds.append(seed)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reference.command_line.draw_example", interrupted)
+    assert run(capsys, "--cases", "1").status == 130
+    assert seeds == [0]
 
 
 @pytest.mark.parametrize(

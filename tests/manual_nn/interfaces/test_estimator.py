@@ -37,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from threadpoolctl import threadpool_limits
 
 import manual_nn
@@ -45,7 +45,7 @@ from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.training.history import TrainingDiverged
 from reference.arrays import Array
-from tests.conftest import depth
+from tests.conftest import depth, half_of
 from tests.support.bits import same_bits
 from tests.support.cases import each
 
@@ -79,10 +79,20 @@ def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
     return manual_nn.train(params, X, y, *rest, rng=rng, **(defaults | options))
 
 
+def checks() -> Iterator[Any]:
+    """Give scikit-learn's checks of two networks, or each check of one of them."""
+    networks = BackpropClassifier(), BackpropClassifier(hidden_layer_sizes=())
+    for turn, estimator in enumerate(networks):
+        yield from half_of(list(estimator_checks_generator(estimator)), turn)
+
+
+def described(value: Any) -> str:
+    """Name an estimator or a check, which may have some of its arguments already."""
+    return getattr(getattr(value, "func", value), "__name__", str(value))
+
+
 @pytest.mark.long
-@parametrize_with_checks(  # type: ignore[untyped-decorator] # scikit-learn ships no types
-    [BackpropClassifier(), BackpropClassifier(hidden_layer_sizes=())]
-)
+@pytest.mark.parametrize(("estimator", "check"), [*checks()], ids=described)
 def test_every_check_of_scikit_learn_passes(
     estimator: BackpropClassifier,
     check: Callable[[BackpropClassifier], None],

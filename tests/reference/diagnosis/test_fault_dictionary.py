@@ -26,7 +26,7 @@ from reference.diagnosis.mlp.bounds import Bounds, is_bounded
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault
 from reference.diagnosis.mlp.recognition import recognised_weight_decay
-from tests.conftest import Tally, depth, part_for
+from tests.conftest import Tally, depth, half_of, part_for
 from tests.support.strategies import Network, Shape, make_network
 
 pytestmark = pytest.mark.long
@@ -101,16 +101,21 @@ def apart(these: list[Bounded], those: list[Bounded]) -> bool:
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@functools.cache
+def comparer_of_example(seed: int) -> Comparer:
+    return Comparer(jax.grad(loss), *draw_example(seed).at(np.float64))
+
+
 @pytest.mark.parametrize("seed", range(depth().seeds))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_on_any_network_what_can_be_told_apart_is_named_first(
     seed: int, dtype: type[np.floating]
 ) -> None:
     """Depth 1 to 4, widths to 64, up to 128 rows: a fault need not have an effect on each."""
     args = draw_example(seed).at(dtype)
+    comparer = comparer_of_example(seed)
     bounds = Bounds(args[:3], Bounded(np.asarray(args[3]), np.zeros(())), Rounding(dtype))
     now = bounds.at_rate(Bounded(np.asarray(0.1), np.zeros(())))
-    comparer = Comparer(jax.grad(loss), *args)
     predicted = [
         (fault.code, jax.tree.leaves(bounds.gradient(fault, now), is_leaf=is_bounded))
         for fault in FAULTS
@@ -160,9 +165,16 @@ def test_the_rate_of_an_early_update_is_found(rate: float) -> None:
     assert f"The learning rate is {rate:g}." in cause.sentence
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["an argument", "within the loss"])
-@pytest.mark.parametrize("weight_decay", [0.0, 1e-5, 0.01, 1 / 3])
+@pytest.mark.parametrize(
+    ("weight_decay", "known"),
+    [
+        pytest.param(weight_decay, known, id=f"{weight_decay}, known: {known}")
+        for turn, weight_decay in enumerate([0.0, 1e-5, 0.01, 1 / 3])
+        for known in half_of([True, False], turn)
+    ],
+)
 def test_the_weight_decay_is_recognised(weight_decay: float, known: bool) -> None:
+    """Where it is an argument, known, and where it is within the loss."""
     network = network_for(1, np.float64)._replace(weight_decay=weight_decay)
     args = tuple(network) if known else tuple(network[:3])
 
