@@ -20,6 +20,9 @@ from manual_nn.models.mlp import (
 from manual_nn.models.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from manual_nn.derivatives.curvature import (
         fisher_diagonal,
         ggn,
@@ -41,7 +44,13 @@ if TYPE_CHECKING:
     from manual_nn.training.history import History, TrainingDiverged, TrainingResult
     from manual_nn.training.loop import train
 
-# Without the estimator: a star import must not need scikit-learn, nor wait for it.
+    check_gradient: Callable[..., Any]
+    check_hvp: Callable[..., Any]
+    check_jvp: Callable[..., Any]
+    check_layer: Callable[..., Any]
+    check_vjp: Callable[..., Any]
+
+# Without checks and estimator: a star import must not need JAX or scikit-learn, nor wait for them.
 __all__ = [
     "Dense",
     "EarlyStopping",
@@ -83,6 +92,15 @@ _MODULE_OF = {
     for name in names.split()
 }
 
+# What the package `reference` has, which needs JAX.
+_CHECKS = (
+    "check_gradient",
+    "check_hvp",
+    "check_jvp",
+    "check_layer",
+    "check_vjp",
+)
+
 _MODULES = {
     "distributed": "manual_nn.interfaces.distributed",
     "rowwise": "manual_nn.models.mlp_by_rows",
@@ -94,6 +112,9 @@ if not TYPE_CHECKING:  # to a type checker it would make every name exist
         """Import what is asked for."""
         if name in _MODULES:
             value: object = importlib.import_module(_MODULES[name])
+        elif name in _CHECKS:
+            checks = importlib.import_module("manual_nn.interfaces.checks")
+            value = getattr(checks.package(), name)
         elif name in _MODULE_OF:
             value = getattr(importlib.import_module(_MODULE_OF[name]), name)
         else:
@@ -103,7 +124,9 @@ if not TYPE_CHECKING:  # to a type checker it would make every name exist
 
 
 def __dir__() -> list[str]:
-    """List what there is, the estimator only where scikit-learn is installed."""
+    """List what there is, the estimator and the checks only where what they need is installed."""
     from importlib.util import find_spec  # noqa: PLC0415, not needed otherwise
 
-    return sorted({*globals(), *__all__, *(["BackpropClassifier"] if find_spec("sklearn") else [])})
+    names = {*globals(), *__all__}
+    names |= {"BackpropClassifier"} if find_spec("sklearn") else set()
+    return sorted(names | set(_CHECKS if find_spec("jax") else ()))

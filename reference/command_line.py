@@ -1,10 +1,8 @@
 """The command line: compare the handwritten network with JAX, or check anybody's gradient."""
 
 import argparse
-import importlib
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -14,11 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from manual_nn.checks.arguments import as_count, as_number
+from reference import check_command
 from reference.campaign import runner
 from reference.campaign.agreement import Agreement, draw_example
 from reference.campaign.cases import compare_cases, draw_case, is_compiled, plan_block
 from reference.campaign.runner import Campaign, Log
-from reference.check import check_gradient
+from reference.check_command import UsageError
 from reference.report import table
 
 DESCRIPTION = """\
@@ -51,16 +50,6 @@ BLOCK = 100
 OF_A_RUN = ("minutes", "workers", "block", "log")  # options of a campaign that is run
 LOG = Path("output/campaign.jsonl")
 
-CHECK_DESCRIPTION = """\
-Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
-element and up to rounding, which is measured and bounded, and say what is probably wrong."""
-
-CHECK_EXAMPLE = """\
-example:
-  python -m reference check mine:d_layer_norm mine:loss --example mine:ARGS
-where mine.py, in this folder, defines d_layer_norm(*ARGS), loss(*ARGS) and ARGS, a tuple
-of the arguments or a function that returns one"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 if all agreed, 1 if not, 130 if interrupted."""
@@ -84,10 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         parser.error(str(error))
     return status
-
-
-class UsageError(ValueError):
-    """A mistake on the command line, as opposed to an error of a function that is checked."""
 
 
 def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
@@ -211,58 +196,9 @@ def _add_check(commands: Any) -> None:
     command = commands.add_parser(
         "check",
         help="check a gradient of your own",
-        description=CHECK_DESCRIPTION,
-        epilog=CHECK_EXAMPLE,
+        description=check_command.DESCRIPTION,
+        epilog=check_command.EXAMPLE.replace("check-gradient", "python -m reference check"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    place = "PACKAGE.MODULE:NAME"
-    command.add_argument("grad", metavar="GRAD", help=f"the gradient function, {place}")
-    command.add_argument("loss", metavar="LOSS", help=f"the loss, traceable by JAX, {place}")
-    command.add_argument(
-        "--example", required=True, metavar="ARGS", help=f"the arguments to check it at, {place}"
-    )
-    command.add_argument(
-        "--argnums",
-        type=int,
-        nargs="+",
-        default=[0],
-        metavar="NUMBER",
-        help="the arguments that it is the gradient in, counted from 0 (default: 0)",
-    )
-    command.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
-    command.set_defaults(run=_check)
-
-
-def _check(options: argparse.Namespace) -> int:
-    sys.path.insert(0, "")  # modules of this folder, however the command was started
-    grad, loss = _named(options.grad), _named(options.loss)
-    example = _named(options.example)
-    args = example() if callable(example) else example
-    if not isinstance(args, tuple):
-        raise TypeError(
-            f"{options.example} must be a tuple of arguments, got {type(args).__name__}"
-        )
-    argnums = options.argnums[0] if len(options.argnums) == 1 else tuple(options.argnums)
-    report = check_gradient(grad, loss, *args, argnums=argnums)
-    print(report)
-    if options.plot is not None and report.leaves:
-        try:
-            report.plot(options.plot)
-        except OSError as error:
-            raise UsageError(f"--plot {options.plot}: {error.strerror}") from error
-        print(f"Wrote {options.plot}")
-    return 0 if report.ok else 1
-
-
-def _named(place: str) -> Any:
-    """Import what PACKAGE.MODULE:NAME names."""
-    module_name, colon, name = place.partition(":")
-    if not (module_name and colon and name):
-        raise UsageError(f"expected PACKAGE.MODULE:NAME, got {place!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{place}: {error}") from error
-    if not hasattr(module, name):
-        raise UsageError(f"{place}: module {module_name} has no {name}")
-    return getattr(module, name)
+    check_command.add_arguments(command)
+    command.set_defaults(run=check_command.check)

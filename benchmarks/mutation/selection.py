@@ -80,13 +80,16 @@ INSTEAD = {
     "manual_nn/training/history.py": _TRAINING,
     "manual_nn/training/loop.py": _TRAINING,
     "reference/__main__.py": ("tests/reference/test_command_line.py",),
+    "reference/arguments.py": ("tests/reference/test_check_layer.py",),
     "reference/calls.py": ("tests/reference/test_check.py",),  # which calls what is checked
     "reference/campaign/quantities.py": (_CASES,),
     "reference/command_line.py": (_OPTIONS,),  # where nothing is run
     "reference/derivatives/curvature.py": (_TWINS, _PRODUCTS),
     "reference/derivatives/per_example.py": (_TWINS, _PRODUCTS),
     "reference/digits.py": ("tests/reference/test_verdicts.py",),
+    "reference/directions.py": ("tests/reference/test_check_layer.py",),
     "reference/models/mlp.py": (_TWINS, _PRODUCTS),
+    "reference/walk.py": ("tests/reference/test_check.py", "tests/reference/test_check_layer.py"),
 }
 
 

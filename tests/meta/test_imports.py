@@ -134,7 +134,7 @@ ORDER = {
         *("models", "layers", "checks", "arrays"),
     ],
     "reference": [
-        *("__main__", "command_line", "campaign", "__init__"),
+        *("__main__", "command_line", "campaign", "check_command", "__init__"),
         *("check", "check_jvp", "check_layer", "walk", "report", "directions", "calls", "picture"),
         *("sensitivity", "diagnosis", "digits", "arguments", "compare", "noise"),
         *("bounds", "derivatives", "models", "layers", "arrays"),

@@ -1,8 +1,6 @@
-"""check_gradient: verdicts, preflight, the report as text, data and picture, the command."""
+"""check_gradient: verdicts, preflight, the report as text, data and picture."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,10 @@ import manual_nn
 import reference
 from reference import GradientReport, Verdict, check_gradient
 from reference.arrays import Array
-from reference.command_line import main
 from reference.compare import Comparer
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Code
 from reference.diagnosis.difference import Difference
-from tests.support.commands import run_here
 
 Gradient = Callable[[Array, Array, Array], Array]
 
@@ -485,57 +481,3 @@ def test_the_picture_shows_one_wrong_element_of_a_large_leaf(tmp_path: Path) -> 
     assert (image > 1).sum() == 1
     high, wide = (-(-size // cells) for size, cells in zip(w.shape, image.shape, strict=True))
     assert image[123 // high, 456 // wide] > 1
-
-
-MODULE = """
-import numpy as np
-ARGS = (np.array([1.0, 2.0]),)
-def make_args(): return ARGS
-def loss(x): return (x ** 3).sum()
-def right(x): return 3 * x ** 2
-def wrong(x): return 3 * x
-"""
-
-
-@pytest.mark.long
-def test_the_command_checks_functions_of_the_module_in_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MODULE, encoding="utf-8")
-    words = ["check", "mine:wrong", "mine:loss", "--example", "mine:ARGS"]
-    done = subprocess.run(  # noqa: S603, our own command
-        [sys.executable, "-m", "reference", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "mismatch" in done.stdout
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("grad", "args", "status", "word"),
-    [
-        ("right", "ARGS", 0, "match"),
-        ("right", "make_args", 0, "match"),
-        ("wrong", "ARGS", 1, "mismatch"),
-        ("nothing", "ARGS", 2, "module mine has no nothing"),
-    ],
-)
-def test_the_command_checks_functions_of_a_module(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    grad: str,
-    args: str,
-    status: int,
-    word: str,
-) -> None:
-    (tmp_path / "mine.py").write_text(MODULE, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    words = ["check", f"mine:{grad}", "mine:loss", "--example", f"mine:{args}"]
-    done = run_here(main, capsys, *words)
-    assert done.status == status, done.err
-    assert word in done.out + done.err
-    monkeypatch.delitem(sys.modules, "mine")

@@ -2,17 +2,16 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from reference import GradientReport, Leaf, Verdict
+from reference import Leaf
 from reference import command_line as command
 from tests.support.commands import Output, run_here
 from tests.support.leaves import leaf_of
@@ -383,121 +382,13 @@ def test_a_seed_of_a_case_is_not_negative(capsys: Capture) -> None:
     assert PLACES == []
 
 
-# The check of a gradient
-
-
-MINE = """
-def loss(*_): pass
-def grad(*_): pass
-ARGS = (1.0, "HERE")
-def make(): return ARGS
-LIST = [1.0]
-"""
-
-
-class Checked(NamedTuple):
-    """What was checked, and how it turns out."""
-
-    calls: list[Any]
-    reports: list[GradientReport]
-
-
-@pytest.fixture
-def checked(tmp_path: Path, monkeypatch: Patch) -> Checked:
-    """Have a module in this folder, another of its name in another, and nothing checked."""
-    here, other = tmp_path / "here", tmp_path / "other"
-    for folder, name in ((here, "HERE"), (other, "THERE")):
-        folder.mkdir()
-        (folder / "mine.py").write_text(MINE.replace("HERE", name), encoding="utf-8")
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(sys, "path", [str(other), *sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setitem(sys.modules, "mine", sys)  # so that it is forgotten afterwards
-    monkeypatch.delitem(sys.modules, "mine")
-    found = Checked([], [])
-
-    def check(grad: Any, loss: Any, *args: Any, argnums: Any) -> GradientReport:
-        assert (grad.__name__, loss.__name__) == ("grad", "loss")
-        found.calls.append((args, argnums))
-        return found.reports[0]
-
-    monkeypatch.setattr(command, "check_gradient", check)
-    return found
-
-
-def report_of(verdict: Verdict, *leaves: Leaf) -> GradientReport:
-    return GradientReport(verdict, leaves, (), (), "float64")
+# What does not go together
 
 
 CHECK = ("check", "mine:grad", "mine:loss", "--example")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "argnums"),
-    [((), 0), (("--argnums", "1"), 1), (("--argnums", "0", "1"), (0, 1))],
-)
-@pytest.mark.parametrize("example", ["mine:ARGS", "mine:make"])
-@pytest.mark.parametrize("verdict", [Verdict.MATCH, Verdict.WRONG_SHAPE])
-def test_a_gradient_of_a_module_of_this_folder_is_checked(
-    arguments: tuple[str, ...],
-    argnums: Any,
-    example: str,
-    verdict: Verdict,
-    checked: Checked,
-    capsys: Capture,
-) -> None:
-    checked.reports.append(report_of(verdict))
-    output = run(capsys, *CHECK, example, *arguments)
-    assert checked.calls == [((1.0, "HERE"), argnums)]
-    assert output.status == int(verdict != Verdict.MATCH)
-    assert output.out == f"{checked.reports[0]}\n"
-
-
-def test_a_picture_is_written_where_something_was_compared(
-    checked: Checked, tmp_path: Path, capsys: Capture
-) -> None:
-    picture = tmp_path / "picture.png"
-    checked.reports.append(report_of(Verdict.WRONG_SHAPE))
-    assert "Wrote" not in run(capsys, *CHECK, "mine:ARGS", "--plot", str(picture)).out
-    checked.reports[0] = report_of(Verdict.MISMATCH, rows_off(0.5))
-    assert "Wrote" not in run(capsys, *CHECK, "mine:ARGS").out
-    assert not picture.exists()
-    output = run(capsys, *CHECK, "mine:ARGS", "--plot", str(picture))
-    assert output.status == 1
-    assert output.out.endswith(f"\nWrote {picture}\n")
-    assert picture.stat().st_size > 0
-    nowhere = tmp_path / "nowhere" / "picture.png"
-    finished = run(capsys, *CHECK, "mine:ARGS", "--plot", str(nowhere))
-    assert finished.status == 2
-    assert finished.err.endswith(f"error: --plot {nowhere}: No such file or directory\n")
-
-
-@pytest.mark.parametrize(
-    ("place", "message"),
-    [
-        ("mine", "expected PACKAGE.MODULE:NAME, got 'mine'"),
-        (":grad", "expected PACKAGE.MODULE:NAME, got ':grad'"),
-        ("mine:", "expected PACKAGE.MODULE:NAME, got 'mine:'"),
-        ("mine:nothing", "mine:nothing: module mine has no nothing"),
-        ("no_such_module:grad", "no_such_module:grad: No module named 'no_such_module'"),
-    ],
-)
-@pytest.mark.usefixtures("checked")
-def test_a_name_of_nothing_is_refused(place: str, message: str, capsys: Capture) -> None:
-    assert refusal(run(capsys, "check", place, *CHECK[2:], "mine:ARGS")) == message
-
-
-@pytest.mark.usefixtures("checked")
-def test_an_example_is_needed_and_is_a_tuple(capsys: Capture) -> None:
-    assert "--example" in refusal(run(capsys, *CHECK[:3]))
-    with pytest.raises(TypeError, match="mine:LIST must be a tuple of arguments, got list"):
-        run(capsys, *CHECK, "mine:LIST")
-
-
-# What does not go together
-
-
-@pytest.mark.usefixtures("agreement", "campaign", "replay", "checked")
+@pytest.mark.usefixtures("agreement", "campaign", "replay")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
