@@ -56,8 +56,13 @@ def _dot_general(
     if value.dtype.kind != "f":
         unsure = e_A.any(axis=2, keepdims=True) | e_B.any(axis=1, keepdims=True)
         return Bounded(value.reshape(shape), np.broadcast_to(unsure, value.shape).reshape(shape))
-    spread = abs(A) @ e_B + e_A @ (abs(B) + e_B)
-    size = (abs(A) + e_A) @ (abs(B) + e_B)
+    largest = abs(B) + e_B
+    spread = np.zeros_like(value)
+    if e_B.any():
+        spread += abs(A) @ e_B
+    if e_A.any():
+        spread += e_A @ largest
+    size = (abs(A) + e_A) @ largest
     return rounding.summed(value.reshape(shape), spread.reshape(shape), size.reshape(shape), terms)
 
 
