@@ -19,7 +19,8 @@ import numpy.typing as npt
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
-from reference.noise.measure import Freedom, Measurement, Witness
+from reference.noise.decisions import Freedom
+from reference.noise.measure import Measurement, Witness
 from reference.noise.statistics import MORE_SAMPLES, SAMPLES
 
 EPS = float(np.finfo(np.float64).eps)
@@ -374,10 +375,12 @@ class Place:
         witness = self.comparer.witness(self.dtype)
         if witness.path > PROVEN_PATH or witness.elements > PROVEN_ELEMENTS:
             return None
+        rounding = Rounding(self.dtype)
         try:
-            return self._both_bounds()
+            decided = self._bounded(rounding)  # what is open has been measured
         except NotImplementedError:  # no rule for an operation
             return None
+        return _Proven(decided, decided, rounding.open_kinks)
 
     def _both_bounds(self) -> "_Proven":
         rounding = Rounding(self.dtype)

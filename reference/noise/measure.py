@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,18 @@ from reference.arrays import Array
 from reference.bounds.programs import program
 from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
 from reference.noise import rules  # noqa: F401, registers how primitives are disturbed
+from reference.noise.decisions import (
+    ROUNDS,
+    Decided,
+    Draw,
+    Freedom,
+    Moved,
+    decided,
+    worth_evaluating,
+)
 from reference.noise.evaluation import evaluate, without_dead_code
 from reference.noise.samples import (
+    Flips,
     Sampled,
     Samples,
     holds,
@@ -25,17 +36,18 @@ from reference.noise.samples import (
     rounds,
     unit_roundoff,
 )
-from reference.noise.statistics import SAMPLES, multiple
+from reference.noise.statistics import SAMPLES, joined, multiple
 
-_random_table = jax.jit(random_table, static_argnums=2)
+_random_table = jax.jit(random_table, static_argnums=3)
 
 MAGNIFICATION = 2.0**16  # of float64's roundings, which float64 itself could not hold
 SATURATED = 10.0  # times the deviations of magnified disturbances: they are not in proportion
 SATURATED_PART = 0.01  # of an array
 NUDGE = 2.0**-40  # of the inputs, to come off exact ties; eq. (7)
 COLUMNS = 2**14  # of random numbers, beyond what the largest result needs
-ROUNDS = 16  # of other decisions
-ENUMERATED = 2  # kinks whose combinations so many rounds hold all
+FEWEST_SAMPLES = 4  # of the spread beyond other decisions
+TRIES = 3  # of an outcome, which a sample misses that is on the brink of it
+ENUMERATED = 2  # kinks whose combinations the rounds hold all
 WIDE, NARROW = 8, 4  # disturbed samples at a time
 WIDE_ELEMENTS = 2**22  # that all operations together may have for the wide chunks
 UNOPTIMISED_ELEMENTS = 2**16  # up to which compiling takes longer than running
@@ -46,24 +58,6 @@ DECIDING = {
     "rem", "round", "select_and_gather_add", "select_and_scatter_add", "sign", "sort", "top_k",
     "while",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Freedom:
-    """Where other decisions take a result.
-
-    Attributes:
-        low, high: between which values.
-        sigma: how far rounding strays beyond these.
-        moved: where `low` or `high` is not the nominal value.
-        moves: by how much each round has moved these elements; (rounds, elements moved).
-    """
-
-    low: Array
-    high: Array
-    sigma: Array
-    moved: Array
-    moves: Array
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ class Witness:
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
         self.elements = sum(map(_size, _variables(self.jaxpr)))
         largest = max(map(_size, _variables(self.jaxpr)), default=1)
-        self.columns = 2 ** int(np.ceil(np.log2(largest + COLUMNS)))
+        self.columns = largest + COLUMNS
         self.chunk = WIDE if self.elements <= WIDE_ELEMENTS else NARROW
         coarsest = max(map(unit_roundoff, _dtypes(self.jaxpr)), default=0.0)
         fine = max(coarsest, unit_roundoff(self.dtype)) <= unit_roundoff(np.float64)
@@ -171,20 +165,19 @@ class Witness:
             if run.magnification > 1 and run.saturates(norms):
                 run.magnification = 1.0
                 nominal, norms, open_kinks = run.noise(samples)
-            both = np.hypot(1, unit_roundoff(np.float64) / unit_roundoff(self.dtype))
-            scale = both / (np.sqrt(run.taken) * run.magnification)
+            scale = run.both / (np.sqrt(run.taken) * run.magnification)
             sigmas = [_known(scale * norm) for norm in norms]
-            reach = multiple(sum(x.size for x in nominal))
             ties: list[Freedom | None] = [None] * len(nominal)
             kinks = ties
             exact_ties = run.ties() if self.decides else 0
             if exact_ties:
-                ties, exact_ties = run.freedom(nominal, exact_ties, amplitude=0.0, exact=True)
+                ties, exact_ties = run.other_sides(nominal, sigmas)
             if open_kinks:
-                kinks, _ = run.freedom(nominal, open_kinks, amplitude=reach, exact=False)
+                nudged = exact_ties > 0
+                kinks = run.other_decisions(nominal, sigmas, open_kinks, nudged=nudged)
         leaves = tuple(Noise(*parts) for parts in zip(nominal, sigmas, ties, kinks, strict=True))
         generic = tuple(sorted(self.generic))
-        return Measurement(leaves, run.taken, reach, open_kinks, exact_ties, generic)
+        return Measurement(leaves, run.taken, run.reach, open_kinks, exact_ties, generic)
 
     def program(self, mode: Mode, *example: Any) -> Any:
         """Compile the evaluation of one chunk of samples."""
@@ -227,7 +220,7 @@ class Witness:
             noisy=mode.noisy,
             counting=self.decides and mode.decider == 0,
             bounded=self.magnification == 1.0,
-            flips=jnp.int64(0),
+            flips=_no_flips(lanes["amplitude"].size),
             generic=self.generic,
         )
         given = [
@@ -240,11 +233,7 @@ class Witness:
         outs = evaluate(samples, self.jaxpr, consts, given)
         if not mode.noisy:
             return samples.flips
-        return (
-            [x.nominal for x in outs],
-            [_norms(samples, x, 1 + mode.decider) for x in outs],
-            samples.flips,
-        )
+        return [x.nominal for x in outs], [_norms(samples, x, mode) for x in outs], samples.flips
 
 
 class _Run:
@@ -254,33 +243,36 @@ class _Run:
         self, witness: Witness, inputs: list[Array], held: tuple[bool, ...], seed: int
     ) -> None:
         self.witness, self.inputs, self.held = witness, inputs, held
+        self.placed = jax.device_put(inputs)  # once, not with each call
         self.random = np.random.default_rng(seed)
         self.magnification = witness.magnification
+        self.elements = sum(map(_size, witness.jaxpr.outvars))
+        self.reach = multiple(self.elements)
+        self.both = np.hypot(1, unit_roundoff(np.float64) / unit_roundoff(witness.dtype))
         self.directions: list[Array | None] = [None] * len(inputs)
         self.taken = 0
+        self.decided: list[Decided] = []
 
     def noise(self, samples: int) -> tuple[list[Array], list[Array], int]:
         """Give the nominal values, the norms of the deviations and the open kinks."""
-        self.taken = 0
+        self.taken, self.decided = 0, []
         chunk, magnification = self.witness.chunk, self.magnification
-        elements = sum(map(_size, self.witness.jaxpr.outvars))
-        lanes = [magnification] * chunk
         nominal: Any = None
         norms: list[Array] = []
-        open_kinks: Any = 0
+        open_kinks = 0
         for _ in range(-(-samples // chunk)):
+            draws = self._draws(chunk)
             nominal, more, flips = self._call(
-                noisy=True,
-                decider=0,
-                nudged=False,
-                amplitude=lanes,
-                reach=[multiple(elements) / magnification] * chunk,
-                nudge=[0.0] * chunk,
+                draws,
+                Mode(self.held, nudged=False, noisy=True, decider=0),
+                amplitude=[magnification] * chunk,
+                reach=[self.reach / magnification] * chunk,
             )
             norms = _joined(norms, more)
-            open_kinks = jnp.maximum(open_kinks, flips)
+            open_kinks = max(open_kinks, int(flips.elements))
+            self.decided += decided(draws, flips)[1:]
             self.taken += chunk
-        return [np.asarray(x) for x in nominal], norms, int(open_kinks)
+        return [np.asarray(x) for x in nominal], norms, open_kinks
 
     def saturates(self, norms: list[Array]) -> bool:
         """Find whether magnified disturbances are too large to have effects in proportion.
@@ -289,14 +281,8 @@ class _Run:
         disturbances of the true size, though float64 can hardly hold them, stray much farther.
         """
         chunk = self.witness.chunk
-        _, actual, _ = self._call(
-            noisy=True,
-            decider=0,
-            nudged=False,
-            amplitude=[1.0] * chunk,
-            reach=[0.0] * chunk,
-            nudge=[0.0] * chunk,
-        )
+        mode = Mode(self.held, nudged=False, noisy=True, decider=0)
+        _, actual, _ = self._call(self._draws(chunk), mode, amplitude=[1.0] * chunk)
         factor = SATURATED / self.magnification * np.sqrt(chunk / self.taken)
         beyond = [np.asarray(x) > factor * norm for x, norm in zip(actual, norms, strict=True)]
         return any(bool(x.size) and x.mean() > SATURATED_PART for x in beyond)
@@ -305,49 +291,85 @@ class _Run:
         """Count the decisions that a nudge of the inputs, either way, would change."""
         self._face()
         flips = self._call(
-            noisy=False,
-            decider=0,
-            nudged=True,
+            self._draws(2),
+            Mode(self.held, nudged=True, noisy=False, decider=0),
             amplitude=[0.0, 0.0],
             reach=[1.0, 1.0],
             nudge=[NUDGE, -NUDGE],
         )
-        return int(flips)
+        return int(flips.elements)
 
-    def freedom(
-        self, nominal: list[Array], kinks: int, *, amplitude: float, exact: bool
+    def other_sides(
+        self, nominal: list[Array], sigmas: list[Array]
     ) -> tuple[list[Freedom | None], int]:
-        """Take other decisions, those of a sample that is moved on purpose, and count them."""
-        magnification = self.magnification
-        every: list[list[Array]] = []
-        norms: list[Array] = []
-        most = 0
+        """Decide exact ties as nudged inputs do, and count them."""
+        arrays, most = [Moved(*parts, kept=True) for parts in zip(nominal, sigmas, strict=True)], 0
+        mode = Mode(self.held, nudged=True, noisy=True, decider=1, exact=True)
         for number in range(ROUNDS):
-            if number % 2 == 0:
-                self._face()
-            values, more, flips = self._call(
-                noisy=True,
-                decider=1,
-                exact=exact,
-                nudged=True,
-                amplitude=[amplitude, magnification],
-                reach=[0.0, 0.0],
-                nudge=[NUDGE * (-1) ** number, 0.0],
-            )
-            every.append([np.asarray(x) for x in values])
-            most = max(most, int(flips))
-            if exact and number == 1 and not most:  # of numbers that are not exact
+            values, norms, flips = self._round(number, mode, self._draws(2), amplitude=0.0)
+            most = max(most, int(flips.elements))
+            if number == 1 and not most:  # of numbers that are not exact
                 return [None] * len(nominal), 0
-            norms = _joined(norms, more)
-        kinks = most if exact else kinks
-        bound = multiple(sum(x.size for x in nominal))
-        factor = min(np.sqrt(kinks), bound) - 1 if kinks > ENUMERATED else 0.0
-        scale = 1 / (np.sqrt(ROUNDS) * magnification)
-        freedoms: list[Freedom | None] = [
-            _freedom(np.stack([value, *others]), factor, _known(norm * scale))
-            for value, norm, *others in zip(nominal, norms, *every, strict=True)
+            _take(arrays, values, norms, alone=False)
+        return self._freedoms(arrays, most, each=1, samples=ROUNDS), most
+
+    def other_decisions(
+        self, nominal: list[Array], sigmas: list[Array], kinks: int, *, nudged: bool
+    ) -> list[Freedom | None]:
+        """Decide as those samples do whose decisions differ; exact ties, as nudged inputs do."""
+        mode = Mode(self.held, nudged, noisy=True, decider=1)
+        groups, added = worth_evaluating(self.decided)
+        if nudged:
+            groups, added = [[sample] for sample in self.decided[:ROUNDS]], False
+        alone = {group[0].outcome for group in groups if added and group[0].flips == 1}
+        arrays = [Moved(*parts, kept=False) for parts in zip(nominal, sigmas, strict=True)]
+        done: list[Decided] = []
+
+        def decides(sample: Decided) -> bool:
+            """Evaluate, and say whether it has decided as it was expected to."""
+            _, *others = self._draws(2)
+            draws = [others[0], sample.draw, others[1]]
+            values, norms, flips = self._round(len(done), mode, draws, amplitude=self.reach)
+            outcome = int(flips.outcome[1])
+            _take(arrays, values, norms, alone=outcome in alone)
+            alone.discard(outcome)
+            done.append(sample)
+            return outcome == sample.outcome
+
+        for group in groups:
+            any(map(decides, group[:TRIES]))
+        again = [sample for group in groups for sample in group]
+        again.sort(key=done.count)
+        for sample in itertools.cycle(again):
+            if len(done) + len(set(done)) >= FEWEST_SAMPLES:
+                break
+            decides(sample)
+        # Deciders that were moved on purpose as well are no samples.
+        each, samples = (1, len(done)) if nudged else (2, len(done) + len(set(done)))
+        added = added and not alone
+        return self._freedoms(arrays, kinks, each=each, samples=samples, added=added)
+
+    def _round(
+        self, number: int, mode: Mode, draws: list[Draw], *, amplitude: float
+    ) -> tuple[Any, Any, Flips]:
+        """Let one sample decide for the nominal one and for another that is disturbed."""
+        if mode.nudged and number % 2 == 0:
+            self._face()
+        nudge = NUDGE * (-1) ** number if mode.nudged else 0.0
+        lanes = {"amplitude": [amplitude, self.magnification], "nudge": [nudge, 0.0]}
+        return self._call(draws, mode, **lanes)
+
+    def _freedoms(
+        self, arrays: list[Moved], kinks: int, *, each: int, samples: int, added: bool = False
+    ) -> list[Freedom | None]:
+        """Enclose what so many kinks may do; each norm is of so many samples; (8), (9)."""
+        beyond = min(np.sqrt(kinks), self.reach) - 1 if kinks > ENUMERATED else 0.0
+        scale = self.both / np.sqrt(each)
+        uncertain = multiple(self.elements, samples) / self.reach
+        return [
+            array.freedom(beyond=beyond, added=added, scale=scale, uncertain=uncertain)
+            for array in arrays
         ]
-        return freedoms, kinks
 
     def _face(self) -> None:
         """Draw the directions in which the nudges go: no zero is left, none is large."""
@@ -356,20 +378,23 @@ class _Run:
             for x, active in zip(self.inputs, self.witness.active, strict=True)
         ]
 
-    def _call(
-        self, *, noisy: bool, decider: int, nudged: bool, exact: bool = False, **lanes: list[float]
-    ) -> Any:
-        mode = Mode(self.held, nudged, noisy, decider, exact)
+    def _draws(self, samples: int) -> list[Draw]:
+        """Draw for the nominal sample, whose amplitude is 0, and so many others."""
+        key = int(self.random.integers(2**32))
+        return [Draw(key, row) for row in range(1 + samples)]
+
+    def _call(self, draws: list[Draw], mode: Mode, **lanes: list[float]) -> Any:
+        """Evaluate samples: what is said of them is 0 if it is not given."""
         with_nominal: dict[str, Any] = {
-            name: np.array([0.0, *values]) for name, values in lanes.items()
+            name: np.array([0.0, *lanes.get(name, [0.0] * (len(draws) - 1))])
+            for name in ("amplitude", "reach", "nudge")
         }
         with_nominal["once"] = np.int32(1)
-        columns = self.witness.columns if noisy else 1
-        table = _random_table(
-            np.uint32(self.random.integers(2**32)), with_nominal["amplitude"], columns
-        )
-        directions = self.directions if nudged else [None] * len(self.inputs)
-        example = (self.inputs, directions, table, with_nominal)
+        columns = self.witness.columns if mode.noisy else 1
+        keys, rows = np.array(draws, np.uint32).T
+        table = _random_table(keys, rows, with_nominal["amplitude"], columns)
+        directions = self.directions if mode.nudged else [None] * len(self.inputs)
+        example = (self.placed, directions, table, with_nominal)
         return self.witness.program(mode, *example)(*example)
 
 
@@ -386,18 +411,21 @@ def _broadcasting() -> Iterator[None]:
         yield
 
 
-def _freedom(values: Array, factor: float, sigma: Array) -> Freedom:
-    """Enclose what was seen, and what more kinks at once may add; eq. (8)."""
-    with np.errstate(invalid="ignore"):
-        more = factor * values.std(axis=0)
-        low, high = values.min(axis=0) - more, values.max(axis=0) + more
-        moved = (low != values[0]) | (high != values[0])
-        return Freedom(low, high, sigma, moved, (values[1:] - values[0])[:, moved])
+def _take(arrays: list[Moved], values: Any, norms: Any, *, alone: bool) -> None:
+    """Take one more round of other decisions."""
+    for array, value, norm in zip(arrays, values, norms, strict=True):
+        array.take(np.asarray(value), np.asarray(norm), alone=alone)
 
 
-def _norms(samples: Samples, x: Sampled, first: int) -> Any:
-    """Give the norm of the deviations of the samples from the first on from the nominal values.
+def _no_flips(samples: int) -> Flips:
+    """Begin to count."""
+    return Flips(jnp.int64(0), jnp.zeros(samples, jnp.int64), jnp.zeros(samples, jnp.uint64))
 
+
+def _norms(samples: Samples, x: Sampled, mode: Mode) -> Any:
+    """Give the norm of the samples' deviations from the nominal values.
+
+    Where one decides they are those of one rounding each, its own left out if it was nudged.
     They are divided by the largest of them before they are squared, for the square of a deviation
     may be too small for a number where the deviation is not.
     """
@@ -406,7 +434,10 @@ def _norms(samples: Samples, x: Sampled, first: int) -> Any:
     if x.is_real:
         x = samples.stored(x)  # or else each sample's disturbance is computed twice over
     # Written out, for XLA's reductions over the samples are slow.
+    first = 2 if mode.decider and mode.nudged else 1
     deviations = [abs(x.array[sample] - x.array[0]) for sample in range(first, len(x.array))]
+    if mode.decider:
+        deviations = [d / samples.amplitude[first + i] for i, d in enumerate(deviations)]
     largest = functools.reduce(jnp.maximum, deviations)
     unit = jnp.where(largest > 0, largest, 1.0)
     squares = [jnp.square(deviation / unit) for deviation in deviations]
@@ -416,7 +447,7 @@ def _norms(samples: Samples, x: Sampled, first: int) -> Any:
 def _joined(norms: list[Array], more: Sequence[Any]) -> list[Array]:
     """Take the norms of what more samples deviate into those of the samples before."""
     arrays = list(map(np.asarray, more))
-    return list(map(np.hypot, norms, arrays)) if norms else arrays
+    return list(map(joined, norms, arrays)) if norms else arrays
 
 
 def _known(sigma: Array) -> Array:

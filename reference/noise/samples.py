@@ -48,6 +48,21 @@ class Sampled(NamedTuple):
         return rounds(self.array.dtype)
 
 
+class Flips(NamedTuple):
+    """How samples would decide otherwise than the nominal one.
+
+    Attributes:
+        elements: of how many decisions any sample would; ().
+        each: of how many each sample would; (S,).
+        outcome: the sum of a random word for each of them, so that samples with the same sum decide
+            alike, and sums add up as decisions do; (S,), uint64.
+    """
+
+    elements: JaxArray
+    each: JaxArray
+    outcome: JaxArray
+
+
 @dataclass
 class Samples:
     """What the samples of one evaluation are, and the state of its random numbers.
@@ -68,7 +83,8 @@ class Samples:
         noisy: whether anything is disturbed at all.
         counting: whether decisions that a sample would take otherwise are counted.
         bounded: whether numbers beyond the range of `dtype` overflow or vanish.
-        flips: how many decisions some sample would take otherwise; ().
+        flips: which decisions some sample would take otherwise: of all samples where these are
+            counted, else of the decider.
         generic: the primitives for which no disturbance is known.
     """
 
@@ -85,9 +101,10 @@ class Samples:
     noisy: bool
     counting: bool
     bounded: bool
-    flips: JaxArray
+    flips: Flips
     generic: set[str] = field(default_factory=set)
     operations: int = 0
+    decisions: int = 0
 
     @property
     def size(self) -> int:
@@ -158,21 +175,36 @@ class Samples:
         if not any(operand.spread for operand in operands):
             return [Sampled(out) for out in function(*(operand.array for operand in operands))]
         chosen = function(*(x.array[self.decider] if x.spread else x.array for x in operands))
-        if self.exact:
+        if self.decider:
             nominal = function(*(x.nominal for x in operands))
-            exact = _all_of([_undisturbed(x) for x in operands], chosen[0].shape)
-            pairs = zip(chosen, nominal, strict=True)
-            chosen = [jnp.where(exact, one, other) for one, other in pairs]
+            if self.exact:
+                exact = _all_of([_undisturbed(x) for x in operands], chosen[0].shape)
+                pairs = zip(chosen, nominal, strict=True)
+                chosen = [jnp.where(exact, one, other) for one, other in pairs]
             if kink:
-                self.flips += sum(
-                    (one != other).sum() for one, other in zip(chosen, nominal, strict=True)
-                )
+                for one, other in zip(chosen, nominal, strict=True):
+                    self._count(one[None], other)
         if self.counting and kink:
             magnified = [Sampled(self._magnified(x), x.spread) for x in operands]
             for out, one in zip(over_samples(function, *magnified), chosen, strict=True):
-                differs = (out.array != one) & ~(_is_nan(out.array) & _is_nan(one))
-                self.flips += differs.any(axis=0).sum()
+                self._count(out.array, one)
         return [Sampled(out) for out in chosen]
+
+    def _count(self, outcomes: JaxArray, nominal: JaxArray) -> None:
+        """Count where the outcomes of some samples, or of one, are not the nominal ones."""
+        self.decisions += 1
+        differs = (outcomes != nominal) & ~(_is_nan(outcomes) & _is_nan(nominal))
+        places = lax.iota(jnp.uint32, nominal.size).reshape(nominal.shape)
+        number = jnp.uint32(_fixed(self.decisions))
+        words = _hash(places ^ (number if self.place is None else _hash(self.place ^ number)))
+        if nominal.dtype != bool:
+            words = _hash(words + outcomes.real.astype(jnp.int64).astype(jnp.uint32))
+        axes = tuple(range(1, differs.ndim))
+        self.flips = Flips(
+            self.flips.elements + differs.any(axis=0).sum(),
+            self.flips.each + differs.sum(axis=axes),
+            self.flips.outcome + jnp.where(differs, words, 0).astype(jnp.uint64).sum(axis=axes),
+        )
 
     def everywhere(self, x: Sampled) -> Sampled:
         """Give a real array its axis of samples, as the carry of a loop needs it."""
@@ -253,13 +285,16 @@ class Samples:
         return self.table[:, place].astype(jnp.float64)
 
 
-def random_table(key: JaxArray, amplitude: JaxArray, columns: int) -> tuple[JaxArray, JaxArray]:
+def random_table(
+    keys: JaxArray, rows: JaxArray, amplitude: JaxArray, columns: int
+) -> tuple[JaxArray, JaxArray]:
     """Draw uniform numbers of mean 0 and variance 1, times each sample's amplitude, and signs.
 
-    One table serves all operations, each with a window of its own: NOISE.md says why it may.
+    The key and the row of a sample say what is drawn for it. One table serves all operations, each
+    with a window of its own: NOISE.md says why it may.
     """
-    shape = (amplitude.shape[0], columns)
-    words = _hash(lax.iota(jnp.uint32, shape[0] * columns).reshape(shape) ^ key)
+    places = rows[:, None] * jnp.uint32(columns) + lax.iota(jnp.uint32, columns)[None]
+    words = _hash(places ^ keys[:, None])
     uniform = words.astype(jnp.float32) * np.float32(2.0**-31) - np.float32(1)
     others = _hash(words[:, : min(columns, SIGNS)] + jnp.uint32(GOLDEN))
     signs = jnp.where(others >> 31 == 0, np.float32(1), np.float32(-1))

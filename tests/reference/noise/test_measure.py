@@ -14,7 +14,7 @@ from reference.bounds.tracing import Traced, precise_jax
 from reference.noise import measure as module
 from reference.noise.measure import Measurement, Noise, Witness, longest_path
 from reference.noise.samples import random_table, unit_roundoff
-from reference.noise.statistics import longest_equal_sum, multiple
+from reference.noise.statistics import joined, longest_equal_sum, multiple
 from tests.conftest import depth, part_for
 
 U = 2.0**-24
@@ -39,9 +39,8 @@ def only(measurement: Measurement) -> Noise:
 
 def test_the_random_numbers_have_mean_0_and_variance_1_and_the_columns_are_independent() -> None:
     with precise_jax():
-        table, signs = map(
-            np.asarray, random_table(jnp.uint32(3), jnp.array([0.0, 1, 1, 2]), 2**16)
-        )
+        keys, rows = jnp.full(4, 3, jnp.uint32), jnp.arange(4, dtype=jnp.uint32)
+        table, signs = map(np.asarray, random_table(keys, rows, jnp.array([0.0, 1, 1, 2]), 2**16))
     assert not table[0].any()
     assert set(signs.flatten()) == {-1, 1}
     assert (abs(signs.mean(axis=1)) < 5 / np.sqrt(signs.shape[1])).all()
@@ -348,3 +347,9 @@ def test_the_longest_path_counts_what_needs_what_before_it(
     function: Callable[..., Any], length: int
 ) -> None:
     assert longest_path(Traced(function, 1.0).jaxpr.jaxpr) == length
+
+
+def test_norms_are_joined_whose_squares_are_no_numbers() -> None:
+    norms = np.array([3.0, 0, 0, 1e-200, 1e200, np.inf]), np.array([4.0, 0, 2, 2e-200, 3e200, 1])
+    np.testing.assert_allclose(joined(*norms)[:5], np.hypot(*norms)[:5], rtol=1e-15)
+    assert not np.isfinite(joined(*norms)[5])
