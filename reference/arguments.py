@@ -13,8 +13,10 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 import numpy.typing as npt
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from reference.compare import Comparer, Place
+from reference.custom_rules import custom_rules
 
 Argnums: TypeAlias = int | str | Sequence[int | str]
 
@@ -87,10 +89,10 @@ def precision(args: Sequence[Any], places: Sequence[int]) -> str:
     """
     dtypes = set()
     for place in places:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(args[place]):
+        for path, leaf in tree_leaves_with_path(args[place]):
             dtype = str(np.asarray(leaf).dtype)
             if dtype not in {"float32", "float64"}:
-                where = f"args[{place}]{jax.tree_util.keystr(path)}"
+                where = f"args[{place}]{keystr(path)}"
                 raise TypeError(f"{where} must be float32 or float64, got {dtype}")
             dtypes.add(dtype)
     if not dtypes:
@@ -120,6 +122,9 @@ class Derivative(Comparer):
         differentiated: the numbers of those that the function is a derivative in, so that they may
             be moved off an exact tie; by default, those that are traced.
 
+    Attributes:
+        where: of each array that is traced, the number of its argument, and its path in that.
+
     >>> def power(x, exponent, how):
     ...     return jax.numpy.sum(x**exponent) if how == "sum" else x
     >>> x = np.array([1.0, 2.0])
@@ -140,11 +145,15 @@ class Derivative(Comparer):
         leaves, structure = jax.tree.flatten(tuple(args))
         place = [i for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
         always = [i in traced for i in place]
+        paths = [keystr(path) for arg in args for path, _ in tree_leaves_with_path(arg)]
         moving = traced if differentiated is None else differentiated
 
         def close(choice: Sequence[bool]) -> None:
             """Have JAX trace what is chosen, and pass on the rest."""
             self._traced = tuple(choice)
+            self.where = [
+                (i, path) for i, path, chosen in zip(place, paths, choice, strict=True) if chosen
+            ]
 
             def closed(*arrays: Any) -> Any:
                 rest = iter(arrays)
@@ -196,6 +205,8 @@ class Subject:
         dtype: the coarsest precision among those.
         keys: their names, or else their numbers.
         output: the traced function.
+        rules: the custom derivative rules of the user's in it.
+        body: the function as JAX differentiates it: without them, if it can.
         out: zeros in the shapes of its output.
     """
 
@@ -210,6 +221,7 @@ class Subject:
             ValueError: there are no arguments at argnums, or one of them twice.
         """
         self.function, self.args, self.argnums = function, args, argnums
+        self.body = function
         self.places = (
             real_places(args) if argnums is None else places_of(argnums, function, len(args))
         )
@@ -220,6 +232,7 @@ class Subject:
         self._names = argument_names(function, len(args))
         self.keys = [self._names[place] or place for place in self.places]
         self.output = Derivative(function, self.given, traced=self.places, differentiated=())
+        self.rules = custom_rules(self.output.traced.jaxpr)
         self.out = self._zeros()
 
     def _zeros(self) -> Any:
@@ -248,16 +261,16 @@ class Subject:
         """Take those of the arguments that are differentiated."""
         return tuple(args[place] for place in self.places)
 
-    def of_chosen(self, args: Sequence[Any]) -> Callable[..., Any]:
-        """Give the function of those alone, the others fixed."""
+    def of_chosen(self, function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+        """Make a function of the arguments one of those that are differentiated, others fixed."""
 
-        def function(*chosen: Any) -> Any:
+        def of_chosen(*chosen: Any) -> Any:
             merged = list(args)
             for place, arg in zip(self.places, chosen, strict=True):
                 merged[place] = arg
-            return self.function(*merged)
+            return function(*merged)
 
-        return function
+        return of_chosen
 
     def name(self, place: int) -> str:
         """Name an argument."""

@@ -15,9 +15,12 @@ from reference.arguments import (
     returning_a_scalar,
 )
 from reference.calls import Calls
+from reference.compare import Verdict
+from reference.custom_rules import custom_rules, through_bodies
+from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.report import GradientReport
-from reference.walk import find, report_on, wrong_form
+from reference.walk import by_bodies, find, report_on, wrong_form
 
 
 def check_gradient(
@@ -37,7 +40,10 @@ def check_gradient(
         grad: a function of the same arguments as the loss that returns its gradient, with the
             structure of the arguments at argnums; or its result, which leaves out the checks that
             need several calls.
-        loss: any scalar function that JAX can trace.
+        loss: any scalar function that JAX can trace. Where it calls a function with a custom rule
+            of yours, the derivative is taken through the function's body, and a warning says so: a
+            rule must not be its own witness. A gradient that is meant to be another, as of a
+            straight-through estimator, is written as such: x + stop_gradient(round(x) - x).
         *args: where to check; those at argnums are float32 or float64. What is neither an array
             nor a number, such as a flag, an axis, a string or a function, is passed on unchanged.
         argnums: which arguments the gradient is taken in, as for jax.grad, or their names.
@@ -69,10 +75,25 @@ def check_gradient(
     result = calls.first if calls else grad
     if fault := wrong_form(result, target):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
-    derivative = Derivative(jax.grad(returning_a_scalar(loss), argnums), given, traced=places)
+    scalar = returning_a_scalar(loss)
+
+    def derive(loss: Callable[..., Any]) -> Derivative:
+        return Derivative(jax.grad(loss, argnums), given, traced=places)
+
+    rules = custom_rules(Derivative(scalar, given, traced=places).traced.jaxpr)
+    derivative, notes = by_bodies(scalar, rules, derive)
     function = grad if callable(grad) else None
     finding = find(
         derivative.at(*given, dtype=dtype), result, given, function=function, calls=calls
     )
+    known = []
+    if rules and finding.verdict == Verdict.MISMATCH:
+        by_rules = derive(scalar).at(*given, dtype=dtype)
+        if by_rules(result).verdict.ok:
+            evidence = f"with the rule of {', '.join(rules)} every element is within its bound"
+            known = [Cause.observed(Code.CUSTOM_RULE, evidence)]
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
-    return report_on(finding, Difference(leaves, loss, given, argnums, undecided))
+    difference = Difference(
+        leaves, through_bodies(loss) if rules else loss, given, argnums, undecided
+    )
+    return report_on(finding, difference, notes=notes, known=known)

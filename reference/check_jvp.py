@@ -115,11 +115,9 @@ class Pushforward(Subject):
 
     def by_jax(self, tangents: Any, *args: Any) -> tuple[Any, Any]:
         """Give the output and its tangent."""
-        given = jax.tree.leaves(tangents)
         chosen = self.chosen(args)
-        return jax.jvp(
-            self.of_chosen(args), chosen, jax.tree.unflatten(jax.tree.structure(chosen), given)
-        )
+        given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
+        return jax.jvp(self.of_chosen(self.body, args), chosen, given)
 
     def expected(self, result: Any) -> str:
         """Say what should have been returned, and what was."""
@@ -154,8 +152,15 @@ class Pushforward(Subject):
             leaves: Sequence[Leaf], inputs: tuple[Any, ...], undecided: frozenset[int]
         ) -> Difference:
             """Take the result for the gradient of <d_result, result> in d_result."""
-            place = len(inputs)
-            return Difference(leaves, product, (*inputs, like), place, undecided, of_layers=False)
+            return Difference(
+                leaves,
+                product,
+                (*inputs, like),
+                len(inputs),
+                undecided,
+                of_layers=False,
+                names_of_args=["tangents", *map(self.name, range(len(self.args))), "d_result"],
+            )
 
         return along(
             drawn,
@@ -184,13 +189,13 @@ class Hessian(Pullback):
         chosen = self.chosen(args)
         numbers = tuple(range(len(chosen)))
         given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
-        _, products = jax.jvp(jax.grad(self.of_chosen(args), numbers), chosen, given)
+        _, products = jax.jvp(jax.grad(self.of_chosen(self.body, args), numbers), chosen, given)
         return OrderedDict(zip(self.keys, products, strict=True))
 
     def product(self, tangents: Any, *args: Any) -> Any:
         """Give <tangents, gradient>, whose gradient in the arguments is the Hessian's product."""
         chosen = self.chosen(args)
-        gradients = jax.grad(self.of_chosen(args), tuple(range(len(chosen))))(*chosen)
+        gradients = jax.grad(self.of_chosen(self.body, args), tuple(range(len(chosen))))(*chosen)
         given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
         return inner(given, gradients)
 

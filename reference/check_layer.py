@@ -75,18 +75,7 @@ def check_layer(
     >>> print(report.verdict.value, [leaf.path for leaf in report.leaves if leaf.wrong.any()])
     mismatch ["['x']"]
     """
-    layer = Pullback(twin, args, argnums)
-    passes = _passes(forward, backward, layer)
-    if isinstance(passes, Cause):
-        return GradientReport(passes.code.verdict, (), (passes,), (), layer.dtype, what="layer")
-    found = find(
-        layer.output.at(*layer.given, dtype=layer.dtype),
-        passes.out,
-        layer.given,
-        function=passes.forward,
-        name="output",
-    )
-    return layer.check(passes.backward, what="layer", forward=found)
+    return check_passes(Pullback(twin, args, argnums), forward, backward, what="layer")
 
 
 def check_vjp(
@@ -143,13 +132,13 @@ class Pullback(Subject):
 
     def by_jax(self, d_out: Any, *args: Any) -> "OrderedDict[str | int, Any]":
         """Take a d_out back to each argument."""
-        out, pull = jax.vjp(self.of_chosen(args), *self.chosen(args))
+        out, pull = jax.vjp(self.of_chosen(self.body, args), *self.chosen(args))
         cast = jax.tree.map(lambda d, z: jnp.asarray(d, jnp.result_type(z)), d_out, out)
         return OrderedDict(zip(self.keys, pull(cast), strict=True))
 
     def product(self, d_out: Any, *args: Any) -> Any:
         """Give <d_out, out>, whose gradient in the arguments is what d_out is taken back to."""
-        return inner(d_out, self.function(*args))
+        return inner(d_out, self.body(*args))
 
     def gathered(self, result: Any) -> Any:
         """Give each gradient its key; what cannot be told apart stays as it is."""
@@ -185,10 +174,23 @@ class Pullback(Subject):
     ) -> Difference:
         """Take the gradients for those of the product in the arguments."""
         places = tuple(1 + place for place in self.places)
-        return Difference(leaves, self.product, inputs, places, undecided, of_layers=False)
+        return Difference(
+            leaves,
+            self.product,
+            inputs,
+            places,
+            undecided,
+            of_layers=False,
+            names_of_args=[self.direction, *map(self.name, range(len(self.args)))],
+        )
 
     def check(
-        self, vjp: Callable[..., Any], *, what: str, forward: Finding | None = None
+        self,
+        vjp: Callable[..., Any],
+        *,
+        what: str,
+        forward: Finding | None = None,
+        trusts_rules: bool = True,
     ) -> GradientReport:
         """Check a handwritten product along several directions."""
         return along(
@@ -201,7 +203,30 @@ class Pullback(Subject):
             difference=self.difference,
             what=what,
             forward=forward,
+            trusts_rules=trusts_rules,
         )
+
+
+def check_passes(
+    layer: Pullback,
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    *,
+    what: str,
+    trusts_rules: bool = True,
+) -> GradientReport:
+    """Check both passes of a layer against its twin."""
+    passes = _passes(forward, backward, layer)
+    if isinstance(passes, Cause):
+        return GradientReport(passes.code.verdict, (), (passes,), (), layer.dtype, what=what)
+    found = find(
+        layer.output.at(*layer.given, dtype=layer.dtype),
+        passes.out,
+        layer.given,
+        function=passes.forward,
+        name="output",
+    )
+    return layer.check(passes.backward, what=what, forward=found, trusts_rules=trusts_rules)
 
 
 class _Passes(NamedTuple):

@@ -11,13 +11,14 @@ import numpy as np
 from reference.arguments import Derivative, Subject, fresh
 from reference.calls import Calls, copied
 from reference.compare import Comparison, Leaf, Place, Verdict
+from reference.custom_rules import through_bodies
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference, outside
 from reference.digits import Judged, digits, lost_digits
 from reference.directions import Direction
 from reference.noise.finite import first_not_finite
-from reference.report import GradientReport
+from reference.report import WIDTH, GradientReport
 from reference.sensitivity import blind_spots, faults_of_ours
 
 
@@ -87,6 +88,7 @@ def report_on(
     direction: Direction | None = None,
     forward: Finding | None = None,
     notes: Sequence[str] = (),
+    known: Sequence[Cause] = (),
 ) -> GradientReport:
     """Say what was found, and why.
 
@@ -97,11 +99,12 @@ def report_on(
         direction: in which it was.
         forward: what was found of the forward pass, if it was checked too.
         notes: further warnings.
+        known: the causes of a mismatch, if they need no diagnosis.
     """
     before, causes = _of_forward(forward) if forward else (Verdict.MATCH, [])
     causes += finding.faults
     if finding.verdict == Verdict.MISMATCH:
-        causes += diagnose(difference)
+        causes += known or diagnose(difference)
     elif not finding.faults:
         causes += remarks(finding)
     comparison = finding.comparison
@@ -142,7 +145,7 @@ def along(
     difference: Callable[[Sequence[Leaf], tuple[Any, ...], frozenset[int]], Difference],
     what: str,
     forward: Finding | None = None,
-    notes: Sequence[str] = (),
+    trusts_rules: bool = True,
 ) -> GradientReport:
     """Check a function of a direction and the arguments along several directions.
 
@@ -157,20 +160,25 @@ def along(
             places of those that are undecided.
         what: is checked.
         forward: what was found of the forward pass, if it was checked too.
-        notes: further warnings.
+        trusts_rules: whether a custom rule is taken where its function's body cannot be
+            differentiated.
     """
     args, given, dtype = subject.args, subject.given, subject.dtype
     places = tuple(1 + place for place in subject.places)
-    derivative: Derivative | None = None
+    drawn = list(drawn)
+
+    def derive(function: Callable[..., Any]) -> Derivative:
+        subject.body = function
+        first = (drawn[0].value, *given)
+        return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
+
+    derivative, notes = by_bodies(subject.function, subject.rules, derive, trusts=trusts_rules)
     findings: list[tuple[Finding, Direction]] = []
     for direction in drawn:
         inputs = (_as_given(direction.value, args), *args)
         copied_inputs = (direction.value, *given)
         calls = None
-        if derivative is None:
-            derivative = Derivative(
-                by_jax, copied_inputs, traced=(0, *places), differentiated=places
-            )
+        if not findings:
             names = [direction.name, *(f"args[{i}]" for i in range(len(args)))]
             moved = (0, *places)
             calls = Calls(function, inputs, copied_inputs, moved, names=names, lent=[0])
@@ -197,6 +205,39 @@ def along(
         forward=forward,
         notes=notes,
     )
+
+
+def by_bodies(
+    function: Callable[..., Any],
+    rules: Sequence[str],
+    derive: Callable[[Callable[..., Any]], Derivative],
+    *,
+    trusts: bool = True,
+) -> tuple[Derivative, list[str]]:
+    """Differentiate through the bodies of functions that have custom rules, and say so.
+
+    Args:
+        function: may call such functions.
+        rules: names them; empty if there are none.
+        derive: differentiates it.
+        trusts: whether the rules are taken where the bodies cannot be differentiated.
+    """
+    if not rules:
+        return derive(function), []
+    names = ", ".join(rules)
+    try:
+        derivative = derive(through_bodies(function))
+    except Exception as error:
+        if not trusts:
+            raise
+        why = str(error).partition("\n")[0][:WIDTH]
+        note = f"the custom rule of {names} is trusted: its body cannot be differentiated ({why})"
+        return derive(function), [note]
+    note = (
+        f"autodiff has gone through the body of {names} and left out its custom rule, which "
+        "check_custom_rule checks"
+    )
+    return derivative, [note]
 
 
 def _as_given(direction: Any, args: tuple[Any, ...]) -> Any:

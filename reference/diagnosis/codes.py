@@ -311,6 +311,11 @@ class Code(enum.StrEnum):
 
     # Hypotheses that need no knowledge of the model
 
+    CUSTOM_RULE = (
+        "custom_rule",
+        "The gradient is that of a custom rule in the loss, not that of its function's body.",
+        "square.defvjp(lambda x: (x * x, x), lambda x, d_out: (3 * x * d_out,))",
+    )
     ZERO = ("zero", "The gradient is 0 everywhere.", "d_W = np.zeros_like(W)")
     LAST_ROW_ONLY = (
         "last_row_only",

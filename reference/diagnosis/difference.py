@@ -31,6 +31,7 @@ class Difference:
         undecided: the places of the leaves whose errors are so small that they may be lost digits.
         of_layers: whether the leaves may be those of layers, one above the other, rather than the
             arguments of a single one.
+        names_of_args: their names, as far as they have any; by default those in the loss.
     """
 
     leaves: Sequence[Leaf]
@@ -39,6 +40,7 @@ class Difference:
     argnums: int | Sequence[int]
     undecided: frozenset[int] = frozenset()
     of_layers: bool = True
+    names_of_args: Sequence[str] = ()
 
     @functools.cached_property
     def model(self) -> Model | None:

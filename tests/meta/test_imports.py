@@ -135,9 +135,9 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "check_command", "__init__"),
-        *("check", "check_jvp", "check_layer", "walk", "report", "directions", "calls", "picture"),
-        *("sensitivity", "diagnosis", "digits", "arguments", "compare", "noise"),
-        *("bounds", "derivatives", "models", "layers", "arrays"),
+        *("check", "check_custom_rule", "check_jvp", "check_layer", "walk", "report", "directions"),
+        *("calls", "picture", "sensitivity", "diagnosis", "digits", "arguments", "custom_rules"),
+        *("compare", "noise", "bounds", "derivatives", "models", "layers", "arrays"),
     ],
 }
 

@@ -39,6 +39,7 @@ WITHOUT_TWIN = {
         "Rounding",
         "Traced",
         "Verdict",
+        "check_custom_rule",
         "check_gradient",
         "check_hvp",
         "check_jvp",

@@ -15,9 +15,10 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
+from reference.arguments import Derivative
 from reference.arrays import Array
 from reference.bounds.programs import program
-from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
+from reference.bounds.tracing import COMPILER_OPTIONS, in_float64, precise_jax
 from reference.diagnosis.edges.mistakes import MISTAKES, NotHereError, Place
 
 JaxArray: TypeAlias = jax.Array
@@ -131,11 +132,12 @@ class Tapped:
         self, loss: Callable[..., Any], args: tuple[Any, ...], places: Sequence[int]
     ) -> None:
         """Trace the loss, and find its operations and edges."""
-        traced = Traced(loss, *args)
+        derivative = Derivative(loss, args, traced=places)
+        traced = derivative.traced
         self.jaxpr, self.known_by = traced.jaxpr, traced.operations
-        self.inputs = jax.tree.leaves(in_float64(args))
-        of = [i for i, arg in enumerate(args) for _ in jax.tree.leaves(arg)]
-        self.active = [n for place in places for n, i in enumerate(of) if i == place]
+        self.inputs = jax.tree.leaves(in_float64(derivative.arrays(args)))
+        self.where = derivative.where
+        self.active = [n for place in places for n, (i, _) in enumerate(self.where) if i == place]
         self.operations: dict[tuple[int, ...], Operation] = {}
         self.edges: list[Edge] = []
         depends = [number in self.active for number in range(len(self.inputs))]

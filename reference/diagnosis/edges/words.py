@@ -1,13 +1,12 @@
 """Say in the words of a loss's source which of its operations is differentiated wrongly."""
 
 import ast
-import inspect
 import linecache
 from typing import Any
 
-import jax
 import numpy as np
 
+from reference.arguments import argument_names
 from reference.diagnosis.codes import Cause, Code, Line
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.mistakes import MISTAKES
@@ -102,18 +101,10 @@ class Words:
 
     def _argument(self, number: int) -> str:
         """Name an input of the loss: the argument, and where in it."""
-        args = self.difference.args
-        places = [
-            (i, jax.tree_util.keystr(path))
-            for i, arg in enumerate(args)
-            for path, _ in jax.tree_util.tree_leaves_with_path(arg)
-        ]
-        i, path = places[number]
-        try:
-            names = list(inspect.signature(self.difference.loss).parameters)
-        except (TypeError, ValueError):
-            names = []
-        return (names[i] if i < len(names) else f"argument {i}") + path
+        i, path = self.tapped.where[number]
+        difference = self.difference
+        names = difference.names_of_args or argument_names(difference.loss, len(difference.args))
+        return (names[i] or f"argument {i}") + path
 
 
 def located(difference: Difference) -> list[Cause]:

@@ -1,0 +1,133 @@
+"""Custom derivative rules in a function, and the function without them.
+
+Whoever writes jax.custom_vjp or jax.custom_jvp has written a derivative by hand. To JAX it is the
+derivative, so that a gradient taken by JAX would be compared with the very rule that is in doubt.
+The rules of JAX itself, as that of its ReLU, are left where they are.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.extend import core, source_info_util
+
+OF_JAX = f"{Path(jax.__file__).parent}/"
+# Where jax.custom_gradient wraps a function of the user's.
+WRAPPED = f"{OF_JAX}_src/custom_derivatives.py"
+CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+
+
+def custom_rules(jaxpr: Any) -> list[str]:
+    """Name the functions with a rule of the user's that are called, each with its place, once."""
+    return list(dict.fromkeys(_rules(getattr(jaxpr, "jaxpr", jaxpr))))
+
+
+def _rules(jaxpr: core.Jaxpr) -> Iterator[str]:
+    for eqn in jaxpr.eqns:
+        body = _body(eqn)
+        if body is not None:
+            name, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
+            if place.startswith(WRAPPED):
+                yield "a function with jax.custom_gradient"
+            else:
+                yield f"{name} ({Path(place).name})" if place else name
+        for inner in _inner(eqn):
+            yield from _rules(getattr(inner, "jaxpr", inner))
+
+
+def _body(eqn: core.JaxprEqn) -> Any:
+    """Give the body of a function with a rule of the user's; None for every other operation."""
+    if eqn.primitive.name not in CUSTOM:
+        return None
+    body = eqn.params.get("call_jaxpr") or eqn.params["fun_jaxpr"]
+    _, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
+    return None if place.startswith(OF_JAX) and not place.startswith(WRAPPED) else body
+
+
+def _inner(eqn: core.JaxprEqn) -> list[Any]:
+    """List the functions within an operation."""
+    return [x for x in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr) if _is_jaxpr(x)]
+
+
+def _is_jaxpr(x: Any) -> bool:
+    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
+
+
+def through_bodies(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the same function of the bodies of all functions that have a rule of the user's.
+
+    >>> @jax.custom_vjp
+    ... def square(x):
+    ...     return x * x
+    >>> square.defvjp(lambda x: (x * x, x), lambda x, d_out: (3 * x * d_out,))  # it should be 2
+    >>> float(jax.grad(square)(1.0)), float(jax.grad(through_bodies(square))(1.0))
+    (3.0, 2.0)
+    """
+
+    @functools.wraps(function)
+    def without_rules(*args: Any) -> Any:
+        leaves, structure = jax.tree.flatten(args)
+        traced = [isinstance(leaf, jax.core.Tracer) for leaf in leaves]
+
+        def of_traced(*arrays: Any) -> Any:
+            rest = iter(arrays)
+            merged = [
+                next(rest) if is_traced else leaf
+                for leaf, is_traced in zip(leaves, traced, strict=True)
+            ]
+            return function(*jax.tree.unflatten(structure, merged))
+
+        given = [leaf for leaf, is_traced in zip(leaves, traced, strict=True) if is_traced]
+        closed, shapes = jax.make_jaxpr(of_traced, return_shape=True)(*given)
+        outs = _evaluate(closed.jaxpr, closed.consts, given)
+        return jax.tree.unflatten(jax.tree.structure(shapes), outs)
+
+    return without_rules
+
+
+def _evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """Evaluate a jaxpr as JAX does, but for the rules of the user's."""
+    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    known.update(zip(jaxpr.invars, args, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else known[atom]
+
+    for eqn in jaxpr.eqns:
+        operands = list(map(read, eqn.invars))
+        body = _body(eqn)
+        outs: Sequence[Any]
+        with source_info_util.user_context(eqn.source_info.traceback):
+            if body is not None:
+                outs = _evaluate(body.jaxpr, body.consts, operands)
+            else:
+                outs = _bind(eqn, operands)
+        known.update(zip(eqn.outvars, outs, strict=True))
+    return list(map(read, jaxpr.outvars))
+
+
+def _bind(eqn: core.JaxprEqn, operands: Sequence[Any]) -> Sequence[Any]:
+    """Apply an operation, with the functions within it rewritten if there is a rule in them."""
+    params = eqn.params
+    if any(custom_rules(inner) for inner in _inner(eqn)):
+        params = jax.tree.map(
+            lambda x: _rewritten(x) if _is_jaxpr(x) else x, params, is_leaf=_is_jaxpr
+        )
+    bound: Any = eqn.primitive.get_bind_params(params)
+    functions, bound = bound if isinstance(bound, tuple) else ((), bound)
+    outs = eqn.primitive.bind(*functions, *operands, **bound)
+    return outs if eqn.primitive.multiple_results else [outs]
+
+
+def _rewritten(inner: Any) -> Any:
+    """Trace a function within an operation again, without the rules of the user's."""
+    closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in closed.in_avals]
+    again = jax.make_jaxpr(functools.partial(_apart, closed))(*shapes)
+    return again if hasattr(inner, "consts") else again.jaxpr
+
+
+def _apart(closed: Any, *args: Any) -> list[Any]:
+    return _evaluate(closed.jaxpr, closed.consts, args)
