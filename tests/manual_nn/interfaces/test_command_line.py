@@ -1,5 +1,6 @@
 """The command line, as its users meet it."""
 
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -14,6 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -362,22 +364,19 @@ def test_a_reader_that_leaves_ends_the_command_quietly(trained: Trained) -> None
     assert (process.returncode, err) == (141, "")
 
 
-def test_a_terminal_shows_a_bar_and_a_pipe_beside_it_stays_clean(tmp_path: Path) -> None:
+def test_a_terminal_shows_a_bar_and_a_pipe_beside_it_stays_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal, child = pty.openpty()
     termios.tcsetwinsize(child, (24, 80))
-    process = subprocess.Popen(  # noqa: S603, our own code
-        [*MANUAL_NN, "train", "--epochs", "2", "--output", str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=child,
-        text=True,
-    )
-    os.close(child)
-    shown = b""
-    while chunk := read_terminal(terminal):
-        shown += chunk
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_terminal, terminal)
+        with os.fdopen(child, "w") as err:
+            monkeypatch.setattr(sys, "stderr", err)
+            status, out, _ = run(capsys, "train", "--epochs", "2", "--output", tmp_path)
+        shown = reading.result()
     os.close(terminal)
-    out, _ = process.communicate()
-    assert process.returncode == 0
+    assert status == 0
     assert b"epoch 1" in shown
     assert b"epoch 2" in shown
     assert len(out.splitlines()) == 7
@@ -385,10 +384,12 @@ def test_a_terminal_shows_a_bar_and_a_pipe_beside_it_stays_clean(tmp_path: Path)
 
 
 def read_terminal(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 1 << 16)
-    except OSError:  # how Linux says that the other side has closed
-        return b""
+    """Read all that is written to a terminal until its other side has closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that it has
+        while chunk := os.read(terminal, 1 << 16):
+            shown += chunk
+    return shown
 
 
 @pytest.mark.parametrize(
