@@ -76,6 +76,11 @@ OF_LAYERS = [tanh_layers, decayed, normed]
 MEANS = [least_squares, tanh_network, layer_norm, tanh_layers, normed]  # over rows, no penalty
 
 
+def in_both_precisions(losses: list[Any]) -> list[tuple[Any, type[np.floating]]]:
+    """Pair the losses with the precisions in which they are tried."""
+    return [(loss, dtype) for dtype in (np.float32, np.float64) for loss in part_for(dtype, losses)]
+
+
 @functools.cache
 def comparer_for(loss: Callable[..., Any]) -> tuple[Comparer, Callable[..., Any]]:
     return Comparer(jax.grad(loss), *draw(loss, 0, np.float64)), jax.jit(jax.grad(loss))
@@ -186,18 +191,16 @@ def test_a_right_gradient_has_no_cause(loss: Callable[..., Any], dtype: type[np.
         assert causes_of(loss, draw(loss, seed, dtype), lambda gradient: gradient) == ()
 
 
-@each("dtype", [np.float32, np.float64])
-@each("loss", LOSSES)
+@each(("loss", "dtype"), in_both_precisions(LOSSES))
 def test_noise_has_no_known_cause(loss: Callable[..., Any], dtype: type[np.floating]) -> None:
     for seed in SEEDS:
         causes = causes_of(loss, draw(loss, seed, dtype), every(noise(seed)))
         assert [cause.code for cause in causes] == [Code.UNKNOWN], (seed, causes)
 
 
-@each("dtype", [np.float32, np.float64])
 @each("divisor", [1, N])
 @each(("row", "code"), [(-1, Code.LAST_ROW_ONLY), (0, Code.FIRST_ROW_ONLY)])
-@each("loss", [*MEANS, decayed])
+@each(("loss", "dtype"), in_both_precisions([*MEANS, decayed]))
 def test_one_row_alone_is_named(
     loss: Callable[..., Any], row: int, code: Code, divisor: int, dtype: type[np.floating]
 ) -> None:
