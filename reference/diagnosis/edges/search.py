@@ -108,6 +108,8 @@ class Search:
 
     def run(self) -> list[Explanation]:
         """List what explains the difference, the simplest first; nothing if nothing does."""
+        if not (abs(self.error) * self.weight > 1).any():
+            return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried())
         tried.sort(key=lambda trial: trial.residual)
         single = [trial for trial in tried if self.explains(trial.change)]
