@@ -114,6 +114,7 @@ def test_verdicts_are_ordered_from_the_best() -> None:
         "blind",
         "not comparable",
         "mismatch",
+        "wrong forward",
         "not finite",
         "wrong structure",
         "wrong shape",
