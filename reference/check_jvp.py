@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from reference.along import along, inner
 from reference.arguments import (
     Argnums,
     Subject,
@@ -20,7 +21,6 @@ from reference.compare import Leaf
 from reference.diagnosis.difference import Difference
 from reference.directions import directions
 from reference.report import GradientReport
-from reference.walk import along, inner
 
 
 def check_jvp(

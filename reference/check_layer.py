@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from reference.along import along, inner
 from reference.arguments import Argnums, Subject, fresh, in_words, real_places, same_structure
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.directions import directions
 from reference.report import GradientReport
-from reference.walk import Finding, along, find, inner, wrong_form
+from reference.walk import Finding, find, wrong_form
 
 MANY = 1000  # arguments, which only a function of *args takes
 

@@ -1,15 +1,14 @@
 """The walk that all checks have in common: compare a result, look for its faults, and report."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from reference.arguments import Derivative, Subject, fresh
-from reference.calls import Calls, copied
+from reference.arguments import Derivative
+from reference.calls import Calls
 from reference.compare import Comparison, Leaf, Place, Verdict
 from reference.custom_rules import through_bodies
 from reference.diagnosis.causes import diagnose
@@ -101,7 +100,7 @@ def report_on(
         notes: further warnings.
         known: the causes of a mismatch, if they need no diagnosis.
     """
-    before, causes = _of_forward(forward) if forward else (Verdict.MATCH, [])
+    before, causes = of_forward(forward) if forward else (Verdict.MATCH, [])
     causes += finding.faults
     if finding.verdict == Verdict.MISMATCH:
         causes += known or diagnose(difference)
@@ -123,7 +122,7 @@ def report_on(
     )
 
 
-def _of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
+def of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
     """Give the verdict of a forward pass, and the causes."""
     if forward.faults or forward.verdict == Verdict.MISMATCH:
         evidence = "; ".join(cause.evidence for cause in forward.faults)
@@ -132,79 +131,6 @@ def _of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
             evidence = evidence.replace("autodiff", "the twin's")
         return Verdict.WRONG_FORWARD, [Cause.observed(Code.WRONG_FORWARD, evidence)]
     return forward.verdict, list(remarks(forward))
-
-
-def along(
-    drawn: Iterable[Direction],
-    subject: Subject,
-    function: Callable[..., Any],
-    *,
-    by_jax: Callable[..., Any],
-    target: Any,
-    expected: Callable[[Any], str],
-    difference: Callable[[Sequence[Leaf], tuple[Any, ...], frozenset[int]], Difference],
-    what: str,
-    forward: Finding | None = None,
-    trusts_rules: bool = True,
-) -> GradientReport:
-    """Check a function of a direction and the arguments along several directions.
-
-    Args:
-        drawn: the directions.
-        subject: what the function is a derivative of.
-        function: the handwritten one; its result has the target's structure, if it is right.
-        by_jax: JAX's.
-        target: arrays of the form that the result should have.
-        expected: says what form that is, given a result of another.
-        difference: what is to be diagnosed, given the leaves, where they were computed, and the
-            places of those that are undecided.
-        what: is checked.
-        forward: what was found of the forward pass, if it was checked too.
-        trusts_rules: whether a custom rule is taken where its function's body cannot be
-            differentiated.
-    """
-    args, given, dtype = subject.args, subject.given, subject.dtype
-    places = tuple(1 + place for place in subject.places)
-    drawn = list(drawn)
-
-    def derive(function: Callable[..., Any]) -> Derivative:
-        subject.body = function
-        first = (drawn[0].value, *given)
-        return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
-
-    derivative, notes = by_bodies(subject.function, subject.rules, derive, trusts=trusts_rules)
-    findings: list[tuple[Finding, Direction]] = []
-    for direction in drawn:
-        inputs = (_as_given(direction.value, args), *args)
-        copied_inputs = (direction.value, *given)
-        calls = None
-        if not findings:
-            names = [direction.name, *(f"args[{i}]" for i in range(len(args)))]
-            moved = (0, *places)
-            calls = Calls(function, inputs, copied_inputs, moved, names=names, lent=[0])
-        result = calls.first if calls else jax.tree.map(copied, function(*fresh(inputs)))
-        if fault := wrong_form(result, target, structure=expected):
-            leaves = forward.comparison.leaves if forward else ()
-            causes = [*(_of_forward(forward)[1] if forward else []), fault]
-            return GradientReport(
-                fault.code.verdict, (), causes, notes, dtype, what=what, forward=leaves
-            )
-        here = derivative.at(*copied_inputs, dtype=dtype)
-        found = find(here, result, copied_inputs, function=function, calls=calls)
-        findings.append((found, direction))
-    order = list(Verdict)
-    worst, direction = max(findings, key=lambda pair: order.index(pair[0].verdict))
-    right = sum(found.verdict.ok for found, _ in findings)
-    which = "the first" if worst.verdict.ok else "the worst"
-    tried = f"{which} of {len(findings)} tried, {right} of them right"
-    return report_on(
-        worst,
-        difference(worst.comparison.leaves, (direction.value, *given), worst.judged.undecided),
-        what=what,
-        direction=replace(direction, tried=tried),
-        forward=forward,
-        notes=notes,
-    )
 
 
 def by_bodies(
@@ -238,21 +164,6 @@ def by_bodies(
         "check_custom_rule checks"
     )
     return derivative, [note]
-
-
-def _as_given(direction: Any, args: tuple[Any, ...]) -> Any:
-    """Make arrays of JAX's where the arguments are some."""
-    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
-        return fresh(direction)
-    return jax.tree.map(jnp.asarray, direction)
-
-
-def inner(one: Any, other: Any) -> Any:
-    """Give the inner product of two trees, one of which has the precision of the other."""
-    products = jax.tree.map(
-        lambda a, b: jnp.vdot(a, jnp.asarray(b, jnp.result_type(a))), one, other
-    )
-    return sum(jax.tree.leaves(products))
 
 
 def remarks(finding: Finding) -> Iterator[Cause]:

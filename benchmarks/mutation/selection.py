@@ -80,6 +80,7 @@ INSTEAD = {
     "manual_nn/training/history.py": _TRAINING,
     "manual_nn/training/loop.py": _TRAINING,
     "reference/__main__.py": ("tests/reference/test_command_line.py",),
+    "reference/along.py": ("tests/reference/test_check_layer.py",),
     "reference/arguments.py": ("tests/reference/test_check_layer.py",),
     "reference/calls.py": ("tests/reference/test_check.py",),  # which calls what is checked
     "reference/campaign/quantities.py": (_CASES,),

@@ -316,6 +316,11 @@ class Code(enum.StrEnum):
         "The gradient is that of a custom rule in the loss, not that of its function's body.",
         "square.defvjp(lambda x: (x * x, x), lambda x, d_out: (3 * x * d_out,))",
     )
+    DIRECTION_UNUSED = (
+        "direction_unused",
+        "The result does not depend on d_out, or on the tangents, or on a part of them.",
+        "return (x > 0) * 1.0  # times d_out",
+    )
     ZERO = ("zero", "The gradient is 0 everywhere.", "d_W = np.zeros_like(W)")
     LAST_ROW_ONLY = (
         "last_row_only",

@@ -135,8 +135,18 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "check_command", "__init__"),
-        *("check", "check_custom_rule", "check_jvp", "check_layer", "walk", "report", "directions"),
-        *("calls", "picture", "sensitivity", "diagnosis", "digits", "arguments", "custom_rules"),
+        *("check", "check_custom_rule", "check_jvp", "check_layer", "along", "walk"),
+        *(
+            "report",
+            "directions",
+            "calls",
+            "picture",
+            "sensitivity",
+            "diagnosis",
+            "digits",
+            "arguments",
+            "custom_rules",
+        ),
         *("compare", "noise", "bounds", "derivatives", "models", "layers", "arrays"),
     ],
 }

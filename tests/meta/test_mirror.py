@@ -22,6 +22,7 @@ TESTED_IN = {
     "manual_nn/training/evaluation.py": "tests/manual_nn/training/test_loop.py",
     "manual_nn/training/history.py": "tests/manual_nn/training/test_loop.py",
     "reference/bounds/registry.py": "tests/reference/bounds/test_tracing.py",
+    "reference/along.py": "tests/reference/test_check_layer.py",
     "reference/arguments.py": "tests/reference/test_check_layer.py",
     "reference/calls.py": "tests/reference/test_check.py",
     "reference/campaign/quantities.py": "tests/reference/campaign/test_cases.py",

@@ -120,6 +120,13 @@ def test_a_wrong_gradient_is_named_and_diagnosed_without_a_loss() -> None:
 
     assert check(backward=last_row).causes[0].code == Code.LAST_ROW_ONLY
 
+    def local(d_out: Array, kept: Any) -> Any:
+        return backward(np.ones_like(d_out), kept)
+
+    (cause,) = check(backward=local).causes
+    assert cause.code == Code.DIRECTION_UNUSED
+    assert "(d_out is taken for 1)" in cause.sentence
+
     def without_tanh(d_out: Array, kept: Any) -> Any:
         return d_out @ kept[1].T, *backward(d_out, kept)[1:]
 
@@ -236,7 +243,10 @@ def test_any_tree_may_go_in_and_out() -> None:
         (hidden, cell), _ = d_out
         return cell_vjp((State(hidden, cell), [0.0]), state, scale)
 
-    assert check_vjp(forgets_an_output, cell, *args).verdict == Verdict.MISMATCH
+    report = check_vjp(forgets_an_output, cell, *args)
+    assert report.verdict == Verdict.MISMATCH
+    assert [cause.code for cause in report.causes] == [Code.DIRECTION_UNUSED]
+    assert "(d_out[1][0] is taken for 0)" in report.causes[0].sentence
 
 
 def test_directions_are_dense_sparse_and_one_hot_in_each_array() -> None:

@@ -1,0 +1,139 @@
+"""The walk of the checks that need a direction, a d_out or tangents: along several of them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_leaves_with_path
+
+from reference.arguments import Derivative, Subject, fresh
+from reference.calls import Calls, copied
+from reference.compare import Leaf, Verdict
+from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference
+from reference.directions import Direction
+from reference.report import GradientReport
+from reference.walk import Finding, by_bodies, find, of_forward, report_on, wrong_form
+
+
+def along(
+    drawn: Iterable[Direction],
+    subject: Subject,
+    function: Callable[..., Any],
+    *,
+    by_jax: Callable[..., Any],
+    target: Any,
+    expected: Callable[[Any], str],
+    difference: Callable[[Sequence[Leaf], tuple[Any, ...], frozenset[int]], Difference],
+    what: str,
+    forward: Finding | None = None,
+    trusts_rules: bool = True,
+) -> GradientReport:
+    """Check a function of a direction and the arguments along several directions.
+
+    Args:
+        drawn: the directions.
+        subject: what the function is a derivative of.
+        function: the handwritten one; its result has the target's structure, if it is right.
+        by_jax: JAX's.
+        target: arrays of the form that the result should have.
+        expected: says what form that is, given a result of another.
+        difference: what is to be diagnosed, given the leaves, where they were computed, and the
+            places of those that are undecided.
+        what: is checked.
+        forward: what was found of the forward pass, if it was checked too.
+        trusts_rules: whether a custom rule is taken where its function's body cannot be
+            differentiated.
+    """
+    args, given, dtype = subject.args, subject.given, subject.dtype
+    places = tuple(1 + place for place in subject.places)
+    drawn = list(drawn)
+
+    def derive(function: Callable[..., Any]) -> Derivative:
+        subject.body = function
+        first = (drawn[0].value, *given)
+        return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
+
+    derivative, notes = by_bodies(subject.function, subject.rules, derive, trusts=trusts_rules)
+    findings: list[tuple[Finding, Direction, Any]] = []
+    for direction in drawn:
+        inputs = (_as_given(direction.value, args), *args)
+        copied_inputs = (direction.value, *given)
+        calls = None
+        if not findings:
+            names = [direction.name, *(f"args[{i}]" for i in range(len(args)))]
+            moved = (0, *places)
+            calls = Calls(function, inputs, copied_inputs, moved, names=names, lent=[0])
+        result = calls.first if calls else jax.tree.map(copied, function(*fresh(inputs)))
+        if fault := wrong_form(result, target, structure=expected):
+            leaves = forward.comparison.leaves if forward else ()
+            causes = [*(of_forward(forward)[1] if forward else []), fault]
+            return GradientReport(
+                fault.code.verdict, (), causes, notes, dtype, what=what, forward=leaves
+            )
+        here = derivative.at(*copied_inputs, dtype=dtype)
+        found = find(here, result, copied_inputs, function=function, calls=calls)
+        findings.append((found, direction, result))
+    order = list(Verdict)
+    worst, direction, result = max(findings, key=lambda found: order.index(found[0].verdict))
+    right = sum(found.verdict.ok for found, *_ in findings)
+    which = "the first" if worst.verdict.ok else "the worst"
+    tried = f"{which} of {len(findings)} tried, {right} of them right"
+    leaves, inputs = worst.comparison.leaves, (direction.value, *given)
+    diagnosed = difference(leaves, inputs, worst.judged.undecided)
+    known = []
+    if worst.verdict == Verdict.MISMATCH:
+        evidence = diagnosed.evidence(diagnosed.wrong, explained=True)
+        known = list(
+            _unused(derivative, direction, given, dtype=dtype, result=result, evidence=evidence)
+        )
+    return report_on(
+        worst,
+        diagnosed,
+        what=what,
+        direction=replace(direction, tried=tried),
+        forward=forward,
+        notes=notes,
+        known=known,
+    )
+
+
+def _unused(
+    derivative: Derivative,
+    direction: Direction,
+    given: tuple[Any, ...],
+    *,
+    dtype: str,
+    result: Any,
+    evidence: str,
+) -> Iterator[Cause]:
+    """Look whether a part of the direction was taken for 0, or all of it for 1."""
+    arrays, structure = jax.tree.flatten(direction.value)
+    paths = [jax.tree_util.keystr(path) for path, _ in tree_leaves_with_path(direction.value)]
+    others = {direction.name + " is taken for 1": list(map(np.ones_like, arrays))}
+    for i, path in enumerate(paths if len(paths) > 1 else []):
+        zeros = [0 * array if i == place else array for place, array in enumerate(arrays)]
+        others[f"{direction.name}{path} is taken for 0"] = zeros
+    for how, other in others.items():
+        here = derivative.at(jax.tree.unflatten(structure, other), *given, dtype=dtype)
+        if here(result).verdict == Verdict.MATCH:
+            sentence = f"{Code.DIRECTION_UNUSED.description[:-1]} ({how})."
+            yield Cause(Code.DIRECTION_UNUSED, sentence, evidence)
+
+
+def _as_given(direction: Any, args: tuple[Any, ...]) -> Any:
+    """Make arrays of JAX's where the arguments are some."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
+        return fresh(direction)
+    return jax.tree.map(jnp.asarray, direction)
+
+
+def inner(one: Any, other: Any) -> Any:
+    """Give the inner product of two trees, one of which has the precision of the other."""
+    products = jax.tree.map(
+        lambda a, b: jnp.vdot(a, jnp.asarray(b, jnp.result_type(a))), one, other
+    )
+    return sum(jax.tree.leaves(products))
