@@ -56,6 +56,7 @@ def check_gradient(
             loss is no scalar.
         ValueError: there are no arguments at argnums.
 
+    >>> import numpy as np
     >>> def loss(w, X, y):
     ...     return ((X @ w - y) ** 2).mean()
     >>> def my_grad(w, X, y):  # the 2 is missing
