@@ -75,7 +75,7 @@ DEPTHS = {
     ),
     "ci": Depth(60, 6, draws=6, networks=20, seeds=5, kills=50),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
-    "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10),
+    "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10, optimised=False),
 }
 
 # What most of the time goes into where a program is compiled to be run once. XLA reads them at the
