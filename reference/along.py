@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from reference.arguments import Derivative, Subject, fresh
+from reference.arguments import Derivative, Subject, fresh, is_real
 from reference.calls import Calls, copied
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.directions import Direction
 from reference.report import GradientReport
-from reference.walk import Finding, by_bodies, find, of_forward, report_on, wrong_form
+from reference.walk import Finding, find, of_forward, report_on, through_bodies, wrong_form
 
 
 def along(
@@ -57,7 +57,7 @@ def along(
         first = (drawn[0].value, *given)
         return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
 
-    derivative, notes = by_bodies(subject.function, subject.rules, derive, trusts=trusts_rules)
+    derivative, _, notes = through_bodies(subject.function, derive, trusts=trusts_rules)
     findings: list[tuple[Finding, Direction, Any]] = []
     for direction in drawn:
         inputs = (_as_given(direction.value, args), *args)
@@ -125,8 +125,8 @@ def _unused(
 
 
 def _as_given(direction: Any, args: tuple[Any, ...]) -> Any:
-    """Make arrays of JAX's where the arguments are some."""
-    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
+    """Make arrays of JAX's where the real arguments are some."""
+    if not any(is_real(leaf) and isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(args)):
         return fresh(direction)
     return jax.tree.map(jnp.asarray, direction)
 

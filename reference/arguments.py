@@ -68,17 +68,21 @@ def real_places(args: Sequence[Any]) -> tuple[int, ...]:
 
     A Python number is none: it is a constant of the function, such as an epsilon.
     """
-    return tuple(i for i, arg in enumerate(args) if any(map(_is_real, jax.tree.leaves(arg))))
+    return tuple(i for i, arg in enumerate(args) if any(map(is_real, jax.tree.leaves(arg))))
 
 
-def _is_real(leaf: Any) -> bool:
+def is_real(leaf: Any) -> bool:
+    """Say whether it is an array of real numbers, or of complex ones, which are refused."""
     return is_array(leaf) and bool(jax.numpy.issubdtype(leaf.dtype, np.inexact))
 
 
 def is_array(leaf: Any) -> bool:
-    """Say whether it is an array of numbers or booleans, or a number of NumPy's."""
+    """Say whether it is an array of numbers or booleans, or a number of NumPy's.
+
+    A key of jax.random is none.
+    """
     arrays = (np.ndarray, np.generic, jax.Array)
-    return isinstance(leaf, arrays) and leaf.dtype.kind not in "OSUMm"
+    return isinstance(leaf, arrays) and getattr(leaf.dtype, "kind", "O") not in "OSUMm"
 
 
 def precision(args: Sequence[Any], places: Sequence[int]) -> str:
@@ -174,14 +178,19 @@ class Derivative(Comparer):
 
         numbers = (is_array(leaf) or isinstance(leaf, float) for leaf in leaves)
         first = [a or b for a, b in zip(always, numbers, strict=True)]
-        real = (_is_real(leaf) and np.ndim(leaf) > 0 for leaf in leaves)
+        real = (is_real(leaf) and np.ndim(leaf) > 0 for leaf in leaves)
         second = [a or b for a, b in zip(always, real, strict=True)]
         try:
-            close(first)
-        except TypeError:  # JAX's, where a number or an index has to be known
-            if first == second:
-                raise
-            close(second)
+            try:
+                close(first)
+            except TypeError:  # JAX's, where a number or an index has to be known
+                if first == second:
+                    raise
+                close(second)
+        except jax.errors.TracerArrayConversionError as error:
+            name = getattr(function, "__name__", "the function")
+            msg = f"{name} hands NumPy what JAX has to trace: write it with jax.numpy"
+            raise TypeError(msg) from error
 
     def arrays(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Take what is traced from among the arguments."""

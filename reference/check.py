@@ -4,23 +4,25 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from reference.arguments import (
     Argnums,
     Derivative,
     copies,
+    in_words,
     is_one,
     places_of,
     precision,
     returning_a_scalar,
+    same_structure,
 )
 from reference.calls import Calls
 from reference.compare import Verdict
-from reference.custom_rules import custom_rules, through_bodies
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.report import GradientReport
-from reference.walk import by_bodies, find, report_on, wrong_form
+from reference.walk import find, report_on, through_bodies, wrong_form
 
 
 def check_gradient(
@@ -74,27 +76,40 @@ def check_gradient(
     target = given[places[0]] if isinstance(argnums, int) else tuple(given[i] for i in places)
     calls = Calls(grad, args, given, places) if callable(grad) else None
     result = calls.first if calls else grad
-    if fault := wrong_form(result, target):
+    if fault := wrong_form(result, target, structure=lambda got: _structure(got, target)):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
     scalar = returning_a_scalar(loss)
 
     def derive(loss: Callable[..., Any]) -> Derivative:
         return Derivative(jax.grad(loss, argnums), given, traced=places)
 
-    rules = custom_rules(Derivative(scalar, given, traced=places).traced.jaxpr)
-    derivative, notes = by_bodies(scalar, rules, derive)
+    derivative, bodies, notes = through_bodies(scalar, derive)
     function = grad if callable(grad) else None
     finding = find(
         derivative.at(*given, dtype=dtype), result, given, function=function, calls=calls
     )
     known = []
-    if rules and finding.verdict == Verdict.MISMATCH:
+    if bodies.rules and finding.verdict == Verdict.MISMATCH:
         by_rules = derive(scalar).at(*given, dtype=dtype)
         if by_rules(result).verdict.ok:
-            evidence = f"with the rule of {', '.join(rules)} every element is within its bound"
+            evidence = (
+                f"with the rule of {', '.join(bodies.rules)} every element is within its bound"
+            )
             known = [Cause.observed(Code.CUSTOM_RULE, evidence)]
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
-    difference = Difference(
-        leaves, through_bodies(loss) if rules else loss, given, argnums, undecided
-    )
+    explained = bodies if bodies.rules else loss
+    difference = Difference(leaves, explained, given, argnums, undecided)
     return report_on(finding, difference, notes=notes, known=known)
+
+
+def _structure(result: Any, target: Any) -> str:
+    """Say which structure was returned, which was expected, and what may have been forgotten."""
+    got, want = in_words(result), in_words(target)
+    pair = isinstance(result, tuple) and len(result) == 2
+    if pair and same_structure(result[1], target) and np.shape(result[0]) == ():
+        return f"got {got}, a number and what may be the gradient: return {want} alone"
+    if isinstance(result, tuple) and not isinstance(target, (tuple, list)):
+        return f"got {got}, expected {want}; argnums says in which arguments the gradient is taken"
+    if got == want:
+        return f"got {jax.tree.structure(result)}, expected {jax.tree.structure(target)}"
+    return f"got {got}, expected {want}"

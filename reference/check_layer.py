@@ -166,8 +166,10 @@ class Pullback(Subject):
                 if not same_structure(part, self.given[place]):
                     places, got = (place,), part
                     break
-        many = "the gradient" if len(places) == 1 else f"a tuple of {len(places)} gradients"
-        hint = "" if self.argnums is not None else "; argnums says in which arguments it is taken"
+        many = f"a tuple of {len(places)} gradients"
+        if len(places) == 1:
+            many = f"{in_words(self.given[places[0]])}, the gradient"
+        hint = "; argnums says in which arguments it is taken" if got is result else ""
         return f"expected {many} in {', '.join(map(self.name, places))}, got {in_words(got)}{hint}"
 
     def difference(

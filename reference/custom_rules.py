@@ -55,19 +55,28 @@ def _is_jaxpr(x: Any) -> bool:
     return hasattr(x, "eqns") or hasattr(x, "jaxpr")
 
 
-def through_bodies(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the same function of the bodies of all functions that have a rule of the user's.
+class Bodies:
+    """A function, made of the bodies of all functions in it that have a rule of the user's.
+
+    Attributes:
+        rules: names those functions, once it has been called.
 
     >>> @jax.custom_vjp
     ... def square(x):
     ...     return x * x
     >>> square.defvjp(lambda x: (x * x, x), lambda x, d_out: (3 * x * d_out,))  # it should be 2
-    >>> float(jax.grad(square)(1.0)), float(jax.grad(through_bodies(square))(1.0))
+    >>> float(jax.grad(square)(1.0)), float(jax.grad(Bodies(square))(1.0))
     (3.0, 2.0)
     """
 
-    @functools.wraps(function)
-    def without_rules(*args: Any) -> Any:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Take a function that JAX can trace."""
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.rules: list[str] = []
+
+    def __call__(self, *args: Any) -> Any:
+        """Call it; where there is no rule, as it is."""
         leaves, structure = jax.tree.flatten(args)
         traced = [isinstance(leaf, jax.core.Tracer) for leaf in leaves]
 
@@ -77,14 +86,15 @@ def through_bodies(function: Callable[..., Any]) -> Callable[..., Any]:
                 next(rest) if is_traced else leaf
                 for leaf, is_traced in zip(leaves, traced, strict=True)
             ]
-            return function(*jax.tree.unflatten(structure, merged))
+            return self.function(*jax.tree.unflatten(structure, merged))
 
         given = [leaf for leaf, is_traced in zip(leaves, traced, strict=True) if is_traced]
         closed, shapes = jax.make_jaxpr(of_traced, return_shape=True)(*given)
+        self.rules = custom_rules(closed)
+        if not self.rules:
+            return self.function(*args)
         outs = _evaluate(closed.jaxpr, closed.consts, given)
         return jax.tree.unflatten(jax.tree.structure(shapes), outs)
-
-    return without_rules
 
 
 def _evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from reference.arguments import Derivative
 from reference.calls import Calls
 from reference.compare import Comparison, Leaf, Place, Verdict
-from reference.custom_rules import through_bodies
+from reference.custom_rules import Bodies
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference, outside
@@ -133,37 +133,36 @@ def of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
     return forward.verdict, list(remarks(forward))
 
 
-def by_bodies(
+def through_bodies(
     function: Callable[..., Any],
-    rules: Sequence[str],
     derive: Callable[[Callable[..., Any]], Derivative],
     *,
     trusts: bool = True,
-) -> tuple[Derivative, list[str]]:
-    """Differentiate through the bodies of functions that have custom rules, and say so.
+) -> tuple[Derivative, Bodies, list[str]]:
+    """Differentiate a function without the custom rules of the user's in it, and say so.
 
     Args:
-        function: may call such functions.
-        rules: names them; empty if there are none.
+        function: may call functions that have custom rules.
         derive: differentiates it.
         trusts: whether the rules are taken where the bodies cannot be differentiated.
+
+    Returns:
+        The derivative, the function without its rules, and what there is to say.
     """
-    if not rules:
-        return derive(function), []
-    names = ", ".join(rules)
+    bodies = Bodies(function)
     try:
-        derivative = derive(through_bodies(function))
+        derivative = derive(bodies)
     except Exception as error:
-        if not trusts:
+        if not bodies.rules or not trusts:
             raise
-        why = str(error).partition("\n")[0][:WIDTH]
+        names, why = ", ".join(bodies.rules), str(error).partition("\n")[0][:WIDTH]
         note = f"the custom rule of {names} is trusted: its body cannot be differentiated ({why})"
-        return derive(function), [note]
+        return derive(function), bodies, [note]
     note = (
-        f"autodiff has gone through the body of {names} and left out its custom rule, which "
-        "check_custom_rule checks"
+        f"autodiff has gone through the body of {', '.join(bodies.rules)} and left out its custom "
+        "rule, which check_custom_rule checks"
     )
-    return derivative, [note]
+    return derivative, bodies, [note] if bodies.rules else []
 
 
 def remarks(finding: Finding) -> Iterator[Cause]:

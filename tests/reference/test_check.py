@@ -20,6 +20,7 @@ from reference.compare import Comparer
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Code
 from reference.diagnosis.difference import Difference
+from tests.support.cases import each
 
 Gradient = Callable[[Array, Array, Array], Array]
 
@@ -152,6 +153,21 @@ def test_what_makes_a_comparison_pointless_has_a_verdict_of_its_own(
     assert report.verdict == Verdict[code.name]
     assert report.causes[0].code == code
     assert code.value in str(report)
+
+
+@each(
+    ("result", "words"),
+    [
+        ((1.0, np.ones(4)), "got a tuple of 2, a number and what may be the gradient: return an"),
+        ((np.ones(4),) * 3, "got a tuple of 3, expected an array of shape (4,); argnums says in"),
+        (None, "got None, expected an array of shape (4,)"),
+        ([np.ones(4)], "got a list of 1, expected an array of shape (4,)"),
+    ],
+)
+def test_a_wrong_structure_is_told_in_words(result: Any, words: str) -> None:
+    report = check(result)
+    assert report.verdict == Verdict.WRONG_STRUCTURE
+    assert report.causes[0].evidence.startswith(words)
 
 
 def half_square(w: Any, *_: Any) -> Any:

@@ -187,7 +187,7 @@ def test_both_passes_may_be_wrong_and_both_are_named() -> None:
     [
         ((1, 2), "expected a tuple of 3 gradients in x, weight, bias, got a tuple of 2; argnums"),
         (None, "expected a tuple of 3 gradients in x, weight, bias, got None"),
-        ((None, 1, 2), "expected the gradient in x, got None"),
+        ((None, 1, 2), "expected an array of shape (4, 3), the gradient in x, got None"),
     ],
 )
 def test_gradients_that_are_missing_are_named(result: Any, words: str) -> None:
@@ -333,6 +333,11 @@ def test_what_has_no_gradient_is_refused() -> None:
         check(backward=lambda d_out: d_out)
     with pytest.raises(TypeError, match=r"where the forward pass returns \(out, kept\)"):
         check(lambda *args: forward(*args)[0], backward)
+
+
+def test_a_twin_that_jax_cannot_trace_is_told_to_use_jax() -> None:
+    with pytest.raises(TypeError, match="sin hands NumPy what JAX has to trace: write it with jax"):
+        check_vjp(backward, np.sin, np.ones(3))
 
 
 def test_arrays_of_jax_get_a_d_out_of_jax() -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from reference.custom_rules import custom_rules, through_bodies
+from reference.custom_rules import Bodies, custom_rules
 from tests.support.cases import each
 
 Function = Callable[..., Any]
@@ -68,7 +68,7 @@ def test_wherever_a_rule_is_used_the_body_is_differentiated(
     (name,) = custom_rules(jax.make_jaxpr(function)(x))
     assert name.startswith(("square (test_custom_rules.py:", "a function with jax.custom_gradient"))
     want = jax.grad(plain)(x)
-    np.testing.assert_allclose(jax.grad(through_bodies(function))(x), want, rtol=1e-15)
+    np.testing.assert_allclose(jax.grad(Bodies(function))(x), want, rtol=1e-15)
     assert not np.allclose(jax.grad(function)(x), want)
 
 
@@ -79,12 +79,12 @@ def test_the_rules_of_jax_stay() -> None:
     x = jnp.array([0.0, 1.0])
     assert "custom_jvp_call" in str(jax.make_jaxpr(function)(x))
     assert custom_rules(jax.make_jaxpr(function)(x)) == []
-    np.testing.assert_array_equal(jax.grad(through_bodies(function))(x), [0, 1])
+    np.testing.assert_array_equal(jax.grad(Bodies(function))(x), [0, 1])
 
 
 def test_arguments_that_are_not_traced_pass_through() -> None:
     def function(x: Any, how: str, n: int) -> Any:
         return {how: (with_vjp()(x) ** n).sum()}
 
-    slope = jax.grad(lambda x: through_bodies(function)(x, "sum", 2)["sum"])(jnp.array([2.0]))
+    slope = jax.grad(lambda x: Bodies(function)(x, "sum", 2)["sum"])(jnp.array([2.0]))
     np.testing.assert_allclose(slope, [32.0])
