@@ -122,7 +122,7 @@ def test_a_right_hvp_matches_and_a_wrong_one_is_diagnosed() -> None:
     assert report.startswith("hvp check: mismatch")
 
     report = check_hvp(lambda *_: None, quadratic, *args)
-    assert "expected the gradient in x, got None" in report
+    assert "expected an array of shape (3,), the gradient in x, got None" in report
 
 
 def test_our_own_products_are_right() -> None:
