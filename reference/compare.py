@@ -260,6 +260,9 @@ class Comparer:
         measured: whether rounding is measured; else the proven bound alone is asked.
         differentiated: for each of the flattened arguments whether the function is a derivative in
             it, so that it may be moved off an exact tie; all, by default.
+        sparing: compile as little as possible, as for many comparisons of which few are measured:
+            numbers are taken to be rounded whatever they are, so that one program serves all of
+            them, and what hangs on kinks is not asked where nothing is wrong.
 
     >>> comparer = Comparer(lambda x: x**2, np.float32(3))
     >>> comparer(np.float32(9), np.float32(3)).verdict
@@ -274,8 +277,11 @@ class Comparer:
         *args: Any,
         measured: bool = False,
         differentiated: Sequence[bool] | None = None,
+        sparing: bool = False,
     ) -> None:
         """Trace the function at the shapes of these arguments."""
+        self.sparing = sparing
+        self._numbers = [not np.ndim(leaf) for leaf in jax.tree.leaves(args)]
         self.traced = Traced(function, *args)
         self.measured = measured
         self.differentiated = differentiated
@@ -308,31 +314,74 @@ class Comparer:
         Returns:
             What compares a result; all that does not depend on it is computed once.
         """
-        return Place(self, args, dtype, compiled=compiled)
+        proven = self._proven(args, dtype)
+        wanted = (
+            jax.tree.leaves(self.traced.by_xla(*args))
+            if compiled or not proven
+            else [bounded.value for bounded in proven.decided]
+        )
+        return Place(self, args, dtype, wanted, proven)
 
     def witness(self, dtype: npt.DTypeLike) -> Witness:
         """Give the witness that measures the rounding of this precision."""
         name = str(np.dtype(dtype))
         if name not in self._witnesses:
-            self._witnesses[name] = Witness(self.traced, name, self.differentiated)
+            rounded = self._numbers if self.sparing and name == "float32" else None
+            self._witnesses[name] = Witness(self.traced, name, self.differentiated, rounded)
         return self._witnesses[name]
+
+    def _proven(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven | None":
+        """Compute the bound where it can tell something; it is None where it cannot."""
+        if not self.measured:
+            return self._both_bounds(args, dtype)
+        witness = self.witness(dtype)
+        if witness.path > PROVEN_PATH or witness.elements > PROVEN_ELEMENTS:
+            return None
+        rounding = Rounding(dtype)
+        try:
+            decided = self._bounded(args, rounding)  # what is open has been measured
+        except NotImplementedError:  # no rule for an operation
+            return None
+        return _Proven(decided, decided, rounding.open_kinks)
+
+    def _both_bounds(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven":
+        rounding = Rounding(dtype)
+        decided = opened = self._bounded(args, rounding)
+        if rounding.open_kinks:
+            opened = self._bounded(args, Rounding(dtype, kinks="open"))
+        return _Proven(decided, opened, rounding.open_kinks)
+
+    def _bounded(self, args: tuple[Any, ...], rounding: Rounding) -> list[Bounded]:
+        result = self.traced.bounded(*args, rounding=rounding)
+        return jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
 
 
 class Place:
     """Where results are compared: the function's value there, and how far rounding strays."""
 
     def __init__(
-        self, comparer: Comparer, args: tuple[Any, ...], dtype: npt.DTypeLike, *, compiled: bool
+        self,
+        comparer: Comparer,
+        args: tuple[Any, ...],
+        dtype: npt.DTypeLike,
+        wanted: list[Array],
+        proven: "_Proven | None",
     ) -> None:
-        """Evaluate the function, with its bounds where they can tell something."""
+        """Take the function's value at the arguments, and the bounds if they are known."""
         self.comparer, self.args, self.dtype = comparer, args, dtype
-        self.proven = self._proven()
-        self.wanted = (
-            jax.tree.leaves(comparer.traced.by_xla(*args))
-            if compiled or not self.proven
-            else [bounded.value for bounded in self.proven.decided]
+        self.wanted, self.proven = wanted, proven
+        self._measured: dict[tuple[int, bool], Measurement] = {}
+
+    def of_row(self, row: int, comparer: Comparer, *args: Any) -> "Place":
+        """Fix the arguments of one element of the first axis, which `comparer` has traced alone."""
+        assert self.proven  # noqa: S101, as it is where rounding is not measured
+        return Place(
+            comparer,
+            args,
+            self.dtype,
+            [np.asarray(want[row]) for want in self.wanted],
+            self.proven.of_row(row),
         )
-        self._measured: dict[int, Measurement] = {}
 
     def __call__(self, got: Any) -> Comparison:
         """Compare a result.
@@ -354,44 +403,25 @@ class Place:
             assert proven  # noqa: S101, it is only left out where rounding is measured
             triples = zip(paths, results, self.wanted, proven.decided, proven.opened, strict=True)
             return Comparison(tuple(_leaf(*parts) for parts in triples), proven.open_kinks)
-        for samples in (SAMPLES, MORE_SAMPLES):
-            measurement = self._measurement(samples)
+        ways = [(SAMPLES, True), (MORE_SAMPLES, True)]
+        if self.comparer.sparing:
+            ways.insert(0, (SAMPLES, False))
+        for samples, decisions in ways:
+            measurement = self._measurement(samples, decisions=decisions)
             leaves = _measured_leaves(paths, results, self.wanted, measurement, self.proven)
             if not any(leaf.wrong.any() for leaf in leaves):
                 break
         return Comparison(leaves, measurement.open_kinks, measurement)
 
-    def _measurement(self, samples: int) -> Measurement:
-        """Measure with so many samples, once."""
-        if samples not in self._measured:
+    def _measurement(self, samples: int, *, decisions: bool) -> Measurement:
+        """Measure with so many samples, and where other decisions lead, once."""
+        way = samples, decisions
+        if way not in self._measured:
             witness = self.comparer.witness(self.dtype)
-            self._measured[samples] = witness.measure(*self.args, samples=samples, seed=samples)
-        return self._measured[samples]
-
-    def _proven(self) -> "_Proven | None":
-        """Compute the bound where it can tell something; it is None where it cannot."""
-        if not self.comparer.measured:
-            return self._both_bounds()
-        witness = self.comparer.witness(self.dtype)
-        if witness.path > PROVEN_PATH or witness.elements > PROVEN_ELEMENTS:
-            return None
-        rounding = Rounding(self.dtype)
-        try:
-            decided = self._bounded(rounding)  # what is open has been measured
-        except NotImplementedError:  # no rule for an operation
-            return None
-        return _Proven(decided, decided, rounding.open_kinks)
-
-    def _both_bounds(self) -> "_Proven":
-        rounding = Rounding(self.dtype)
-        decided = opened = self._bounded(rounding)
-        if rounding.open_kinks:
-            opened = self._bounded(Rounding(self.dtype, kinks="open"))
-        return _Proven(decided, opened, rounding.open_kinks)
-
-    def _bounded(self, rounding: Rounding) -> list[Bounded]:
-        result = self.comparer.traced.bounded(*self.args, rounding=rounding)
-        return jax.tree.leaves(result, is_leaf=lambda leaf: isinstance(leaf, Bounded))
+            self._measured[way] = witness.measure(
+                *self.args, samples=samples, seed=samples, decisions=decisions
+            )
+        return self._measured[way]
 
 
 def _leaf(path: str, got: Array, want: Array, decided: Bounded, opened: Bounded) -> Leaf:
@@ -415,6 +445,14 @@ class _Proven(NamedTuple):
     decided: list[Bounded]
     opened: list[Bounded]
     open_kinks: int
+
+    def of_row(self, row: int) -> "_Proven":
+        """Give those of one element of the first axis; kinks are not counted for it alone."""
+        decided, opened = (
+            [Bounded(np.asarray(x.value[row]), np.asarray(x.error[row])) for x in bounds]
+            for bounds in (self.decided, self.opened)
+        )
+        return _Proven(decided, opened, self.open_kinks)
 
 
 def _measured_leaves(

@@ -3,10 +3,11 @@
 python -m benchmarks.speed.campaign
 
 The same blocks of networks as in `python -m reference --campaign`, all groups of quantities in its
-proportions, are compared with JAX in four ways: with a compilation for each network, as one would
+proportions, are compared with JAX in five ways: with a compilation for each network, as one would
 begin; the same without XLA's optimisation, which serves no purpose for one call; with a compilation
-for each shape, which many networks share (XLA is compared with NumPy then, too); and with none,
-JAX's operations being evaluated by NumPy.
+for each shape, which many networks share (XLA is compared with NumPy then, too); with one for each
+shape to measure the rounding of networks whose proven bound is infinite, as a campaign does; and
+with none, JAX's operations being evaluated by NumPy.
 Each block is taken in every way before the next; one process, one BLAS thread.
 """
 
@@ -28,7 +29,7 @@ from reference.campaign.quantities import GROUPS
 from reference.compare import Comparer
 
 ABOUT = """\
-The same blocks of networks as in the campaign are compared with JAX in four ways, on one core."""
+The same blocks of networks as in the campaign are compared with JAX in five ways, on one core."""
 NETWORKS = 100  # of a block
 ALONE = 2  # of them are taken where each is compiled
 SEED = 2
@@ -58,9 +59,10 @@ def optimised(block: int) -> int:
         return one_by_one(block)
 
 
-def at_once(block: int, *, compiled: bool) -> int:
+def at_once(block: int, *, compiled: bool, measured: bool = False) -> int:
     """Take the networks of a block at once, and count those that were not refused."""
-    record = compare_cases(SEED, block, range(NETWORKS), compiled=compiled).record
+    numbers = range(NETWORKS)
+    record = compare_cases(SEED, block, numbers, compiled=compiled, measured=measured).record
     return NETWORKS - len(record.found.get(REFUSED, []))
 
 
@@ -68,6 +70,9 @@ WAYS: dict[str, Callable[[int], int]] = {
     "a jit compilation for each network": optimised,
     "the same, not optimised": one_by_one,
     "a compilation for each shape of 100 networks": functools.partial(at_once, compiled=True),
+    "the same, where the proven bound is infinite": functools.partial(
+        at_once, compiled=False, measured=True
+    ),
     "no compilation": functools.partial(at_once, compiled=False),
 }
 

@@ -3,13 +3,18 @@
 A block is as many networks of one shape as are asked for. Their JAX function is traced once, with
 an axis for the networks before the others, and NumPy evaluates JAX's operations, which gives the
 values and the error bounds of all of them at once; XLA compiles only one block in `XLA_EVERY` as
-well. Any case can be drawn again from the campaign's seed, its block and its number alone.
+well. Where the bound of a network is infinite its rounding is measured, by a program that is
+compiled once for the block; so is that of one more network in one block in `MEASURED_EVERY`. Any
+case can be drawn again from the campaign's seed, its block and its number alone.
 Axes: N rows in the batch, D inputs, K classes.
 """
 
+import dataclasses
+import itertools
+import operator
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +24,7 @@ import numpy as np
 from reference.arrays import Array
 from reference.campaign.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_network, make_tangents
 from reference.campaign.quantities import GROUPS, Group
-from reference.compare import Comparer, Comparison, Leaf, Verdict
+from reference.compare import Comparer, Comparison, Leaf, Place, Verdict, worst_verdict
 from reference.models.mlp import Params
 
 # Which group of quantities a block is of, in turn; the matrices take by far the longest.
@@ -28,13 +33,17 @@ TURNS = (
     *("gradient", "rows", "products", "gradient", "matrices"),
 )
 XLA_EVERY = 49  # one block in so many is compiled as well, of each group in turn
+MEASURED_EVERY = 21  # in one block in so many, of each group in turn, both witnesses are asked
 XLA = "XLA beside NumPy, float64"
 
 REFUSED = "refused"  # rightly, by manual_nn: by the bound something may overflow
 RAISED = "raised"  # an error where there should have been a result
 VERDICTS = (*(verdict.value for verdict in Verdict), REFUSED, RAISED)
 OVERFLOWS = "exceed the largest"  # what manual_nn says when it refuses
-NOT_WRONG = (Verdict.MATCH.value, Verdict.AMBIGUOUS.value, Verdict.NOT_COMPARABLE.value, REFUSED)
+NOT_WRONG = (
+    *(verdict.value for verdict in (Verdict.MATCH, Verdict.AMBIGUOUS, Verdict.BLIND)),
+    *(Verdict.NOT_COMPARABLE.value, REFUSED),
+)
 
 
 class Plan(NamedTuple):
@@ -119,6 +128,10 @@ class Record:
         group, sizes, rows, soft, dtype: its plan.
         networks: how many there were.
         compiled: whether XLA compiled it as well.
+        unbounded: of how many networks some bound is infinite.
+        measured: of how many networks rounding was measured.
+        overflowing: how many of them are still not comparable because JAX's value is not finite.
+        uncertain: how many are because something may overflow in their precision.
         verdicts: how many networks had each verdict, for each quantity.
         worst: for each quantity the largest ratio of error to bound of a match, and the number
             of its case.
@@ -135,6 +148,10 @@ class Record:
     dtype: str
     networks: int
     compiled: bool
+    unbounded: int = 0
+    measured: int = 0
+    overflowing: int = 0
+    uncertain: int = 0
     verdicts: dict[str, dict[str, int]] = field(default_factory=dict)
     worst: dict[str, tuple[float, int]] = field(default_factory=dict)
     found: dict[str, list[int]] = field(default_factory=dict)
@@ -163,13 +180,14 @@ class Compared(NamedTuple):
 
     Attributes:
         record: what they have shown.
-        comparison: the whole comparison, with an axis for the cases before the others.
+        leaves: all arrays of all cases, by the finest witness that was asked, by quantity; with an
+            axis for the cases before the others.
         verdicts: the verdict of each case, for each quantity and for XLA.
         errors: what manual_nn said where it gave no result, by the place of the case.
     """
 
     record: Record
-    comparison: Comparison
+    leaves: dict[str, list[Leaf]]
     verdicts: dict[str, list[str]]
     errors: dict[int, str]
 
@@ -201,7 +219,9 @@ def _new_record(block: int, plan: Plan, networks: int, *, compiled: bool) -> Rec
     return Record(block, plan.group, list(sizes), rows, soft, plan.dtype, networks, compiled)
 
 
-def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bool) -> Compared:
+def compare_cases(
+    seed: int, block: int, numbers: Sequence[int], *, compiled: bool, measured: bool = True
+) -> Compared:
     """Draw cases of a block, and compare them all at once.
 
     Args:
@@ -209,6 +229,7 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
         block: the block's number.
         numbers: which of its cases; the record counts them from 0.
         compiled: compare with the function as XLA compiles it, and that with NumPy.
+        measured: measure the rounding of those whose bound is infinite; else it is asked alone.
     """
     plan = plan_block(seed, block)
     group = GROUPS[plan.group]
@@ -221,9 +242,20 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
         results.take(number, group, case)
     for number in _differing(_stacked(cases), stacked, len(numbers)):
         results.faults[number] = Verdict.MUTATED_INPUT.value
-    comparison = comparer(results.tree, *stacked, dtype=plan.dtype, compiled=compiled)
-    verdicts = _verdicts(comparison, results)
-    by_quantity = comparison.by_key()
+    place = comparer.at(*stacked, dtype=plan.dtype, compiled=compiled)
+    by_quantity = place(results.tree).by_key()
+    verdicts = _verdicts(by_quantity, results)
+    left = Verdict.NOT_COMPARABLE.value
+    unbounded = [number for number, of_one in _of_each(verdicts) if left in of_one]
+    record.unbounded = len(unbounded)
+    if measured and (chosen := unbounded + _one_more(record, unbounded, results)):
+        # Both packages decide an exact tie alike, so that nothing may be moved off one.
+        settled = [False] * len(jax.tree.leaves(cases[0]))
+        of_one = Comparer(
+            group.by_jax, *cases[0], measured=True, differentiated=settled, sparing=True
+        )
+        alone = _Alone(place, of_one, cases, results.tree)
+        _measure(record, chosen, alone, by_quantity, verdicts)
     if compiled:
         by_xla = comparer(
             comparer.traced.by_xla(*stacked), *stacked, dtype=np.float64, compiled=False
@@ -232,7 +264,73 @@ def compare_cases(seed: int, block: int, numbers: Sequence[int], *, compiled: bo
         verdicts[XLA] = _worst_of_each(by_xla.leaves)
     for quantity, leaves in by_quantity.items():
         _add(record, quantity, verdicts[quantity], leaves)
-    return Compared(record, comparison, verdicts, results.errors)
+    return Compared(record, by_quantity, verdicts, results.errors)
+
+
+def _one_more(record: Record, unbounded: list[int], results: "_Results") -> list[int]:
+    """Choose, in one block of many, a network that the bound does say something of."""
+    if (record.block + 1) % MEASURED_EVERY:
+        return []
+    others = {*unbounded, *results.errors, *results.faults}
+    return [number for number in range(record.networks) if number not in others][:1]
+
+
+def _of_each(verdicts: dict[str, list[str]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Give the verdicts of each network, over the quantities."""
+    return enumerate(zip(*verdicts.values(), strict=True))
+
+
+class _Alone(NamedTuple):
+    """Compares single networks of a block, by both witnesses."""
+
+    place: Place
+    comparer: Comparer
+    cases: Sequence[tuple[Any, ...]]
+    results: Any
+
+    def __call__(self, number: int) -> Comparison:
+        got = jax.tree.map(operator.itemgetter(number), self.results)
+        return self.place.of_row(number, self.comparer, *self.cases[number])(got)
+
+
+def _measure(
+    record: Record,
+    numbers: Sequence[int],
+    alone: _Alone,
+    by_quantity: dict[str, list[Leaf]],
+    verdicts: dict[str, list[str]],
+) -> None:
+    """Measure the rounding of these networks, and take its bounds and verdicts for theirs."""
+    for quantity, leaves in by_quantity.items():
+        by_quantity[quantity] = [_copied(leaf) for leaf in leaves]
+    for number in numbers:
+        comparison = alone(number)
+        worst = Verdict.MATCH
+        for quantity, leaves in comparison.by_key().items():
+            for leaf, finer in zip(by_quantity[quantity], leaves, strict=True):
+                leaf.bound[number] = finer.bound
+                leaf.low[number], leaf.high[number] = finer.low, finer.high
+            verdict = worst_verdict(_scaled(leaves))
+            verdicts[quantity][number] = verdict.value
+            worst = max(worst, verdict, key=list(Verdict).index)
+        record.measured += 1
+        if worst == Verdict.NOT_COMPARABLE:
+            finite = all(np.isfinite(leaf.want).all() for leaf in comparison.leaves)
+            record.uncertain += finite
+            record.overflowing += not finite
+
+
+def _copied(leaf: Leaf) -> Leaf:
+    """Give a leaf whose bounds can be written to; several may share theirs."""
+    bound, low, high = (np.array(array) for array in (leaf.bound, leaf.low, leaf.high))
+    return dataclasses.replace(leaf, bound=bound, low=low, high=high)
+
+
+def _scaled(leaves: Sequence[Leaf]) -> list[Leaf]:
+    """Let a quantity's own largest element say how small an error must be to be seen."""
+    real = [leaf.want[np.isfinite(leaf.want)] for leaf in leaves if leaf.want.dtype.kind == "f"]
+    scale = max((float(abs(values).max(initial=0)) for values in real), default=0.0)
+    return [dataclasses.replace(leaf, scale=scale) for leaf in leaves]
 
 
 class _Results:
@@ -299,21 +397,21 @@ def _worst_of_each(leaves: Sequence[Leaf]) -> list[str]:
     return [max(verdicts, key=VERDICTS.index) for verdicts in zip(*by_leaf, strict=True)]
 
 
-def _verdicts(comparison: Comparison, results: _Results) -> dict[str, list[str]]:
-    """Give the verdict of each network, for each quantity.
+def _verdicts(by_quantity: dict[str, list[Leaf]], results: _Results) -> dict[str, list[str]]:
+    """Give the verdict of each network, for each quantity, under the proven bound.
 
     It is right to refuse a network if an element of any result may overflow: its bound is infinite.
     """
     networks = len(results.refused)
     may_overflow = np.zeros(networks, bool)
-    for leaf in comparison.leaves:
+    for leaf in itertools.chain.from_iterable(by_quantity.values()):
         may_overflow |= ~np.isfinite(leaf.bound).reshape(networks, -1).all(axis=1)
     overruled = {
         number: REFUSED if may_overflow[number] else Verdict.MISMATCH.value
         for number in np.flatnonzero(results.refused).tolist()
     }
     overruled.update(results.faults)
-    found = {quantity: _worst_of_each(leaves) for quantity, leaves in comparison.by_key().items()}
+    found = {quantity: _worst_of_each(leaves) for quantity, leaves in by_quantity.items()}
     for verdicts in found.values():
         for number, verdict in overruled.items():
             verdicts[number] = verdict

@@ -29,6 +29,7 @@ import numpy as np
 import manual_nn
 import reference
 from reference.campaign.cases import NOT_WRONG, XLA, Record, compare_block
+from reference.compare import Verdict
 
 OPTIONS = {  # what must be the same to resume from a log, and what a person would call it
     "seed": "--seed",
@@ -273,17 +274,18 @@ def totals(records: Iterable[Record]) -> dict[tuple[str, str], Total]:
 def table(records: Iterable[Record]) -> str:
     """Lay the totals out to be read."""
     header = (
-        f"{'quantity':31} {'dtype':7} {'networks':>9} {'match':>9} {'ambig.':>7} {'n.c.':>7} "
-        f"{'refused':>7} {'wrong':>5} {'of bound':>8}  worst case"
+        f"{'quantity':31} {'dtype':7} {'networks':>9} {'match':>9} {'ambig.':>7} {'blind':>6} "
+        f"{'n.c.':>7} {'refused':>7} {'wrong':>5} {'of bound':>8}  worst case"
     )
     lines = [header]
     for (quantity, dtype), total in totals(records).items():
-        match, ambiguous, not_comparable, refused = (total.verdicts[name] for name in NOT_WRONG)
+        counts = [total.verdicts[name] for name in NOT_WRONG]
+        match, ambiguous, blind, not_comparable, refused = counts
         networks = total.verdicts.total()
-        wrong = networks - match - ambiguous - not_comparable - refused
         lines.append(
-            f"{quantity:31} {dtype:7} {networks:9,} {match:9,} {ambiguous:7,} {not_comparable:7,} "
-            f"{refused:7,} {wrong:5,} {total.ratio:8.3f}  {total.worst}"
+            f"{quantity:31} {dtype:7} {networks:9,} {match:9,} {ambiguous:7,} {blind:6,} "
+            f"{not_comparable:7,} {refused:7,} {networks - sum(counts):5,} {total.ratio:8.3f}  "
+            f"{total.worst}"
         )
     return "\n".join(lines)
 
@@ -302,6 +304,17 @@ def summary(log: Log, campaign: Campaign) -> str:
         f"{compiled:,} networks also by XLA; seed {campaign.seed}; begun {log.started}; "
         f"{versions}."
     )
+    unbounded, measured, overflowing, uncertain = (
+        sum(getattr(record, name) for record in records)
+        for name in ("unbounded", "measured", "overflowing", "uncertain")
+    )
+    blind = sum(len(record.found.get(Verdict.BLIND.value, ())) for record in records)
+    witness = (
+        f"Of {unbounded:,} networks some bound is infinite. Rounding was measured for these and "
+        f"{measured - unbounded:,} more. What remains: {overflowing:,} have a result that is not "
+        f"finite in JAX's float64, {uncertain:,} may overflow in their own precision, and in "
+        f"{blind:,} rounding strays as far as the result itself."
+    )
     speed = (
         f"{seconds:,.0f} seconds of work, {networks / max(seconds, 1e-9):,.0f} networks a second "
         "on a core."
@@ -309,6 +322,6 @@ def summary(log: Log, campaign: Campaign) -> str:
     if not records:
         return "No network was compared."
     if not wrong:
-        return "\n".join([what, speed, "None is wrong."])
+        return "\n".join([what, witness, speed, "None is wrong."])
     more = ", ..." if len(wrong) > SHOWN else ""
-    return "\n".join([what, speed, f"WRONG: {', '.join(wrong[:SHOWN])}{more}"])
+    return "\n".join([what, witness, speed, f"WRONG: {', '.join(wrong[:SHOWN])}{more}"])

@@ -119,6 +119,8 @@ class Witness:
         dtype: the precision under test, float32 or float64.
         active: for each of the flattened arguments whether the result is a derivative with
             respect to it, so that an exact tie in it may be broken; all, by default.
+        rounded: for each of them whether it is taken to be rounded even where the precision holds
+            it, so that one program serves all of its values; none, by default.
 
     >>> witness = Witness(Traced(lambda x: (x + 1) - 1, 1.0), np.float32)
     >>> (leaf,) = witness.measure(2.0**-10).leaves
@@ -127,7 +129,11 @@ class Witness:
     """
 
     def __init__(
-        self, traced: Traced, dtype: npt.DTypeLike, active: Sequence[bool] | None = None
+        self,
+        traced: Traced,
+        dtype: npt.DTypeLike,
+        active: Sequence[bool] | None = None,
+        rounded: Sequence[bool] | None = None,
     ) -> None:
         """Take the function's operations, without those that no result needs."""
         self.dtype = np.dtype(dtype)
@@ -137,6 +143,7 @@ class Witness:
         self.consts = traced.jaxpr.consts
         self.operations = traced.operations
         self.active = tuple(active) if active is not None else (True,) * len(self.jaxpr.invars)
+        self.rounded = tuple(rounded) if rounded is not None else (False,) * len(self.active)
         self.path = longest_path(self.jaxpr)
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
         self.elements = sum(map(_size, _variables(self.jaxpr)))
@@ -149,30 +156,39 @@ class Witness:
         self.generic: set[str] = set()
         self._programs: dict[Mode, Any] = {}
 
-    def measure(self, *args: Any, samples: int = SAMPLES, seed: int = 0) -> Measurement:
+    def measure(
+        self, *args: Any, samples: int = SAMPLES, seed: int = 0, decisions: bool = True
+    ) -> Measurement:
         """Measure at these arguments; eq. (5).
 
         Args:
             *args: where, with the shapes that the function was traced at.
             samples: how many disturbed evaluations.
             seed: of the disturbances.
+            decisions: whether it is measured where the other sides of kinks and ties lead.
         """
         inputs = jax.tree.leaves(in_float64(args))
-        held = tuple(x.dtype.kind not in "fc" or holds(self.dtype, x) for x in inputs)
-        with precise_jax(), _broadcasting():
+        held = tuple(
+            x.dtype.kind not in "fc" or (holds(self.dtype, x) and not rounded)
+            for x, rounded in zip(inputs, self.rounded, strict=True)
+        )
+        with precise_jax(), _broadcasting(), np.errstate(over="ignore"):
             run = _Run(self, inputs, held, seed)
             nominal, norms, open_kinks = run.noise(samples)
-            if run.magnification > 1 and run.saturates(norms):
+            saturated = run.magnification > 1 and run.saturates(norms)
+            if saturated:
                 run.magnification = 1.0
                 nominal, norms, open_kinks = run.noise(samples)
             scale = run.both / (np.sqrt(run.taken) * run.magnification)
             sigmas = [_known(scale * norm) for norm in norms]
+            if saturated:
+                sigmas = [_seen(sigma, x) for sigma, x in zip(sigmas, nominal, strict=True)]
             ties: list[Freedom | None] = [None] * len(nominal)
             kinks = ties
-            exact_ties = run.ties() if self.decides else 0
+            exact_ties = run.ties() if decisions and self.decides and any(self.active) else 0
             if exact_ties:
                 ties, exact_ties = run.other_sides(nominal, sigmas)
-            if open_kinks:
+            if open_kinks and decisions:
                 nudged = exact_ties > 0
                 kinks = run.other_decisions(nominal, sigmas, open_kinks, nudged=nudged)
         leaves = tuple(Noise(*parts) for parts in zip(nominal, sigmas, ties, kinks, strict=True))
@@ -453,6 +469,14 @@ def _joined(norms: list[Array], more: Sequence[Any]) -> list[Array]:
 def _known(sigma: Array) -> Array:
     """Take what is not a number for infinite."""
     return np.where(np.isnan(sigma), np.inf, sigma)
+
+
+def _seen(sigma: Array, nominal: Array) -> Array:
+    """Take the spread of an array that is 0 everywhere for infinite, however small samples stray.
+
+    A divisor has overflowed, and nothing has a size that would tell that the spread is large.
+    """
+    return sigma if nominal.any() else np.where(sigma > 0, np.inf, 0.0)
 
 
 def _equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:

@@ -247,14 +247,20 @@ class Samples:
             part = draw * unit
             if self.bounded:
                 part = jnp.where(vanishes, draw, jnp.where(overflows, np.inf, part))
-            return Sampled((value * (1 + part)).astype(dtype), spread=True)
-        step = unit * size
-        if self.bounded:
-            step = jnp.maximum(step, jnp.where(vanishes, abs(value), 0.0))
-        moved = value + draw * step
-        moved = jnp.where(jnp.isfinite(moved), moved, value)
-        if self.bounded:
-            moved = jnp.where(overflows, value * np.inf, moved)
+            moved = value * (1 + part)
+        else:
+            step = unit * size
+            if self.bounded:
+                step = jnp.maximum(step, jnp.where(vanishes, abs(value), 0.0))
+            moved = value + draw * step
+            moved = jnp.where(jnp.isfinite(moved), moved, value)
+            if self.bounded:
+                moved = jnp.where(overflows, value * np.inf, moved)
+        if not self.bounded and not jnp.iscomplexobj(value):
+            # What has overflowed may be anything from the largest number on.
+            limit = jnp.where(self.amplitude > 0, np.finfo(np.float64).max, np.inf)
+            limit = limit.reshape((self.size, *[1] * axes))
+            moved = jnp.clip(moved, -limit, limit)
         return Sampled(moved.astype(dtype), spread=True)
 
     def _draw(self, shape: tuple[int, ...], dtype: Any) -> JaxArray:

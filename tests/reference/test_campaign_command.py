@@ -33,9 +33,9 @@ def test_the_command_prints_counts_that_add_up(
     rows = out[: out.index("\n\n")].splitlines()[1:]
     for row in rows:
         cells = row[31:].split()
-        networks, *counts = map(int, cells[1:7])
+        networks, *counts = map(int, cells[1:8])
         assert networks == sum(counts)
-        assert int(cells[6]) == 0
+        assert int(cells[7]) == 0
     counted = sum(int(row[31:].split()[1]) for row in rows if row.startswith("logits"))
     assert counted == 8  # four blocks of ten are of this group
 

@@ -1,5 +1,7 @@
 """Sums, products of matrices, and what a library makes of many numbers at once."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +15,30 @@ from reference.noise.evaluation import bound, disturbs, undisturbed
 from reference.noise.samples import JaxArray, Sampled, Samples
 
 
-def _summed(samples: Samples, out: Sampled, squares: JaxArray, terms: Any) -> list[Sampled]:
+def _summed(samples: Samples, out: Sampled, root: JaxArray, terms: Any) -> list[Sampled]:
     """Disturb a sum: u sqrt(k) (|sum| + sqrt(sum of squares)); NOISE.md (3)."""
-    return [samples.disturbed(out, jnp.sqrt(terms) * (abs(out.array) + jnp.sqrt(squares)))]
+    return [samples.disturbed(out, jnp.sqrt(terms) * (abs(out.array) + root))]
 
 
-def _of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:
-    """The same sum of the squares of the nominal terms."""
+def _root_of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:
+    """The root of the same sum of the squares of the nominal terms."""
     if not samples.noisy:
         return jnp.zeros(())
-    (squares,) = bound(eqn)(*(jnp.square(abs(x.nominal)).astype(x.array.dtype) for x in operands))
-    return squares.real
+    units = [_unit(samples, x.nominal) for x in operands]
+    squares = [
+        jnp.square(abs(x.nominal) / unit).astype(x.array.dtype)
+        for x, unit in zip(operands, units, strict=True)
+    ]
+    (summed,) = bound(eqn)(*squares)
+    return functools.reduce(operator.mul, units, jnp.sqrt(summed.real))
+
+
+def _unit(samples: Samples, *arrays: JaxArray) -> Any:
+    """Give the largest magnitude, to be squared as 1: float64 does not hold all squares."""
+    if samples.dtype != np.float64:
+        return 1.0
+    largest = functools.reduce(jnp.maximum, (abs(array).max(initial=0) for array in arrays))
+    return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
 
 @disturbs("reduce_sum")
@@ -32,20 +47,20 @@ def _reduce_sum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sample
     terms = int(np.prod([x.shape[axis] for axis in eqn.params["axes"]]))
     if terms <= 1:
         return [out]
-    return _summed(samples, out, _of_squares(samples, eqn, x), terms)
+    return _summed(samples, out, _root_of_squares(samples, eqn, x), terms)
 
 
 @disturbs("cumsum")
 def _cumsum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
     (out,) = undisturbed(samples, eqn, x)
-    return _summed(samples, out, _of_squares(samples, eqn, x), x.shape[eqn.params["axis"]])
+    return _summed(samples, out, _root_of_squares(samples, eqn, x), x.shape[eqn.params["axis"]])
 
 
 @disturbs("reduce_window_sum")
 def _reduce_window_sum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
     (out,) = undisturbed(samples, eqn, x)
     terms = int(np.prod(eqn.params["window_dimensions"]))
-    return _summed(samples, out, _of_squares(samples, eqn, x), terms)
+    return _summed(samples, out, _root_of_squares(samples, eqn, x), terms)
 
 
 @disturbs("dot_general")
@@ -55,7 +70,7 @@ def _dot_general(samples: Samples, eqn: core.JaxprEqn, a: Sampled, b: Sampled) -
     terms = int(np.prod([a.shape[axis] for axis in summed]))
     if terms == 1:
         return [samples.relative(out)]
-    return _summed(samples, out, _of_squares(samples, eqn, a, b), terms)
+    return _summed(samples, out, _root_of_squares(samples, eqn, a, b), terms)
 
 
 @disturbs("conv_general_dilated")
@@ -63,7 +78,7 @@ def _convolution(samples: Samples, eqn: core.JaxprEqn, x: Sampled, k: Sampled) -
     (out,) = undisturbed(samples, eqn, x, k)
     _, *summed = eqn.params["dimension_numbers"].rhs_spec
     terms = int(np.prod([k.shape[axis] for axis in summed]))
-    return _summed(samples, out, _of_squares(samples, eqn, x, k), terms)
+    return _summed(samples, out, _root_of_squares(samples, eqn, x, k), terms)
 
 
 @disturbs("scatter-add", "scatter_add")
@@ -78,9 +93,11 @@ def _scatter_add(
 
     onto, added = abs(x.nominal), abs(updates.nominal)
     dtype = x.array.dtype
-    squares = scattered(jnp.square(onto).astype(dtype), jnp.square(added).astype(dtype)).real
+    unit = _unit(samples, onto, added)
+    squares = [jnp.square(array / unit).astype(dtype) for array in (onto, added)]
+    root = unit * jnp.sqrt(scattered(*squares).real)
     terms = scattered((onto != 0).astype(dtype), (added != 0).astype(dtype)).real
-    return _summed(samples, out, squares, jnp.where(terms > 1, terms, 0))
+    return _summed(samples, out, root, jnp.where(terms > 1, terms, 0))
 
 
 @disturbs("select_and_scatter_add")
@@ -94,9 +111,9 @@ def _select_and_scatter_add(
     chosen = Sampled(x.array[samples.decider] if x.spread else x.array)
     (out,) = undisturbed(samples, eqn, source, chosen)
     terms = int(np.prod(eqn.params["window_dimensions"]))
-    nominal = Sampled(source.nominal)
-    squares = bound(eqn)(jnp.square(nominal.array), chosen.array)[0]
-    return _summed(samples, out, squares, terms)
+    unit = _unit(samples, source.nominal)
+    (squares,) = bound(eqn)(jnp.square(source.nominal / unit), chosen.array)
+    return _summed(samples, out, unit * jnp.sqrt(squares), terms)
 
 
 @disturbs("select_and_gather_add")
@@ -148,6 +165,8 @@ def _fft(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
     (out,) = undisturbed(samples, eqn, x)
     lengths = eqn.params["fft_lengths"]
     axes = tuple(range(-len(lengths), 0))
-    size = jnp.sqrt(jnp.square(abs(out.array)).mean(axis=axes, keepdims=True))
+    unit = _unit(samples, out.nominal)
+    squares = jnp.square(abs(out.array) / unit)
+    size = unit * jnp.sqrt(squares.mean(axis=axes, keepdims=True))
     steps = max(1.0, np.log2(np.prod(lengths)))
     return [samples.disturbed(out, steps * lax.max(size, abs(out.array)))]

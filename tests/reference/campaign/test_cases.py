@@ -1,5 +1,6 @@
 """The cases of a campaign: what is drawn, and what a block finds."""
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 import manual_nn
+from reference.campaign import cases
 from reference.campaign.cases import (
+    MEASURED_EVERY,
     RAISED,
     REFUSED,
     TURNS,
@@ -37,6 +40,12 @@ from tests.support.broken import (
 
 # The first block of each group that is not compiled
 BLOCK_OF = {group: 10 + TURNS.index(group) for group in GROUPS}
+
+
+@pytest.fixture
+def bound_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure nothing, which takes seconds to compile."""
+    monkeypatch.setattr(cases, "compare_cases", functools.partial(compare_cases, measured=False))
 
 
 # What is drawn
@@ -149,6 +158,7 @@ def test_the_first_case_of_a_block_hangs_on_its_plan_no_more_than_the_others() -
         assert len(pairs) > 20
 
 
+@pytest.mark.usefixtures("bound_alone")
 def test_the_groups_have_all_that_is_public() -> None:
     names = {
         name.partition(",")[0]
@@ -185,6 +195,7 @@ def test_what_is_weighted_goes_in_two_blocks_and_into_a_workspace_with_room(
 # What is found
 
 
+@pytest.mark.usefixtures("bound_alone")
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_block_says_of_each_network_what_it_says_of_it_alone(group: str) -> None:
     block, networks = BLOCK_OF[group], 8
@@ -216,6 +227,7 @@ def test_blocks_of_every_group_are_compiled() -> None:
     assert {plan_block(0, block).group for block in compiled} == set(GROUPS)
 
 
+@pytest.mark.usefixtures("bound_alone")
 def test_some_of_the_blocks_are_compiled_and_xla_is_held_to_the_bound_of_float64() -> None:
     record = compare_block(1, XLA_EVERY, 4)
     assert record.compiled
@@ -224,14 +236,15 @@ def test_some_of_the_blocks_are_compiled_and_xla_is_held_to_the_bound_of_float64
     assert record.worst[XLA][0] > 0  # XLA and NumPy do not round alike
 
 
+@pytest.mark.usefixtures("bound_alone")
 def test_the_worst_match_of_each_quantity_is_kept_with_its_number() -> None:
     before, without = time.perf_counter(), set()
     for networks, block in ((8, 10), (8, 20), (1, 130)):
         record = compare_block(0, block, networks)
-        again = compare_cases(0, block, range(networks), compiled=False)
+        again = cases.compare_cases(0, block, range(networks), compiled=False)
         assert 0 <= record.seconds <= time.perf_counter() - before + 0.001  # which are rounded
         assert record.worst == again.record.worst
-        for quantity, leaves in again.comparison.by_key().items():
+        for quantity, leaves in again.leaves.items():
             ratios = {
                 number: max(float(leaf.of_row(number).ratio.max()) for leaf in leaves)
                 for number, verdict in enumerate(again.verdicts[quantity])
@@ -246,6 +259,7 @@ def test_the_worst_match_of_each_quantity_is_kept_with_its_number() -> None:
     assert without == {False, True}
 
 
+@pytest.mark.usefixtures("bound_alone")
 @pytest.mark.parametrize(
     ("group", "name", "quantities"),
     [
@@ -264,11 +278,12 @@ def test_a_fault_is_found_in_its_quantity_and_its_case_listed(
     assert wrong == quantities
     assert record.wrong == record.found["mismatch"]
     number = record.wrong[0]
-    again = compare_cases(0, record.block, [number], compiled=True)
+    again = cases.compare_cases(0, record.block, [number], compiled=True)
     assert again.record.found["mismatch"] == again.record.wrong == [0]
     assert {name for name, (verdict,) in again.verdicts.items() if verdict == "mismatch"} == wrong
 
 
+@pytest.mark.usefixtures("bound_alone")
 @pytest.mark.parametrize(
     ("faulty", "verdict"),
     [
@@ -301,6 +316,7 @@ def test_what_is_wrong_whatever_the_numbers_is_found(
     assert record.wrong == expected
 
 
+@pytest.mark.usefixtures("bound_alone")
 def test_a_fault_is_not_hidden_by_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def changing_and_refusing(_: Any, X: Any) -> Any:
         X *= 2
@@ -313,6 +329,32 @@ def test_a_fault_is_not_hidden_by_a_refusal(monkeypatch: pytest.MonkeyPatch) -> 
     assert record.found["mutated input"] == changed
 
 
+@pytest.mark.usefixtures("bound_alone")
 def test_an_overflow_is_refused_rightly() -> None:
     blocks = (compare_block(2, block, 30) for block in range(11, 40, 10))
     assert any(record.found.get(REFUSED) for record in blocks)
+
+
+def test_what_the_bound_says_nothing_of_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, networks = 54, range(40)
+    alone = compare_cases(0, block, networks, compiled=False, measured=False).record
+    both = compare_cases(0, block, networks, compiled=False).record
+    unbounded = alone.found["not comparable"]
+    assert (alone.unbounded, alone.measured) == (len(unbounded), 0)
+    assert both.unbounded == both.measured == len(unbounded) > 1
+    left = both.found.get("not comparable", [])
+    assert both.overflowing + both.uncertain == len(left) < len(unbounded)
+    assert not both.wrong
+    monkeypatch.setattr(manual_nn, "loss_and_grad", scaled(manual_nn.loss_and_grad))
+    found = compare_cases(0, block, networks, compiled=False).record.found["mismatch"]
+    assert set(found) & set(unbounded)
+
+
+def test_now_and_then_both_witnesses_are_asked_of_a_network_with_a_bound() -> None:
+    block = 2 * MEASURED_EVERY - 1
+    record = compare_block(0, block, 1)
+    assert (record.unbounded, record.measured) == (0, 1)
+    assert record.verdicts == {name: {"match": 1} for name in record.verdicts}
+    assert not compare_block(0, block - 1, 1).measured
+    groups = {plan_block(0, number).group for number in range(block, 400, MEASURED_EVERY)}
+    assert groups == set(GROUPS)

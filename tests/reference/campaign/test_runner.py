@@ -355,6 +355,7 @@ RECORDS = [
             "loss": {
                 "match": 990,
                 "ambiguous": 4,
+                "blind": 5,
                 "not comparable": 3,
                 "refused": 2,
                 "mismatch": 1,
@@ -362,7 +363,17 @@ RECORDS = [
             XLA: {"match": 999, "wrong shape": 1},
         },
         worst={"loss": (0.25, 20), XLA: (0.125, 5)},
-        found={"mismatch": [17], "refused": [1, 2], "ambiguous": [3], "wrong shape": [8]},
+        unbounded=19,
+        measured=20,
+        overflowing=2,
+        uncertain=1,
+        found={
+            "mismatch": [17],
+            "refused": [1, 2],
+            "ambiguous": [3],
+            "wrong shape": [8],
+            "blind": [4, 5, 6, 7, 9],
+        },
         seconds=1.5,
         compiled=True,
     ),
@@ -370,6 +381,8 @@ RECORDS = [
         9,
         "float64",
         networks=200,
+        unbounded=1001,
+        measured=1001,
         verdicts={"loss": {"match": 200}, "hvp": {"refused": 200}},
         worst={"loss": (0.5, 30)},
         seconds=2.5,
@@ -384,10 +397,10 @@ RECORDS = [
 def test_the_table_adds_the_blocks_up_with_xla_last() -> None:
     _, *rows = runner.table(RECORDS).splitlines()
     assert [row.split() for row in rows] == [
-        ["hvp", "float64", "200", "0", "0", "0", "200", "0", "0.000"],
-        ["loss", "float32", "24", "24", "0", "0", "0", "0", "0.500", "11:0"],
-        ["loss", "float64", "1,201", "1,191", "4", "3", "2", "1", "0.500", "12:0"],
-        [*XLA.split(), "float64", "1,000", "999", "0", "0", "0", "1", "0.125", "7:5"],
+        ["hvp", "float64", "200", "0", "0", "0", "0", "200", "0", "0.000"],
+        ["loss", "float32", "24", "24", "0", "0", "0", "0", "0", "0.500", "11:0"],
+        ["loss", "float64", "1,206", "1,191", "4", "5", "3", "2", "1", "0.500", "12:0"],
+        [*XLA.split(), "float64", "1,000", "999", "0", "0", "0", "0", "1", "0.125", "7:5"],
     ]
 
 
@@ -398,10 +411,15 @@ def test_the_summary_says_how_much_there_was_and_what_is_wrong(
     with Log(tmp_path / "log.jsonl", campaign) as log:
         log.started = "2026-01-02"
         log.records = [*RECORDS, record_of(13, "float64", sizes=[2, 4])]
-        what, speed, wrong = runner.summary(log, campaign).splitlines()
+        what, witness, speed, wrong = runner.summary(log, campaign).splitlines()
     assert what == (
         "1,225 networks of 2 shapes in 5 blocks, 1,000 networks also by XLA; seed 3; "
         "begun 2026-01-02; Python 3.9, JAX 0.8."
+    )
+    assert witness == (
+        "Of 1,020 networks some bound is infinite. Rounding was measured for these and 1 more. "
+        "What remains: 2 have a result that is not finite in JAX's float64, 1 may overflow in "
+        "their own precision, and in 5 rounding strays as far as the result itself."
     )
     assert speed == "4 seconds of work, 306 networks a second on a core."
     assert wrong == "WRONG: 7:17, 7:8"
@@ -414,7 +432,7 @@ def test_of_many_wrong_cases_the_first_are_named(
     found = {"mismatch": list(range(count))}
     with Log(tmp_path / "log.jsonl", campaign) as log:
         log.records = [record_of(0, "float64", networks=count, found=found, seconds=0.5)]
-        _, speed, last = runner.summary(log, campaign).splitlines()
+        _, _, speed, last = runner.summary(log, campaign).splitlines()
     assert speed.endswith(f"work, {2 * count} networks a second on a core.")
     cases = ", ".join(f"0:{number}" for number in range(min(count, 20)))
     more = ", ..." if count > 20 else ""

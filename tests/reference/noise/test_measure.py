@@ -11,6 +11,7 @@ from jax import lax
 
 from reference.arrays import Array
 from reference.bounds.tracing import Traced, precise_jax
+from reference.compare import Comparer
 from reference.noise import measure as module
 from reference.noise.measure import Measurement, Noise, Witness, longest_path
 from reference.noise.samples import random_table, unit_roundoff
@@ -312,6 +313,28 @@ def test_what_cancels_to_0_in_every_sample_strays_by_the_rounding_of_its_sum() -
     size = 2 * np.sqrt((weights**2).sum()) / 3  # NOISE.md (3)
     assert leaf.nominal == 0
     assert 0.5 < leaf.sigma / (2.0**-24 * size) < 2
+
+
+def test_what_cancels_strays_as_far_beside_numbers_whose_squares_are_none() -> None:
+    """Of 1e170 the square is infinite in float64, and of 1e-170 it is 0."""
+    terms, ones = np.array([1.0, 1 / 3, -4 / 3]), np.ones(3)
+    witness = Witness(Traced(lambda a, b: (a @ b, a.sum(), jnp.cumsum(a)), terms, ones), float)
+    spreads = []
+    for scale in (2.0**0, 2.0**565, 2.0**-565):
+        leaves = witness.measure(scale * terms, ones).leaves
+        spreads.append(np.concatenate([np.ravel(leaf.sigma / scale) for leaf in leaves]))
+    assert (spreads[0] > 0).all()
+    np.testing.assert_allclose(spreads[1:], spreads[:1] * 2, rtol=1e-9)
+
+
+def test_what_an_overflow_in_float64_leaves_of_a_result_has_no_spread_that_could_be_known() -> None:
+    """JAX's 0 is not the truth, 0.6 and 0.8; nor is it held against anyone where it is."""
+    x = np.array([3.0, 4.0])
+    comparer = Comparer(lambda x: x / jnp.sqrt((x * x).sum()), x, measured=True)
+    for scale, verdict in ((1e150, "match"), (1e160, "not comparable"), (1e200, "not comparable")):
+        assert comparer(x / 5, scale * x, dtype=float, compiled=False).verdict == verdict
+    sigmoid = Comparer(lambda x: 1 / (1 + jnp.exp(-x)), x, measured=True)
+    assert sigmoid(np.zeros(2), -1000 * x, dtype=float, compiled=False).verdict == "match"
 
 
 def test_a_tiny_result_strays_by_as_much_of_itself_as_a_large_one() -> None:
