@@ -26,6 +26,7 @@ from reference.campaign.draws import LAYOUTS, MAGNITUDES, TRAITS, Shape, make_ne
 from reference.campaign.quantities import GROUPS, Group
 from reference.compare import Comparer, Comparison, Leaf, Place, Verdict, worst_verdict
 from reference.models.mlp import Params
+from reference.noise.measure import ENUMERATED
 
 # Which group of quantities a block is of, in turn; the matrices take by far the longest.
 TURNS = (
@@ -132,6 +133,7 @@ class Record:
         measured: of how many networks rounding was measured.
         overflowing: how many of them are still not comparable because JAX's value is not finite.
         uncertain: how many are because something may overflow in their precision.
+        untried: how many are because they hang on more kinks than can be tried together.
         verdicts: how many networks had each verdict, for each quantity.
         worst: for each quantity the largest ratio of error to bound of a match, and the number
             of its case.
@@ -152,6 +154,7 @@ class Record:
     measured: int = 0
     overflowing: int = 0
     uncertain: int = 0
+    untried: int = 0
     verdicts: dict[str, dict[str, int]] = field(default_factory=dict)
     worst: dict[str, tuple[float, int]] = field(default_factory=dict)
     found: dict[str, list[int]] = field(default_factory=dict)
@@ -305,16 +308,20 @@ def _measure(
         by_quantity[quantity] = [_copied(leaf) for leaf in leaves]
     for number in numbers:
         comparison = alone(number)
-        worst = Verdict.MATCH
+        worst, untried = Verdict.MATCH, False
         for quantity, leaves in comparison.by_key().items():
             for leaf, finer in zip(by_quantity[quantity], leaves, strict=True):
                 leaf.bound[number] = finer.bound
                 leaf.low[number], leaf.high[number] = finer.low, finer.high
             verdict = worst_verdict(_scaled(leaves))
+            if verdict == Verdict.MISMATCH and comparison.open_kinks > ENUMERATED:
+                # It may be right by a combination of kinks that no round has seen; NOISE.md.
+                verdict, untried = Verdict.NOT_COMPARABLE, True
             verdicts[quantity][number] = verdict.value
             worst = max(worst, verdict, key=list(Verdict).index)
         record.measured += 1
-        if worst == Verdict.NOT_COMPARABLE:
+        record.untried += untried
+        if worst == Verdict.NOT_COMPARABLE and not untried:
             finite = all(np.isfinite(leaf.want).all() for leaf in comparison.leaves)
             record.uncertain += finite
             record.overflowing += not finite

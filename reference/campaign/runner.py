@@ -304,16 +304,17 @@ def summary(log: Log, campaign: Campaign) -> str:
         f"{compiled:,} networks also by XLA; seed {campaign.seed}; begun {log.started}; "
         f"{versions}."
     )
-    unbounded, measured, overflowing, uncertain = (
+    unbounded, measured, overflowing, uncertain, untried = (
         sum(getattr(record, name) for record in records)
-        for name in ("unbounded", "measured", "overflowing", "uncertain")
+        for name in ("unbounded", "measured", "overflowing", "uncertain", "untried")
     )
     blind = sum(len(record.found.get(Verdict.BLIND.value, ())) for record in records)
     witness = (
         f"Of {unbounded:,} networks some bound is infinite. Rounding was measured for these and "
         f"{measured - unbounded:,} more. What remains: {overflowing:,} have a result that is not "
-        f"finite in JAX's float64, {uncertain:,} may overflow in their own precision, and in "
-        f"{blind:,} rounding strays as far as the result itself."
+        f"finite in JAX's float64, {uncertain:,} may overflow in their own precision, "
+        f"{untried:,} hang on more kinks than can be tried together, and in {blind:,} rounding "
+        "strays as far as the result itself."
     )
     speed = (
         f"{seconds:,.0f} seconds of work, {networks / max(seconds, 1e-9):,.0f} networks a second "

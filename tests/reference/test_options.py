@@ -313,7 +313,7 @@ def replay(monkeypatch: Patch) -> Callable[..., None]:
                 record=SimpleNamespace(
                     wrong=[place for place in numbers if verdicts[place] != "match"]
                 ),
-                comparison=SimpleNamespace(leaves=[leaf]),
+                leaves={"loss": [leaf]},
                 verdicts={"loss": verdicts},
                 errors=errors,
             )
