@@ -127,8 +127,7 @@ def of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:
     if forward.faults or forward.verdict == Verdict.MISMATCH:
         evidence = "; ".join(cause.evidence for cause in forward.faults)
         if not evidence:
-            evidence, _ = outside(forward.comparison.leaves)
-            evidence = evidence.replace("autodiff", "the twin's")
+            evidence, _ = outside(forward.comparison.leaves, "the twin's")
         return Verdict.WRONG_FORWARD, [Cause.observed(Code.WRONG_FORWARD, evidence)]
     return forward.verdict, list(remarks(forward))
 

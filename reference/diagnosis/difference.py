@@ -154,9 +154,9 @@ class Difference:
         )
 
 
-def outside(leaves: Iterable[Leaf]) -> tuple[str, int]:
+def outside(leaves: Iterable[Leaf], witness: str = "autodiff") -> tuple[str, int]:
     """Count the elements of these leaves that are wrong, in words, and all of them."""
     chosen = list(leaves)
     wrong = sum(int(leaf.wrong.sum()) for leaf in chosen)
     size = sum(leaf.want.size for leaf in chosen)
-    return f"{wrong:,} of {size:,} elements are farther from autodiff than rounding allows", size
+    return f"{wrong:,} of {size:,} elements are farther from {witness} than rounding allows", size

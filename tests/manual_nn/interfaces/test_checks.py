@@ -1,8 +1,10 @@
 """The checks as `manual_nn` has them, beside a file `reference.py` of the user's, too."""
 
+import importlib
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,14 @@ def test_the_checks_are_those_of_the_package_and_wait_for_their_use() -> None:
         assert getattr(manual_nn, name) is getattr(reference, name)
         assert name in dir(manual_nn)
         assert name not in manual_nn.__all__
+
+
+def test_the_commands_that_are_installed_exist() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) == {"check-gradient", "manual-nn"}
+    for place in scripts.values():
+        module, _, name = place.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_a_missing_package_is_an_error_that_says_so(
