@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.speed.timing import processor
 from benchmarks.tables import Page, parser_of
-from reference.bounds import tracing
+from reference.bounds import programs
 from reference.campaign.cases import REFUSED, TURNS, compare_cases, draw_case, plan_block
 from reference.campaign.quantities import GROUPS
 from reference.compare import Comparer
@@ -55,7 +55,7 @@ def one_by_one(block: int) -> int:
 
 def optimised(block: int) -> int:
     """Compile for each network as JAX does by default."""
-    with mock.patch.object(tracing, "COMPILER_OPTIONS", {}):
+    with mock.patch.object(programs, "FAST", ({},)):
         return one_by_one(block)
 
 

@@ -4,6 +4,7 @@ Whoever checks a gradient, mends it and checks it again has JAX trace the same l
 equal operations in other objects. They are recognised by what they are.
 """
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -14,6 +15,8 @@ from jax.extend import core
 
 KEPT = 256  # programs, those that were used last
 LARGEST = 2**20  # bytes of constants, which a program holds on to
+UNOPTIMISED = {"xla_backend_optimization_level": 0}
+FAST = (UNOPTIMISED | {"xla_cpu_use_fusion_emitters": False}, UNOPTIMISED)
 # How a function is differentiated, which says nothing of its value, and is new in each trace.
 OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
 
@@ -37,6 +40,15 @@ def program(of: Hashable, *rest: Hashable, compiled: Callable[[], Any]) -> Any:
             _programs.popitem(last=False)
     _programs.move_to_end(key)
     return _programs[key]
+
+
+def compiled_fast(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile what is run only a few times: without optimisation that takes a third of the time."""
+    options: Any
+    for options in FAST:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # this XLA does not know an option
+            return lowered.compile(options)
+    return lowered.compile()
 
 
 def operations(jaxpr: core.ClosedJaxpr) -> Hashable:

@@ -17,12 +17,9 @@ import numpy.typing as npt
 from jax.extend import core
 
 from reference.arrays import Array
-from reference.bounds.programs import operations, program
+from reference.bounds.programs import compiled_fast, operations, program
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding
-
-# A function is run only a few times: compiling it takes half as long without optimisation.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 class Traced:
@@ -53,7 +50,7 @@ class Traced:
     def _compiled(self) -> Any:
         def compiled() -> Any:
             with precise_jax():
-                return self._lowered.lower().compile(COMPILER_OPTIONS)
+                return compiled_fast(self._lowered.lower())
 
         given: Any = jax.tree.structure(self._lowered.args_info)
         return program(self.operations, given, self.structure, compiled=compiled)

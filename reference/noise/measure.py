@@ -14,8 +14,8 @@ import numpy.typing as npt
 from jax.extend import core
 
 from reference.arrays import Array
-from reference.bounds.programs import program
-from reference.bounds.tracing import COMPILER_OPTIONS, Traced, in_float64, precise_jax
+from reference.bounds.programs import compiled_fast, program
+from reference.bounds.tracing import Traced, in_float64, precise_jax
 from reference.noise import rules  # noqa: F401, registers how primitives are disturbed
 from reference.noise.decisions import (
     ROUNDS,
@@ -200,8 +200,9 @@ class Witness:
 
         def compiled() -> Any:
             function = functools.partial(self._chunk, mode)
-            options: Any = COMPILER_OPTIONS if self.elements <= UNOPTIMISED_ELEMENTS else None
-            return jax.jit(function).lower(*example).compile(options), self.generic
+            lowered = jax.jit(function).lower(*example)
+            short = self.elements <= UNOPTIMISED_ELEMENTS
+            return compiled_fast(lowered) if short else lowered.compile(), self.generic
 
         if mode not in self._programs:
             leaves, structure = jax.tree.flatten(example)

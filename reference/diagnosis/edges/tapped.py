@@ -17,8 +17,8 @@ from jax.extend import core
 
 from reference.arguments import Derivative
 from reference.arrays import Array
-from reference.bounds.programs import program
-from reference.bounds.tracing import COMPILER_OPTIONS, in_float64, precise_jax
+from reference.bounds.programs import compiled_fast, program
+from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.mistakes import MISTAKES, NotHereError, Place
 
 JaxArray: TypeAlias = jax.Array
@@ -226,9 +226,8 @@ class Tapped:
         """Compile the gradient at the loss's arguments, as a function of the taps' settings."""
 
         def compiled() -> Any:
-            lowered = jax.jit(self.gradient(taps)).lower(self.inputs, np.zeros(len(taps)))
-            options: Any = COMPILER_OPTIONS
-            return lowered.compile(options)
+            gradient = jax.jit(self.gradient(taps))
+            return compiled_fast(gradient.lower(self.inputs, np.zeros(len(taps))))
 
         with precise_jax():
             known = self.known_by, tuple(self.active), tuple(taps)

@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from reference.bounds import programs
-from reference.bounds.programs import operations, program
+from reference.bounds.programs import compiled_fast, operations, program
 from reference.bounds.tracing import Traced
 from reference.compare import Comparer
 from tests.support.cases import each
@@ -178,3 +178,12 @@ def test_what_has_no_known_disturbance_is_known_of_a_program_that_was_kept(dtype
         return comparison.measurement.generic
 
     assert measured() == measured() == ("scatter-mul",)
+
+
+def test_what_this_xla_cannot_compile_fast_is_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lowered = jax.jit(lambda x: x + 1).lower(1.0)
+    assert compiled_fast(lowered)(1.0) == 2
+    monkeypatch.setattr(programs, "FAST", ({"xla_no_such_option": True},))
+    assert compiled_fast(lowered)(1.0) == 2
