@@ -38,8 +38,10 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
             )
         if not np.isfinite(leaf.bound).all():
             continue
-        if not leaf.want.any() and leaf.bound.any():
-            blind.append(f"gradient{leaf.path} is 0: only errors above {leaf.bound.max():.2g} show")
+        if not leaf.want.any():  # if the bound is 0 too, every error shows
+            if leaf.bound.any():
+                above = f"{leaf.bound.max():.2g}"
+                blind.append(f"gradient{leaf.path} is 0: only errors above {above} show")
         elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):
             blind.append(
                 f"at half of gradient{leaf.path} an element could be off by "

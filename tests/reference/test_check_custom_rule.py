@@ -47,6 +47,7 @@ def test_a_wrong_rule_is_found_be_it_in_its_derivative_or_in_its_value() -> None
     report = check_custom_rule(with_rule(4.0), X, 3)
     assert report.verdict == Verdict.MISMATCH
     assert report.causes[0].code == Code.SCALED
+    assert report.warnings == ()
     report = check_custom_rule(with_rule(3.0, value=2.0), X, 3)
     assert report.verdict == Verdict.WRONG_FORWARD
     assert all(leaf.verdict == Verdict.MATCH for leaf in report.leaves)

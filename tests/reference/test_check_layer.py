@@ -260,6 +260,8 @@ def test_directions_are_dense_sparse_and_one_hot_in_each_array() -> None:
     first, second, sparse, *alone = [direction.value for direction in drawn]
     assert all(leaf.all() for leaf in jax.tree.leaves([first, second]))
     assert not np.array_equal(first["a"], second["a"])
+    arguments = np.random.default_rng(0).normal(size=6).astype(np.float32)
+    assert not np.isin(first["a"], arguments).any()  # who draws them so, draws other numbers
     for leaf in jax.tree.leaves(sparse):
         assert leaf.size == 0 or leaf.any()
     assert not all(leaf.all() for leaf in jax.tree.leaves(sparse))

@@ -47,9 +47,7 @@ def test_an_array_is_blind_from_half_of_the_digits_on() -> None:
 
 
 def test_where_the_gradient_is_0_the_error_that_shows_is_said() -> None:
-    assert blind_spots([right([0, 0], [0, 0])]) == [
-        "at half of gradient an element could be off by inf of itself or more unseen"
-    ]
+    assert blind_spots([right([0, 0], [0, 0])]) == []  # every error does
     assert blind_spots([right([0, 0], [0.5, 0.25])]) == [
         "gradient is 0: only errors above 0.5 show"
     ]
