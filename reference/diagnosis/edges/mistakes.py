@@ -1,38 +1,76 @@
 """What may be handed down on an edge in place of the right derivative, whatever the operation.
 
-An operation f hands the derivative in its operand x_i down as (df/dx_i)^T d_out. Each mistake is a
-linear map from x_i to the shape of the result, whose transpose is handed down instead.
+An operation f hands the derivative in its operand x down as (df/dx)^T d_out. Each mistake is a
+linear map from x to the shape of the result, whose transpose is handed down instead.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 JaxArray: TypeAlias = jax.Array
-Function: TypeAlias = Callable[..., JaxArray]
+
+LINEAR = {
+    "add", "add_any", "broadcast_in_dim", "convert_element_type", "copy", "cumsum", "gather",
+    "mul", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "sub", "transpose",
+}  # fmt: skip
+MASKS = {"max", "min", "relu", "relu6", "select_n", "_where", "where", "abs", "clamp", "clip"}
+PRODUCTS = {"mul", "div", "dot_general", "pow", "atan2"}
+LARGEST = 64  # elements of a row, whose Jacobian is computed column by column
 
 
-@dataclass(frozen=True)
-class Place:
-    """An operation with its operands, and one of these.
+class Shapes(NamedTuple):
+    """What an operation looks like from outside.
 
     Attributes:
         name: of the primitive, or of the function that is called.
-        function: gives the operation's first result.
+        operands: the shapes of its operands.
+        operand: the number of the one that the derivative is handed down to.
+        out: the shape of its result.
+        forward: whether JAX can differentiate it forward, too.
+    """
+
+    name: str
+    operands: tuple[tuple[int, ...], ...]
+    operand: int
+    out: tuple[int, ...]
+    forward: bool = True
+
+    @property
+    def x(self) -> tuple[int, ...]:
+        """The shape of the operand that the derivative is handed down to."""
+        return self.operands[self.operand]
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the result looks like x, and is no linear function of it."""
+        return self.x == self.out and self.forward and self.name not in LINEAR
+
+
+@dataclass(frozen=True)
+class Site:
+    """An operation with its operands, and one of these.
+
+    Attributes:
+        function: gives the operation's result.
         operands: of the operation, through which nothing is handed down.
         operand: the number of the one that the derivative is handed down to.
         x: that operand.
     """
 
-    name: str
-    function: Function
+    function: Callable[..., JaxArray]
     operands: Sequence[JaxArray]
     operand: int
     x: JaxArray
+
+    @property
+    def point(self) -> JaxArray:
+        """The operand as a number, through which nothing is handed down."""
+        return self.operands[self.operand]
 
     def with_operand(self, x: JaxArray) -> JaxArray:
         """Give the result with another operand in the place of x."""
@@ -45,169 +83,176 @@ class Place:
         return jax.jvp(self.with_operand, (point,), (x,))[1]
 
 
-Mistake: TypeAlias = Callable[[Place], JaxArray]
-MISTAKES: dict[str, tuple[str, Mistake]] = {}
+class Kind(NamedTuple):
+    """A kind of mistake that can be made at an operation.
+
+    Attributes:
+        sentence: what is wrong with the derivative.
+        fits: whether it can be made at an operation of these shapes.
+        make: gives the linear map, applied to x.
+    """
+
+    sentence: str
+    fits: Callable[[Shapes], bool]
+    make: Callable[[Site], JaxArray]
 
 
-LARGEST = 64  # elements of a row, whose Jacobian is computed column by column
+Make: TypeAlias = Callable[[Site], JaxArray]
+MISTAKES: dict[str, Kind] = {}
 
 
-class NotHereError(Exception):
-    """The mistake cannot be made at this operation."""
-
-
-def mistake(sentence: str) -> Callable[[Mistake], Mistake]:
+def mistake(sentence: str, fits: Callable[[Shapes], bool]) -> Callable[[Make], Make]:
     """Register a mistake by the name of its function, with what it is in words."""
 
-    def register(function: Mistake) -> Mistake:
-        MISTAKES[function.__name__] = sentence, function
-        return function
+    def register(make: Make) -> Make:
+        MISTAKES[make.__name__] = Kind(sentence, fits, make)
+        return make
 
     return register
 
 
-def _need(condition: bool) -> None:  # noqa: FBT001, as of an assertion
-    if not condition:
-        raise NotHereError
+# A local derivative is replaced
 
 
-@mistake("is replaced by 1")
-def identity(place: Place) -> JaxArray:
+@mistake("is replaced by 1", lambda s: s.x == s.out)
+def identity(site: Site) -> JaxArray:
     """d_x = d_out: a mask, tanh' or another local derivative is forgotten."""
-    out = jax.eval_shape(place.function, *place.operands)
-    _need(out.shape == place.x.shape)
-    return place.x
+    return site.x
 
 
-@mistake("is taken at the result, not at the operand")
-def at_the_result(place: Place) -> JaxArray:
+@mistake(
+    "is taken at the result, not at the operand",
+    lambda s: s.elementwise and len(s.operands) == 1,
+)
+def at_the_result(site: Site) -> JaxArray:
     """d_x = f'(f(x)) d_out, as where 1 - tanh(a)^2 is written for 1 - a^2."""
-    _need(len(place.operands) == 1)
-    _need(place.name not in LINEAR)
-    out = place.function(*place.operands)
-    _need(out.shape == place.x.shape)
-    return place.tangent(out, place.x)
+    return site.tangent(site.with_operand(site.point), site.x)
 
 
-@mistake("is 1 where it should be 0, and 0 where it should be 1")
-def inverted(place: Place) -> JaxArray:
+@mistake(
+    "is 1 where it should be 0, and 0 where it should be 1",
+    lambda s: s.elementwise and s.name in MASKS,
+)
+def inverted(site: Site) -> JaxArray:
     """d_x = (1 - f'(x)) d_out: a mask lets through what it should hold back."""
-    _need(place.name in MASKS)
-    return identity(place) - place.tangent(place.operands[place.operand], place.x)
+    return site.x - site.tangent(site.point, site.x)
 
 
-@mistake("is applied twice")
-def applied_twice(place: Place) -> JaxArray:
+@mistake("is applied twice", lambda s: s.elementwise)
+def applied_twice(site: Site) -> JaxArray:
     """d_x = f'(x) f'(x) d_out: the derivative stands on top of one that is there already."""
-    _need(place.name not in LINEAR)
-    point = place.operands[place.operand]
-    return place.tangent(point, place.tangent(point, identity(place)))
+    return site.tangent(site.point, site.tangent(site.point, site.x))
 
 
-@mistake("is the diagonal of its Jacobian alone")
-def diagonal_alone(place: Place) -> JaxArray:
+@mistake(
+    "is the diagonal of its Jacobian alone",
+    lambda s: s.elementwise and bool(s.x) and 1 < s.x[-1] <= LARGEST,
+)
+def diagonal_alone(site: Site) -> JaxArray:
     """d_x_i = (df_i/dx_i) d_out_i, as if no element of a row depended on the others."""
-    x, point = identity(place), place.operands[place.operand]
-    _need(place.name not in LINEAR and x.ndim > 0 and 1 < x.shape[-1] <= LARGEST)
-    units = jnp.eye(x.shape[-1], dtype=x.dtype)
-    columns = [unit * place.tangent(point, jnp.broadcast_to(unit, x.shape)) for unit in units]
-    return jnp.stack(columns).sum(axis=0) * x
+    units = [jnp.broadcast_to(unit, site.x.shape) for unit in jnp.eye(site.x.shape[-1])]
+    columns = [unit * site.tangent(site.point, unit) for unit in units]
+    return jnp.stack(columns).sum(axis=0) * site.x
 
 
-@mistake("uses the operand itself where the other one belongs")
-def other_operand(place: Place) -> JaxArray:
+@mistake(
+    "goes to all that were compared, not to the largest alone",
+    lambda s: s.name in {"reduce_max", "reduce_min"} and len(s.x) == len(s.out) + 1,
+)
+def all_of_the_compared(site: Site) -> JaxArray:
+    """d_x = d_out for every element of a maximum, and not only where it is attained."""
+    out = jax.eval_shape(site.function, *site.operands).shape
+    axes = reversed(range(site.x.ndim))
+    axis = next(i for i in axes if site.x.shape[:i] + site.x.shape[i + 1 :] == out)
+    return site.x.sum(axis=axis)
+
+
+# The wrong factor of a product
+
+
+@mistake(
+    "uses the operand itself where the other one belongs",
+    lambda s: s.name in PRODUCTS and len(s.operands) == 2 and s.operands[0] == s.operands[1],
+)
+def other_operand(site: Site) -> JaxArray:
     """d_x = (df/dx)(y, x)^T d_out: the two operands are confused."""
-    _need(len(place.operands) == 2 and place.name in PRODUCTS)
-    x = place.x
-    _need(x.shape == place.operands[1 - place.operand].shape)
-    operands = list(place.operands)
-    operands[place.operand], operands[1 - place.operand] = x, operands[place.operand]
-    return place.function(*operands)
+    operands = list(site.operands)
+    operands[site.operand], operands[1 - site.operand] = site.x, site.point
+    return site.function(*operands)
 
 
-@mistake("uses the other operand without its transpose")
-def transposed(place: Place) -> JaxArray:
+@mistake(
+    "uses the other operand without its transpose",
+    lambda s: (
+        s.name == "dot_general"
+        and len(s.operands[1 - s.operand]) > 1
+        and s.operands[1 - s.operand][-1] == s.operands[1 - s.operand][-2]
+    ),
+)
+def transposed(site: Site) -> JaxArray:
     """d_x = d_out W in place of d_out W^T."""
-    _need(place.name == "dot_general")
-    other = 1 - place.operand
-    y = place.operands[other]
-    _need(y.ndim >= 2 and y.shape[-1] == y.shape[-2])
-    operands = list(place.operands)
-    operands[place.operand], operands[other] = place.x, y.swapaxes(-1, -2)
-    return place.function(*operands)
+    operands, other = list(site.operands), 1 - site.operand
+    operands[site.operand], operands[other] = site.x, operands[other].swapaxes(-1, -2)
+    return site.function(*operands)
 
 
-@mistake("is that of the last row alone, not summed over the rows")
-def last_row_only(place: Place) -> JaxArray:
+# A sum over rows that is none
+
+
+def _is_broadcast(shapes: Shapes) -> bool:
+    """Say whether x is broadcast along the rows, so that its derivative is a sum over them."""
+    x, out = shapes.x, shapes.out
+    if not out or out[0] < 2 or shapes.name in PRODUCTS:
+        return False
+    wider = len(x) < len(out) and shapes.name == "broadcast_in_dim"
+    return wider or (len(x) == len(out) and x[0] == 1)
+
+
+@mistake("is that of the last row alone, not summed over the rows", _is_broadcast)
+def last_row_only(site: Site) -> JaxArray:
     """d_x = d_out[-1] where the forward pass has broadcast x along the rows."""
-    return _of_row(place, -1)
+    return _of_row(site, -1)
 
 
-@mistake("is that of the first row alone, not summed over the rows")
-def first_row_only(place: Place) -> JaxArray:
+@mistake("is that of the first row alone, not summed over the rows", _is_broadcast)
+def first_row_only(site: Site) -> JaxArray:
     """d_x = d_out[0] where the forward pass has broadcast x along the rows."""
-    return _of_row(place, 0)
+    return _of_row(site, 0)
 
 
-def _of_row(place: Place, row: int) -> JaxArray:
-    out, x = place.with_operand(place.x), place.x
-    _need(out.ndim > 0 and out.shape[0] > 1 and place.name not in PRODUCTS)
-    # It is broadcast, by itself or by an operation with another operand: d_x is a sum over rows.
-    wider = x.ndim < out.ndim and place.name == "broadcast_in_dim"
-    _need(wider or (x.ndim == out.ndim and x.shape[0] == 1))
+def _of_row(site: Site, row: int) -> JaxArray:
+    out = site.with_operand(site.x)
     keep = jnp.zeros((out.shape[0], *[1] * (out.ndim - 1)), out.dtype).at[row].set(1)
     return out * keep
 
 
-@mistake("is written with = where several places read the same element, not added with +=")
-def last_reader_only(place: Place) -> JaxArray:
+# Reading by an index
+
+
+def _is_read(shapes: Shapes) -> bool:
+    return shapes.name == "gather" and shapes.operand == 0 and bool(shapes.x)
+
+
+@mistake(
+    "is written with = where several places read the same element, not added with +=", _is_read
+)
+def last_reader_only(site: Site) -> JaxArray:
     """d_x[i] = d_out in place of d_x[i] += d_out: of its readers the last one counts."""
-    _need(place.name == "gather" and place.operand == 0)
-    numbers = jnp.arange(place.x.size, dtype=place.x.dtype).reshape(place.x.shape)
-    read = place.with_operand(numbers).astype(np.int32)
+    numbers = jnp.arange(site.x.size, dtype=site.x.dtype).reshape(site.x.shape)
+    read = site.with_operand(numbers).astype(np.int32)
     order = jnp.arange(read.size, dtype=np.int32)
-    last = jnp.zeros(place.x.size, np.int32).at[read.ravel()].max(order)
+    last = jnp.zeros(site.x.size, np.int32).at[read.ravel()].max(order)
     mask = (last[read.ravel()] == order).reshape(read.shape)
-    return place.with_operand(place.x) * mask.astype(place.x.dtype)
+    return site.with_operand(site.x) * mask.astype(site.x.dtype)
 
 
-@mistake("goes to the element after the one that was read")
-def index_too_high(place: Place) -> JaxArray:
+@mistake("goes to the element after the one that was read", _is_read)
+def index_too_high(site: Site) -> JaxArray:
     """d_x[i + 1] += d_out in place of d_x[i] += d_out."""
-    return _shifted(place, -1)
+    return site.with_operand(jnp.roll(site.x, -1, axis=0))
 
 
-@mistake("goes to the element before the one that was read")
-def index_too_low(place: Place) -> JaxArray:
+@mistake("goes to the element before the one that was read", _is_read)
+def index_too_low(site: Site) -> JaxArray:
     """d_x[i - 1] += d_out in place of d_x[i] += d_out."""
-    return _shifted(place, 1)
-
-
-def _shifted(place: Place, by: int) -> JaxArray:
-    _need(place.name == "gather" and place.operand == 0 and place.x.ndim > 0)
-    return place.with_operand(jnp.roll(place.x, by, axis=0))
-
-
-@mistake("goes to all that were compared, not to the largest alone")
-def all_of_the_compared(place: Place) -> JaxArray:
-    """d_x = d_out for every element of a maximum, and not only where it is attained."""
-    _need(place.name in {"reduce_max", "reduce_min"})
-    out = jax.eval_shape(place.function, *place.operands)
-    return place.x.sum(axis=_reduced(place.x.shape, out.shape))
-
-
-def _reduced(whole: tuple[int, ...], rest: tuple[int, ...]) -> tuple[int, ...]:
-    """Find axes whose removal leaves the rest; the last ones, where there is a choice."""
-    for axis in reversed(range(len(whole))):
-        if whole[:axis] + whole[axis + 1 :] == rest:
-            return (axis,)
-    _need(not rest)
-    return tuple(range(len(whole)))
-
-
-LINEAR = {
-    "add", "add_any", "broadcast_in_dim", "convert_element_type", "copy", "cumsum", "gather",
-    "mul", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "sub", "transpose",
-}  # fmt: skip
-MASKS = {"max", "min", "relu", "relu6", "select_n", "_where", "where", "abs", "clamp", "clip"}
-PRODUCTS = {"mul", "div", "dot_general", "pow", "atan2"}
+    return site.with_operand(jnp.roll(site.x, 1, axis=0))

@@ -19,7 +19,7 @@ from reference.arguments import Derivative
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import in_float64, precise_jax
-from reference.diagnosis.edges.mistakes import MISTAKES, NotHereError, Place
+from reference.diagnosis.edges.mistakes import MISTAKES, Shapes, Site
 
 JaxArray: TypeAlias = jax.Array
 
@@ -183,27 +183,11 @@ class Tapped:
         for edge in self.edges:
             operation = self.operations[edge.path]
             steps = (EVERY, FIRST, LAST) if operation.looped else (EVERY,)
-            kinds = (FACTOR, *self._mistakes_at(edge, operation))
+            shapes = shapes_at(operation.eqn, edge.operand)
+            mistakes = [name for name, kind in MISTAKES.items() if shapes and kind.fits(shapes)]
+            kinds = (FACTOR, *mistakes)
             found += [Tap(edge, kind, part) for kind in kinds for part in steps]
         return found
-
-    def _mistakes_at(self, edge: Edge, operation: Operation) -> Iterator[str]:
-        eqn = operation.eqn
-        if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
-            return
-        operands = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in eqn.invars]  # type: ignore[attr-defined]
-        for kind, (_, make) in MISTAKES.items():
-
-            def attempt(*xs: Any, make: Any = make) -> Any:
-                return make(place_at(eqn, xs, edge.operand))
-
-            try:
-                with precise_jax():
-                    made = jax.eval_shape(attempt, *operands)
-            except (NotHereError, TypeError, ValueError):
-                continue
-            if made.shape == eqn.outvars[0].aval.shape:  # type: ignore[attr-defined]
-                yield kind
 
     def gradient(self, taps: Sequence[Tap]) -> Callable[[Sequence[Any], JaxArray], list[JaxArray]]:
         """Give a function of the loss's inputs and the taps' settings: the gradient, changed so."""
@@ -294,10 +278,10 @@ def _operation(
         edge = Edge(position.path, operand)
         factor = _setting(settings, edge, FACTOR, position)
         right = None if factor is None else 1 + factor
-        for kind, (_, make) in MISTAKES.items():
+        for kind, (_, _, make) in MISTAKES.items():
             if (wrong := _setting(settings, edge, kind, position)) is not None:
-                place = place_at(eqn, operands, operand)
-                more.append(wrong * derivative_alone(make(place)))
+                site = site_at(eqn, operands, operand)
+                more.append(wrong * derivative_alone(make(site)))
                 right = (1 if right is None else right) - wrong
         if right is not None:
             tapped[operand] = scaled(x, right)
@@ -348,7 +332,28 @@ def _bound(eqn: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
     return list(outs) if eqn.primitive.multiple_results else [outs]
 
 
-def place_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Place:
+def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
+    """Give what mistakes look at; None of an operation that has several results, or no real one."""
+    if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
+        return None
+    operands = tuple(_shape(atom) for atom in eqn.invars)
+    forward = not any(name.startswith("custom_vjp") for name in _primitives(eqn))
+    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward)
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    return tuple(getattr(atom.aval, "shape", ()))
+
+
+def _primitives(eqn: core.JaxprEqn) -> Iterator[str]:
+    """Name the primitives of an operation and of all within it."""
+    yield eqn.primitive.name
+    for param in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns")):
+        for inner in getattr(param, "eqns", ()):
+            yield from _primitives(inner)
+
+
+def site_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Site:
     """Give an operation as the mistakes see it: without taps, and with one operand that counts."""
 
     def function(*given: Any) -> JaxArray:
@@ -356,4 +361,4 @@ def place_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Place
         return first
 
     stopped = [lax.stop_gradient(x) for x in operands]
-    return Place(name_of(eqn), function, stopped, operand, operands[operand])
+    return Site(function, stopped, operand, operands[operand])

@@ -47,7 +47,7 @@ class Words:
             code, what = self._factor(mistake.factor)
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
         else:
-            code, what = Code.LOCAL_DERIVATIVE, MISTAKES[mistake.kind][0]
+            code, what = Code.LOCAL_DERIVATIVE, MISTAKES[mistake.kind].sentence
             sentence = f"The derivative of `{operation.name}` in {operand}{at} {what} in {wrong}."
         sentence = sentence[:-1] + f"{_steps(mistake)}."
         factor = mistake.factor if mistake.kind == FACTOR else None

@@ -107,7 +107,7 @@ def test_what_is_handed_down_in_place_of_a_derivative_is_named() -> None:
         assert cause.code == Code.LOCAL_DERIVATIVE, (mistake, cause)
         assert cause.kind == kind
         assert line in cause.where.text
-        assert MISTAKES[kind][0] in cause.sentence
+        assert MISTAKES[kind].sentence in cause.sentence
 
 
 def test_two_mistakes_at_once_are_both_named() -> None:
