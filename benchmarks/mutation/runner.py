@@ -386,6 +386,7 @@ class ForkForEach:
             return self._answer({"unfit": "the tests cannot be collected"})
         if threading.active_count() > 1 or _threads() > 1:
             return self._answer({"unfit": "collecting the tests has started threads"})
+        gc.unfreeze()  # what a plug-in of the tests has frozen cannot be found
         gc.collect()
         swapping = Swapping(self._folder, self._ran.values())
         gc.freeze()  # a fork that looks through it all would copy it all
