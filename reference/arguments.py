@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from reference.arrays import merged
 from reference.compare import Comparer, Place
 from reference.custom_rules import custom_rules
 
@@ -160,12 +161,7 @@ class Derivative(Comparer):
             ]
 
             def closed(*arrays: Any) -> Any:
-                rest = iter(arrays)
-                merged = [
-                    next(rest) if chosen else leaf
-                    for leaf, chosen in zip(leaves, choice, strict=True)
-                ]
-                return function(*jax.tree.unflatten(structure, merged))
+                return function(*jax.tree.unflatten(structure, merged(leaves, choice, arrays)))
 
             super(Derivative, self).__init__(
                 closed,
@@ -274,10 +270,10 @@ class Subject:
         """Make a function of the arguments one of those that are differentiated, others fixed."""
 
         def of_chosen(*chosen: Any) -> Any:
-            merged = list(args)
+            every = list(args)
             for place, arg in zip(self.places, chosen, strict=True):
-                merged[place] = arg
-            return function(*merged)
+                every[place] = arg
+            return function(*every)
 
         return of_chosen
 

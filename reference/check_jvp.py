@@ -116,8 +116,7 @@ class Pushforward(Subject):
     def by_jax(self, tangents: Any, *args: Any) -> tuple[Any, Any]:
         """Give the output and its tangent."""
         chosen = self.chosen(args)
-        given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
-        return jax.jvp(self.of_chosen(self.body, args), chosen, given)
+        return jax.jvp(self.of_chosen(self.body, args), chosen, _like(chosen, tangents))
 
     def expected(self, result: Any) -> str:
         """Say what should have been returned, and what was."""
@@ -188,16 +187,20 @@ class Hessian(Pullback):
         """Give the derivative, along the tangents, of the gradient in each argument."""
         chosen = self.chosen(args)
         numbers = tuple(range(len(chosen)))
-        given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
-        _, products = jax.jvp(jax.grad(self.of_chosen(self.body, args), numbers), chosen, given)
+        gradient = jax.grad(self.of_chosen(self.body, args), numbers)
+        _, products = jax.jvp(gradient, chosen, _like(chosen, tangents))
         return OrderedDict(zip(self.keys, products, strict=True))
 
     def product(self, tangents: Any, *args: Any) -> Any:
         """Give <tangents, gradient>, whose gradient in the arguments is the Hessian's product."""
         chosen = self.chosen(args)
         gradients = jax.grad(self.of_chosen(self.body, args), tuple(range(len(chosen))))(*chosen)
-        given = jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
-        return inner(given, gradients)
+        return inner(_like(chosen, tangents), gradients)
+
+
+def _like(chosen: tuple[Any, ...], tangents: Any) -> Any:
+    """Give tangents, which may be one alone, the structure of the chosen arguments."""
+    return jax.tree.unflatten(jax.tree.structure(chosen), jax.tree.leaves(tangents))
 
 
 def tangents_of(subject: Subject) -> Any:

@@ -13,6 +13,9 @@ from typing import Any
 import jax
 from jax.extend import core, source_info_util
 
+from reference.arrays import merged
+from reference.jaxprs import bind, closed, equations, functions_in, is_jaxpr
+
 OF_JAX = f"{Path(jax.__file__).parent}/"
 # Where jax.custom_gradient wraps a function of the user's.
 WRAPPED = f"{OF_JAX}_src/custom_derivatives.py"
@@ -21,11 +24,11 @@ CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
 
 def custom_rules(jaxpr: Any) -> list[str]:
     """Name the functions with a rule of the user's that are called, each with its place, once."""
-    return list(dict.fromkeys(_rules(getattr(jaxpr, "jaxpr", jaxpr))))
+    return list(dict.fromkeys(_rules(jaxpr)))
 
 
-def _rules(jaxpr: core.Jaxpr) -> Iterator[str]:
-    for eqn in jaxpr.eqns:
+def _rules(jaxpr: Any) -> Iterator[str]:
+    for eqn in equations(jaxpr):
         body = _body(eqn)
         if body is not None:
             name, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
@@ -33,8 +36,6 @@ def _rules(jaxpr: core.Jaxpr) -> Iterator[str]:
                 yield "a function with jax.custom_gradient"
             else:
                 yield f"{name} ({Path(place).name})" if place else name
-        for inner in _inner(eqn):
-            yield from _rules(getattr(inner, "jaxpr", inner))
 
 
 def _body(eqn: core.JaxprEqn) -> Any:
@@ -44,15 +45,6 @@ def _body(eqn: core.JaxprEqn) -> Any:
     body = eqn.params.get("call_jaxpr") or eqn.params["fun_jaxpr"]
     _, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
     return None if place.startswith(OF_JAX) and not place.startswith(WRAPPED) else body
-
-
-def _inner(eqn: core.JaxprEqn) -> list[Any]:
-    """List the functions within an operation."""
-    return [x for x in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr) if _is_jaxpr(x)]
-
-
-def _is_jaxpr(x: Any) -> bool:
-    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
 
 
 class Bodies:
@@ -81,19 +73,14 @@ class Bodies:
         traced = [isinstance(leaf, jax.core.Tracer) for leaf in leaves]
 
         def of_traced(*arrays: Any) -> Any:
-            rest = iter(arrays)
-            merged = [
-                next(rest) if is_traced else leaf
-                for leaf, is_traced in zip(leaves, traced, strict=True)
-            ]
-            return self.function(*jax.tree.unflatten(structure, merged))
+            return self.function(*jax.tree.unflatten(structure, merged(leaves, traced, arrays)))
 
         given = [leaf for leaf, is_traced in zip(leaves, traced, strict=True) if is_traced]
-        closed, shapes = jax.make_jaxpr(of_traced, return_shape=True)(*given)
-        self.rules = custom_rules(closed)
+        jaxpr, shapes = jax.make_jaxpr(of_traced, return_shape=True)(*given)
+        self.rules = custom_rules(jaxpr)
         if not self.rules:
             return self.function(*args)
-        outs = _evaluate(closed.jaxpr, closed.consts, given)
+        outs = _evaluate(jaxpr.jaxpr, jaxpr.consts, given)
         return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
 
@@ -113,31 +100,25 @@ def _evaluate(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> 
             if body is not None:
                 outs = _evaluate(body.jaxpr, body.consts, operands)
             else:
-                outs = _bind(eqn, operands)
+                outs = bind(eqn, operands, _without_rules(eqn))
         known.update(zip(eqn.outvars, outs, strict=True))
     return list(map(read, jaxpr.outvars))
 
 
-def _bind(eqn: core.JaxprEqn, operands: Sequence[Any]) -> Sequence[Any]:
-    """Apply an operation, with the functions within it rewritten if there is a rule in them."""
-    params = eqn.params
-    if any(custom_rules(inner) for inner in _inner(eqn)):
-        params = jax.tree.map(
-            lambda x: _rewritten(x) if _is_jaxpr(x) else x, params, is_leaf=_is_jaxpr
-        )
-    bound: Any = eqn.primitive.get_bind_params(params)
-    functions, bound = bound if isinstance(bound, tuple) else ((), bound)
-    outs = eqn.primitive.bind(*functions, *operands, **bound)
-    return outs if eqn.primitive.multiple_results else [outs]
+def _without_rules(eqn: core.JaxprEqn) -> Any:
+    """Give an operation's parameters, the functions in them rewritten if there is a rule in one."""
+    if not any(custom_rules(inner) for inner in functions_in(eqn)):
+        return eqn.params
+    return jax.tree.map(lambda x: _rewritten(x) if is_jaxpr(x) else x, eqn.params, is_leaf=is_jaxpr)
 
 
 def _rewritten(inner: Any) -> Any:
     """Trace a function within an operation again, without the rules of the user's."""
-    closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in closed.in_avals]
-    again = jax.make_jaxpr(functools.partial(_apart, closed))(*shapes)
-    return again if hasattr(inner, "consts") else again.jaxpr
+    whole = closed(inner)
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in whole.in_avals]
+    again = jax.make_jaxpr(functools.partial(_apart, whole))(*shapes)
+    return again if inner is whole else again.jaxpr
 
 
-def _apart(closed: Any, *args: Any) -> list[Any]:
-    return _evaluate(closed.jaxpr, closed.consts, args)
+def _apart(whole: Any, *args: Any) -> list[Any]:
+    return _evaluate(whole.jaxpr, whole.consts, args)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from jax.extend import core
 from jax.interpreters import partial_eval
 
+from reference.jaxprs import bind
 from reference.noise.samples import JaxArray, Sampled, Samples, holds, over_samples, rounds
 
 Rule: TypeAlias = Callable[..., list[Sampled]]
@@ -102,8 +103,7 @@ def bound(eqn: core.JaxprEqn) -> Callable[..., Sequence[JaxArray]]:
     """Give the operation as a function of arrays that returns a list of them."""
 
     def function(*arrays: Any) -> Sequence[JaxArray]:
-        outs = eqn.primitive.bind(*arrays, **eqn.params)
-        return outs if eqn.primitive.multiple_results else [outs]
+        return bind(eqn, arrays)
 
     return function
 

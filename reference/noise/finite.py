@@ -10,8 +10,7 @@ import numpy.typing as npt
 from jax.extend import core
 
 from reference.bounds.tracing import Traced, in_float64, precise_jax
-
-PACKAGES = (str(Path(jax.__file__).parent), str(Path(__file__).parents[1]))
+from reference.jaxprs import bind, closed, user_frame
 
 
 def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
@@ -29,10 +28,10 @@ def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
 
 
 def _suspects(
-    closed: Any, inputs: Sequence[Any], largest: float, place: str = "an unknown line"
+    traced: Any, inputs: Sequence[Any], largest: float, place: str = "an unknown line"
 ) -> Iterator[str]:
     """Evaluate operation by operation; calls are opened, loops and branches are taken whole."""
-    jaxpr, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", [])
+    jaxpr, consts = getattr(traced, "jaxpr", traced), getattr(traced, "consts", [])
     known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     known.update(zip(jaxpr.invars, inputs, strict=True))
     for eqn in jaxpr.eqns:
@@ -51,10 +50,8 @@ def _suspects(
 
 def _evaluated(eqn: core.JaxprEqn, inner: Any, operands: Sequence[Any]) -> Sequence[Any]:
     if inner is not None:
-        closed = inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
-        return core.jaxpr_as_fun(closed)(*operands)
-    outs = eqn.primitive.bind(*operands, **eqn.params)
-    return outs if eqn.primitive.multiple_results else [outs]
+        return core.jaxpr_as_fun(closed(inner))(*operands)
+    return bind(eqn, operands)
 
 
 def _leaves(out: Any, operands: Sequence[Any], largest: float) -> bool:
@@ -71,8 +68,7 @@ def _leaves(out: Any, operands: Sequence[Any], largest: float) -> bool:
 
 def line(eqn: core.JaxprEqn) -> str:
     """Give the line of the user's code that an operation comes from, if it is known."""
-    traceback: Any = eqn.source_info.traceback
-    for frame in traceback.frames if traceback else []:
-        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
-            return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"
-    return ""
+    frame = user_frame(eqn)
+    if frame is None:
+        return ""
+    return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})"

@@ -16,6 +16,7 @@ from jax.extend import core
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import Traced, in_float64, precise_jax
+from reference.jaxprs import equations, functions_in
 from reference.noise import rules  # noqa: F401, registers how primitives are disturbed
 from reference.noise.decisions import (
     ROUNDS,
@@ -480,24 +481,8 @@ def _seen(sigma: Array, nominal: Array) -> Array:
     return sigma if nominal.any() else np.where(sigma > 0, np.inf, 0.0)
 
 
-def _equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
-    """List the operations of a jaxpr and of all functions within it."""
-    equations: list[core.JaxprEqn] = []
-    for eqn in jaxpr.eqns:
-        equations.append(eqn)
-        for param in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr):
-            if _is_jaxpr(param):
-                inner: Any = param
-                equations += _equations(getattr(inner, "jaxpr", inner))
-    return equations
-
-
-def _is_jaxpr(x: Any) -> bool:
-    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
-
-
 def _primitives(jaxpr: core.Jaxpr) -> set[str]:
-    return {eqn.primitive.name for eqn in _equations(jaxpr)}
+    return {eqn.primitive.name for eqn in equations(jaxpr)}
 
 
 def _dtypes(jaxpr: core.Jaxpr) -> set[Any]:
@@ -510,8 +495,7 @@ def longest_path(jaxpr: core.Jaxpr) -> int:
     """Count the operations of the longest chain in which each needs the one before."""
     length: dict[Any, int] = {}
     for eqn in jaxpr.eqns:
-        params: list[Any] = jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr)
-        inside = [longest_path(getattr(x, "jaxpr", x)) for x in params if _is_jaxpr(x)]
+        inside = [longest_path(getattr(x, "jaxpr", x)) for x in functions_in(eqn)]
         own = max(inside, default=1) * int(eqn.params.get("length", 1) or 1)
         before = [length.get(x, 0) for x in eqn.invars if not isinstance(x, core.Literal)]
         length.update(dict.fromkeys(eqn.outvars, own + max(before, default=0)))
@@ -520,7 +504,7 @@ def longest_path(jaxpr: core.Jaxpr) -> int:
 
 def _variables(jaxpr: core.Jaxpr) -> list[Any]:
     """List the inputs of a jaxpr and the results of all operations in it."""
-    results = [variable for eqn in _equations(jaxpr) for variable in eqn.outvars]
+    results = [variable for eqn in equations(jaxpr) for variable in eqn.outvars]
     return [*jaxpr.invars, *jaxpr.constvars, *results]
 
 

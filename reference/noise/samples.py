@@ -16,6 +16,8 @@ import ml_dtypes
 import numpy as np
 from jax import lax
 
+from reference.arrays import merged
+
 JaxArray: TypeAlias = jax.Array
 
 SIGNS = 2**14  # random signs, of which each operation takes one for each sample
@@ -319,12 +321,7 @@ def over_samples(function: Callable[..., Sequence[JaxArray]], *operands: Sampled
         spread = [array for array, axis in zip(arrays, axes, strict=True) if axis == 0]
 
         def one(sample: list[JaxArray]) -> Sequence[JaxArray]:
-            of_sample = iter(sample)
-            chosen = [
-                array if axis is None else next(of_sample)
-                for array, axis in zip(arrays, axes, strict=True)
-            ]
-            return function(*chosen)
+            return function(*merged(arrays, [axis == 0 for axis in axes], sample))
 
         outs = lax.map(one, spread)
     return [Sampled(out, spread=True) for out in outs]

@@ -147,7 +147,7 @@ ORDER = {
             "arguments",
             "custom_rules",
         ),
-        *("compare", "noise", "bounds", "derivatives", "models", "layers", "arrays"),
+        *("compare", "noise", "bounds", "derivatives", "models", "layers", "jaxprs", "arrays"),
     ],
 }
 

@@ -7,6 +7,7 @@ c = 1. What is fitted is only an order: a mistake explains the gradient if with 
 within rounding, by the check's own witnesses.
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -146,7 +147,7 @@ class Search:
             elif self._is_affine(taps):
                 yield from self._fitted(taps, whole)
             else:
-                for setting in (*STEPPED, *(c - 1 for c in self.named)):
+                for setting in self.simple:
                     mistake = Mistake(taps, setting)
                     yield self._trial(mistake, self.change([mistake]), whole)
 
@@ -170,15 +171,19 @@ class Search:
         """Fit the factor, and take the number nearest to it that has a name, too."""
         weighted = self.weight * whole
         c = float(weighted @ (self.weight * self.error) / (weighted @ weighted))
-        nearest = min((*STEPPED, *(n - 1 for n in self.named)), key=lambda n: abs(n - c))
+        nearest = self._nearest(c)
         yield self._trial(Mistake(taps, nearest), nearest * whole, whole)
         if (abs(weighted) > 1).sum() > 1:  # or else any factor would do
             yield self._trial(Mistake(taps, c), c * whole, whole)
 
-    @property
-    def named(self) -> dict[float, str]:
-        """Numbers that a factor may be, with what they are in words."""
-        return named_factors(self.tapped)
+    @functools.cached_property
+    def simple(self) -> tuple[float, ...]:
+        """List the settings whose factors are simple, or have a name."""
+        return *STEPPED, *(factor - 1 for factor in named_factors(self.tapped))
+
+    def _nearest(self, setting: float) -> float:
+        """Find the simple setting that is nearest to one that was fitted."""
+        return min(self.simple, key=lambda simple: abs(simple - setting))
 
     def _trial(self, mistake: Mistake, change: Array, whole: Array) -> "Trial":
         left = self.weight * (self.error - change)
@@ -189,9 +194,14 @@ class Search:
         """Add elements up at random places with random signs, which leaves sums what they are."""
         if x.size <= SKETCH:
             return x
-        rng = np.random.default_rng(0)
-        places, signs = rng.integers(SKETCH, size=x.size), rng.choice([-1.0, 1.0], x.size)
+        places, signs = self._places_and_signs
         return np.bincount(places, signs * x, SKETCH)
+
+    @functools.cached_property
+    def _places_and_signs(self) -> tuple[Array, Array]:
+        """Draw where each element of a gradient is added up, and with which sign."""
+        rng, size = np.random.default_rng(0), self.error.size
+        return rng.integers(SKETCH, size=size), rng.choice([-1.0, 1.0], size)
 
     def judged(self, mistakes: tuple[Mistake, ...]) -> bool:
         """Say whether the gradient is right for the loss with these mistakes, by measurement."""
@@ -239,8 +249,8 @@ class Search:
         """Give the mistakes that a fitted setting may stand for."""
         if trial.mistake.kind != FACTOR:
             return [Mistake(trial.mistake.taps, 1.0)]
-        nearest = min((*STEPPED, *(n - 1 for n in self.named)), key=lambda n: abs(n - setting))
-        return [Mistake(trial.mistake.taps, nearest), Mistake(trial.mistake.taps, float(setting))]
+        settings = self._nearest(setting), float(setting)
+        return [Mistake(trial.mistake.taps, setting) for setting in settings]
 
 
 class Trial(NamedTuple):

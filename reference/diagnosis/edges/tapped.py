@@ -5,7 +5,7 @@ and at 1 it is twice that, or what a mistake of `mistakes.py` makes of it.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,8 +18,10 @@ from jax.extend import core
 from reference.arguments import Derivative
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
+from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.mistakes import MISTAKES, Shapes, Site
+from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
 
@@ -248,8 +250,7 @@ def _entered(eqn: core.JaxprEqn) -> Any:
     """Give the function within an operation, if its own operations have edges of their own."""
     if eqn.primitive.name not in ENTERED | {"scan"}:
         return None
-    inner: Any = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
-    return inner if hasattr(inner, "consts") else core.ClosedJaxpr(inner, ())
+    return closed(eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr"))
 
 
 def _evaluate(
@@ -305,10 +306,10 @@ def _results(
     inner = _entered(eqn)
     inside = len(position.path)
     if inner is None or not any(tap.edge.path[:inside] == position.path for tap in settings):
-        return _bound(eqn, operands)
+        return list(bind(eqn, operands))
     if eqn.primitive.name != "scan":
         return _evaluate(inner.jaxpr, inner.consts, operands, settings, position)
-    count, carried, length = (eqn.params[key] for key in ("num_consts", "num_carry", "length"))
+    (count, carried), length = scan_counts(eqn.params), eqn.params["length"]
     consts, carry, xs = (
         operands[:count], operands[count : count + carried], operands[count + carried :],
     )  # fmt: skip
@@ -324,20 +325,14 @@ def _results(
     return [*state, *ys]
 
 
-def _bound(eqn: core.JaxprEqn, operands: Sequence[Any]) -> list[Any]:
-    """Evaluate an operation as JAX does, by its own rule if it has one."""
-    given: Any = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = given if isinstance(given, tuple) else ((), given)  # before JAX 0.10
-    outs = eqn.primitive.bind(*functions, *operands, **params)
-    return list(outs) if eqn.primitive.multiple_results else [outs]
-
-
 def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     """Give what mistakes look at; None of an operation that has several results, or no real one."""
     if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
         return None
     operands = tuple(_shape(atom) for atom in eqn.invars)
-    forward = not any(name.startswith("custom_vjp") for name in _primitives(eqn))
+    names = [eqn.primitive.name]
+    names += [e.primitive.name for inner in functions_in(eqn) for e in equations(inner)]
+    forward = not any(name.startswith("custom_vjp") for name in names)
     return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward)
 
 
@@ -345,19 +340,11 @@ def _shape(atom: Any) -> tuple[int, ...]:
     return tuple(getattr(atom.aval, "shape", ()))
 
 
-def _primitives(eqn: core.JaxprEqn) -> Iterator[str]:
-    """Name the primitives of an operation and of all within it."""
-    yield eqn.primitive.name
-    for param in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns")):
-        for inner in getattr(param, "eqns", ()):
-            yield from _primitives(inner)
-
-
 def site_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Site:
     """Give an operation as the mistakes see it: without taps, and with one operand that counts."""
 
     def function(*given: Any) -> JaxArray:
-        first: JaxArray = _bound(eqn, given)[0]
+        first: JaxArray = bind(eqn, given)[0]
         return first
 
     stopped = [lax.stop_gradient(x) for x in operands]

@@ -8,11 +8,11 @@ import numpy as np
 
 from reference.arguments import argument_names
 from reference.diagnosis.codes import Cause, Code, Line
-from reference.diagnosis.difference import Difference
+from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.mistakes import MISTAKES
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, FIRST, Tap, Tapped
-from reference.noise.finite import PACKAGES
+from reference.jaxprs import user_frame
 
 SHOWN = 3  # of other places that would explain the same
 
@@ -29,12 +29,8 @@ class Words:
         others = self._others(explanation)
         count = len(explanation.mistakes)
         both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
-        elements = sum(leaf.want.size for leaf in self.difference.leaves)
-        outside = sum(int(leaf.wrong.sum()) for leaf in self.difference.leaves)
-        evidence = (
-            f"{outside:,} of {elements:,} elements are farther from autodiff than rounding allows; "
-            f"{both} all {elements:,} are within rounding{others}"
-        )
+        text, size = outside(self.difference.leaves)
+        evidence = f"{text}; {both} all {size:,} are within rounding{others}"
         return [self._cause(mistake, evidence) for mistake in explanation.mistakes]
 
     def _cause(self, mistake: Mistake, evidence: str) -> Cause:
@@ -127,12 +123,11 @@ def _steps(mistake: Mistake) -> str:
 
 def line_of(eqn: Any) -> Line | None:
     """Find the innermost line of code outside of JAX and of this package that made an operation."""
-    traceback = eqn.source_info.traceback
-    for frame in traceback.frames if traceback else []:
-        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
-            text = linecache.getline(frame.file_name, frame.line_num).strip()
-            return Line(frame.file_name, frame.line_num, text)
-    return None
+    frame = user_frame(eqn)
+    if frame is None:
+        return None
+    text = linecache.getline(frame.file_name, frame.line_num).strip()
+    return Line(frame.file_name, frame.line_num, text)
 
 
 def assigned(where: Line) -> str:

@@ -1,0 +1,65 @@
+"""The operations of a jaxpr: how one is applied, what is within it, and where it was written."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.extend import core
+
+PACKAGES = (str(Path(jax.__file__).parent), str(Path(__file__).parent))
+
+
+def bind(
+    eqn: core.JaxprEqn, operands: Sequence[Any], params: Mapping[str, Any] | None = None
+) -> Sequence[Any]:
+    """Apply an operation as JAX does, by its own rule if it has one.
+
+    Args:
+        eqn: the operation.
+        operands: in place of its own.
+        params: likewise; by default its own.
+
+    Returns:
+        A list of results.
+    """
+    given: Any = eqn.primitive.get_bind_params(eqn.params if params is None else params)
+    functions, params = given if isinstance(given, tuple) else ((), given)  # before JAX 0.10
+    outs: Any = eqn.primitive.bind(*functions, *operands, **params)
+    return outs if eqn.primitive.multiple_results else [outs]
+
+
+def is_jaxpr(x: Any) -> bool:
+    """Say whether it is a jaxpr, with its constants or without."""
+    return hasattr(x, "eqns") or hasattr(x, "jaxpr")
+
+
+def closed(jaxpr: Any) -> Any:
+    """Give a jaxpr with its constants, none if it has none with it."""
+    return jaxpr if hasattr(jaxpr, "consts") else core.ClosedJaxpr(jaxpr, ())
+
+
+def functions_in(eqn: core.JaxprEqn) -> list[Any]:
+    """List the functions within an operation, as of a loop or a call, as jaxprs."""
+    return [x for x in jax.tree.leaves(eqn.params, is_leaf=is_jaxpr) if is_jaxpr(x)]
+
+
+def equations(jaxpr: Any) -> Iterator[core.JaxprEqn]:
+    """List the operations of a jaxpr and of all functions within it."""
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield eqn
+        for inner in functions_in(eqn):
+            yield from equations(inner)
+
+
+def user_frame(eqn: core.JaxprEqn) -> Any:
+    """Find the innermost frame outside of JAX and of this package that an operation comes from.
+
+    Returns:
+        A frame with `file_name`, `line_num` and `function_name`; None if there is none.
+    """
+    traceback: Any = eqn.source_info.traceback
+    for frame in traceback.frames if traceback else []:
+        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
+            return frame
+    return None
