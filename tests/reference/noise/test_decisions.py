@@ -76,10 +76,11 @@ def test_what_rounds_have_seen_is_enclosed() -> None:
 
 
 def test_more_kinks_at_once_lie_beyond_by_standard_deviations_of_what_was_seen() -> None:
-    freedom = moved([1, 0, 0], [2, -1, 0], beyond=3.0)
-    beyond = 3 * np.std([[0, 1, 2], [0, 0, -1]], axis=1)
-    np.testing.assert_allclose(np.array([0, -1]) - freedom.low[:2], beyond, rtol=1e-14)
-    np.testing.assert_allclose(freedom.high[:2] - np.array([2, 0]), beyond, rtol=1e-14)
+    freedom = moved([2, 0, 0], [2, -4, 0], [0, -4, 0], beyond=3.0)
+    beyond = 3 * np.std([[0, 2, 2, 0], [0, 0, -4, -4]], axis=1)
+    assert beyond.tolist() == [3, 6]  # of numbers in which nothing rounds
+    np.testing.assert_array_equal(np.array([0, -4]) - freedom.low[:2], beyond)
+    np.testing.assert_array_equal(freedom.high[:2] - np.array([2, 0]), beyond)
     assert freedom.low[2] == freedom.high[2] == 0
 
 
