@@ -482,14 +482,15 @@ def _measured_leaves(
 def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) -> Array:
     """Compute how far a right element may be off: so many sigma, and the rounding of the result.
 
-    Where nothing rounds and the precision holds the value, a right result is equal.
+    Where nothing rounds and the precision holds the value, a right result is equal, but that what
+    is below the smallest normal number may be 0.
     """
     if want.dtype.kind != "f":
         return np.zeros(want.shape)
     info = np.finfo(str(np.dtype(dtype)))
     with np.errstate(over="ignore", invalid="ignore"):
         rounds = (sigma > 0) | (want.astype(info.dtype) != want)
-        last = np.where(rounds, info.eps / 2 * abs(want) + info.tiny, 0.0)
+        last = np.where(rounds, info.eps / 2 * abs(want), 0.0) + info.tiny
         allowed = multiple * sigma + last
     return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
 

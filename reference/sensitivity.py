@@ -24,7 +24,8 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
     """Say where the check is nearly blind: at half of a leaf it loses half the digits or more."""
     blind = []
     for leaf in leaves:
-        subnormal = (leaf.want != 0) & (abs(leaf.want) < np.finfo(str(leaf.got.dtype)).tiny)
+        tiny = np.finfo(str(leaf.got.dtype)).tiny
+        subnormal = (leaf.want != 0) & (abs(leaf.want) < tiny)
         if subnormal.any():
             blind.append(
                 f"gradient{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
@@ -38,8 +39,8 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
             )
         if not np.isfinite(leaf.bound).all():
             continue
-        if not leaf.want.any():  # if the bound is 0 too, every error shows
-            if leaf.bound.any():
+        if not leaf.want.any():  # every error that is a normal number shows, or
+            if (leaf.bound > tiny).any():
                 above = f"{leaf.bound.max():.2g}"
                 blind.append(f"gradient{leaf.path} is 0: only errors above {above} show")
         elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):

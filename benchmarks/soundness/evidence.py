@@ -41,14 +41,15 @@ Right gradients, by XLA, by NumPy with sums in sequential, random, blocked and p
 hand and by other libraries, and wrong ones made of them, and what the check says of each."""
 LEGEND = """
 *false alarms*: right gradients that were called wrong. *sigmas*: the largest error of a right
-gradient in measured standard deviations, away from kinks and ties. *of bound*: the largest in parts
-of the proven bound, - where none was computed. *sees*: the median, over cases and arrays, of the
-smallest relative error that is seen; *median*: of that which is seen at half of an array."""
+gradient in measured standard deviations, away from kinks and ties; below the smallest normal number
+there is no error, for it may be flushed to 0. *of bound*: the largest in parts of the proven bound,
+- where none was computed. *sees*: the median, over cases and arrays, of the smallest relative error
+that is seen; *median*: of that which is seen at half of an array."""
 UNSEEN = """
 Within rounding. *changes*: how much the mistake changes at most, beside the largest element of the
-gradient, away from ties and kinks; what half of the digits of that element would show must be seen,
-but for the two finest mistakes. *sees*: the smallest relative error of an element that the report
-says it would see.
+gradient, or beside 1 where that is 0 but for rounding, away from ties and kinks; what half of the
+digits of that element would show must be seen, but for the two finest mistakes. *sees*: the
+smallest relative error of an element that the report says it would see.
 """
 SUBJECTS_OF_A_PROCESS = 8  # then a new one takes over: what JAX has compiled stays in memory
 

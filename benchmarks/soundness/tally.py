@@ -27,7 +27,7 @@ class Tally:
         elements: of right gradients, how many were compared.
         right: how many right gradients had which verdict.
         beyond: how many of these elements, away from kinks and ties, were farther off than so many
-            measured standard deviations.
+            measured standard deviations, and by a normal number.
         farthest: the largest of these distances, by precision.
         of_bound: the largest error of a right gradient as a part of its proven bound, by precision.
         sees: for each case and array the smallest relative error that is seen, by precision.
@@ -62,7 +62,8 @@ class Tally:
             if leaf.want.dtype.kind != "f" or leaf.sigma is None:
                 continue
             self.elements += leaf.want.size
-            sigmas = leaf.sigmas[_settled(leaf)]
+            normal = leaf.error >= np.finfo(dtype).tiny  # below, either may have been flushed to 0
+            sigmas = leaf.sigmas[_settled(leaf) & normal]
             for number in SIGMAS:
                 self.beyond[number] += int((sigmas > number).sum())
             self.farthest[dtype] = max(self.farthest[dtype], float(sigmas.max(initial=0)))

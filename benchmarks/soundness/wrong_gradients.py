@@ -66,13 +66,14 @@ def change(comparison: Comparison) -> float:
     """Say how much a mistake changes at most, beside the largest element of the gradient.
 
     What hangs on an exact tie or a kink within rounding does not count: there either side is right.
+    A gradient that is 0, of which rounding leaves something, has no size: there it is beside 1.
     """
     most = largest = 0.0
     for leaf in comparison.leaves:
         settled = ~(leaf.tied | leaf.ambiguous)
         most = max(most, float(leaf.error[settled].max(initial=0)))
         largest = max(largest, float(abs(leaf.want).max(initial=0)))
-    return most / largest if largest else np.inf
+    return most / (largest or 1.0)
 
 
 def is_gross(mistake: str, comparison: Comparison, dtype: str) -> bool:

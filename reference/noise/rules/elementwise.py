@@ -39,7 +39,9 @@ def _rounded(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[S
 def _mul(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """One rounding; none where a factor is 0 or a power of 2."""
     (out,) = undisturbed(samples, eqn, *operands)
-    return [out if any(map(is_power_of_two, eqn.invars)) else samples.relative(out)]
+    if any(map(is_power_of_two, eqn.invars)):
+        return [out]
+    return [samples.relative(out, factors=operands)]
 
 
 @disturbs("div")
@@ -48,7 +50,7 @@ def _div(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampl
     (out,) = undisturbed(samples, eqn, *operands)
     if is_power_of_two(eqn.invars[1]):
         return [out]
-    return [samples.relative(out, np.sqrt(2), common="div")]
+    return [samples.relative(out, np.sqrt(2), common="div", factors=operands)]
 
 
 def is_power_of_two(atom: object) -> bool:
@@ -67,7 +69,7 @@ def _narrowed(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[
         not x.is_real or unit_roundoff(out.array.dtype) <= unit_roundoff(x.array.dtype)
     ):
         return [out]
-    return [samples.relative(out)]
+    return [samples.relative(out, factors=operands if name == "square" else ())]
 
 
 @disturbs("integer_pow")
@@ -75,7 +77,8 @@ def _integer_pow(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> li
     """A product of |y| factors, or a library's pow; a square is one product."""
     (out,) = undisturbed(samples, eqn, *operands)
     power = abs(eqn.params["y"])
-    return [samples.relative(out, 1.0 if power <= 2 else max(power, FUNCTION_ULPS))]
+    roundings = 1.0 if power <= 2 else max(power, FUNCTION_ULPS)
+    return [samples.relative(out, roundings, factors=operands)]
 
 
 @disturbs("one_minus_square")
@@ -97,9 +100,12 @@ def _rem(samples: Samples, _eqn: core.JaxprEqn, a: Sampled, b: Sampled) -> list[
 def _function(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """A library's accuracy, half of whose variance is one error that the library always makes."""
     (out,) = undisturbed(samples, eqn, *operands)
-    return [samples.relative(out, FUNCTION_ULPS, common=eqn.primitive.name)]
+    name = eqn.primitive.name
+    factors = operands if name in NEVER_ZERO else ()
+    return [samples.relative(out, FUNCTION_ULPS, common=name, factors=factors)]
 
 
+NEVER_ZERO = {"exp", "exp2", "pow"}  # but for an argument that is 0 or infinite
 disturbs(
     "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
     "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erf_inv", "pow", "cbrt", "rsqrt",
@@ -110,7 +116,7 @@ disturbs(
 def _logistic(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """1 / (1 + exp(-x)), by a library or in these three steps."""
     (out,) = undisturbed(samples, eqn, *operands)
-    return [samples.relative(out, FUNCTION_ULPS + 2, common="logistic")]
+    return [samples.relative(out, FUNCTION_ULPS + 2, common="logistic", factors=operands)]
 
 
 @disturbs("erfc")
@@ -118,7 +124,7 @@ def _erfc(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Samp
     """1 - erf(x), by a library or in these two steps."""
     (out,) = undisturbed(samples, eqn, *operands)
     size = abs(out.array) + abs(1 - out.array)
-    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common="erfc")]
+    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common="erfc", factors=operands)]
 
 
 @disturbs(

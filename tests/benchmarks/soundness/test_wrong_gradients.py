@@ -42,6 +42,12 @@ def test_a_row_that_is_zero_but_for_rounding_need_not_be_seen() -> None:
         assert is_gross("one row zero", compared((cleared, vector)), "float32") == gross
 
 
+def test_what_rounding_leaves_of_a_gradient_of_0_need_not_be_seen() -> None:
+    for got, gross in ((2e-8, False), (0.5, True)):
+        leaf = Leaf("", np.full(2, got, np.float32), *np.zeros((4, 2)))
+        assert is_gross("doubled", Comparison((leaf,), 0), "float32") == gross
+
+
 def test_what_hangs_on_an_exact_tie_and_the_finest_mistakes_need_not_be_seen() -> None:
     zeros = tuple(map(np.zeros_like, RIGHT))
     assert is_gross("zero", compared(zeros), "float32")

@@ -347,6 +347,56 @@ def test_a_tiny_result_strays_by_as_much_of_itself_as_a_large_one() -> None:
     assert tiny.sigma == 2.0**-600 * ordinary.sigma
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.exp(-700 * x),
+        lambda x: 2.0**-1000 * x * (1e-10 * x),
+        lambda x: x / 3e307 / x / 1e10,
+        lambda x: jnp.square(1e-160 * x),
+        lambda x: (1e-110 * x) ** 3,
+        lambda x: jax.nn.sigmoid(-800 * x),
+        lambda x: lax.erfc(30 * x),
+    ],
+)
+def test_what_has_vanished_in_float64_may_be_anything_that_is_too_small(
+    function: Callable[[Any], Any],
+) -> None:
+    """XLA has made 0 of it, and others have not: it shows where large numbers follow."""
+    tiny = float(np.finfo(np.float64).tiny)
+    for factor in (1.0, 2.0**600):
+        noise = only(measured(lambda x, f=factor: function(x) * f, 1.03, dtype=np.float64))
+        assert noise.nominal == 0
+        assert tiny / 4 < noise.sigma / factor < 2 * tiny
+
+
+def test_what_is_0_for_a_factor_of_0_or_an_infinite_argument_is_exact() -> None:
+    for function, x in (
+        (lambda x: 3.1 * x * x, 0.0),
+        (lambda x: x / 7, 0.0),
+        (lambda x: 1 / x, np.inf),
+        (lambda x: jnp.exp(-x), np.inf),
+        (jnp.log, 1.0),
+    ):
+        noise = only(measured(function, x, dtype=np.float64))
+        assert noise.nominal == noise.sigma == 0
+
+
+def test_a_result_below_the_smallest_normal_number_may_be_flushed_to_0_or_not() -> None:
+    """A softmax of which one entry is 1e-313 by NumPy, and 0 by XLA."""
+    X, W = np.array([[1.0, -720.7]]), np.array([[0.0, 0.5], [0.3, -0.25]])
+
+    def function(X: Any) -> Any:
+        return jax.nn.softmax(X) @ W
+
+    shifted = np.exp(X - X.max())
+    got = shifted / shifted.sum() @ W
+    comparer = Comparer(function, X, measured=True)
+    assert 0 < got[0, 0] < np.finfo(float).tiny
+    for result, verdict in ((got, "match"), (got + np.array([[1e-300, 0]]), "mismatch")):
+        assert comparer(result, X, dtype=float, compiled=False).verdict == verdict
+
+
 def test_in_a_chaotic_recurrence_nothing_is_left_of_the_value() -> None:
     def chaotic(x: Any) -> Any:
         return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=200)[0]
