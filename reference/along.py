@@ -80,9 +80,10 @@ def along(
         findings.append((found, direction, result))
     order = list(Verdict)
     worst, direction, result = max(findings, key=lambda found: order.index(found[0].verdict))
-    right = sum(found.verdict.ok for found, *_ in findings)
-    which = "the first" if worst.verdict.ok else "the worst"
-    tried = f"{which} of {len(findings)} tried, {right} of them right"
+    wrong = [other.how for found, other, _ in findings if not found.verdict.ok]
+    which = "the worst" if wrong else "the first"
+    tried = f"{which} of {len(findings)} tried, {len(findings) - len(wrong)} of them right"
+    tried += f"; wrong at {'; '.join(wrong)}" if 1 < len(wrong) < len(findings) else ""
     leaves, inputs = worst.comparison.leaves, (direction.value, *given)
     diagnosed = difference(leaves, inputs, worst.judged.undecided)
     known = []

@@ -182,7 +182,8 @@ def _text(
         if rank == 0 or likely != "or":
             lines += _wrapped(cause.evidence, indent="    ")
     lines += ["", "forward pass", *table(forward)] if forward else []
-    lines += ["", f"{'backward pass, ' if forward else ''}at {direction}"] if direction else []
+    at = f"{'backward pass, ' if forward else ''}at {direction}"
+    lines += ["", *_wrapped(at, indent="")] if direction else []
     lines += ["", *table(leaves)][bool(direction) :] if leaves else []
     doubtful = any(cause.code == Code.FEW_ROUNDINGS for cause in causes)
     if measurement:

@@ -57,6 +57,7 @@ OUTPUT = 4000  # characters of a run that are kept
 PATIENCE = 5.0  # seconds that a fork has to end what it has begun
 PYTEST = (
     *("-x", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", "-m", "not long"),
+    *("-p", "no:manual_nn"),  # the plugin: a mutant that cannot be imported is for a test to find
     # pytest wishes to import its plug-ins itself
     *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),
 )
