@@ -167,6 +167,7 @@ def last_of_all(path: Path) -> str:
     before, mark, section = text.partition(EARLIER)
     if not mark and f"{COMMAND} {NUMERICAL}" not in before:
         section = before.partition("\n\n")[2]  # without its title
+    section = section.replace("- Command:", "- Command of that run:")  # a page names one of its own
     return f"{EARLIER}{section}" if section else ""
 
 

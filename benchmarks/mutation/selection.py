@@ -34,6 +34,7 @@ _TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
 _OPTIONS = "tests/reference/test_options.py"
 _CASES = "tests/reference/campaign/test_cases.py"
 _RUNNER = "tests/reference/campaign/test_runner.py"
+_PROGRAMS = "tests/reference/bounds/test_programs.py"
 _TWINS = "tests/meta/test_twins.py"
 _NETWORK = (_PASSES, _EXACTLY, _ROWS, _PER_EXAMPLE, _WITNESSES)
 
@@ -58,9 +59,11 @@ ALSO = {
     "manual_nn/models/penalty.py": _NETWORK,
     "manual_nn/training/early_stopping.py": _TRAINING,
     "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
-    "reference/bounds/tracing.py": ("tests/reference/bounds/rules",),
+    "reference/bounds/tracing.py": (_PROGRAMS, "tests/reference/bounds/rules"),
+    "reference/compare.py": ("tests/reference/test_verdicts.py", _CASES),
     "reference/diagnosis/causes.py": ("tests/reference/diagnosis/test_hypotheses.py",),
     "reference/diagnosis/codes.py": ("tests/reference/test_check.py",),
+    "reference/layers/softmax_cross_entropy.py": (_TWINS,),
 }
 
 # Tests that take the place of those that the tree names: the fastest and most telling first.

@@ -113,6 +113,13 @@ def test_a_product_of_matrices_is_a_sum_of_products(equation: str) -> None:
     assert_bounds(call("dot_general", coarse(), WHOLE, integers, **params), *whole)
 
 
+def test_a_product_of_matrices_has_nothing_of_one_before_it() -> None:
+    a, b = other_factor((3, 4)), other_factor((4, 2))
+    params = {"dimension_numbers": (((1,), (0,)), ((), ()))}
+    first, second = (call("dot_general", coarse(), a, b, **params) for _ in range(2))
+    assert_bounds(first, second.value, second.error)
+
+
 def test_nothing_is_known_of_a_product_with_what_may_be_anything() -> None:
     a, zero = bounded([[1.0, 2.0]], [[0.0, INF]]), bounded([[1.0], [0.0]])
     params = {"dimension_numbers": (((1,), (0,)), ((), ()))}
