@@ -109,7 +109,9 @@ def test_a_run_of_the_numerical_modules_keeps_the_page_of_all(tmp_path: Path) ->
     assert "| manual_nn/tiny.py: of gradients |" in whole
     both = written(numerical=True)
     assert both.startswith(first.rstrip())
-    assert both.endswith(command.EARLIER + whole.partition("\n\n")[2])
+    earlier = whole.partition("\n\n")[2].replace("- Command:", "- Command of that run:")
+    assert both.endswith(command.EARLIER + earlier)
+    assert both.count("- Command:") == both.count("- Command of that run:") == 1
     assert written(numerical=True) == both
 
 
