@@ -39,8 +39,6 @@ from reference.noise.samples import (
 )
 from reference.noise.statistics import SAMPLES, joined, multiple
 
-_random_table = jax.jit(random_table, static_argnums=3)
-
 MAGNIFICATION = 2.0**16  # of float64's roundings, which float64 itself could not hold
 SATURATED = 10.0  # times the deviations of magnified disturbances: they are not in proportion
 SATURATED_PART = 0.01  # of an array
@@ -410,7 +408,7 @@ class _Run:
         with_nominal["once"] = np.int32(1)
         columns = self.witness.columns if mode.noisy else 1
         keys, rows = np.array(draws, np.uint32).T
-        table = _random_table(keys, rows, with_nominal["amplitude"], columns)
+        table = random_table(keys, rows, with_nominal["amplitude"], columns)
         directions = self.directions if mode.nudged else [None] * len(self.inputs)
         example = (self.placed, directions, table, with_nominal)
         return self.witness.program(mode, *example)(*example)

@@ -8,7 +8,7 @@ import functools
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,10 @@ import ml_dtypes
 import numpy as np
 from jax import lax
 
-from reference.arrays import merged
+from reference.arrays import Array, merged
 
 JaxArray: TypeAlias = jax.Array
+Words = TypeVar("Words", JaxArray, Array)
 
 SIGNS = 2**14  # random signs, of which each operation takes one for each sample
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it are far apart
@@ -320,20 +321,28 @@ class Samples:
         return self.table[:, place].astype(jnp.float64)
 
 
-def random_table(
-    keys: JaxArray, rows: JaxArray, amplitude: JaxArray, columns: int
-) -> tuple[JaxArray, JaxArray]:
+def random_table(keys: Array, rows: Array, amplitude: Array, columns: int) -> tuple[Array, Array]:
     """Draw uniform numbers of mean 0 and variance 1, times each sample's amplitude, and signs.
 
     The key and the row of a sample say what is drawn for it. One table serves all operations, each
-    with a window of its own: NOISE.md says why it may.
+    with a window of its own: NOISE.md says why it may. NumPy draws it, for XLA would compile a
+    program for each number of columns, which takes longer than to run it.
     """
-    places = rows[:, None] * jnp.uint32(columns) + lax.iota(jnp.uint32, columns)[None]
-    words = _hash(places ^ keys[:, None])
-    uniform = words.astype(jnp.float32) * np.float32(2.0**-31) - np.float32(1)
-    others = _hash(words[:, : min(columns, SIGNS)] + jnp.uint32(GOLDEN))
-    signs = jnp.where(others >> 31 == 0, np.float32(1), np.float32(-1))
-    return uniform * (np.sqrt(3) * amplitude[:, None]).astype(jnp.float32), signs
+    uniform = np.empty((len(keys), columns), np.float32)
+    signs = np.empty((len(keys), min(columns, SIGNS)), np.float32)
+    scale = (np.sqrt(3) * amplitude).astype(np.float32)
+    for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+        for first in range(0, columns, SIGNS):  # as much as a cache holds
+            part = uniform[i, first : first + SIGNS]
+            words = np.arange(first, first + part.size, dtype=np.uint32)
+            words = _hash((words + row * np.uint32(columns)) ^ key)
+            part[:] = words
+            part *= np.float32(2.0**-31)
+            part -= np.float32(1)
+            part *= scale[i]
+            if first == 0:
+                signs[i] = np.where(_hash(words + np.uint32(GOLDEN)) >> 31 == 0, 1, -1)
+    return uniform, signs
 
 
 def over_samples(function: Callable[..., Sequence[JaxArray]], *operands: Sampled) -> list[Sampled]:
@@ -405,13 +414,13 @@ def _overflow(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(str(dtype)).max) * (1 + 4 * unit_roundoff(dtype))
 
 
-def _hash(x: JaxArray) -> JaxArray:
+def _hash(x: Words) -> Words:
     """Scramble 32-bit words so that each bit of the result depends on each bit of the word.
 
     The mixer `lowbias32` of C. Wellons, "Prospecting for Hash Functions" (2018).
     """
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
     return x ^ (x >> 16)
 
 
