@@ -227,6 +227,7 @@ class Witness:
             amplitude=lanes["amplitude"],
             reach=lanes["reach"],
             nudge=lanes["nudge"],
+            limit=lanes["limit"],
             once=lanes["once"],
             table=table[0],
             signs=table[1],
@@ -405,6 +406,8 @@ class _Run:
             name: np.array([0.0, *lanes.get(name, [0.0] * (len(draws) - 1))])
             for name in ("amplitude", "reach", "nudge")
         }
+        disturbed = with_nominal["amplitude"] > 0
+        with_nominal["limit"] = np.where(disturbed, np.finfo(np.float64).max, np.inf)
         with_nominal["once"] = np.int32(1)
         columns = self.witness.columns if mode.noisy else 1
         keys, rows = np.array(draws, np.uint32).T

@@ -76,6 +76,7 @@ class Samples:
         reach: by how much the deviations of each sample are magnified before it is asked how it
             would decide; (S,).
         nudge: by how much each sample moves the inputs in their directions; (S,).
+        limit: beyond which no number of a sample goes; (S,).
         table: random numbers of variance 1, times the amplitude; (S, columns).
         signs: random signs; (S, fewer columns).
         place: where in the table a step of a loop takes its numbers from; None outside of loops.
@@ -95,6 +96,7 @@ class Samples:
     amplitude: JaxArray
     reach: JaxArray
     nudge: JaxArray
+    limit: JaxArray
     table: JaxArray
     signs: JaxArray
     place: JaxArray | None
@@ -288,8 +290,7 @@ class Samples:
                 moved = jnp.where(overflows, value * np.inf, moved)
         if not self.bounded and not jnp.iscomplexobj(value):
             # What has overflowed may be anything from the largest number on.
-            limit = jnp.where(self.amplitude > 0, np.finfo(np.float64).max, np.inf)
-            limit = limit.reshape((self.size, *[1] * axes))
+            limit = self.limit.reshape((self.size, *[1] * axes))
             moved = jnp.clip(moved, -limit, limit)
         return Sampled(moved.astype(dtype), spread=True)
 
