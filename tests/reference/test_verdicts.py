@@ -82,7 +82,7 @@ def test_digits_that_come_back_in_the_other_precision_are_lost_and_not_wrong(dty
 
 
 def test_one_wrong_element_among_lost_digits_is_wrong() -> None:
-    z = (4 * rng.normal(size=50)).astype(np.float32)
+    z = (4 * rng.normal(size=400)).astype(np.float32)
     y = (z > 0).astype(np.float32)
 
     def spoilt(z: Array, y: Array) -> Array:
@@ -176,13 +176,13 @@ def half(x: Array) -> Array:
     [
         (only_first, jnp.max, [0.0, 1.0, 1.0], Verdict.MATCH),
         (all_of_them, jnp.max, [0.0, 1.0, 1.0], Verdict.MISMATCH),
-        (all_of_them, jnp.max, [1.0, 1.0, 1.0, 1.0], Verdict.MISMATCH),
+        (all_of_them, jnp.max, [1.0, 1.0, 1.0], Verdict.MISMATCH),
         (lambda x: x > 0, lambda x: jnp.maximum(x, 0).sum(), [0.0, 1, -1], Verdict.MATCH),
         (lambda x: x >= 0, lambda x: jnp.maximum(x, 0).sum(), [0.0, 1, -1], Verdict.MATCH),
         (lambda x: x >= 0, lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], Verdict.MATCH),
         (half, lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], Verdict.MATCH),
-        (lambda x: 1.5 * (x >= 0), lambda x: jax.nn.relu(x).sum(), [0.0, 1], Verdict.MISMATCH),
-        (lambda x: 2.0 * (x == 0), lambda x: jax.nn.relu(x).sum(), [0.0, -1], Verdict.MISMATCH),
+        (lambda x: 1.5 * (x >= 0), lambda x: jax.nn.relu(x).sum(), [0.0, 1, -1], Verdict.MISMATCH),
+        (lambda x: 2.0 * (x == 0), lambda x: jax.nn.relu(x).sum(), [0.0, -1, -1], Verdict.MISMATCH),
         (lambda x: np.sign(x) + (x == 0), lambda x: abs(x).sum(), [0.0, 1], Verdict.MATCH),
     ],
 )
