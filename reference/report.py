@@ -22,6 +22,7 @@ WIDTH = 100
 CAUSES = 4  # at most, and so on, so that a hundred leaves take a screen
 ROWS = 12
 NOTES = 6
+PARTS = 4  # of arrays, that are told
 WORST = 50  # sigma, beyond which no probability is worth a number
 INDICES = 5  # of ambiguous elements
 
@@ -42,6 +43,7 @@ class GradientReport(str):
         direction: of what depends on one, the `d_out` or the `tangents` of the leaves shown, with
             the arrays as its value; None for a gradient.
         forward: each array of a layer's output beside the twin's, if that was compared.
+        where: which part of each array is wrong, with its worst elements, in words.
     """
 
     verdict: Verdict
@@ -52,6 +54,7 @@ class GradientReport(str):
     measurement: Measurement | None
     direction: Direction | None
     forward: tuple[Leaf, ...]
+    where: tuple[str, ...]
 
     def __new__(
         cls,
@@ -65,10 +68,11 @@ class GradientReport(str):
         what: str = "gradient",
         direction: Direction | None = None,
         forward: Iterable[Leaf] = (),
+        where: Iterable[str] = (),
     ) -> Self:
         """Lay the report out to be read, and keep what it was made from."""
         leaves, causes, warnings = tuple(leaves), tuple(causes), tuple(warnings)
-        forward = tuple(forward)
+        forward, where = tuple(forward), tuple(where)
         text = _text(
             f"{what} check: {verdict.value} ({dtype})",
             leaves,
@@ -77,9 +81,10 @@ class GradientReport(str):
             measurement=measurement,
             direction=direction,
             forward=forward,
+            where=where,
         )
         report = super().__new__(cls, text)
-        report.direction, report.forward = direction, forward
+        report.direction, report.forward, report.where = direction, forward, where
         report.measurement = measurement
         report.verdict, report.dtype = verdict, dtype
         report.leaves, report.causes, report.warnings = leaves, causes, warnings
@@ -124,6 +129,7 @@ class GradientReport(str):
             "warnings": list(self.warnings),
             "direction": str(self.direction) if self.direction else None,
             "forward": [_leaf_to_dict(leaf) for leaf in self.forward],
+            "where": list(self.where),
         }
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
@@ -173,6 +179,7 @@ def _text(
     measurement: Measurement | None,
     direction: Direction | None,
     forward: Sequence[Leaf],
+    where: Sequence[str],
 ) -> str:
     lines = [title]
     inferred = [cause for cause in causes if cause.code.inferred]
@@ -188,6 +195,9 @@ def _text(
     doubtful = any(cause.code == Code.FEW_ROUNDINGS for cause in causes)
     if measurement:
         lines += _wrapped(witnesses(leaves, measurement, doubtful=doubtful), indent="")
+    lines += [line for part in where[:PARTS] for line in _wrapped(part)]
+    if len(where) > PARTS:
+        lines.append(f"and {len(where) - PARTS} more arrays that are wrong")
     notes = [line for leaf in leaves for line in _ambiguous(leaf)]
     notes += [f"warning: {warning}" for warning in warnings]
     lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []

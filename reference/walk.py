@@ -1,6 +1,6 @@
 """The walk that all checks have in common: compare a result, look for its faults, and report."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from reference.custom_rules import Bodies
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference, outside
+from reference.diagnosis.where import where_wrong
 from reference.digits import Judged, digits, lost_digits
 from reference.directions import Direction
 from reference.noise.finite import first_not_finite
@@ -119,7 +120,16 @@ def report_on(
         what=what,
         direction=direction,
         forward=forward.comparison.leaves if forward else (),
+        where=_parts([*([forward] if forward else []), finding], difference),
     )
+
+
+def _parts(findings: Iterable[Finding], difference: Difference) -> Iterator[str]:
+    """Say which parts of the arrays are wrong."""
+    for finding in findings:
+        for leaf in finding.comparison.leaves:
+            if leaf.verdict == Verdict.MISMATCH:
+                yield where_wrong(leaf, difference.arrays, finding.name)
 
 
 def of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from reference.arguments import Derivative
+from reference.arguments import Derivative, argument_names, is_array
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded, Rounding
 from reference.compare import Leaf, Verdict
@@ -65,6 +65,22 @@ class Difference:
         """The parameter of each leaf, in float64."""
         leaves = jax.tree.leaves([self.args[i] for i in self.places])
         return [np.asarray(leaf, np.float64) for leaf in leaves]
+
+    @property
+    def names_in_loss(self) -> list[str]:
+        """The names of the arguments, or else their numbers."""
+        names = self.names_of_args or argument_names(self.loss, len(self.args))
+        return [name or f"argument {i}" for i, name in enumerate(names)]
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays among the arguments, by their names."""
+        return {
+            name + jax.tree_util.keystr(path): np.asarray(leaf)
+            for name, arg in zip(self.names_in_loss, self.args, strict=True)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(arg)
+            if is_array(leaf)
+        }
 
     @property
     def others(self) -> list[Any]:

@@ -202,4 +202,5 @@ def test_the_data_is_that_of_the_text_with_all_digits() -> None:
         "warnings": ["one"],
         "direction": None,
         "forward": [],
+        "where": [],
     }

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from reference.arguments import argument_names
 from reference.diagnosis.codes import Cause, Code, Line
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.mistakes import MISTAKES
@@ -98,9 +97,7 @@ class Words:
     def _argument(self, number: int) -> str:
         """Name an input of the loss: the argument, and where in it."""
         i, path = self.tapped.where[number]
-        difference = self.difference
-        names = difference.names_of_args or argument_names(difference.loss, len(difference.args))
-        return (names[i] or f"argument {i}") + path
+        return self.difference.names_in_loss[i] + path
 
 
 def located(difference: Difference) -> list[Cause]:
