@@ -60,7 +60,7 @@ ALSO = {
     "manual_nn/training/early_stopping.py": _TRAINING,
     "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
     "reference/bounds/tracing.py": (_PROGRAMS, "tests/reference/bounds/rules"),
-    "reference/compare.py": ("tests/reference/test_verdicts.py", _CASES),
+    "reference/compare.py": ("tests/reference/test_tolerance.py", _CASES),
     "reference/diagnosis/causes.py": ("tests/reference/diagnosis/test_hypotheses.py",),
     "reference/diagnosis/codes.py": ("tests/reference/test_check.py",),
     "reference/layers/softmax_cross_entropy.py": (_TWINS,),
