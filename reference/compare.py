@@ -134,7 +134,7 @@ class Leaf:
         if self.scale == 0:
             return False
         eps = float(np.finfo(str(self.got.dtype)).eps)
-        unseen = (self.bound > 0) & (self.bound >= abs(self.want))
+        unseen = self.bound >= abs(self.want)
         not_zero = abs(self.want) > EPS / eps * self.bound
         unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale)
         return bool(unseen.size and unseen.mean() >= 0.5)
@@ -537,9 +537,7 @@ def _in_one_choice(leaves: list[Leaf], measurement: Measurement) -> tuple[Leaf, 
     if rank >= len(moves) - 1:
         return tuple(leaves)
     fitted = moves.T @ np.linalg.lstsq(moves.T, errors, rcond=np.sqrt(EPS))[0]
-    numerical = (
-        np.sqrt(EPS) * abs(moves).max()
-    )  # of the fit, where the elements themselves are exact
+    numerical = np.sqrt(EPS) * abs(moves).max()  # of the fit, where the elements are exact
     wrong = abs(errors - fitted) > allowed * np.sqrt(len(moves)) + numerical
     if not wrong.any():
         return tuple(leaves)

@@ -11,7 +11,14 @@ import pytest
 
 from reference.bounds.rounding import Rounding
 from reference.bounds.tracing import Traced
-from reference.compare import Comparer, Comparison, Leaf, Verdict, worst_verdict
+from reference.compare import (
+    Comparer,
+    Comparison,
+    Leaf,
+    Verdict,
+    differentiated,
+    worst_verdict,
+)
 from tests.support.bits import same_bits
 
 INF, NAN = math.inf, math.nan
@@ -265,6 +272,14 @@ def test_a_result_of_another_structure_or_shape_is_named() -> None:
         compare({"q": x}, x)
     with pytest.raises(ValueError, match=r"^got\['z'\] has shape \(1,\), expected \(2,\)$"):
         compare({"y": x, "z": x[:1]}, x)
+    with pytest.raises(ValueError, match=r"^got\['y'\] has shape \(1,\), expected \(2,\)$"):
+        compare({"y": x[:1], "z": x}, x)
+
+
+def test_the_arrays_of_the_arguments_at_some_places_are_those_differentiated_in() -> None:
+    args = ({"w": 1.0, "b": 2.0}, 3.0, (), [4.0, (5.0,)])
+    assert differentiated(args, (3,)) == [False, False, False, True, True]
+    assert differentiated(args, (0, 1)) == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize("compiled", [False, True])

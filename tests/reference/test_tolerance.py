@@ -6,6 +6,7 @@ The measurement is written down here, so that each number of the answer can be s
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -64,9 +65,9 @@ def noise(nominal: Any, sigma: Any, **freedoms: Freedom) -> Noise:
 
 
 def freedom(low: Any, high: Any, sigma: Any, moves: Any = ()) -> Freedom:
-    """Write down where other decisions lead; low above high is where they move nothing."""
+    """Write down where other decisions lead; nowhere, where low is high."""
     low, high = np.array(low, np.float64), np.array(high, np.float64)
-    moved = low <= high
+    moved = low < high
     made = np.array(moves, np.float64) if len(moves) else np.zeros((0, int(moved.sum())))
     return Freedom(low, high, np.array(sigma, np.float64), moved, made)
 
@@ -89,6 +90,8 @@ def test_an_element_may_be_off_by_so_many_sigma_and_its_last_rounding() -> None:
         assert given.tolist() == [allowed]
     whole = tolerance(np.arange(3), np.zeros(3), 8.0, np.float64)
     assert whole.tolist() == [0, 0, 0]
+    whole[:] = 1
+    assert not tolerance(np.arange(3), np.zeros(3), 8.0, np.float64).any()  # each time its own
 
 
 def test_an_error_is_held_against_sigma() -> None:
@@ -129,8 +132,20 @@ def test_a_bound_that_is_proven_holds_where_it_is_less() -> None:
         assert leaf.bound[0] == (0 if has else tolerance(np.ones(1), np.ones(1) / 4, 8, float)[0])
 
 
+def test_a_bound_is_proven_of_a_small_function_and_of_whole_numbers() -> None:
+    x = np.array([1.5, 2.5, 3.5])
+    comparer = Comparer(lambda x: {"n": (x > 2).astype(int), "x": x * x}, x, measured=True)
+    leaves = comparer({"n": np.array([0, 1, 1]), "x": x * x}, x).leaves
+    for leaf in leaves:
+        assert leaf.proven is not None
+        assert leaf.proven.dtype == np.float64
+        assert not leaf.tied.any()
+        leaf.tied[:] = True
+        assert not leaf.tied.any()  # each time its own
+
+
 def test_what_other_sides_of_a_kink_move_may_be_anywhere_between_them() -> None:
-    kinks = freedom([-3.0, 1.5, 9.0, -3.0], [0.5, 4.0, 0.0, 4.0], [0.5, 0.5, 0.5, 0.5])
+    kinks = freedom([-3.0, 1.5, 1.0, -3.0], [0.5, 4.0, 1.0, 4.0], [0.5, 0.5, 0.5, 0.5])
     right = noise([1.0] * 4, [2.0**-10] * 4, kinks=kinks)
     more = tolerance(np.ones(1), np.array([0.5]), MULTIPLE, np.float64)[0]
     own = tolerance(np.ones(1), np.array([2.0**-10]), MULTIPLE, np.float64)[0]
@@ -161,9 +176,11 @@ def test_what_no_number_bounds_may_be_anything() -> None:
 SHARED = [[0.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 1.0, 0.0]]
 
 
-def of_ties(got: Any, moves: Any = SHARED, sigma: float = 2.0**-30) -> Leaf:
+def of_ties(
+    got: Any, moves: Any = SHARED, sigma: float = 2.0**-30, aside: float = 2.0**-30
+) -> Leaf:
     """Compare with [1, 0, 0], which ties between equal numbers may share out otherwise."""
-    ties = freedom([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [sigma] * 3, moves)
+    ties = freedom([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [aside] * 3, moves)
     return compared([got], noise([1.0, 0.0, 0.0], [sigma] * 3, ties=ties)).leaves[0]
 
 
@@ -191,6 +208,16 @@ def test_equal_numbers_may_not_each_get_what_is_for_all(got: list[float]) -> Non
     assert leaf.verdict == Verdict.MISMATCH
 
 
+def test_what_is_shared_may_be_off_by_the_rounding_of_both_sides_and_of_the_fit() -> None:
+    """The three numbers add up to 1 by the moves; what they are off by is spread over them."""
+    fine, coarse = 2.0**-40, 2.0**-20
+    for sigma, aside in ((fine, coarse), (coarse, fine)):
+        for off, ok in ((8 * coarse, True), (2.4 * 8 * coarse, False)):
+            assert of_ties([0.5, 0.5, 3 * off], sigma=sigma, aside=aside).verdict.ok == ok
+    for off, ok in ((0.0, True), (1e-8, True), (2e-8, False)):
+        assert of_ties([1 / 3, 1 / 3, 1 / 3 + 3 * off], sigma=0, aside=0).verdict.ok == ok
+
+
 def test_where_as_many_ties_as_rounds_are_each_stands_for_itself() -> None:
     for rounds, told in ((4, True), (3, False), (2, False)):
         leaf = of_ties([1.0, 1.0, 0.0], SHARED[1:3] * 2 if rounds == 4 else SHARED[1 : 1 + rounds])
@@ -203,7 +230,7 @@ def test_where_as_many_ties_as_rounds_are_each_stands_for_itself() -> None:
 def test_ties_of_several_arrays_are_one_choice() -> None:
     """What one array loses the other gains; an array without ties between them is none of it."""
     sigma = 2.0**-30
-    takes = freedom([0.0, 9.0], [1.0, 0.0], [sigma] * 2, [[-1.0], [0.0], [-1.0], [0.0]])
+    takes = freedom([0.0, 5.0], [1.0, 5.0], [sigma] * 2, [[-1.0], [0.0], [-1.0], [0.0]])
     gives = freedom([0.0], [1.0], [sigma], [[1.0], [0.0], [1.0], [0.0]])
     noises = (
         noise([1.0, 5.0], [sigma] * 2, ties=takes),
