@@ -42,6 +42,7 @@ class Calls:
         self.names = names or [f"args[{i}]" for i in range(len(args))]
         returned = grad(*args)
         self.first = jax.tree.map(copied, returned)
+        self.by_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(returned))
         self.mutated = self._restore()
         self.shared = self._shared_memory(returned, lent)
         self.moved = tuple(
@@ -110,6 +111,12 @@ class Calls:
         """Tell a gradient of an earlier call from one that changes at random, or by rounding."""
         if _equal(self.again, self.first):
             return self._stuck(here) if comparison.verdict.ok else []
+        if self._accumulate():
+            evidence = (
+                "called at x, at y and at x again, the third result is the sum of the two before: "
+                "what is returned is added up from call to call and never set back to 0"
+            )
+            return [Cause.observed(Code.NONDETERMINISTIC, evidence)]
         again = here(self.again)
         if comparison.verdict.ok and again.verdict.ok:
             return []  # right in any order of additions, which atomic ones change from call to call
@@ -123,6 +130,12 @@ class Calls:
             if not np.array_equal(leaf.got, other.got)
         ]
         return [Cause.observed(Code.NONDETERMINISTIC, ", ".join(differences))]
+
+    def _accumulate(self) -> bool:
+        """Say whether each call adds its result to that of the call before."""
+        if self.there is None or not any(leaf.any() for leaf in jax.tree.leaves(self.there)):
+            return False
+        return _equal(self.again, jax.tree.map(np.add, self.there, self.first))
 
     def _stuck(self, here: Place) -> list[Cause]:
         """Find a gradient that was computed once and is returned on every later call."""

@@ -4,25 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from reference.arguments import (
     Argnums,
     Derivative,
     copies,
-    in_words,
     is_one,
     places_of,
     precision,
     returning_a_scalar,
-    same_structure,
 )
 from reference.calls import Calls
 from reference.compare import Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.report import GradientReport
-from reference.walk import find, report_on, through_bodies, wrong_form
+from reference.structures import like, structure_in_words
+from reference.walk import find, in_its_precision, report_on, through_bodies, wrong_form
 
 
 def check_gradient(
@@ -74,9 +72,17 @@ def check_gradient(
     dtype = precision(args, places)
     given = copies(args, places)  # whatever grad does to its arguments
     target = given[places[0]] if isinstance(argnums, int) else tuple(given[i] for i in places)
-    calls = Calls(grad, args, given, places) if callable(grad) else None
-    result = calls.first if calls else grad
-    if fault := wrong_form(result, target, structure=lambda got: _structure(got, target)):
+    function = (lambda *args: like(grad(*args), target)) if callable(grad) else None
+    calls = Calls(function, args, given, places) if function else None
+    result = calls.first if calls else like(grad, target)
+
+    def structure(got: Any) -> str:
+        return structure_in_words(got, target, given, places, one=isinstance(argnums, int))
+
+    form, dtype, said = in_its_precision(
+        result, target, dtype, by_jax=calls is not None and calls.by_jax
+    )
+    if fault := wrong_form(result, form, structure=structure):
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
     scalar = returning_a_scalar(loss)
 
@@ -84,7 +90,6 @@ def check_gradient(
         return Derivative(jax.grad(loss, argnums), given, traced=places)
 
     derivative, bodies, notes = through_bodies(scalar, derive)
-    function = grad if callable(grad) else None
     finding = find(
         derivative.at(*given, dtype=dtype), result, given, function=function, calls=calls
     )
@@ -99,17 +104,4 @@ def check_gradient(
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
     explained = bodies if bodies.rules else loss
     difference = Difference(leaves, explained, given, argnums, undecided)
-    return report_on(finding, difference, notes=notes, known=known)
-
-
-def _structure(result: Any, target: Any) -> str:
-    """Say which structure was returned, which was expected, and what may have been forgotten."""
-    got, want = in_words(result), in_words(target)
-    pair = isinstance(result, tuple) and len(result) == 2
-    if pair and same_structure(result[1], target) and np.shape(result[0]) == ():
-        return f"got {got}, a number and what may be the gradient: return {want} alone"
-    if isinstance(result, tuple) and not isinstance(target, (tuple, list)):
-        return f"got {got}, expected {want}; argnums says in which arguments the gradient is taken"
-    if got == want:
-        return f"got {jax.tree.structure(result)}, expected {jax.tree.structure(target)}"
-    return f"got {got}, expected {want}"
+    return report_on(finding, difference, notes=[*said, *notes], known=known)

@@ -208,6 +208,39 @@ def remarks(finding: Finding) -> Iterator[Cause]:
         yield Cause.observed(Code.EXACT_TIE, counts)
 
 
+def in_its_precision(
+    result: Any, target: Any, dtype: str, *, by_jax: bool = False
+) -> tuple[Any, str, list[str]]:
+    """Take a result in float32 for one in float64, to be compared in float32.
+
+    Args:
+        result: what was returned.
+        target: arrays of the shapes and dtypes that it should have.
+        dtype: the precision of the arguments.
+        by_jax: whether JAX computed it.
+
+    Returns:
+        The target and the precision to compare with, and what there is to say of it.
+    """
+    arrays = list(map(np.asarray, jax.tree.leaves(result)))
+    wanted: Any = jax.tree.structure(target)
+    if (
+        dtype != "float64"
+        or jax.tree.structure(result) != wanted
+        or any(array.dtype not in (np.float32, np.float64) for array in arrays)
+        or all(array.dtype != np.float32 for array in arrays)
+    ):
+        return target, dtype, []
+    form = jax.tree.map(
+        lambda wanted, got: np.asarray(wanted).astype(np.asarray(got).dtype), target, result
+    )
+    note = "the result is float32 for float64 arguments, so that it was compared in float32"
+    jax_alone = by_jax or any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result))
+    if jax_alone:
+        note += '; JAX computes in float64 after jax.config.update("jax_enable_x64", True)'
+    return form, "float32", [note]
+
+
 def wrong_form(
     result: Any,
     target: Any,

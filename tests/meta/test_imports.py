@@ -138,6 +138,7 @@ ORDER = {
         *("check", "check_custom_rule", "check_jvp", "check_layer", "along", "walk"),
         *(
             "report",
+            "structures",
             "directions",
             "calls",
             "picture",

@@ -1,0 +1,88 @@
+"""The structure of a result: what is taken for the right one, and what is wrong with any other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from reference.arguments import in_words
+
+
+def like(result: Any, target: Any) -> Any:
+    """Make tuples of the lists where the target has tuples, and lists of the tuples likewise.
+
+    >>> like(([1, 2], [3]), [(0, 0), [0]])
+    [(1, 2), [3]]
+    """
+    plain = tuple, list
+    if type(target) in plain and type(result) in plain and len(result) == len(target):
+        return type(target)(map(like, result, target))
+    if type(target) is dict and type(result) is dict and set(result) == set(target):
+        return {key: like(part, target[key]) for key, part in result.items()}
+    return result
+
+
+def structure_in_words(
+    result: Any, target: Any, args: Sequence[Any], places: Sequence[int], *, one: bool
+) -> str:
+    """Say which structure was returned, which was expected, and what may have been forgotten.
+
+    Args:
+        result: that was returned.
+        target: of the structure that was expected.
+        args: of the loss.
+        places: the numbers of those that the gradient is taken in.
+        one: whether it is the gradient in one of them, rather than a tuple of such.
+    """
+    got, want = in_words(result), in_words(target)
+    pair = isinstance(result, tuple) and len(result) == 2
+    if pair and _form(result[0]) == _form(0) and _form(like(result[1], target)) == _form(target):
+        return (
+            f"you returned (loss, gradient), a number and {in_words(result[1])}: "
+            f"return {want} alone"
+        )
+    if missing := _missing(result, target):
+        return (
+            f"None is returned for gradient{missing}; where the loss does not depend on an array, "
+            "return zeros of its shape"
+        )
+    if one and isinstance(result, (tuple, list)) and not isinstance(target, (tuple, list)):
+        count, alone = len(result), len(jax.tree.leaves(target))
+        arrays = "1 array" if count == 1 else f"{count} arrays"
+        text = f"you returned {arrays} in a {type(result).__name__}"
+        if count == alone == 1:
+            return f"{text}, the gradient in argument {places[0]} is {want} alone"
+        text += f", the gradient in argument {places[0]} alone is {alone}"
+        meant = _argnums(result, args)
+        return f"{text}: did you forget argnums={meant}?" if meant else f"{text}: see argnums"
+    if got == want:
+        return f"got {jax.tree.structure(result)}, expected {jax.tree.structure(target)}"
+    return f"got {got}, expected {want}"
+
+
+def _missing(result: Any, target: Any) -> str:
+    """Give the path of the first None that stands where the target has an array."""
+    if result is None:
+        return ""
+    arrays = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(target)}
+    leaves = jax.tree_util.tree_leaves_with_path(result, is_leaf=lambda leaf: leaf is None)
+    paths = (jax.tree_util.keystr(path) for path, leaf in leaves if leaf is None)
+    return next((path for path in paths if path in arrays), "")
+
+
+def _argnums(result: Sequence[Any], args: Sequence[Any]) -> str:
+    """Find the first arguments, in their order, that have the structures and shapes returned."""
+    places: list[int] = []
+    for part in result:
+        after = range(places[-1] + 1 if places else 0, len(args))
+        place = next((i for i in after if _form(args[i]) == _form(part)), None)
+        if place is None:
+            return ""
+        places.append(place)
+    return str(tuple(places))
+
+
+def _form(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    """Give the structure and the shapes of a tree."""
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
