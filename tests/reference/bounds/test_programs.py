@@ -12,8 +12,10 @@ from jax import lax
 
 from reference.bounds import programs
 from reference.bounds.programs import compiled_fast, operations, program
+from reference.bounds.rounding import Rounding
 from reference.bounds.tracing import Traced
 from reference.compare import Comparer
+from reference.layers import layer_norm
 from tests.support.cases import each
 
 X = np.arange(6.0).reshape(2, 3)
@@ -185,5 +187,30 @@ def test_what_this_xla_cannot_compile_fast_is_compiled_all_the_same(
 ) -> None:
     lowered = jax.jit(lambda x: x + 1).lower(1.0)
     assert compiled_fast(lowered)(1.0) == 2
-    monkeypatch.setattr(programs, "FAST", ({"xla_no_such_option": True},))
-    assert compiled_fast(lowered)(1.0) == 2
+    for name in ("FAST", "APART"):
+        monkeypatch.setattr(programs, name, ({"xla_no_such_option": True},))
+    for fused in (True, False):
+        assert compiled_fast(lowered, fused=fused)(1.0) == 2
+
+
+def test_a_function_is_evaluated_as_if_each_of_its_operations_stood_for_itself() -> None:
+    """A layer norm of two units, whose gradient is 0 but for what is added to the variance.
+
+    Fused, its error is computed twice, with a product rounded in one and not in the other; the
+    difference is 400 times what rounding leaves of the gradient. So it is where XLA optimises.
+    """
+    gain, shift = np.array([-1.5, -0.75]), np.array([1.5, -0.75])
+    x = np.array([[0.25, 2.0], [0.75, 0.25]])
+    y = np.array([[-1.5, 1.25], [0.0, 0.0]])
+
+    def loss(gain: Any, shift: Any, x: Any, y: Any) -> Any:
+        return jnp.mean((layer_norm.forward((gain, shift), x) - y) ** 2)
+
+    args = (gain, shift, x, y)
+    traced = Traced(jax.grad(loss, (0, 1, 2)), *args)
+    by_numpy = traced.bounded(*args, rounding=Rounding(np.float64))
+    for by_xla, bounded in zip(traced.by_xla(*args), by_numpy, strict=True):
+        np.testing.assert_array_equal(by_xla, bounded.value)
+    lowered = jax.jit(jax.grad(loss)).lower(*args)
+    for fused in (True, False):
+        assert ("fusion(" in str(compiled_fast(lowered, fused=fused).as_text())) == fused
