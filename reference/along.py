@@ -29,6 +29,7 @@ def along(
     expected: Callable[[Any], str],
     difference: Callable[[Sequence[Leaf], tuple[Any, ...], frozenset[int]], Difference],
     what: str,
+    name: str = "gradient",
     forward: Finding | None = None,
     trusts_rules: bool = True,
 ) -> GradientReport:
@@ -44,6 +45,7 @@ def along(
         difference: what is to be diagnosed, given the leaves, where they were computed, and the
             places of those that are undecided.
         what: is checked.
+        name: of the result.
         forward: what was found of the forward pass, if it was checked too.
         trusts_rules: whether a custom rule is taken where its function's body cannot be
             differentiated.
@@ -67,16 +69,18 @@ def along(
         if not findings:
             names = [direction.name, *(f"args[{i}]" for i in range(len(args)))]
             moved = (0, *places)
-            calls = Calls(function, inputs, copied_inputs, moved, names=names, lent=[0])
+            calls = Calls(
+                function, inputs, copied_inputs, moved, names=names, lent=[0], result=name
+            )
         result = calls.first if calls else jax.tree.map(copied, function(*fresh(inputs)))
-        if fault := wrong_form(result, target, structure=expected):
+        if fault := wrong_form(result, target, name=name, structure=expected):
             leaves = forward.comparison.leaves if forward else ()
             causes = [*(of_forward(forward)[1] if forward else []), fault]
             return GradientReport(
                 fault.code.verdict, (), causes, notes, dtype, what=what, forward=leaves
             )
         here = derivative.at(*copied_inputs, dtype=dtype)
-        found = find(here, result, copied_inputs, function=function, calls=calls)
+        found = find(here, result, copied_inputs, function=function, calls=calls, name=name)
         findings.append((found, direction, result))
     order = list(Verdict)
     worst, direction, result = max(findings, key=lambda found: order.index(found[0].verdict))

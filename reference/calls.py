@@ -26,6 +26,7 @@ class Calls:
         *,
         names: Sequence[str] = (),
         lent: Sequence[int] = (),
+        result: str = "gradient",
     ) -> None:
         """Call the gradient three times, and note what each call does to what was there before.
 
@@ -37,8 +38,9 @@ class Calls:
             names: of the arguments, for the report.
             lent: the numbers of those whose memory a result may share, as that of a residual
                 branch shares its d_out's.
+            result: what is returned, for the report.
         """
-        self.args, self.given = args, given
+        self.args, self.given, self.result = args, given, result
         self.names = names or [f"args[{i}]" for i in range(len(args))]
         returned = grad(*args)
         self.first = jax.tree.map(copied, returned)
@@ -80,7 +82,7 @@ class Calls:
         for path, array in jax.tree_util.tree_leaves_with_path(returned):
             for place, other in jax.tree_util.tree_leaves_with_path(kept):
                 if _both_numpy(array, other) and np.shares_memory(array, other):
-                    return f"gradient{jax.tree_util.keystr(path)} and {self._name(place)}"
+                    return f"{self.result}{jax.tree_util.keystr(path)} and {self._name(place)}"
         return ""
 
     def _name(self, path: Any) -> str:
@@ -125,7 +127,7 @@ class Calls:
             evidence = "called at x, at y and at x again, the third result is the gradient at y"
             return [Cause.observed(Code.STALE, evidence)]
         differences = [
-            f"gradient{leaf.path} differs by up to {abs(leaf.got - other.got).max():.3g}"
+            f"{self.result}{leaf.path} differs by up to {abs(leaf.got - other.got).max():.3g}"
             for leaf, other in zip(comparison.leaves, again.leaves, strict=True)
             if not np.array_equal(leaf.got, other.got)
         ]

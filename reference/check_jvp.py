@@ -170,6 +170,7 @@ class Pushforward(Subject):
             expected=self.expected,
             difference=difference,
             what="jvp",
+            name="" if both else "tangent",
         )
 
 

@@ -20,7 +20,7 @@ def sensitivity(leaf: Leaf, quantile: float = 0.0) -> float:
     return float(np.quantile(factors, quantile, method="lower"))
 
 
-def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
+def blind_spots(leaves: Sequence[Leaf], name: str = "gradient") -> list[str]:
     """Say where the check is nearly blind: at half of a leaf it loses half the digits or more."""
     blind = []
     for leaf in leaves:
@@ -28,13 +28,13 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
         subnormal = (leaf.want != 0) & (abs(leaf.want) < tiny)
         if subnormal.any():
             blind.append(
-                f"gradient{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
+                f"{name}{leaf.path} has {int(subnormal.sum())} elements too small for a normal "
                 f"{leaf.got.dtype}, which may be flushed to 0"
             )
         if leaf.hanging.any():
             hanging = float(np.mean(leaf.hanging))
             blind.append(
-                f"{hanging:.1%} of gradient{leaf.path} hangs on kinks within rounding: what is "
+                f"{hanging:.1%} of {name}{leaf.path} hangs on kinks within rounding: what is "
                 "wrong there may pass as ambiguous"
             )
         if not np.isfinite(leaf.bound).all():
@@ -42,16 +42,16 @@ def blind_spots(leaves: Sequence[Leaf]) -> list[str]:
         if not leaf.want.any():  # every error that is a normal number shows, or
             if (leaf.bound > tiny).any():
                 above = f"{leaf.bound.max():.2g}"
-                blind.append(f"gradient{leaf.path} is 0: only errors above {above} show")
+                blind.append(f"{name}{leaf.path} is 0: only errors above {above} show")
         elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):
             blind.append(
-                f"at half of gradient{leaf.path} an element could be off by "
+                f"at half of {name}{leaf.path} an element could be off by "
                 f"{sensitivity(leaf, 0.5):.1g} of itself or more unseen"
             )
     return blind
 
 
-def faults_of_ours(comparison: Comparison) -> list[str]:
+def faults_of_ours(comparison: Comparison, name: str = "gradient") -> list[str]:
     """Say where the two witnesses contradict each other: more than the bound has been measured."""
     found = []
     for leaf in comparison.leaves:
@@ -61,7 +61,7 @@ def faults_of_ours(comparison: Comparison) -> list[str]:
             above = np.isfinite(leaf.sigma) & (leaf.sigma > leaf.proven)
         if above.any():
             found.append(
-                f"at {int(above.sum())} elements of gradient{leaf.path} the measured rounding is "
+                f"at {int(above.sum())} elements of {name}{leaf.path} the measured rounding is "
                 "above the proven bound: this is a fault of the checker, please report it"
             )
     return found

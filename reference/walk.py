@@ -108,7 +108,8 @@ def report_on(
     elif not finding.faults:
         causes += remarks(finding)
     comparison = finding.comparison
-    warnings = [*notes, *faults_of_ours(comparison), *blind_spots(comparison.leaves)]
+    warnings = [*notes, *faults_of_ours(comparison, finding.name)]
+    warnings += blind_spots(comparison.leaves, finding.name)
     warnings += difference.model.warnings() if difference.model else []
     return GradientReport(
         max(before, finding.verdict, key=list(Verdict).index),

@@ -69,6 +69,8 @@ def test_a_wrong_jvp_is_diagnosed() -> None:
     assert report.direction is not None
     assert report.direction.name == "tangents"
     assert [np.shape(part) for part in report.direction.value] == [(4, 3), (3, 2)]
+    assert all(part.startswith("['") for part in report.where)
+    assert not any("gradient" in line for line in (*report.where, *report.warnings))
 
     def value_off(tangents: Any, *args: Any) -> Any:
         out, d_out = with_value(tangents, *args)
@@ -86,6 +88,11 @@ def test_a_single_argument_has_its_tangent_alone_unless_argnums_is_a_sequence() 
     assert check_jvp(lambda d_x, x: np.cos(x) * d_x, jnp.sin, x).ok
     assert check_jvp(lambda d_x, x: np.cos(x) * d_x, jnp.sin, x, argnums=0).ok
     assert check_jvp(lambda tangents, x: np.cos(x) * tangents[0], jnp.sin, x, argnums=(0,)).ok
+
+    report = check_jvp(lambda *_: np.ones(3), jnp.sin, x)
+    assert report.where[0].startswith("tangent: wrong in ")
+    report = check_jvp(lambda d_x, _: d_x[:2], jnp.sin, x)
+    assert report.causes[0].evidence == "tangent has shape (2,), expected (3,)"
 
     def in_x(d_x: Any, *args: Any) -> Any:
         return tangent((d_x, np.zeros((3, 2))), *args)
