@@ -301,6 +301,7 @@ def test_the_middle_of_the_bound_is_the_value_of_jax(monkeypatch: pytest.MonkeyP
     comparer = Comparer(slope, x)
     monkeypatch.setattr(comparer.traced, "by_xla", lambda _: by_jax)
     y, z = comparer(by_jax, x, dtype=np.float32).leaves
+    assert same_bits(comparer.at(x, dtype=np.float32)(by_jax).leaves[1].want, by_jax["z"])
     assert (z.low.tolist(), z.high.tolist()) == (
         (by_jax["z"] - z.bound).tolist(),
         (by_jax["z"] + z.bound).tolist(),

@@ -6,6 +6,7 @@ The measurement is written down here, so that each number of the answer can be s
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -108,14 +109,39 @@ def test_an_error_is_held_against_sigma() -> None:
 
 
 def test_the_scale_is_the_largest_finite_number_of_the_whole_result() -> None:
-    leaves = compared(
-        [[1.0, -7.0], [2.0], [INF]],
-        noise([1.0, -7.0], [0, 0]),
-        noise([2.0], [0]),
-        noise([INF], [0]),
-    ).leaves
+    arrays: list[list[float]] = [[2.0], [INF], [1.0, -7.0]]
+    leaves = compared(arrays, *(noise(array, np.zeros(len(array))) for array in arrays)).leaves
     assert [leaf.scale for leaf in leaves] == [7, 7, 7]
     assert compared([[NAN]], noise([NAN], [0])).leaves[0].scale == 0
+    whole = Noise(np.array([3]), np.zeros(1))
+    (leaf,) = comparer_of(Written(whole), [3])([np.array([3])], np.array([3]), dtype=float).leaves
+    assert leaf.scale == 0
+
+
+def test_an_error_is_told_in_sigma_and_none_is_0_of_them() -> None:
+    zero = np.zeros(3)
+    leaf = Leaf("", np.array([0.0, 1.0, -1.0]), *[zero] * 4, sigma=np.array([0.0, 0.25, 0.5]))
+    assert leaf.sigmas.tolist() == [0, 4, 2]
+
+
+def test_what_has_lost_digits_is_neither_wrong_nor_ambiguous() -> None:
+    got, zero, lost = np.array([1.0, 1.0]), np.zeros(2), np.array([True, False])
+    wrong = Leaf("", got, *[zero] * 4, lost=lost)
+    assert (wrong.wrong.tolist(), wrong.ambiguous.tolist()) == ([False, True], [False, False])
+    ambiguous = Leaf("", got, zero, zero, zero, got, lost=lost)
+    assert ambiguous.ambiguous.tolist() == [False, True]
+    assert not ambiguous.wrong.any()
+
+
+def test_an_element_is_tied_beyond_its_bound_up_to_where_ties_lead() -> None:
+    got, zero = np.array([-2.0, -2.01, 3.0, 3.01, 0.5]), np.zeros(5)
+    bounds = zero + 0.5, zero - 0.5, zero + 0.5
+    low, high = zero - 2, zero + 3
+    leaf = Leaf("", got, zero, *bounds, tie_low=low, tie_high=high)
+    assert leaf.tied.tolist() == [True, False, True, False, False]
+    assert leaf.wrong.tolist() == [False, True, False, True, False]
+    assert not Leaf("", got, zero, *bounds, tie_low=low).tied.any()
+    assert not Leaf("", got, zero, *bounds, tie_high=high).tied.any()
 
 
 def test_a_bound_that_is_proven_holds_where_it_is_less() -> None:
@@ -132,15 +158,18 @@ def test_a_bound_that_is_proven_holds_where_it_is_less() -> None:
 
 
 def test_a_bound_is_proven_of_a_small_function_and_of_whole_numbers() -> None:
-    x = np.array([1.5, 2.5, 3.5])
+    assert (PROVEN_PATH, PROVEN_ELEMENTS) == (64, 4_194_304)
+    x = np.linspace(1.5, 3.5, 99)
     comparer = Comparer(lambda x: {"n": (x > 2).astype(int), "x": x * x}, x, measured=True)
-    leaves = comparer({"n": np.array([0, 1, 1]), "x": x * x}, x).leaves
+    leaves = comparer({"n": (x > 2).astype(int), "x": x * x}, x).leaves
     for leaf in leaves:
         assert leaf.proven is not None
         assert leaf.proven.dtype == np.float64
         assert not leaf.tied.any()
         leaf.tied[:] = True
         assert not leaf.tied.any()  # each time its own
+    without_rule = Comparer(lambda x: jnp.floor(x) + x, x, measured=True)
+    assert without_rule(np.floor(x) + x, x).leaves[0].proven is None
 
 
 def test_what_other_sides_of_a_kink_move_may_be_anywhere_between_them() -> None:
@@ -176,11 +205,18 @@ SHARED = [[0.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0], 
 
 
 def of_ties(
-    got: Any, moves: Any = SHARED, sigma: float = 2.0**-30, aside: float = 2.0**-30
+    got: Any,
+    moves: Any = SHARED,
+    *,
+    sigma: float = 2.0**-30,
+    aside: float = 2.0**-30,
+    size: float = 1.0,
 ) -> Leaf:
-    """Compare with [1, 0, 0], which ties between equal numbers may share out otherwise."""
-    ties = freedom([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [aside] * 3, moves)
-    return compared([got], noise([1.0, 0.0, 0.0], [sigma] * 3, ties=ties)).leaves[0]
+    """Compare with [1, 0, 0] times a size, which equal numbers may share out otherwise."""
+    low, high, want = size * np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    ties = freedom(low, high, [size * aside] * 3, size * np.asarray(moves))
+    right = noise(want, [size * sigma] * 3, ties=ties)
+    return compared([size * np.asarray(got)], right).leaves[0]
 
 
 @pytest.mark.parametrize(
@@ -213,8 +249,26 @@ def test_what_is_shared_may_be_off_by_the_rounding_of_both_sides_and_of_the_fit(
     for sigma, aside in ((fine, coarse), (coarse, fine)):
         for off, ok in ((2.5e-8, True), (4e-8, False)):
             assert of_ties([0.5, 0.5, 3 * off], sigma=sigma, aside=aside).verdict.ok == ok
-    for off, ok in ((0.0, True), (1e-8, True), (2e-8, False)):
-        assert of_ties([1 / 3, 1 / 3, 1 / 3 + 3 * off], sigma=0, aside=0).verdict.ok == ok
+    for size in (1.0, 2.0**10, 2.0**-30):
+        for off, ok in ((0.0, True), (1e-8, True), (2e-8, False)):
+            got = [1 / 3, 1 / 3, 1 / 3 + 3 * off]
+            assert of_ties(got, sigma=0, aside=0, size=size).verdict.ok == ok
+
+
+def test_what_is_off_by_just_what_both_sides_allow_is_not_wrong() -> None:
+    """Over four rounds, so twice as much: rounding has moved each of them, too."""
+    ties = freedom([-9.0], [9.0], [0.125], [[0.0]] * 4)
+    for got, ok in ((4.0, True), (4.0 + 2.0**-40, False)):
+        assert compared([[got]], noise([0.0], [0.125], ties=ties)).verdict.ok == ok
+
+
+def test_moves_that_differ_by_rounding_are_the_same() -> None:
+    moves = np.array(SHARED[1:3] * 2)
+    moves[0] += 1e-10
+    for size in (1.0, 2.0**10):
+        assert not of_ties([1.0, 1.0, 0.0], moves, size=size).verdict.ok
+    for size in (1.0, 2.0**-30):
+        assert of_ties([1.0, 1.0, 0.0], SHARED[1:4], size=size).verdict.ok
 
 
 def test_where_as_many_ties_as_rounds_are_each_stands_for_itself() -> None:
@@ -280,9 +334,13 @@ def test_half_of_an_array_whose_size_would_go_unseen_makes_it_blind() -> None:
 
 def test_what_is_0_but_for_rounding_shows_an_error_that_is_small_beside_the_whole() -> None:
     root = float(np.sqrt(EPS))
-    for bound, scale, seen in ((root, 1.0, True), (2 * root, 1.0, False), (2 * root, 4.0, True)):
+    for bound, scale, seen in (
+        *((root, 1.0, True), (2 * root, 1.0, False)),
+        *((2 * root, 4.0, True), (8 * root, 4.0, False)),
+    ):
         assert blind([0.0], [bound], scale=scale) == (not seen)
     assert not blind([0.0], [1.0], scale=0.0)
+    assert not Leaf("", *np.ones((5, 1)), sigma=np.ones(1)).blind  # whose size nobody has said
 
 
 def test_in_float32_the_value_in_float64_tells_what_is_swallowed_from_0() -> None:
@@ -315,9 +373,13 @@ def test_more_samples_are_drawn_where_something_is_wrong_after_the_first() -> No
 
 
 def test_numbers_are_rounded_whatever_they_are_where_programs_are_to_be_few() -> None:
-    x = np.ones(2, np.float32)
-    for sparing in (False, True):
-        made = Comparer(lambda x, n: x * n, x, np.float32(2), measured=True, sparing=sparing)
-        assert made.witness(np.float32).rounded == (False, sparing)
+    def function(x: Any, n: Any) -> Any:
+        return x * n
+
+    args = np.ones(2, np.float32), np.float32(2)
+    ordinary = Comparer(function, *args, measured=True)
+    sparing = Comparer(function, *args, measured=True, sparing=True)
+    for made, rounded in ((ordinary, False), (sparing, True)):
+        assert made.witness(np.float32).rounded == (False, rounded)
         assert made.witness(np.float64).rounded == (False, False)
         assert made.witness(np.float32) is made.witness("float32")
