@@ -212,5 +212,6 @@ def test_a_function_is_evaluated_as_if_each_of_its_operations_stood_for_itself()
     for by_xla, bounded in zip(traced.by_xla(*args), by_numpy, strict=True):
         np.testing.assert_array_equal(by_xla, bounded.value)
     lowered = jax.jit(jax.grad(loss)).lower(*args)
+    assert "fusion(" in str(compiled_fast(lowered).as_text())
     for fused in (True, False):
         assert ("fusion(" in str(compiled_fast(lowered, fused=fused).as_text())) == fused
