@@ -55,7 +55,7 @@ def one_by_one(block: int) -> int:
 
 def optimised(block: int) -> int:
     """Compile for each network as JAX does by default."""
-    with mock.patch.object(programs, "FAST", ({},)):
+    with mock.patch.multiple(programs, FAST={}, FAITHFUL={}):
         return one_by_one(block)
 
 

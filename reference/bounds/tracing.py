@@ -50,7 +50,7 @@ class Traced:
     def _compiled(self) -> Any:
         def compiled() -> Any:
             with precise_jax():
-                return compiled_fast(self._lowered.lower(), fused=False)
+                return compiled_fast(self._lowered.lower(), faithful=True)
 
         given: Any = jax.tree.structure(self._lowered.args_info)
         return program(self.operations, given, self.structure, compiled=compiled)
