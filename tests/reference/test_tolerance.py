@@ -275,7 +275,7 @@ def test_where_as_many_ties_as_rounds_are_each_stands_for_itself() -> None:
     for rounds, told in ((4, True), (3, False), (2, False)):
         leaf = of_ties([1.0, 1.0, 0.0], SHARED[1:3] * 2 if rounds == 4 else SHARED[1 : 1 + rounds])
         assert (leaf.tie_low is None) == told
-    for unknown in (INF, NAN):
+    for unknown in (NAN, INF):
         assert of_ties([1.0, 1.0, 0.0], [*SHARED, [unknown, 0.0, 0.0]]).tie_low is not None
     assert of_ties([NAN, 1.0, 0.0]).tie_low is not None
 

@@ -152,3 +152,16 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         without_the_mean,
         with_the_diagonal_of_the_jacobian,
     )
+
+
+def test_the_twin_takes_class_numbers_for_probabilities_and_weighs_the_rows() -> None:
+    """Of two rows and three classes one is certain of another class, and counts three times."""
+    x = np.array([[0.0, 0.0, 0.0], [-1e3, 0.0, -1e3]])
+    of_rows = np.log(3), 1e3
+    for target in (np.array([1, 2]), np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])):
+        for weights, loss in (
+            (None, sum(of_rows) / 2),
+            (np.array([1.0, 3.0]), np.log(3) / 4 + 750),
+        ):
+            value = twin.forward((), x, target=target, sample_weight=weights)
+            assert value == pytest.approx(loss, rel=1e-6)  # of float32

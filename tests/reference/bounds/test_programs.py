@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from reference.bounds import programs
+from reference.bounds import programs, tracing
 from reference.bounds.programs import FAITHFUL, FAST, compiled_fast, operations, program
 from reference.bounds.rounding import Rounding
 from reference.bounds.tracing import Traced
@@ -201,6 +202,9 @@ def test_what_others_are_compared_with_is_not_compiled_as_fast_as_can_be() -> No
     compiled_fast(lowered, faithful=True)
     assert asked == [FAST, FAITHFUL]
     assert FAST == FAITHFUL | {"xla_cpu_use_fusion_emitters": False}
+    with mock.patch.object(tracing, "compiled_fast", wraps=compiled_fast) as compiled:
+        assert Traced(lambda x: x * 7.25, 2.0).by_xla(2.0) == 14.5
+    assert compiled.call_args.kwargs == {"faithful": True}
 
 
 def test_what_cancels_in_the_function_cancels_in_the_value_that_others_are_compared_with() -> None:
