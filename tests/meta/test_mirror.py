@@ -54,6 +54,7 @@ SUBJECTS = {
     "tests/reference/diagnosis/test_fault_dictionary.py": "every fault, planted in networks",
     "tests/reference/test_campaign_command.py": "the command line of a campaign",
     "tests/reference/test_options.py": "the options of the command line, with nothing run",
+    "tests/reference/test_tolerance.py": "what comparisons make of a measurement that is given",
     "tests/reference/test_verdicts.py": "what a check says of gradients of every kind",
 }
 
