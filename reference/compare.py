@@ -31,6 +31,11 @@ PROVEN_PATH = 64
 PROVEN_ELEMENTS = 2**22  # of all operations together, which NumPy evaluates in some seconds
 
 
+# Sigma of 16 samples beside that of 64: by chance it is 8 times as large or as small less than once
+# in 10^11 elements; what has saturated is as large for all disturbances, so 64 times in proportion.
+PROPORTION = 8.0
+
+
 class Verdict(enum.StrEnum):
     """What a comparison has found, best first, and what keeps a gradient from being compared."""
 
@@ -371,6 +376,7 @@ class Place:
         self.comparer, self.args, self.dtype = comparer, args, dtype
         self.wanted, self.proven = wanted, proven
         self._measured: dict[tuple[int, bool], Measurement] = {}
+        self._fraction: list[Array] | None = None
 
     def of_row(self, row: int, comparer: Comparer, *args: Any) -> "Place":
         """Fix the arguments of one element of the first axis, which `comparer` has traced alone."""
@@ -411,7 +417,26 @@ class Place:
             leaves = _measured_leaves(paths, results, self.wanted, measurement, self.proven)
             if not any(leaf.wrong.any() for leaf in leaves):
                 break
+        else:
+            leaves = self._in_proportion(leaves)
         return Comparison(leaves, measurement.open_kinks, measurement)
+
+    def _in_proportion(self, leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
+        """Take a wrong array for not comparable if it strays out of proportion; NOISE.md (11).
+
+        There a few samples do not say how far it may stray: what a softmax gives to one of several
+        classes of which rounding leaves none the likeliest is 1 in some samples and 0 in others.
+        """
+        if self._fraction is None:
+            witness = self.comparer.witness(self.dtype)
+            self._fraction = witness.fraction(*self.args, samples=SAMPLES, seed=SAMPLES)
+        judged = []
+        for leaf, fraction in zip(leaves, self._fraction, strict=True):
+            unknown = leaf.wrong.any() and out_of_proportion(leaf, fraction)
+            anything = np.full(leaf.want.shape, np.inf)
+            lost = replace(leaf, bound=anything, low=-anything, high=anything)
+            judged.append(lost if unknown else leaf)
+        return tuple(judged)
 
     def _measurement(self, samples: int, *, decisions: bool) -> Measurement:
         """Measure with so many samples, and where other decisions lead, once."""
@@ -493,6 +518,18 @@ def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) 
         last = np.where(rounds, info.eps / 2 * abs(want), 0.0) + info.tiny
         allowed = multiple * sigma + last
     return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
+
+
+def out_of_proportion(leaf: Leaf, fraction: Array) -> bool:
+    """Say whether an array strays otherwise than in proportion to the disturbances; NOISE.md (11).
+
+    It does where sigma by small disturbances, in proportion, is another, by far more than so few
+    samples leave open, and where it strays as far as what has been called wrong.
+    """
+    assert leaf.sigma is not None  # noqa: S101, asked by those who have measured
+    worst = leaf.error[leaf.wrong].max(initial=0)
+    larger, smaller = np.maximum(leaf.sigma, fraction), np.minimum(leaf.sigma, fraction)
+    return bool(((larger > PROPORTION * smaller) & (PROPORTION * larger >= worst)).any())
 
 
 def _around(

@@ -40,6 +40,7 @@ from reference.noise.samples import (
 from reference.noise.statistics import SAMPLES, joined, multiple
 
 MAGNIFICATION = 2.0**16  # of float64's roundings, which float64 itself could not hold
+FRACTION = 2.0**-6  # of the disturbances, to see whether deviations are in proportion
 SATURATED = 10.0  # times the deviations of magnified disturbances: they are not in proportion
 SATURATED_PART = 0.01  # of an array
 NUDGE = 2.0**-40  # of the inputs, to come off exact ties; eq. (7)
@@ -166,13 +167,8 @@ class Witness:
             seed: of the disturbances.
             decisions: whether it is measured where the other sides of kinks and ties lead.
         """
-        inputs = jax.tree.leaves(in_float64(args))
-        held = tuple(
-            x.dtype.kind not in "fc" or (holds(self.dtype, x) and not rounded)
-            for x, rounded in zip(inputs, self.rounded, strict=True)
-        )
         with precise_jax(), _broadcasting(), np.errstate(over="ignore"):
-            run = _Run(self, inputs, held, seed)
+            run = self._run(args, seed)
             nominal, norms, open_kinks = run.noise(samples)
             saturated = run.magnification > 1 and run.saturates(norms)
             if saturated:
@@ -193,6 +189,32 @@ class Witness:
         leaves = tuple(Noise(*parts) for parts in zip(nominal, sigmas, ties, kinks, strict=True))
         generic = tuple(sorted(self.generic))
         return Measurement(leaves, run.taken, run.reach, open_kinks, exact_ties, generic)
+
+    def fraction(self, *args: Any, samples: int = SAMPLES, seed: int = 0) -> list[Array]:
+        """Measure sigma once more, by disturbances that are FRACTION as large; eq. (11).
+
+        Args:
+            *args: as of `measure`.
+            samples: how many disturbed evaluations.
+            seed: of the disturbances.
+
+        Returns:
+            Sigma of each array, in proportion: the same where deviations grow with disturbances.
+        """
+        with precise_jax(), _broadcasting(), np.errstate(over="ignore"):
+            run = self._run(args, seed)
+            run.magnification *= FRACTION
+            _, norms, _ = run.noise(samples)
+            scale = run.both / (np.sqrt(run.taken) * run.magnification)
+            return [_known(scale * norm) for norm in norms]
+
+    def _run(self, args: tuple[Any, ...], seed: int) -> "_Run":
+        inputs = jax.tree.leaves(in_float64(args))
+        held = tuple(
+            x.dtype.kind not in "fc" or (holds(self.dtype, x) and not rounded)
+            for x, rounded in zip(inputs, self.rounded, strict=True)
+        )
+        return _Run(self, inputs, held, seed)
 
     def program(self, mode: Mode, *example: Any) -> Any:
         """Compile the evaluation of one chunk of samples."""

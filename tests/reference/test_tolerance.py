@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from reference.arrays import Array
 from reference.compare import (
     PROVEN_ELEMENTS,
     PROVEN_PATH,
@@ -32,15 +33,28 @@ EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 class Written:
     """A witness whose measurement is written down, and which notes how it was asked."""
 
-    def __init__(self, *leaves: Noise, path: int = PROVEN_PATH + 1, elements: int = 1) -> None:
+    def __init__(
+        self,
+        *leaves: Noise,
+        path: int = PROVEN_PATH + 1,
+        elements: int = 1,
+        fractions: Sequence[Array] | None = None,
+    ) -> None:
         """Take what there is to be measured; by default the path is too long for a proof."""
         self.leaves, self.path, self.elements = leaves, path, elements
+        self.fractions = fractions
+        self.smaller: list[tuple[int, int]] = []
         self.asked: list[tuple[int, int, bool]] = []
 
     def measure(self, *_: Any, samples: int, seed: int, decisions: bool) -> Measurement:
         """Give it."""
         self.asked.append((samples, seed, decisions))
         return Measurement(self.leaves, samples, MULTIPLE, 3, 0, ())
+
+    def fraction(self, *_: Any, samples: int, seed: int) -> list[Array]:
+        """Give sigma by smaller disturbances: the same, if nothing else is written down."""
+        self.smaller.append((samples, seed))
+        return list(self.fractions or [leaf.sigma for leaf in self.leaves])
 
 
 def comparer_of(witness: Written, *wanted: Any, sparing: bool = False) -> Comparer:
@@ -370,6 +384,51 @@ def test_more_samples_are_drawn_where_something_is_wrong_after_the_first() -> No
         assert comparison.measurement is not None
         assert comparison.measurement.samples == asked[-1][0]
         assert comparison.open_kinks == 3
+
+
+def judged(got: Any, want: Any, sigma: Any, fraction: Any) -> tuple[Leaf, Written]:
+    """Compare where sigma by smaller disturbances may be another."""
+    right = noise(want, sigma)
+    witness = Written(right, fractions=[np.array(fraction, np.float64)])
+    comparison = comparer_of(witness, want)([np.array(got, np.float64)], right.nominal)
+    return comparison.leaves[0], witness
+
+
+def test_what_strays_out_of_proportion_as_far_as_an_error_says_nothing_of_it() -> None:
+    """Of three classes one is the likeliest in each sample, another in none."""
+    want, third = [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]
+    for sigma, fraction, verdict in (
+        ([0.5, 0.5, 0.0], [32.0, 32.0, 0.0], Verdict.NOT_COMPARABLE),
+        ([0.5, 0.5, 0.0], [0.0, 0.0, 0.0], Verdict.NOT_COMPARABLE),
+        ([0.5, 0.5, 0.0], [0.5, 4.01, 0.0], Verdict.NOT_COMPARABLE),
+        ([0.5, 0.5, 0.0], [4.0, 0.0625, 0.0], Verdict.MISMATCH),  # by chance
+        ([2.0**-9, 2.0**-9, 0.0], [0.0, 0.0, 0.0], Verdict.MISMATCH),  # stray less than the error
+    ):
+        leaf, witness = judged(third, want, sigma, fraction)
+        assert leaf.verdict == verdict
+        assert witness.smaller == [(SAMPLES, SAMPLES)]
+        known = verdict == Verdict.MISMATCH
+        assert np.isfinite([leaf.bound, leaf.low, leaf.high]).all() == known
+        assert leaf.wrong.any() == known
+
+
+def test_smaller_disturbances_are_asked_once_and_only_where_something_is_wrong() -> None:
+    fine, coarse = noise([1.0], [2.0**-20]), noise([99.0], [0.5])
+    witness = Written(fine, coarse, fractions=[fine.sigma, 64 * coarse.sigma])
+    one, many = np.ones(1), np.full(1, 99.0)
+    place = comparer_of(witness, one, many).at(one, many, dtype=np.float64)
+    assert place([one, many]).verdict == Verdict.MATCH
+    assert witness.smaller == []
+    for got, verdicts in (
+        ([2 * one, many], [Verdict.MISMATCH, Verdict.MATCH]),  # each array for itself
+        ([one, many + 9], [Verdict.MATCH, Verdict.NOT_COMPARABLE]),
+    ):
+        leaves = place(got).leaves
+        assert [leaf.wrong.any() for leaf in leaves] == [v == Verdict.MISMATCH for v in verdicts]
+        assert [np.isfinite(leaf.bound).all() for leaf in leaves] == [
+            v != Verdict.NOT_COMPARABLE for v in verdicts
+        ]
+    assert len(witness.smaller) == 1
 
 
 def test_numbers_are_rounded_whatever_they_are_where_programs_are_to_be_few() -> None:

@@ -396,6 +396,19 @@ def test_a_result_below_the_smallest_normal_number_may_be_flushed_to_0_or_not() 
         assert comparer(result, X, dtype=float, compiled=False).verdict == verdict
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_disturbances_stray_in_proportion_until_a_softmax_takes_one_class_or_another(
+    dtype: Any,
+) -> None:
+    z = np.array([[0.5, 0.25, 0.125], [1.0, 1.0, 1.0]])
+    for size, proportional in ((1.0, True), (1e25, False)):
+        witness = Witness(Traced(lambda z, n: jax.nn.softmax(n * z * 1.7), z, 1.0), dtype)
+        (leaf,) = witness.measure(z, size).leaves
+        (fraction,) = witness.fraction(z, size)
+        ratio = (fraction / np.where(leaf.sigma > 0, leaf.sigma, 1))[1]
+        assert ((ratio > 1 / 8) & (ratio < 8)).all() == proportional
+
+
 def test_in_a_chaotic_recurrence_nothing_is_left_of_the_value() -> None:
     def chaotic(x: Any) -> Any:
         return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=200)[0]
