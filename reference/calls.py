@@ -135,7 +135,10 @@ class Calls:
 
     def _accumulate(self) -> bool:
         """Say whether each call adds its result to that of the call before."""
-        if self.there is None or not any(leaf.any() for leaf in jax.tree.leaves(self.there)):
+        both = self.first, self.there
+        if self.there is None or _forms(self.there) != _forms(self.first):
+            return False
+        if not all(any(leaf.any() for leaf in jax.tree.leaves(result)) for result in both):
             return False
         return _equal(self.again, jax.tree.map(np.add, self.there, self.first))
 
@@ -170,3 +173,8 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _both_numpy(one: Any, other: Any) -> bool:
     return isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+
+
+def _forms(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    """Give the structure of a tree of arrays and their shapes."""
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]

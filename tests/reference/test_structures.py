@@ -70,6 +70,12 @@ def test_float32_for_float64_is_compared_in_float32() -> None:
     assert "jax_enable_x64" in report.warnings[0]
 
 
+def test_float32_beside_float64_is_another_dtype() -> None:
+    """Or the float64 array would be held to float32's rounding."""
+    report = check_gradient(((2 * A).astype(np.float32), np.zeros(2)), square, A, B, argnums=(0, 1))
+    assert report.verdict == Verdict.WRONG_DTYPE
+
+
 def test_a_gradient_that_is_added_up_from_call_to_call_is_said_to_be() -> None:
     total = np.zeros(2)
 
@@ -81,3 +87,17 @@ def test_a_gradient_that_is_added_up_from_call_to_call_is_said_to_be() -> None:
     assert report.verdict == Verdict.NONDETERMINISTIC
     assert report.causes[0].code == Code.NONDETERMINISTIC
     assert "the third result is the sum of the two before" in report.causes[0].evidence
+
+
+def test_a_result_of_the_call_before_is_not_the_sum_of_it_and_of_zeros() -> None:
+    """The first call has none before it."""
+    kept = np.zeros(2)
+
+    def late(x: Any) -> Any:
+        result = kept.copy()
+        kept[:] = 2 * x
+        return result
+
+    report = check_gradient(late, square, A)
+    assert not report.ok
+    assert not any("the sum of the two before" in cause.evidence for cause in report.causes)
