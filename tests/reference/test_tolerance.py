@@ -124,8 +124,9 @@ def test_an_error_is_held_against_sigma() -> None:
 
 def test_the_scale_is_the_largest_finite_number_of_the_whole_result() -> None:
     arrays: list[list[float]] = [[2.0], [INF], [1.0, -7.0]]
-    leaves = compared(arrays, *(noise(array, np.zeros(len(array))) for array in arrays)).leaves
-    assert [leaf.scale for leaf in leaves] == [7, 7, 7]
+    for order in (arrays, arrays[::-1]):
+        leaves = compared(order, *(noise(array, np.zeros(len(array))) for array in order)).leaves
+        assert [leaf.scale for leaf in leaves] == [7, 7, 7]
     assert compared([[NAN]], noise([NAN], [0])).leaves[0].scale == 0
     whole = Noise(np.array([3]), np.zeros(1))
     (leaf,) = comparer_of(Written(whole), [3])([np.array([3])], np.array([3]), dtype=float).leaves
@@ -409,7 +410,14 @@ def test_what_strays_out_of_proportion_as_far_as_an_error_says_nothing_of_it() -
         assert witness.smaller == [(SAMPLES, SAMPLES)]
         known = verdict == Verdict.MISMATCH
         assert np.isfinite([leaf.bound, leaf.low, leaf.high]).all() == known
+        assert known or (leaf.low[0], leaf.high[0]) == (-INF, INF)
         assert leaf.wrong.any() == known
+
+
+def test_an_eighth_of_the_error_is_as_far_as_that() -> None:
+    for error, verdict in ((4.0, Verdict.NOT_COMPARABLE), (4.0 + 2.0**-40, Verdict.MISMATCH)):
+        leaf, _ = judged([9 + error, 9.0, 9.0], [9.0] * 3, [2.0**-20, 0.5, 0], [2.0**-20, 0, 0])
+        assert leaf.verdict == verdict
 
 
 def test_smaller_disturbances_are_asked_once_and_only_where_something_is_wrong() -> None:
