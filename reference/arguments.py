@@ -312,6 +312,11 @@ def same_structure(one: Any, other: Any) -> bool:
     return bool(structure == jax.tree.structure(other))
 
 
+def form(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    """Give the structure and the shapes of a tree."""
+    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+
 def in_words(tree: Any) -> str:
     """Say what a tree is, in a few words."""
     if tree is None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from reference.arguments import form
 from reference.arrays import Array
 from reference.compare import Comparison, Place, Verdict
 from reference.diagnosis.codes import Cause, Code
@@ -136,7 +137,7 @@ class Calls:
     def _accumulate(self) -> bool:
         """Say whether each call adds its result to that of the call before."""
         both = self.first, self.there
-        if self.there is None or _forms(self.there) != _forms(self.first):
+        if self.there is None or form(self.there) != form(self.first):
             return False
         if not all(any(leaf.any() for leaf in jax.tree.leaves(result)) for result in both):
             return False
@@ -173,8 +174,3 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _both_numpy(one: Any, other: Any) -> bool:
     return isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
-
-
-def _forms(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
-    """Give the structure of a tree of arrays and their shapes."""
-    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -430,13 +430,10 @@ class Place:
         if self._fraction is None:
             witness = self.comparer.witness(self.dtype)
             self._fraction = witness.fraction(*self.args, samples=SAMPLES, seed=SAMPLES)
-        judged = []
-        for leaf, fraction in zip(leaves, self._fraction, strict=True):
-            unknown = leaf.wrong.any() and out_of_proportion(leaf, fraction)
-            anything = np.full(leaf.want.shape, np.inf)
-            lost = replace(leaf, bound=anything, low=-anything, high=anything)
-            judged.append(lost if unknown else leaf)
-        return tuple(judged)
+        return tuple(
+            _unknown(leaf) if leaf.wrong.any() and out_of_proportion(leaf, fraction) else leaf
+            for leaf, fraction in zip(leaves, self._fraction, strict=True)
+        )
 
     def _measurement(self, samples: int, *, decisions: bool) -> Measurement:
         """Measure with so many samples, and where other decisions lead, once."""
@@ -507,8 +504,8 @@ def _measured_leaves(
 def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) -> Array:
     """Compute how far a right element may be off: so many sigma, and the rounding of the result.
 
-    Where nothing rounds and the precision holds the value, a right result is equal, but that what
-    is below the smallest normal number may be 0.
+    Where nothing rounds and the precision holds the value, a right result is equal, but for less
+    than the smallest normal number, which may have been flushed to 0.
     """
     if want.dtype.kind != "f":
         return np.zeros(want.shape)
@@ -518,6 +515,12 @@ def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) 
         last = np.where(rounds, info.eps / 2 * abs(want), 0.0) + info.tiny
         allowed = multiple * sigma + last
     return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
+
+
+def _unknown(leaf: Leaf) -> Leaf:
+    """Let an array be anything, for nothing is known of it."""
+    anything = np.full(leaf.want.shape, np.inf)
+    return replace(leaf, bound=anything, low=-anything, high=anything)
 
 
 def out_of_proportion(leaf: Leaf, fraction: Array) -> bool:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
-from reference.arguments import in_words
+from reference.arguments import form, in_words
 
 
 def like(result: Any, target: Any) -> Any:
@@ -37,7 +36,7 @@ def structure_in_words(
     """
     got, want = in_words(result), in_words(target)
     pair = isinstance(result, tuple) and len(result) == 2
-    if pair and _form(result[0]) == _form(0) and _form(like(result[1], target)) == _form(target):
+    if pair and form(result[0]) == form(0) and form(like(result[1], target)) == form(target):
         return (
             f"you returned (loss, gradient), a number and {in_words(result[1])}: "
             f"return {want} alone"
@@ -76,13 +75,8 @@ def _argnums(result: Sequence[Any], args: Sequence[Any]) -> str:
     places: list[int] = []
     for part in result:
         after = range(places[-1] + 1 if places else 0, len(args))
-        place = next((i for i in after if _form(args[i]) == _form(part)), None)
+        place = next((i for i in after if form(args[i]) == form(part)), None)
         if place is None:
             return ""
         places.append(place)
     return str(tuple(places))
-
-
-def _form(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
-    """Give the structure and the shapes of a tree."""
-    return jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)]

@@ -232,12 +232,9 @@ def in_its_precision(
         or any(array.dtype != np.float32 for array in arrays)  # beside float64 it is another dtype
     ):
         return target, dtype, []
-    form = jax.tree.map(
-        lambda wanted, got: np.asarray(wanted).astype(np.asarray(got).dtype), target, result
-    )
+    form = jax.tree.map(lambda array: np.asarray(array).astype(np.float32), target)
     note = "the result is float32 for float64 arguments, so that it was compared in float32"
-    jax_alone = by_jax or any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result))
-    if jax_alone:
+    if by_jax or any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result)):
         note += '; JAX computes in float64 after jax.config.update("jax_enable_x64", True)'
     return form, "float32", [note]
 

@@ -20,13 +20,13 @@ TELLING = 2  # elements that are in a part, and that are not, or it may be a par
 
 Compare: TypeAlias = Callable[[Any, Any], Any]
 
-SIGNS: tuple[tuple[str, Compare], ...] = (
-    ("<", operator.lt),
-    (">", operator.gt),
-    ("==", operator.eq),
-    ("!=", operator.ne),
-    ("<=", operator.le),
-    (">=", operator.ge),
+SIGNS: tuple[tuple[str, str, Compare], ...] = (
+    ("<", "negative", operator.lt),
+    (">", "positive", operator.gt),
+    ("==", "0", operator.eq),
+    ("!=", "not 0", operator.ne),
+    ("<=", "negative or 0", operator.le),
+    (">=", "positive or 0", operator.ge),
 )
 # Of the row number and the column number
 TRIANGLES: tuple[tuple[str, Compare], ...] = (
@@ -74,21 +74,11 @@ def parts_in_words(leaf: Leaf, arrays: Mapping[str, Array]) -> Iterator[str]:
     for name, array in named.items():
         if array.shape != wrong.shape or array.dtype.kind not in "biuf":
             continue
-        for sign, compare in SIGNS:
+        for sign, meaning, compare in SIGNS:
             if np.array_equal(compare(array, 0), wrong):
-                subject = f"{name} is {_SAID[sign]}" if " " in name else f"{name} {sign} 0"
+                subject = f"{name} is {meaning}" if " " in name else f"{name} {sign} 0"
                 yield f"the elements where {subject}"
                 break
-
-
-_SAID = {
-    "<": "negative",
-    ">": "positive",
-    "<=": "negative or 0",
-    ">=": "positive or 0",
-    "==": "0",
-    "!=": "not 0",
-}
 
 
 def in_words(chosen: Array) -> str:

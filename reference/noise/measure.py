@@ -174,8 +174,7 @@ class Witness:
             if saturated:
                 run.magnification = 1.0
                 nominal, norms, open_kinks = run.noise(samples)
-            scale = run.both / (np.sqrt(run.taken) * run.magnification)
-            sigmas = [_known(scale * norm) for norm in norms]
+            sigmas = run.sigmas(norms)
             if saturated:
                 sigmas = [_seen(sigma, x) for sigma, x in zip(sigmas, nominal, strict=True)]
             ties: list[Freedom | None] = [None] * len(nominal)
@@ -205,8 +204,7 @@ class Witness:
             run = self._run(args, seed)
             run.magnification *= FRACTION
             _, norms, _ = run.noise(samples)
-            scale = run.both / (np.sqrt(run.taken) * run.magnification)
-            return [_known(scale * norm) for norm in norms]
+            return run.sigmas(norms)
 
     def _run(self, args: tuple[Any, ...], seed: int) -> "_Run":
         inputs = jax.tree.leaves(in_float64(args))
@@ -312,6 +310,11 @@ class _Run:
             self.decided += decided(draws, flips)[1:]
             self.taken += chunk
         return [np.asarray(x) for x in nominal], norms, open_kinks
+
+    def sigmas(self, norms: list[Array]) -> list[Array]:
+        """Give the root mean squares of the deviations, of disturbances of the true size."""
+        scale = self.both / (np.sqrt(self.taken) * self.magnification)
+        return [_known(scale * norm) for norm in norms]
 
     def saturates(self, norms: list[Array]) -> bool:
         """Find whether magnified disturbances are too large to have effects in proportion.

@@ -35,7 +35,7 @@ def _rounded(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[S
     return [samples.relative(out)]
 
 
-@disturbs("mul")
+@disturbs("mul", "square")
 def _mul(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """One rounding; none where a factor is 0 or a power of 2."""
     (out,) = undisturbed(samples, eqn, *operands)
@@ -60,16 +60,15 @@ def is_power_of_two(atom: object) -> bool:
     return abs(float(np.frexp(np.real(atom.val))[0])) in {0.0, 0.5} and np.imag(atom.val) == 0
 
 
-@disturbs("square", "sqrt", "convert_element_type", "reduce_precision")
+@disturbs("sqrt", "convert_element_type", "reduce_precision")
 def _narrowed(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """One rounding, that to another precision included; none to one as wide or wider."""
     (x,), (out,) = operands, undisturbed(samples, eqn, *operands)
-    name = eqn.primitive.name
-    if name == "convert_element_type" and (
+    if eqn.primitive.name == "convert_element_type" and (
         not x.is_real or unit_roundoff(out.array.dtype) <= unit_roundoff(x.array.dtype)
     ):
         return [out]
-    return [samples.relative(out, factors=operands if name == "square" else ())]
+    return [samples.relative(out)]
 
 
 @disturbs("integer_pow")
