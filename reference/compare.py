@@ -524,13 +524,13 @@ def _unknown(leaf: Leaf) -> Leaf:
 
 
 def out_of_proportion(leaf: Leaf, fraction: Array) -> bool:
-    """Say whether an array strays otherwise than in proportion to the disturbances; NOISE.md (11).
+    """Say whether a wrong array strays otherwise than in proportion to disturbances; NOISE.md (11).
 
     It does where sigma by small disturbances, in proportion, is another, by far more than so few
     samples leave open, and where it strays as far as what has been called wrong.
     """
     assert leaf.sigma is not None  # noqa: S101, asked by those who have measured
-    worst = leaf.error[leaf.wrong].max(initial=0)
+    worst = leaf.error[leaf.wrong].max()
     larger, smaller = np.maximum(leaf.sigma, fraction), np.minimum(leaf.sigma, fraction)
     return bool(((larger > PROPORTION * smaller) & (PROPORTION * larger >= worst)).any())
 

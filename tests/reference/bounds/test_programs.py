@@ -201,6 +201,7 @@ def test_what_others_are_compared_with_is_not_compiled_as_fast_as_can_be() -> No
     compiled_fast(lowered)
     compiled_fast(lowered, faithful=True)
     assert asked == [FAST, FAITHFUL]
+    assert FAITHFUL == {"xla_backend_optimization_level": 0}
     assert FAST == FAITHFUL | {"xla_cpu_use_fusion_emitters": False}
     with mock.patch.object(tracing, "compiled_fast", wraps=compiled_fast) as compiled:
         assert Traced(lambda x: x * 7.25, 2.0).by_xla(2.0) == 14.5
