@@ -138,10 +138,11 @@ class Leaf:
             return False
         if self.scale == 0:
             return False
-        eps = float(np.finfo(str(self.got.dtype)).eps)
+        info = np.finfo(str(self.got.dtype))
+        eps = float(info.eps)
         unseen = self.bound >= abs(self.want)
         not_zero = abs(self.want) > EPS / eps * self.bound
-        unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale)
+        unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale + info.tiny)
         return bool(unseen.size and unseen.mean() >= 0.5)
 
     @property

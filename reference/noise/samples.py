@@ -148,13 +148,10 @@ class Samples:
         x: Sampled,
         roundings: float = 1.0,
         common: str = "",
-        factors: Sequence[Sampled] = (),
+        flushed: Callable[[], Sampled] | None = None,
     ) -> Sampled:
-        """Disturb by so many roundings of the value itself; eq. (2).
-
-        Factors are what the value is 0 for only if one of them is 0 or infinite.
-        """
-        return self.disturbed(x, None, roundings=roundings, common=common, factors=factors)
+        """Disturb by so many roundings of the value itself; eq. (2)."""
+        return self.disturbed(x, None, roundings=roundings, common=common, flushed=flushed)
 
     def disturbed(
         self,
@@ -163,7 +160,7 @@ class Samples:
         *,
         roundings: float = 1.0,
         common: str = "",
-        factors: Sequence[Sampled] = (),
+        flushed: Callable[[], Sampled] | None = None,
     ) -> Sampled:
         """Disturb by so many roundings of numbers of this size; eq. (1).
 
@@ -173,8 +170,9 @@ class Samples:
             roundings: how many.
             common: names what half of the variance is drawn for once, for all elements and all
                 uses; empty if there is no such part; eq. (4).
-            factors: what the value is 0 for only if one of them is 0 or infinite; where it is 0
-                for none of them it has vanished, and is anything up to the smallest normal number.
+            flushed: computes the value's sign, and 0 where the value is 0 in float64 whoever
+                computes it. Where it has a sign and the value is 0, that has been flushed: it is
+                anything up to the smallest normal number.
         """
         if not self.noisy:
             return x
@@ -183,16 +181,12 @@ class Samples:
             shared = self._shared(common).reshape((self.size, *[1] * len(x.shape)))
             draw = (draw + shared) * np.sqrt(0.5)
         moved = self._moved(x, size, roundings, draw)
-        if self.bounded or not factors or jnp.iscomplexobj(x.array):
+        if self.bounded or flushed is None or jnp.iscomplexobj(x.array):
             return moved
-        axes = len(x.shape)
-        vanished = functools.reduce(
-            jnp.logical_and, (_is_ordinary(factor, axes) for factor in factors), x.array == 0
-        )
         # On one side only: of variance 1/2, so that it stays below the proven bound. A factor in
         # its place XLA would join with the number, and their product would vanish itself.
-        vanishing = jnp.maximum(own, 0.0) * _tiny(self.dtype)
-        return moved._replace(array=jnp.where(vanished, vanishing, moved.array))
+        value = flushed().array * jnp.maximum(own, 0.0) * _tiny(self.dtype)
+        return moved._replace(array=jnp.where(x.array == 0, value, moved.array))
 
     def decide(
         self, function: Callable[..., Sequence[JaxArray]], *operands: Sampled, kink: bool = True
@@ -374,12 +368,6 @@ def _all_of(conditions: Sequence[JaxArray], shape: tuple[int, ...]) -> JaxArray:
     if all(condition.shape in {shape, ()} for condition in conditions):
         return functools.reduce(jnp.logical_and, conditions)
     return functools.reduce(jnp.logical_and, [condition.all() for condition in conditions])
-
-
-def _is_ordinary(x: Sampled, axes: int) -> JaxArray:
-    """Say where a number, of an array that may be broadcast, is neither 0 nor infinite."""
-    ordinary = (x.array != 0) & jnp.isfinite(x.array)
-    return ordinary.reshape((-1, *[1] * axes)) if x.spread and not x.shape else ordinary
 
 
 def _is_nan(x: JaxArray) -> JaxArray:

@@ -1,14 +1,18 @@
 """Operations on each element for itself: moved, rounded once, or within a library's accuracy."""
 
+from typing import TypeGuard
+
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
 from reference.bounds.rounding import FUNCTION_ULPS
 from reference.noise.evaluation import disturbs, undisturbed
+from reference.noise.rules.vanishing import LARGER, flushed
 from reference.noise.samples import Sampled, Samples, over_samples, unit_roundoff
 
 SERIES_ROUNDINGS = 16  # of a series of a dozen terms, as XLA has for zeta or lgamma
+SCALE = 2.0**64  # beyond this, which no scale of a loss is, a product with a power of 2 may vanish
 
 # What only moves, selects, or changes a sign is exact, and so is the larger of two numbers.
 disturbs(
@@ -35,26 +39,25 @@ def _rounded(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[S
     return [samples.relative(out)]
 
 
-@disturbs("mul", "square")
-def _mul(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
-    """One rounding; none where a factor is 0 or a power of 2."""
+@disturbs("mul", "square", "div")
+def _product(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
+    """One rounding; none by a power of 2, unless the result vanishes.
+
+    x / n may be x times 1 / n, of which the rounding is the same for all x.
+    """
     (out,) = undisturbed(samples, eqn, *operands)
-    if any(map(is_power_of_two, eqn.invars)):
+    divides = eqn.primitive.name == "div"
+    scales = filter(is_power_of_two, eqn.invars[1:] if divides else eqn.invars)
+    sizes = [abs(scale.val) for scale in scales]
+    if any(size == 0 or 1 / SCALE <= size <= SCALE for size in sizes):
         return [out]
-    return [samples.relative(out, factors=operands)]
+    roundings = 0.0 if sizes else np.sqrt(2) if divides else 1.0
+    common = "div" if divides else ""
+    return [samples.relative(out, roundings, common=common, flushed=flushed(eqn, *operands))]
 
 
-@disturbs("div")
-def _div(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
-    """x / n, or x times 1 / n, of which the rounding is the same for all x."""
-    (out,) = undisturbed(samples, eqn, *operands)
-    if is_power_of_two(eqn.invars[1]):
-        return [out]
-    return [samples.relative(out, np.sqrt(2), common="div", factors=operands)]
-
-
-def is_power_of_two(atom: object) -> bool:
-    """Say whether it is a constant that a product with is exact."""
+def is_power_of_two(atom: object) -> TypeGuard[core.Literal]:
+    """Say whether it is a constant that a product with is exact, unless it vanishes."""
     if not isinstance(atom, core.Literal) or not np.isfinite(atom.val):
         return False
     return abs(float(np.frexp(np.real(atom.val))[0])) in {0.0, 0.5} and np.imag(atom.val) == 0
@@ -77,7 +80,7 @@ def _integer_pow(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> li
     (out,) = undisturbed(samples, eqn, *operands)
     power = abs(eqn.params["y"])
     roundings = 1.0 if power <= 2 else max(power, FUNCTION_ULPS)
-    return [samples.relative(out, roundings, factors=operands)]
+    return [samples.relative(out, roundings, flushed=flushed(eqn, *operands))]
 
 
 @disturbs("one_minus_square")
@@ -100,11 +103,10 @@ def _function(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[
     """A library's accuracy, half of whose variance is one error that the library always makes."""
     (out,) = undisturbed(samples, eqn, *operands)
     name = eqn.primitive.name
-    factors = operands if name in NEVER_ZERO else ()
-    return [samples.relative(out, FUNCTION_ULPS, common=name, factors=factors)]
+    vanishing = flushed(eqn, *operands) if name in LARGER else None
+    return [samples.relative(out, FUNCTION_ULPS, common=name, flushed=vanishing)]
 
 
-NEVER_ZERO = {"exp", "exp2", "pow"}  # but for an argument that is 0 or infinite
 disturbs(
     "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
     "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erf_inv", "pow", "cbrt", "rsqrt",
@@ -115,7 +117,9 @@ disturbs(
 def _logistic(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """1 / (1 + exp(-x)), by a library or in these three steps."""
     (out,) = undisturbed(samples, eqn, *operands)
-    return [samples.relative(out, FUNCTION_ULPS + 2, common="logistic", factors=operands)]
+    return [
+        samples.relative(out, FUNCTION_ULPS + 2, common="logistic", flushed=flushed(eqn, *operands))
+    ]
 
 
 @disturbs("erfc")
@@ -123,7 +127,11 @@ def _erfc(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Samp
     """1 - erf(x), by a library or in these two steps."""
     (out,) = undisturbed(samples, eqn, *operands)
     size = abs(out.array) + abs(1 - out.array)
-    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common="erfc", factors=operands)]
+    return [
+        samples.disturbed(
+            out, size, roundings=FUNCTION_ULPS, common="erfc", flushed=flushed(eqn, *operands)
+        )
+    ]
 
 
 @disturbs(

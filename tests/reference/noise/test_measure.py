@@ -353,9 +353,14 @@ def test_a_tiny_result_strays_by_as_much_of_itself_as_a_large_one() -> None:
         lambda x: 2.0**-1000 * x * (1e-10 * x),
         lambda x: x / 3e307 / x / 1e10,
         lambda x: jnp.square(1e-160 * x),
-        lambda x: (1e-110 * x) ** 3,
-        lambda x: jax.nn.sigmoid(-800 * x),
-        lambda x: lax.erfc(30 * x),
+        lambda x: (1e-107 * x) ** 3,
+        lambda x: (1e107 * x) ** -3,
+        lambda x: (1e-100 * x) ** (3.2 * x / 1.03),
+        lambda x: jnp.exp2(-1000 * x),
+        lambda x: jax.nn.sigmoid(-700 * x),
+        lambda x: lax.erfc(26 * x),
+        lambda x: 1e-10 * x * 2.0**-1000,
+        lambda x: 1e-10 * x / 2.0**1000,
     ],
 )
 def test_what_has_vanished_in_float64_may_be_anything_that_is_too_small(
@@ -369,8 +374,27 @@ def test_what_has_vanished_in_float64_may_be_anything_that_is_too_small(
         assert tiny / 4 < noise.sigma / factor < 2 * tiny
 
 
-def test_what_is_0_for_a_factor_of_0_or_an_infinite_argument_is_exact() -> None:
+def test_what_has_vanished_keeps_its_sign() -> None:
+    def positive(x: Any) -> Any:
+        return (-1e-160 * x * (1e-160 * x) > 0).astype(float) + jnp.exp(x)
+
+    noise = measured(positive, 1.03, dtype=np.float64)
+    assert noise.open_kinks == 0
+    assert only(noise).nominal == np.exp(1.03)
+
+
+def test_what_is_0_whoever_computes_it_is_exact() -> None:
     for function, x in (
+        (jnp.exp, -1e10),
+        (jnp.exp2, -1076.0),
+        (jax.nn.sigmoid, -746.0),
+        (lax.erfc, 27.5),
+        (lambda x: x * (1e-100 * x), 1e-230),
+        (lambda x: x / 1.7e308, 1e-20),
+        (lambda x: x**3, 1e-109),
+        (lambda x: (0.3 * x) ** (1e4 * x), 1.0),
+        (lambda x: x * (x - x), 1e300),
+        (lambda x: 1e300 / x, np.inf),
         (lambda x: 3.1 * x * x, 0.0),
         (lambda x: x / 7, 0.0),
         (lambda x: 1 / x, np.inf),
