@@ -228,11 +228,13 @@ class Comparison:
         leaves: of the result.
         open_kinks: how many comparisons lie within the rounding of their sides.
         measurement: of the rounding, None if only the bound was asked.
+        parting: at how many elements the evaluation that the proven bound belongs to is not XLA's.
     """
 
     leaves: tuple[Leaf, ...]
     open_kinks: int
     measurement: Measurement | None = None
+    parting: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -326,7 +328,9 @@ class Comparer:
             if compiled or not proven
             else [bounded.value for bounded in proven.decided]
         )
-        return Place(self, args, dtype, wanted, proven)
+        parting = self._parting(args, dtype, wanted, proven) if proven and self.measured else 0
+        bound = None if parting else proven
+        return Place(self, args, dtype, wanted, bound, parting=parting)
 
     def witness(self, dtype: npt.DTypeLike) -> Witness:
         """Give the witness that measures the rounding of this precision."""
@@ -350,6 +354,19 @@ class Comparer:
             return None
         return _Proven(decided, decided, rounding.open_kinks)
 
+    def _parting(
+        self, args: tuple[Any, ...], dtype: npt.DTypeLike, wanted: list[Array], proven: "_Proven"
+    ) -> int:
+        """Count the elements at which XLA's value is beyond the bound of ours.
+
+        Then one of our rules is wrong, and the bound says nothing. Where a kink is open, the two
+        may have gone to either side of it.
+        """
+        parting = _beyond(wanted, proven.decided)
+        if parting and proven.open_kinks:
+            parting = _beyond(wanted, self._bounded(args, Rounding(dtype, kinks="open")))
+        return parting
+
     def _both_bounds(self, args: tuple[Any, ...], dtype: npt.DTypeLike) -> "_Proven":
         rounding = Rounding(dtype)
         decided = opened = self._bounded(args, rounding)
@@ -372,10 +389,12 @@ class Place:
         dtype: npt.DTypeLike,
         wanted: list[Array],
         proven: "_Proven | None",
+        *,
+        parting: int = 0,
     ) -> None:
         """Take the function's value at the arguments, and the bounds if they are known."""
         self.comparer, self.args, self.dtype = comparer, args, dtype
-        self.wanted, self.proven = wanted, proven
+        self.wanted, self.proven, self.parting = wanted, proven, parting
         self._measured: dict[tuple[int, bool], Measurement] = {}
         self._fraction: list[Array] | None = None
 
@@ -420,7 +439,7 @@ class Place:
                 break
         else:
             leaves = self._in_proportion(leaves)
-        return Comparison(leaves, measurement.open_kinks, measurement)
+        return Comparison(leaves, measurement.open_kinks, measurement, self.parting)
 
     def _in_proportion(self, leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
         """Take a wrong array for not comparable if it strays out of proportion; NOISE.md (11).
@@ -516,6 +535,21 @@ def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) 
         last = np.where(rounds, info.eps / 2 * abs(want), 0.0) + info.tiny
         allowed = multiple * sigma + last
     return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
+
+
+def _beyond(values: Sequence[Array], bounds: Sequence[Bounded]) -> int:
+    """Count the elements that lie beyond the bound of ours."""
+    count = 0
+    for value, ours in zip(values, bounds, strict=True):
+        apart = value != ours.value
+        if ours.error.dtype == bool:
+            apart &= ~ours.error
+        else:
+            with np.errstate(invalid="ignore"):
+                apart &= ~(abs(value - ours.value) <= ours.error) & np.isfinite(ours.error)
+            apart &= ~(np.isnan(value) & np.isnan(ours.value))
+        count += int(apart.sum())
+    return count
 
 
 def _unknown(leaf: Leaf) -> Leaf:

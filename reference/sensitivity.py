@@ -52,8 +52,17 @@ def blind_spots(leaves: Sequence[Leaf], name: str = "gradient") -> list[str]:
 
 
 def faults_of_ours(comparison: Comparison, name: str = "gradient") -> list[str]:
-    """Say where the two witnesses contradict each other: more than the bound has been measured."""
+    """Say where the witnesses contradict each other.
+
+    Either the proven bound belongs to other values than XLA's, or more than it has been measured.
+    """
     found = []
+    if comparison.parting:
+        found.append(
+            f"at {comparison.parting} elements of the {name} the proven bound is that of another "
+            "value than XLA's, so that it was left out: this is a fault of the checker, please "
+            "report it"
+        )
     for leaf in comparison.leaves:
         if leaf.sigma is None or leaf.proven is None:
             continue

@@ -110,10 +110,16 @@ class Rounding:
         self.unit_roundoff, self.tiny, self.largest = _units(self.dtype, np.dtype(dtype))
 
     def given(self, value: npt.ArrayLike) -> Bounded:
-        """Take an input: exact if `dtype` holds it as a normal number, else rounded; eq. (R5)."""
+        """Take an input: exact if `dtype` holds it as a normal number, else rounded; eq. (R5).
+
+        Raises:
+            NotImplementedError: it is complex.
+        """
         array = np.asarray(value)
         if array.dtype.kind in "biu":
             return exact(array)
+        if array.dtype.kind == "c":
+            raise NotImplementedError("no error bound is known for complex numbers")
         array = array.astype(np.float64)
         with np.errstate(over="ignore"):
             held = (array.astype(self.dtype) == array) | np.isnan(array)

@@ -108,6 +108,8 @@ def evaluate(
                 f"@reference.register_rule('{name}'), see help(reference.register_rule)"
             )
             raise NotImplementedError(msg)
+        if any(map(_is_complex, [*eqn.invars, *eqn.outvars])):
+            raise NotImplementedError(f"no error bound is known for complex numbers: '{name}'")
         operands = [read(atom) for atom in eqn.invars]
         rounding.computing_in(_coarsest(eqn.outvars))
         results = RULES[name](rounding, *operands, **eqn.params)
@@ -126,6 +128,10 @@ def _needed(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, ...]:
             wanted |= {atom for atom in eqn.invars if not isinstance(atom, core.Literal)}
             needed.append(eqn)
     return tuple(reversed(needed))
+
+
+def _is_complex(variable: Any) -> bool:
+    return getattr(getattr(variable.aval, "dtype", None), "kind", "") == "c"
 
 
 def _coarsest(variables: Sequence[Any]) -> npt.DTypeLike:

@@ -19,6 +19,7 @@ from reference.compare import (
     differentiated,
     worst_verdict,
 )
+from reference.sensitivity import faults_of_ours
 from tests.support.bits import same_bits
 
 INF, NAN = math.inf, math.nan
@@ -313,6 +314,55 @@ def test_the_middle_of_the_bound_is_the_value_of_jax(monkeypatch: pytest.MonkeyP
         opened.value[1] + opened.error[1],
     )
     assert y.hanging.tolist() == [False, True]
+
+
+def slope_by(monkeypatch: pytest.MonkeyPatch, by_jax: dict[str, Any], x: Any) -> Comparison:
+    """Compare what JAX is made to return with itself, by both witnesses."""
+    comparer = Comparer(slope, x, measured=True)
+    monkeypatch.setattr(comparer.traced, "by_xla", lambda _: by_jax)
+    return comparer(by_jax, x, dtype=np.float32)
+
+
+def test_a_bound_of_other_values_than_those_of_jax_is_left_out_and_said_to_be_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one is whose rule takes a parameter for another; on a kink either side is ours."""
+    x = np.array([1.0, 0.3 + 2.0**-30])
+    ours = {"y": 3 * x, "z": x / 2}
+    other_side = ours | {"y": np.array([3.0, 0.6])}
+    for by_jax in (ours, other_side):
+        comparison = slope_by(monkeypatch, by_jax, x)
+        assert comparison.parting == 0
+        assert all(leaf.proven is not None for leaf in comparison.leaves)
+    bound = float(comparison.leaves[0].bound[0])
+    for wrong, parting in (
+        (ours | {"y": 3 * x + [2 * bound, 0.0]}, 1),
+        (ours | {"y": 3 * x + [-2 * bound, 1.0], "z": x}, 4),
+        (ours | {"z": np.array([NAN, 0.15])}, 1),
+    ):
+        comparison = slope_by(monkeypatch, wrong, x)
+        assert comparison.parting == parting
+        assert [leaf.proven for leaf in comparison.leaves] == [None, None]
+        (fault,) = faults_of_ours(comparison, "result")
+        assert fault.startswith(f"at {parting} elements of the result the proven bound is that of")
+
+
+def test_nothing_parts_where_nothing_is_known_or_an_integer_hangs_on_a_kink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has no number is the same as another, and an infinite bound holds anything."""
+    x = np.array([-1.0, 0.0, 1.0], np.float32)
+    comparer = Comparer(jnp.log, x, measured=True)
+    with np.errstate(all="ignore"):
+        comparison = comparer(np.log(x), x)
+    assert np.isnan(comparison.leaves[0].want[0])
+    assert comparison.parting == 0
+    near = np.array([1.0, 0.3])
+    whole = Comparer(lambda x: ((x * 1.0 >= 0.3).astype(int), x), near, measured=True)
+    for steps, parting in (([1, 1], 0), ([1, 0], 0), ([0, 0], 1)):
+        by_jax = np.array(steps), near
+        monkeypatch.setattr(whole.traced, "by_xla", lambda _, by_jax=by_jax: by_jax)
+        assert whole.at(near, dtype=np.float32).parting == parting
 
 
 def test_one_row_of_many_results_keeps_all_that_is_known_of_it() -> None:

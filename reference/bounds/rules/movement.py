@@ -40,8 +40,12 @@ def _slice(x: Array, *, start_indices: Any, limit_indices: Any, strides: Any, **
     return x[tuple(map(slice, start_indices, limit_indices, steps))]
 
 
+def _reshape(x: Array, *, new_sizes: Any, dimensions: Any = None, **_: Any) -> Array:
+    return (x if dimensions is None else x.transpose(dimensions)).reshape(new_sizes)
+
+
 register_rule("broadcast_in_dim")(_moving(_broadcast_in_dim))
-register_rule("reshape")(_moving(lambda x, *, new_sizes, **_: x.reshape(new_sizes)))
+register_rule("reshape")(_moving(_reshape))
 register_rule("squeeze")(_moving(lambda x, *, dimensions, **_: x.squeeze(tuple(dimensions))))
 register_rule("transpose")(_moving(lambda x, *, permutation, **_: x.transpose(permutation)))
 register_rule("rev")(_moving(lambda x, *, dimensions, **_: np.flip(x, tuple(dimensions))))

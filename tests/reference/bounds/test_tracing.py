@@ -69,6 +69,18 @@ def test_what_no_result_depends_on_is_not_evaluated() -> None:
     assert_bounds(constant, *single().given(0.1))
 
 
+def test_of_complex_numbers_no_bound_is_known() -> None:
+    """Whether they are given, constants, or what an operation makes."""
+    x = bounded(1.0, 0.5)
+    for function in (
+        lambda x: jnp.abs(lax.convert_element_type(x, complex)),
+        lambda x: x + jnp.abs(jnp.asarray(1j)),
+        lambda x: x + jnp.abs(jnp.asarray(np.array([1j, 2.0]))),
+    ):
+        with pytest.raises(NotImplementedError, match="for complex numbers"):
+            run(function, single(), x)
+
+
 def test_each_operation_has_the_units_of_the_precision_that_jax_computes_it_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

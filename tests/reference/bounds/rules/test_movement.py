@@ -20,6 +20,7 @@ MOVES: dict[str, tuple[Callable[..., Any], Callable[[Array], Array]]] = {
         lambda x: np.stack([x, x], axis=1),
     ),
     "reshape": (lambda x: lax.reshape(x, (3, 2)), lambda x: x.reshape(3, 2)),
+    "reshape with dimensions": (lambda x: lax.reshape(x, (3, 2), (1, 0)), lambda x: x.T),
     "transpose": (lambda x: lax.transpose(x, (1, 0)), lambda x: x.T),
     "rev": (lambda x: lax.rev(x, (1,)), lambda x: x[:, ::-1]),
     "slice": (lambda x: lax.slice(x, (1, 0), (2, 3), (1, 2)), lambda x: x[1:2, 0:3:2]),
