@@ -7,7 +7,9 @@ from typing import Any
 import jax
 from jax.extend import core
 
-PACKAGES = (str(Path(jax.__file__).parent), str(Path(__file__).parent))
+HERE = Path(__file__).parent
+PACKAGES = (str(Path(jax.__file__).parent), str(HERE))
+FORWARD = (str(HERE / "layers"), str(HERE / "models"))  # which are written to be differentiated
 
 
 def bind(
@@ -53,13 +55,14 @@ def equations(jaxpr: Any) -> Iterator[core.JaxprEqn]:
 
 
 def user_frame(eqn: core.JaxprEqn) -> Any:
-    """Find the innermost frame outside of JAX and of this package that an operation comes from.
+    """Find the innermost frame that an operation comes from, of the user or of a layer's twin.
 
     Returns:
         A frame with `file_name`, `line_num` and `function_name`; None if there is none.
     """
     traceback: Any = eqn.source_info.traceback
     for frame in traceback.frames if traceback else []:
-        if not frame.file_name.startswith(PACKAGES) and frame.file_name.endswith(".py"):
+        ours = frame.file_name.startswith(PACKAGES) and not frame.file_name.startswith(FORWARD)
+        if not ours and frame.file_name.endswith(".py"):
             return frame
     return None

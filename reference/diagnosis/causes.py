@@ -5,6 +5,7 @@ that need no model (`reference.diagnosis.hypotheses`).
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
@@ -17,10 +18,10 @@ __all__ = ["Cause", "Code", "Difference", "diagnose"]
 def diagnose(difference: Difference) -> tuple[Cause, ...]:
     """List the bugs that would explain the difference, the most likely first.
 
-    Those that explain every array that is wrong come first or, if there are none, the operations
-    of the loss whose backward is wrong, or else those that explain some; a hint at the layer where
-    the error enters comes last. If nothing explains the difference the one cause is `unknown`, and
-    if no array is wrong there is none.
+    Those that explain every array that is wrong come first, with the operation of the loss whose
+    backward would give the same; if there are none, the operations that explain it, or else what
+    explains some arrays. A hint at the layer where the error enters comes last. If nothing explains
+    the difference the one cause is `unknown`, and if no array is wrong there is none.
     """
     if not difference.wrong:
         return ()
@@ -32,6 +33,8 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     codes = {cause.code for cause in of_model}
     causes = of_model + [_cause(difference, part) for part in full if part.code not in codes]
     if causes:
+        fitted = not of_model and full[0].fitted
+        causes = _with_the_line(causes, located(difference, alone=True), fitted=fitted)
         return (*causes, *layers_above_only(difference))
     if of_operations := located(difference):
         return tuple(of_operations)
@@ -47,6 +50,27 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     return tuple(causes)
 
 
+def _with_the_line(causes: list[Cause], edges: list[Cause], *, fitted: bool) -> list[Cause]:
+    """Say at which operation of the loss the first cause enters.
+
+    Both give the gradient that was handed in, so that they are one mistake in other words. The
+    operation comes first only where it takes no number, and the other needs one that was fitted
+    and has no name.
+
+    Args:
+        causes: each explains all that is wrong.
+        edges: the operation whose backward would give the same, if there is one.
+        fitted: whether the first cause has such a number.
+    """
+    if not edges:
+        return causes
+    (edge,), (first, *rest) = edges, causes
+    if fitted and edge.code != Code.PATH_SCALED:
+        return [edge, *causes]
+    sentence = f"{first.sentence} {edge.sentence}"
+    return [replace(edge, code=first.code, sentence=sentence, evidence=first.evidence), *rest]
+
+
 def _merged(found: Iterable[Found]) -> list[Found]:
     """Put the parts of each code together; then order, one for all before one for each."""
     by_code: dict[Code, Found] = {}
@@ -56,7 +80,8 @@ def _merged(found: Iterable[Found]) -> list[Found]:
             by_code[part.code] = part
         elif not part.leaves <= before.leaves:
             details = {**before.details, **part.details}
-            by_code[part.code] = Found(part.code, details, shared=False)
+            fitted = before.fitted or part.fitted
+            by_code[part.code] = Found(part.code, details, shared=False, fitted=fitted)
     order = list(Code)
     return sorted(by_code.values(), key=lambda part: (not part.shared, order.index(part.code)))
 

@@ -129,10 +129,17 @@ class Difference:
         others = tuple(
             arg if i in self.places else jax.tree.map(cut, arg) for i, arg in enumerate(self.args)
         )
-        for batch in (others, jax.tree.map(cut, self.args)):
+        for which, batch in enumerate((others, jax.tree.map(cut, self.args))):
             rounding = Rounding(self.rounding.dtype, kinks="open")
             try:
-                gradient = Derivative(jax.grad(self.loss, self.argnums), batch, traced=self.places)
+                gradient = self._of_one_row.get(which)
+                if gradient is None:
+                    gradient = Derivative(
+                        jax.grad(self.loss, self.argnums), batch, traced=self.places
+                    )
+                    arrays = sum(map(is_array, jax.tree.leaves(batch)))
+                    if len(gradient.where) >= arrays:  # nothing of the row is built in
+                        self._of_one_row[which] = gradient
                 result = gradient.traced.bounded(*gradient.arrays(batch), rounding=rounding)
             except Exception:  # noqa: S112, a stranger's loss need not take a single row
                 continue
@@ -142,6 +149,11 @@ class Difference:
                 for i, leaf in enumerate(leaves)
                 if leaf.value.shape == self.leaves[i].want.shape
             }
+
+    @functools.cached_property
+    def _of_one_row(self) -> dict[int, Derivative]:
+        """The gradient of the loss of one row, traced, for each way to take one."""
+        return {}
 
     def names(self, leaves: Iterable[int]) -> str:
         """Name these leaves in words."""

@@ -29,11 +29,13 @@ class Found:
     Attributes:
         details: what it says of which of them.
         shared: whether it says the same of all.
+        fitted: whether it takes a number that means nothing by itself.
     """
 
     code: Code
     details: dict[frozenset[int], str] = field(default_factory=dict)
     shared: bool = True
+    fitted: bool = False
 
     @property
     def leaves(self) -> frozenset[int]:
@@ -107,7 +109,7 @@ def scaled(difference: Difference) -> Iterator[Found]:
                 return Found(code, {leaves: text})
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
-        return Found(Code.SCALED, {leaves: str(found)})
+        return Found(Code.SCALED, {leaves: str(found)}, fitted=True)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
@@ -223,7 +225,8 @@ def difference_proportional_to_parameter(difference: Difference) -> Iterator[Fou
         if not name and (np.count_nonzero(unit) < 2 or not difference.is_telling(leaves)):
             return None
         text = f"got - want = {found} * parameter" + (name and f", {name}")
-        return Found(Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER, {leaves: text})
+        code = Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER
+        return Found(code, {leaves: text}, fitted=not name)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
@@ -265,7 +268,7 @@ def constant_offset(difference: Difference) -> Iterator[Found]:
         if _telling(found) and telling:
             details[frozenset({i})] = f"got - want = {found}"
     if details:
-        yield Found(Code.CONSTANT_OFFSET, details)
+        yield Found(Code.CONSTANT_OFFSET, details, fitted=True)
 
 
 def permuted(difference: Difference) -> Iterator[Found]:

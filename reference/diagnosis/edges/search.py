@@ -107,14 +107,18 @@ class Search:
         """Say whether the mistaken gradient's own rounding might explain what is left."""
         return bool((abs(self.error - change) * self.weight <= COARSER).all())
 
-    def run(self) -> list[Explanation]:
-        """List what explains the difference, the simplest first; nothing if nothing does."""
+    def run(self, *, alone: bool = False) -> list[Explanation]:
+        """Give what explains the difference most simply; nothing if nothing does.
+
+        Args:
+            alone: whether only single mistakes are tried, and judged by the bounds that there are.
+        """
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried())
         tried.sort(key=lambda trial: trial.residual)
         single = [trial for trial in tried if self.explains(trial.change)]
-        if not single:
+        if not single and not alone:
             near = (trial for trial in tried if self.nearly(trial.change))
             single = [t for t in itertools.islice(near, JUDGED) if self.judged((t.mistake,))]
         if single:
@@ -122,7 +126,7 @@ class Search:
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
             return [Explanation((first.mistake,), alike)]
-        return self._pairs(tried)
+        return [] if alone else self._pairs(tried)
 
     def _tried(self) -> Iterator["Trial"]:
         """Compute what each tap changes, and fit what can be fitted."""

@@ -13,6 +13,7 @@ from reference.diagnosis.edges.search import Explanation, Mistake, Search, named
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, FIRST, Tap, Tapped
 from reference.jaxprs import user_frame
 
+FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
 SHOWN = 3  # of other places that would explain the same
 
 
@@ -25,12 +26,28 @@ class Words:
 
     def causes(self, explanation: Explanation) -> list[Cause]:
         """Give a cause for each mistake of an explanation."""
+        explanation = self._in_words(explanation)
         others = self._others(explanation)
         count = len(explanation.mistakes)
         both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
         text, size = outside(self.difference.leaves)
         evidence = f"{text}; {both} all {size:,} are within rounding{others}"
         return [self._cause(mistake, evidence) for mistake in explanation.mistakes]
+
+    def _in_words(self, explanation: Explanation) -> Explanation:
+        """Of the same mistakes on one line take one whose operand the source has a name for."""
+        if len(explanation.mistakes) > 1:
+            return explanation
+        (first,) = explanation.mistakes
+        same = [
+            mistake
+            for mistake in (first, *explanation.alike)
+            if (mistake.kind, mistake.setting, mistake.taps[0].steps, len(mistake.taps))
+            == (first.kind, first.setting, first.taps[0].steps, len(first.taps))
+            and self.line(mistake.taps[0]) == self.line(first.taps[0])
+        ]
+        named = next((m for m in same if self.operand(m.taps[0]).startswith("`")), first)
+        return explanation._replace(mistakes=(named,))
 
     def _cause(self, mistake: Mistake, evidence: str) -> Cause:
         tap = mistake.taps[0]
@@ -83,7 +100,7 @@ class Words:
     def operand(self, tap: Tap) -> str:
         """Name an operand as the source does: an argument, or what is assigned where it is made."""
         operation = self.tapped.operations[tap.edge.path]
-        source = operation.inputs[tap.edge.operand]
+        source = self._made(operation.inputs[tap.edge.operand])
         if isinstance(source, int):
             return f"`{self._argument(source)}`"
         if source is not None:
@@ -94,19 +111,34 @@ class Words:
         count = len(operation.eqn.invars)
         return "its operand" if count == 1 else f"operand {tap.edge.operand + 1} of {count}"
 
+    def _made(self, source: Any) -> Any:
+        """Go up to what has made an operand, past operations that only give it another form."""
+        while source is not None and not isinstance(source, int):
+            operation = self.tapped.operations[source]
+            if operation.name not in FORMS:
+                break
+            source = operation.inputs[0]
+        return source
+
     def _argument(self, number: int) -> str:
         """Name an input of the loss: the argument, and where in it."""
         i, path = self.tapped.where[number]
         return self.difference.names_in_loss[i] + path
 
 
-def located(difference: Difference) -> list[Cause]:
-    """Name the operations of the loss whose backward is wrong; none if that explains nothing."""
+def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
+    """Name the operations of the loss whose backward is wrong; none if that explains nothing.
+
+    Args:
+        difference: a gradient beside JAX's.
+        alone: whether one operation has to explain it, by the bounds of the right gradient.
+    """
     if not all(np.isfinite(leaf.got).all() for leaf in difference.leaves):
         return []
     search = Search(difference)
     words = Words(difference, search.tapped)
-    return [cause for explanation in search.run() for cause in words.causes(explanation)]
+    found = search.run(alone=alone)
+    return [cause for explanation in found for cause in words.causes(explanation)]
 
 
 def _steps(mistake: Mistake) -> str:

@@ -20,6 +20,8 @@ from reference.compare import Comparer, Verdict
 from reference.diagnosis.codes import Cause
 from reference.diagnosis.edges.mistakes import MISTAKES
 from reference.diagnosis.edges.tapped import FACTOR, Tap, Tapped
+from reference.diagnosis.mlp.faults import FAULTS
+from reference.layers import layer_norm as twin
 from tests.conftest import part_for
 
 N, D, H, T = 5, 4, 3, 4
@@ -205,6 +207,77 @@ def test_a_derivative_that_stands_on_top_of_itself_is_named() -> None:
     cause, *_ = causes(x.T @ ((p - y) * p * (1 - p)) / N, loss, w)
     assert cause.kind == "applied_twice"
     assert "p = jax.nn.sigmoid" in cause.where.text
+
+
+def squares(weight: Any, bias: Any, x: Any, decay: Any) -> Any:
+    out = x @ weight + bias[None, :]
+    penalty = (weight * weight).sum()
+    return (out**2).sum() + decay * penalty
+
+
+def test_a_cause_of_the_whole_array_says_the_line_too() -> None:
+    weight, bias, x = normal(D, H), normal(H), normal(N, D, seed=1)
+    out = x @ weight + bias
+    d_weight, d_bias = 2 * x.T @ out + 0.5 * weight, 2 * out.sum(0)
+    proportional = Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER
+    wrong: list[tuple[Any, Code, str, Any]] = [
+        ((d_weight, 0 * d_bias), Code.ZERO, "`bias`", 0.0),
+        ((d_weight, -d_bias), Code.SIGN, "`bias`", -1.0),
+        ((d_weight, 2 * out[-1]), Code.LAST_ROW_ONLY, "`bias`", None),
+        ((d_weight - 0.5 * weight, d_bias), proportional, "`penalty`", 0.0),
+    ]
+    for gradient, code, operand, factor in wrong:
+        cause, *_ = causes(gradient, squares, weight, bias, x, 0.25, argnums=(0, 1))
+        assert (cause.code, cause.operand, cause.factor) == (code, operand, factor), cause
+        line = "out = " if operand == "`bias`" else "return (out**2).sum() + decay * penalty"
+        assert cause.where.text.startswith(line)
+        assert cause.sentence.startswith(code.description[:-1])
+        assert str(cause.where) in cause.sentence
+
+
+def test_a_mistake_without_a_number_comes_before_a_number_without_a_name() -> None:
+    """Of one row a forgotten derivative is a factor, too."""
+    x = normal(1, D)
+
+    def loss(w: Any) -> Any:
+        z = (x @ w)[0]
+        a = jnp.tanh(z)
+        return a**2
+
+    w = normal(D, seed=3)
+    first, second, *_ = causes(2 * np.tanh(x @ w)[0] * x[0], loss, w)
+    assert (first.code, first.kind, first.operand) == (Code.LOCAL_DERIVATIVE, "identity", "`z`")
+    assert second.code == Code.SCALED
+
+
+def test_the_line_may_be_that_of_a_layer_in_this_package() -> None:
+    x, d_out = normal(N, D), normal(N, D, seed=1)
+
+    def loss(x: Any) -> Any:
+        return (twin.forward((jnp.ones(D), jnp.zeros(D)), x) * d_out).sum()
+
+    centred = x - mean(x)
+    s = np.sqrt(mean(centred**2) + 1e-5)
+    cause, *_ = causes((d_out - mean(d_out)) / s, loss, x)
+    assert cause.where.file.endswith("layers/layer_norm.py")
+
+
+def test_the_model_says_what_it_is_and_the_operation_where() -> None:
+    """Of a network like ours, the line of a loss that is written in another way."""
+    (mask,) = (fault for fault in FAULTS if fault.code == Code.RELU_MASK_MISSING)
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        (W, b), (V, c) = params
+        a = jax.nn.relu(x @ W + b[None, :])
+        log_p = jax.nn.log_softmax(a @ V + c[None, :])
+        return -(log_p * jax.nn.one_hot(y, H, dtype=a.dtype)).sum(1).mean()
+
+    params = ((normal(D, D), normal(D)), (normal(D, H), normal(H)))
+    x, y = normal(N, D, seed=1), np.arange(N) % H
+    gradient = tuple(map(tuple, mask(params, x, y, 0.0)))
+    cause, *_ = causes(gradient, loss, params, x, y)
+    assert (cause.code, cause.kind) == (mask.code, "identity")
+    assert cause.where.text.startswith("a = jax.nn.relu")
 
 
 def test_what_is_no_mistake_of_an_operation_has_none() -> None:

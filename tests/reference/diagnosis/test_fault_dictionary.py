@@ -29,7 +29,7 @@ from reference.diagnosis.mlp.recognition import recognised_weight_decay
 from tests.conftest import Tally, depth, half_of, part_for
 from tests.support.strategies import Network, Shape, make_network
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_lines")]
 
 NETWORKS = range(depth().networks)
 SHAPES = (Shape((8, 8, 8, 8, 8, 4), 17, soft=False), Shape((7, 7, 7, 7, 3), 18, soft=True))

@@ -22,6 +22,8 @@ from reference.diagnosis.hypotheses import Found, permuted
 from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
+pytestmark = pytest.mark.usefixtures("no_lines")
+
 UNIT_ROUNDOFF = 2.0**-51  # that of JAX's float64 and NumPy's, once for each and once beside each
 X = np.zeros((4, 2))  # a batch of N = 4
 OF_X = (X,)

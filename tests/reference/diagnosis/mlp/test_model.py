@@ -22,6 +22,8 @@ from tests.support.leaves import leaf_of
 from tests.support.regressions import regression
 from tests.support.strategies import Shape, make_network
 
+pytestmark = pytest.mark.usefixtures("no_lines")
+
 NOT_ASKED: Any = object()  # a loss that could not even be called
 WEIGHT = np.array([[1.0, -3.0], [8.0, 0.5], [2.0, -0.25]])
 BIAS = np.array([2.0, -1.0])
