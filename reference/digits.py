@@ -1,9 +1,11 @@
 """Tell a gradient that has lost digits from one that is wrong.
 
 A wrong formula is wrong by the same amount in every precision; digits that are lost to cancellation
-or to a long sum come back where the unit roundoff is smaller. NOISE.md explains the rules.
+or to a long sum come back where the unit roundoff is smaller. What is wrong in one precision alone,
+by a path of its own, has errors that leave no trace in the other. NOISE.md explains the rules.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,6 +20,8 @@ from reference.compare import Comparer, Comparison, Leaf
 # The unit roundoffs of float32 and float64 differ by 2^29; errors that follow them, by as much but
 # for chance and for what else the coarser precision rounds.
 FOLLOWS = 2.0**-22
+VANISHES = 2.0**-36
+NEARBY = (0.997, 0.999, 1.001, 1.003)  # times the arguments, where errors are small by chance
 ROUNDINGS = 2.0**7  # of the largest element, at most, where an error may be of lost digits
 FEWEST = 16  # elements in which randomness can be seen
 DEVIATIONS = 3  # by which a random error may lean towards the gradient, or to one side
@@ -60,7 +64,8 @@ def lost_digits(
     if grad is not None:
         other = _in_other_precision(grad, comparer, args, dtype)
         if other is not None:
-            return _by_precision(comparison, other, dtype)
+            nearby = functools.partial(_errors_nearby, grad, comparer, args)
+            return _by_precision(comparison, other, dtype, nearby)
     return _by_looks(comparison)
 
 
@@ -69,11 +74,7 @@ def _in_other_precision(
 ) -> Comparison | None:
     """Compare what the function gives for arguments of the other precision, if it gives any."""
     name = "float32" if dtype == "float64" else "float64"
-
-    def cast(leaf: Any) -> Any:
-        return leaf.astype(name) if is_array(leaf) and leaf.dtype.kind == "f" else leaf
-
-    there = jax.tree.map(cast, args)
+    there = _cast(args, name)
     try:
         result = jax.tree.map(np.array, grad(*copies(there)))
         if any(str(leaf.dtype) != name for leaf in jax.tree.leaves(result)):
@@ -83,11 +84,53 @@ def _in_other_precision(
         return None
 
 
-def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> Judged:
-    """Take errors for lost digits that follow the unit roundoff into the other precision."""
+def _cast(args: tuple[Any, ...], name: str, factor: float = 1.0) -> tuple[Any, ...]:
+    """Take the real arrays among the arguments in a precision, and times a factor."""
+
+    def cast(leaf: Any) -> Any:
+        if not is_array(leaf) or leaf.dtype.kind != "f":
+            return leaf
+        return leaf.astype(name) * np.dtype(name).type(factor)
+
+    cast_args: tuple[Any, ...] = jax.tree.map(cast, args)
+    return cast_args
+
+
+def _errors_nearby(
+    grad: Callable[..., Any], comparer: Comparer, args: tuple[Any, ...]
+) -> list[list[Array]]:
+    """Give the errors in float64 near the arguments, of each array."""
+    found = []
+    for factor in NEARBY:
+        there = _cast(args, "float64", factor)
+        try:
+            result = jax.tree.map(np.array, grad(*copies(there)))
+            wanted = comparer.at(*there, dtype=np.float64).wanted
+            pairs = zip(jax.tree.leaves(result), wanted, strict=True)
+            found.append([abs(got - want) for got, want in pairs])
+        except Exception:  # noqa: S112, the function need not exist there
+            continue
+    return found
+
+
+def _by_precision(
+    comparison: Comparison,
+    other: Comparison,
+    dtype: str,
+    nearby: Callable[[], list[list[Array]]],
+) -> Judged:
+    """Take errors for lost digits that follow the unit roundoff into the other precision.
+
+    Args:
+        comparison: of the gradient.
+        other: of what it is in the other precision.
+        dtype: the precision that is checked.
+        nearby: gives the errors in float64 near the arguments.
+    """
     marked = []
     ratios = []
-    for leaf, there in zip(comparison.leaves, other.leaves, strict=True):
+    undecided = set()
+    for i, (leaf, there) in enumerate(zip(comparison.leaves, other.leaves, strict=True)):
         errors, others = leaf.error[leaf.wrong], there.error[leaf.wrong]
         if not errors.size:
             marked.append(leaf)
@@ -96,10 +139,16 @@ def _by_precision(comparison: Comparison, other: Comparison, dtype: str) -> Judg
         ratio = np.inf
         if np.isfinite(fine).all() and np.isfinite(coarse).all() and _size(coarse) > 0:
             ratio = _size(fine) / _size(coarse)
+            if ratio < VANISHES:
+                near = [_size(arrays[i][leaf.wrong]) for arrays in nearby()]
+                ratio = max([_size(fine), *near]) / _size(coarse)
+        follows = VANISHES <= ratio <= FOLLOWS
+        if ratio < VANISHES and most_roundings(leaf) <= ROUNDINGS:
+            undecided.add(i)
         ratios.append(ratio)
-        marked.append(replace(leaf, lost=leaf.wrong) if ratio <= FOLLOWS else leaf)
-    judged = Judged(replace(comparison, leaves=tuple(marked)))
-    if max(ratios) > FOLLOWS:
+        marked.append(replace(leaf, lost=leaf.wrong) if follows else leaf)
+    judged = Judged(replace(comparison, leaves=tuple(marked)), undecided=frozenset(undecided))
+    if any(leaf.wrong.any() for leaf in marked):
         return judged
     name, times = ("float64", max(ratios)) if dtype == "float32" else ("float32", 1 / max(ratios))
     how = (
@@ -156,7 +205,11 @@ def _normalised(x: Array) -> Array:
 
 
 def _size(errors: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(errors))))
+    """Give the root mean square, of errors whose squares may vanish, too."""
+    largest = float(errors.max(initial=0))
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * float(np.sqrt(np.mean(np.square(errors / largest))))
 
 
 def digits(leaves: Sequence[Leaf], name: str = "gradient") -> str:
@@ -170,7 +223,7 @@ def digits(leaves: Sequence[Leaf], name: str = "gradient") -> str:
         at = tuple(int(i) for i in np.unravel_index(relative.argmax(), relative.shape))
         unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
         total = -np.log10(unit)
-        left = min(max(-np.log10(relative[at]), 0.0), total)
+        left = min(max(0.0, -np.log10(relative[at])), total)
         found.append(
             f"{name}{leaf.path} at {at} has {left:.0f} of its {total:.0f} digits, and "
             f"{int(leaf.lost.sum())} of {leaf.lost.size} elements have fewer than JAX's formula "

@@ -114,6 +114,43 @@ def test_lost_digits_of_one_array_are_no_part_of_the_mistake_in_another() -> Non
     assert "[0]" not in report.causes[0].sentence
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.5), ("float32", 0), ("float64", 1.5)])
+def test_what_is_wrong_in_one_precision_alone_has_lost_no_digits(dtype: str, factor: float) -> None:
+    """Errors of lost digits would be there in the other precision too, as much smaller."""
+
+    def by_two_paths(x: Array) -> Array:
+        return x.dtype.type(2 * factor if x.dtype == dtype else 2) * x
+
+    x = rng.normal(size=5).astype(dtype)
+    report = check_gradient(by_two_paths, lambda x: (x**2).sum(), x)
+    assert report.verdict == Verdict.MISMATCH
+    assert report.causes[0].code == (Code.SCALED if factor else Code.ZERO)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_speck_that_is_smaller_in_float64_may_be_a_mistake(dtype: Any) -> None:
+    """Its square is no number, nor is one over its part of what it is in float32."""
+
+    def with_speck(x: Array) -> Array:
+        return np.where(np.arange(3) == 1, 2 * x, 2 * np.finfo(x.dtype).tiny).astype(x.dtype)
+
+    report = check_gradient(with_speck, lambda x: x[1] ** 2, np.ones(3, dtype))
+    assert [cause.code for cause in report.causes] == [Code.FEW_ROUNDINGS]
+
+
+def test_digits_may_be_lost_though_float64_is_exact_by_chance() -> None:
+    """At such round numbers; near them it is not."""
+
+    def cancelling(x: Array) -> Array:
+        large = x.dtype.type(2**14)
+        return (x + large) - large
+
+    x = rng.integers(1, 2**12, size=7) / 2**12
+    report = check_gradient(cancelling, lambda x: (x**2).sum() / 2, x.astype(np.float32))
+    assert report.verdict == Verdict.LOSES_DIGITS
+    assert check_gradient(cancelling, lambda x: (x**2).sum() / 2, x).verdict == Verdict.MATCH
+
+
 def test_an_array_whose_errors_are_small_and_random_may_have_lost_digits() -> None:
     z = (4 * rng.normal(size=400)).astype(np.float32)
     y = (z > 0).astype(np.float32)
