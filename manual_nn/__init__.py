@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from manual_nn.training.history import History, TrainingDiverged, TrainingResult
     from manual_nn.training.loop import train
 
+    check_autograd_function: Callable[..., Any]
     check_custom_rule: Callable[..., Any]
     check_gradient: Callable[..., Any]
     check_hvp: Callable[..., Any]
@@ -95,6 +96,7 @@ _MODULE_OF = {
 
 # What the package `reference` has, which needs JAX.
 _CHECKS = (
+    "check_autograd_function",
     "check_custom_rule",
     "check_gradient",
     "check_hvp",

@@ -6,6 +6,7 @@ from reference.bounds.registry import register_rule
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
 from reference.check import check_gradient
+from reference.check_autograd_function import check_autograd_function
 from reference.check_custom_rule import check_custom_rule
 from reference.check_jvp import check_hvp, check_jvp
 from reference.check_layer import check_layer, check_vjp
@@ -46,6 +47,7 @@ __all__ = [
     "Rounding",
     "Traced",
     "Verdict",
+    "check_autograd_function",
     "check_custom_rule",
     "check_gradient",
     "check_hvp",

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from reference.arrays import merged
+from reference.arrays import PRECISION, PRECISIONS, merged
 from reference.compare import Comparer, Place
 from reference.custom_rules import custom_rules
+from reference.foreign import Exchange
 
 Argnums: TypeAlias = int | str | Sequence[int | str]
 
@@ -90,19 +91,19 @@ def precision(args: Sequence[Any], places: Sequence[int]) -> str:
     """Find the coarsest precision among the arguments at places, after checking them.
 
     Raises:
-        TypeError: they are neither float32 nor float64, or have no array.
+        TypeError: they are in no precision that there is a check in, or have no array.
     """
     dtypes = set()
     for place in places:
         for path, leaf in tree_leaves_with_path(args[place]):
-            dtype = str(np.asarray(leaf).dtype)
-            if dtype not in {"float32", "float64"}:
+            dtype = np.asarray(leaf).dtype
+            if dtype not in PRECISIONS:
                 where = f"args[{place}]{keystr(path)}"
-                raise TypeError(f"{where} must be float32 or float64, got {dtype}")
+                raise TypeError(f"{where} {PRECISION}, got {dtype}")
             dtypes.add(dtype)
     if not dtypes:
         raise TypeError(f"the arguments at argnums {tuple(places)} have no arrays")
-    return min(dtypes)  # float32 if any is
+    return min(dtypes, key=PRECISIONS.index).name
 
 
 def copies(args: Sequence[Any], places: Sequence[int] = ()) -> tuple[Any, ...]:
@@ -203,7 +204,8 @@ class Subject:
 
     Attributes:
         function: traceable by JAX.
-        args: as they were handed in.
+        exchange: how arrays of other libraries among the arguments come and go.
+        args: as they were handed in, but for those.
         given: copies of them, as arrays.
         argnums: as it was handed in.
         places: the numbers of the arguments that are differentiated.
@@ -221,10 +223,12 @@ class Subject:
         """Trace the function, and see what it returns.
 
         Raises:
-            TypeError: an argument at argnums is not float32 or float64, or has no array, or the
+            TypeError: an argument at argnums is in no such precision, or has no array, or the
                 output is not real.
             ValueError: there are no arguments at argnums, or one of them twice.
         """
+        self.exchange = Exchange(args)
+        args = self.exchange.args
         self.function, self.args, self.argnums = function, args, argnums
         self.body = function
         self.places = (

@@ -3,9 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+import ml_dtypes
+import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
+
+# In which a check may be, from the coarsest.
+PRECISIONS = tuple(map(np.dtype, (ml_dtypes.bfloat16, np.float16, np.float32, np.float64)))
+PRECISION = "must be bfloat16, float16, float32 or float64"
 
 
 def merged(leaves: Sequence[Any], chosen: Sequence[bool], arrays: Iterable[Any]) -> list[Any]:

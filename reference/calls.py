@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from reference.arguments import form
-from reference.arrays import Array
+from reference.arrays import PRECISIONS, Array
 from reference.compare import Comparison, Place, Verdict
 from reference.diagnosis.codes import Cause, Code
 
@@ -167,7 +167,7 @@ def _equal(one: Any, other: Any) -> bool:
     """Compare two trees bit for bit, except for the payloads of NaNs."""
     structure: Any = jax.tree.structure(one)
     return bool(structure == jax.tree.structure(other)) and all(
-        a is b or np.array_equal(a, b, equal_nan=np.asarray(b).dtype.kind == "f")
+        a is b or np.array_equal(a, b, equal_nan=np.asarray(b).dtype in PRECISIONS)
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     )
 

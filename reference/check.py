@@ -18,6 +18,7 @@ from reference.calls import Calls
 from reference.compare import Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
+from reference.foreign import Exchange, at_home
 from reference.report import GradientReport
 from reference.structures import like, structure_in_words
 from reference.walk import find, in_its_precision, report_on, through_bodies, wrong_form
@@ -44,15 +45,17 @@ def check_gradient(
             of yours, the derivative is taken through the function's body, and a warning says so: a
             rule must not be its own witness. A gradient that is meant to be another, as of a
             straight-through estimator, is written as such: x + stop_gradient(round(x) - x).
-        *args: where to check; those at argnums are float32 or float64. What is neither an array
-            nor a number, such as a flag, an axis, a string or a function, is passed on unchanged.
+        *args: where to check: arrays of NumPy's, of JAX's, or of any library that speaks DLPack,
+            such as PyTorch; `grad` is called with these, and the loss with JAX's. Those at argnums
+            are in bfloat16, float16, float32 or float64. What is neither an array nor a number,
+            such as a flag, an axis, a string or a function, is passed on unchanged.
         argnums: which arguments the gradient is taken in, as for jax.grad, or their names.
 
     Returns:
         The report; `report.ok` says whether the gradient is right.
 
     Raises:
-        TypeError: the arguments at argnums are not float32 or float64, or have no array, or the
+        TypeError: the arguments at argnums are in no such precision, or have no array, or the
             loss is no scalar.
         ValueError: there are no arguments at argnums.
 
@@ -67,6 +70,9 @@ def check_gradient(
     >>> report.ok, report.causes[0].code.value, report.causes[0].evidence
     (False, 'scaled', '...')
     """
+    exchange = Exchange(args)
+    args = exchange.args
+    grad = exchange.hosted(grad) if callable(grad) else at_home(grad)
     places = places_of(argnums, loss, len(args))
     argnums = places[0] if is_one(argnums) else places
     dtype = precision(args, places)

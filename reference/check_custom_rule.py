@@ -26,8 +26,9 @@ def check_custom_rule(
     Args:
         function: has a rule by `jax.custom_vjp`, `jax.custom_jvp` or `jax.custom_gradient`, or
             calls functions that have. The rules of JAX itself are left where they are.
-        *args: where to check. Arrays of real numbers are float32 or float64; whatever is no array,
-            such as a flag, an axis, a string or a function, is passed on unchanged.
+        *args: where to check. Arrays of real numbers are in bfloat16, float16, float32 or float64;
+            whatever is no array, such as a flag, an axis, a string or a function, is passed on
+            unchanged.
         argnums: which arguments the function is differentiated in, by number or by name; by default
             those that hold an array of real numbers.
 
@@ -35,7 +36,7 @@ def check_custom_rule(
         The report; `report.ok` says whether the rule is right.
 
     Raises:
-        TypeError: an argument at argnums is not float32 or float64, or has no array; the function
+        TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
         ValueError: there is no custom rule, or there are no arguments at argnums.
 

@@ -42,8 +42,10 @@ def check_jvp(
             returns the tangent of the output, or `(out, tangent)` as `jax.jvp` does.
         function: any function that JAX can trace; takes the arguments, and returns any tree of
             arrays of real numbers.
-        *args: where to check. Arrays of real numbers are float32 or float64; whatever is no array,
-            such as a flag, an axis, a string or a function, is passed on unchanged.
+        *args: where to check: arrays of NumPy's, of JAX's, or of any library that speaks DLPack,
+            such as PyTorch, as the product takes them. Those of real numbers are in bfloat16,
+            float16, float32 or float64. Whatever is no array, such as a flag, an axis, a string or
+            a function, is passed on unchanged.
         argnums: which arguments have tangents, by number or by name; by default those that hold an
             array of real numbers.
 
@@ -51,7 +53,7 @@ def check_jvp(
         The report; `report.ok` says whether the product is right.
 
     Raises:
-        TypeError: an argument at argnums is not float32 or float64, or has no array; the function
+        TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
         ValueError: there are no arguments at argnums.
 
@@ -66,7 +68,8 @@ def check_jvp(
     >>> report.verdict.value
     'mismatch'
     """
-    return Pushforward(function, args, argnums).check(jvp)
+    pushforward = Pushforward(function, args, argnums)
+    return pushforward.check(pushforward.exchange.hosted(jvp))
 
 
 def check_hvp(
@@ -94,7 +97,7 @@ def check_hvp(
         The report; `report.ok` says whether the product is right.
 
     Raises:
-        TypeError: an argument at argnums is not float32 or float64, or has no array; the loss is no
+        TypeError: an argument at argnums is in no such precision, or has no array; the loss is no
             scalar.
         ValueError: there are no arguments at argnums.
 
@@ -107,7 +110,8 @@ def check_hvp(
     >>> check_hvp(lambda tangents, x: 3 * x**2 * tangents, loss, x).verdict.value
     'mismatch'
     """
-    return Hessian(returning_a_scalar(loss), args, argnums).check(hvp, what="hvp")
+    hessian = Hessian(returning_a_scalar(loss), args, argnums)
+    return hessian.check(hessian.exchange.hosted(hvp), what="hvp")
 
 
 class Pushforward(Subject):

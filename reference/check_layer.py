@@ -15,6 +15,7 @@ from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.directions import directions
+from reference.foreign import at_home
 from reference.report import GradientReport
 from reference.walk import Finding, find, wrong_form
 
@@ -46,8 +47,10 @@ def check_layer(
             may return the gradients in the other arguments too, or None for them. Where both forms
             fit it gets `kept`, but for a function of any number of arguments.
         twin: the forward pass for JAX; takes the arguments, and returns `out`, any tree of arrays.
-        *args: where to check. Arrays of real numbers are float32 or float64; whatever is no array,
-            such as a flag, an axis, a string or a function, is passed on unchanged to all three.
+        *args: where to check: arrays of NumPy's, of JAX's, or of any library that speaks DLPack,
+            such as PyTorch, as the passes take them. Those of real numbers are in bfloat16,
+            float16, float32 or float64. Whatever is no array, such as a flag, an axis, a string or
+            a function, is passed on unchanged to all three.
         argnums: which arguments the gradient is taken in, by number or by name; by default those
             that hold an array of real numbers.
 
@@ -55,7 +58,7 @@ def check_layer(
         The report; `report.ok` says whether both passes are right.
 
     Raises:
-        TypeError: an argument at argnums is not float32 or float64, or has no array; the twin
+        TypeError: an argument at argnums is in no such precision, or has no array; the twin
             returns something that is not real; `backward` takes other arguments.
         ValueError: there are no arguments at argnums.
 
@@ -106,7 +109,7 @@ def check_vjp(
         The report; `report.ok` says whether the product is right.
 
     Raises:
-        TypeError: an argument at argnums is not float32 or float64, or has no array; the function
+        TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
         ValueError: there are no arguments at argnums.
 
@@ -118,7 +121,8 @@ def check_vjp(
     >>> check_vjp(lambda d_out, x: np.cumsum(d_out), jax.numpy.cumsum, x).verdict.value
     'mismatch'
     """
-    return Pullback(function, args, argnums).check(vjp, what="vjp")
+    pullback = Pullback(function, args, argnums)
+    return pullback.check(pullback.exchange.hosted(vjp), what="vjp")
 
 
 class Pullback(Subject):
@@ -250,7 +254,8 @@ def _passes(
     forward: Callable[..., Any], backward: Callable[..., Any], layer: Pullback
 ) -> _Passes | Cause:
     """Run the forward pass, and see in which form the two are, or what is wrong with that."""
-    returned = forward(*fresh(layer.args))
+    exchange = layer.exchange
+    returned = forward(*exchange.handed(*fresh(layer.args)))
     keeps = not same_structure(returned, layer.out)
     if keeps and not (
         isinstance(returned, tuple)
@@ -270,14 +275,14 @@ def _passes(
     def with_kept(d_out: Any, *args: Any) -> Any:
         return backward(d_out, forward(*args)[1])
 
-    out = _in_precision(returned[0] if keeps else returned, layer)
+    out = _in_precision(at_home(returned[0] if keeps else returned), layer)
     if fault := wrong_form(out, layer.out_like(out), name="output"):
         return Cause.observed(Code.WRONG_FORWARD, fault.evidence)
     any_number = _takes(backward, MANY) and len(layer.args) > 1
     if keeps and _takes(backward, 2) and not any_number:
-        return _Passes(out, out_of, with_kept)
+        return _Passes(out, exchange.hosted(out_of), exchange.hosted(with_kept))
     if _takes(backward, 1 + len(layer.args)):
-        return _Passes(out, out_of, backward)
+        return _Passes(out, exchange.hosted(out_of), exchange.hosted(backward))
     forms = "(d_out, kept) or (d_out, *args)" if keeps else "(d_out, *args)"
     more = "" if keeps else ", or (d_out, kept) where the forward pass returns (out, kept)"
     raise TypeError(f"backward must take {forms}{more}; it takes {inspect.signature(backward)}")

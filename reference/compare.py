@@ -13,10 +13,11 @@ from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from reference.arrays import Array
+from reference.arrays import PRECISIONS, Array
 from reference.bounds.rounding import Bounded, Rounding
 from reference.bounds.tracing import Traced
 from reference.noise.decisions import Freedom
@@ -138,11 +139,11 @@ class Leaf:
             return False
         if self.scale == 0:
             return False
-        info = np.finfo(str(self.got.dtype))
-        eps = float(info.eps)
+        info = ml_dtypes.finfo(self.got.dtype)
+        eps, tiny = float(info.eps), float(info.tiny)
         unseen = self.bound >= abs(self.want)
         not_zero = abs(self.want) > EPS / eps * self.bound
-        unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale + info.tiny)
+        unseen &= not_zero | (self.bound > np.sqrt(eps) * self.scale + tiny)
         return bool(unseen.size and unseen.mean() >= 0.5)
 
     @property
@@ -313,7 +314,7 @@ class Comparer:
         """
         if dtype is None:
             arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
-            dtype = np.result_type(*(array for array in arrays if array.dtype.kind == "f"))
+            dtype = np.result_type(*(array for array in arrays if array.dtype in PRECISIONS))
         return self.at(*args, dtype=dtype, compiled=compiled)(got)
 
     def at(self, *args: Any, dtype: npt.DTypeLike, compiled: bool = True) -> "Place":
@@ -529,10 +530,11 @@ def tolerance(want: Array, sigma: Array, multiple: float, dtype: npt.DTypeLike) 
     """
     if want.dtype.kind != "f":
         return np.zeros(want.shape)
-    info = np.finfo(str(np.dtype(dtype)))
+    info = ml_dtypes.finfo(np.dtype(dtype))
+    half_eps, tiny = float(info.eps) / 2, float(info.tiny)
     with np.errstate(over="ignore", invalid="ignore"):
         rounds = (sigma > 0) | (want.astype(info.dtype) != want)
-        last = np.where(rounds, info.eps / 2 * abs(want), 0.0) + info.tiny
+        last = np.where(rounds, half_eps * abs(want), 0.0) + tiny
         allowed = multiple * sigma + last
     return np.where(np.isfinite(want) & ~np.isnan(allowed), allowed, np.inf)
 

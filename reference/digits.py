@@ -14,13 +14,13 @@ import jax
 import numpy as np
 
 from reference.arguments import copies, is_array
-from reference.arrays import Array
+from reference.arrays import PRECISIONS, Array
 from reference.compare import Comparer, Comparison, Leaf
+from reference.noise.samples import unit_roundoff
 
-# The unit roundoffs of float32 and float64 differ by 2^29; errors that follow them, by as much but
-# for chance and for what else the coarser precision rounds.
-FOLLOWS = 2.0**-22
-VANISHES = 2.0**-36
+# Errors that follow the unit roundoffs of two precisions differ as these do, but for chance and for
+# what else the coarser precision rounds.
+STRAYS = 2.0**7
 NEARBY = (0.997, 0.999, 1.001, 1.003)  # times the arguments, where errors are small by chance
 ROUNDINGS = 2.0**7  # of the largest element, at most, where an error may be of lost digits
 FEWEST = 16  # elements in which randomness can be seen
@@ -88,7 +88,7 @@ def _cast(args: tuple[Any, ...], name: str, factor: float = 1.0) -> tuple[Any, .
     """Take the real arrays among the arguments in a precision, and times a factor."""
 
     def cast(leaf: Any) -> Any:
-        if not is_array(leaf) or leaf.dtype.kind != "f":
+        if not is_array(leaf) or leaf.dtype not in PRECISIONS:
             return leaf
         return leaf.astype(name) * np.dtype(name).type(factor)
 
@@ -127,6 +127,8 @@ def _by_precision(
         dtype: the precision that is checked.
         nearby: gives the errors in float64 near the arguments.
     """
+    coarser = max(dtype, "float32", key=unit_roundoff)
+    expected = unit_roundoff(np.float64) / unit_roundoff(coarser)
     marked = []
     ratios = []
     undecided = set()
@@ -139,18 +141,18 @@ def _by_precision(
         ratio = np.inf
         if np.isfinite(fine).all() and np.isfinite(coarse).all() and _size(coarse) > 0:
             ratio = _size(fine) / _size(coarse)
-            if ratio < VANISHES:
+            if ratio < expected / STRAYS:
                 near = [_size(arrays[i][leaf.wrong]) for arrays in nearby()]
                 ratio = max([_size(fine), *near]) / _size(coarse)
-        follows = VANISHES <= ratio <= FOLLOWS
-        if ratio < VANISHES and most_roundings(leaf) <= ROUNDINGS:
+        follows = expected / STRAYS <= ratio <= expected * STRAYS
+        if ratio < expected / STRAYS and most_roundings(leaf) <= ROUNDINGS:
             undecided.add(i)
         ratios.append(ratio)
         marked.append(replace(leaf, lost=leaf.wrong) if follows else leaf)
     judged = Judged(replace(comparison, leaves=tuple(marked)), undecided=frozenset(undecided))
     if any(leaf.wrong.any() for leaf in marked):
         return judged
-    name, times = ("float64", max(ratios)) if dtype == "float32" else ("float32", 1 / max(ratios))
+    name, times = ("float32", 1 / max(ratios)) if dtype == "float64" else ("float64", max(ratios))
     how = (
         f"called in {name} too, its errors there are {times:.1g} times as large: they follow the "
         "unit roundoff"
@@ -181,7 +183,7 @@ def _by_looks(comparison: Comparison) -> Judged:
 
 def most_roundings(leaf: Leaf) -> float:
     """Give the largest error of a wrong element, in roundings of the array's largest element."""
-    unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
+    unit = unit_roundoff(leaf.got.dtype)
     largest = float(abs(leaf.want).max(initial=0))
     error = float(leaf.error[leaf.wrong].max(initial=0))
     return error / (unit * largest) if largest > 0 else np.inf
@@ -221,7 +223,7 @@ def digits(leaves: Sequence[Leaf], name: str = "gradient") -> str:
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.where(leaf.lost, leaf.error / abs(leaf.want), 0.0)
         at = tuple(int(i) for i in np.unravel_index(relative.argmax(), relative.shape))
-        unit = float(np.finfo(str(leaf.got.dtype)).eps) / 2
+        unit = unit_roundoff(leaf.got.dtype)
         total = -np.log10(unit)
         left = min(max(0.0, -np.log10(relative[at])), total)
         found.append(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 
 from reference.compare import Comparison, Leaf
@@ -24,7 +25,7 @@ def blind_spots(leaves: Sequence[Leaf], name: str = "gradient") -> list[str]:
     """Say where the check is nearly blind: at half of a leaf it loses half the digits or more."""
     blind = []
     for leaf in leaves:
-        tiny = np.finfo(str(leaf.got.dtype)).tiny
+        tiny = float(ml_dtypes.finfo(leaf.got.dtype).tiny)
         subnormal = (leaf.want != 0) & (abs(leaf.want) < tiny)
         if subnormal.any():
             blind.append(
@@ -43,7 +44,7 @@ def blind_spots(leaves: Sequence[Leaf], name: str = "gradient") -> list[str]:
             if (leaf.bound > tiny).any():
                 above = f"{leaf.bound.max():.2g}"
                 blind.append(f"{name}{leaf.path} is 0: only errors above {above} show")
-        elif sensitivity(leaf, 0.5) > np.sqrt(np.finfo(str(leaf.got.dtype)).eps):
+        elif sensitivity(leaf, 0.5) > np.sqrt(float(ml_dtypes.finfo(leaf.got.dtype).eps)):
             blind.append(
                 f"at half of {name}{leaf.path} an element could be off by "
                 f"{sensitivity(leaf, 0.5):.1g} of itself or more unseen"

@@ -191,7 +191,7 @@ def remarks(finding: Finding) -> Iterator[Cause]:
         yield Cause.observed(Code.NOT_COMPARABLE, evidence)
     if finding.verdict == Verdict.BLIND:
         names = ", ".join(finding.name + leaf.path for leaf in comparison.leaves if leaf.blind)
-        other = "in float64, " if dtype == "float32" else ""
+        other = "in float64, " if dtype != "float64" else ""
         evidence = (
             f"at half of {names} or more, an error of the size of the value itself would be "
             f"unseen; check {other}with a smaller case or at another point"

@@ -40,6 +40,12 @@ def check_gradient() -> Check:
 
 
 @pytest.fixture(scope="session")
+def check_autograd_function() -> Check:
+    """Compare a torch.autograd.Function with its JAX twin, and fail with the report."""
+    return _failing("check_autograd_function")
+
+
+@pytest.fixture(scope="session")
 def check_layer() -> Check:
     """Compare both passes of a layer with its JAX twin, and fail with the report."""
     return _failing("check_layer")

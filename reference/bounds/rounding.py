@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from reference.arrays import Array
+from reference.arrays import PRECISION, PRECISIONS, Array
 
 Kinks: TypeAlias = Literal["decided", "open"]
 
@@ -78,7 +78,7 @@ def _units(implementation: np.dtype[Any], jax: np.dtype[Any]) -> tuple[float, fl
     theirs = max((by_jax, ml_dtypes.finfo(implementation)), key=lambda info: float(info.eps))
     ours = ml_dtypes.finfo(np.float64)  # once beside each of the two
     unit_roundoff = sum(float(x.eps) / 2 for x in (theirs, ours, by_jax, ours))
-    largest = min(float(by_jax.max), float(np.finfo(str(implementation)).max))
+    largest = min(float(by_jax.max), float(ml_dtypes.finfo(implementation).max))
     return unit_roundoff, float(theirs.tiny) + float(by_jax.tiny), largest
 
 
@@ -94,8 +94,8 @@ class Rounding:
     def __init__(self, dtype: npt.DTypeLike, *, kinks: Kinks = "decided") -> None:
         """Take the unit roundoff, the smallest normal and the largest number from the dtype."""
         self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
+        if self.dtype not in PRECISIONS:
+            raise TypeError(f"dtype {PRECISION}, got {self.dtype}")
         self.computing_in(np.float64)
         self.kinks = kinks
         self.open_kinks = 0

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.extend import core
 
-from reference.arrays import Array
+from reference.arrays import PRECISIONS, Array
 from reference.bounds.programs import compiled_fast, operations, program
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Bounded, Rounding
@@ -81,7 +81,7 @@ def in_float64(tree: Any) -> Any:
 
     def convert(leaf: Any) -> Array:
         array = np.asarray(leaf)
-        return array.astype(np.float64) if array.dtype.kind == "f" else array
+        return array.astype(np.float64) if array.dtype in PRECISIONS else array
 
     return jax.tree.map(convert, tree)
 

@@ -174,7 +174,7 @@ class Difference:
         most = int(np.ceil(max(most_roundings(self.leaves[i]) for i in leaves)))
         roundings = f"{most} roundings" if most > 1 else "one rounding"
         array = "the" if len(self.leaves) == 1 else "its array's"
-        finer = ", or check in float64" if self.leaves[0].got.dtype == np.float32 else ""
+        finer = ", or check in float64" if self.leaves[0].got.dtype != np.float64 else ""
         return (
             f"{self.evidence(leaves)}, none by more than {roundings} of {array} "
             f"largest element; hand in a function that takes both precisions{finer}: the "

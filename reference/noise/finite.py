@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from jax.extend import core
@@ -22,7 +23,7 @@ def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
     Returns:
         A sentence's object: `div at loss.py:12 (loss)`; empty if everything is finite.
     """
-    largest = float(np.finfo(str(np.dtype(dtype))).max)
+    largest = float(ml_dtypes.finfo(np.dtype(dtype)).max)
     with precise_jax(), np.errstate(all="ignore"):
         return next(_suspects(traced.jaxpr, jax.tree.leaves(in_float64(args)), largest), "")
 

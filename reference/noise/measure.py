@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.extend import core
 
-from reference.arrays import Array
+from reference.arrays import PRECISION, PRECISIONS, Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import Traced, in_float64, precise_jax
 from reference.jaxprs import equations, functions_in
@@ -116,7 +116,7 @@ class Witness:
 
     Args:
         traced: the function.
-        dtype: the precision under test, float32 or float64.
+        dtype: the precision under test.
         active: for each of the flattened arguments whether the result is a derivative with
             respect to it, so that an exact tie in it may be broken; all, by default.
         rounded: for each of them whether it is taken to be rounded even where the precision holds
@@ -137,8 +137,8 @@ class Witness:
     ) -> None:
         """Take the function's operations, without those that no result needs."""
         self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(f"dtype must be float32 or float64, got {self.dtype}")
+        if self.dtype not in PRECISIONS:
+            raise TypeError(f"dtype {PRECISION}, got {self.dtype}")
         self.jaxpr = without_dead_code(traced.jaxpr.jaxpr)
         self.consts = traced.jaxpr.consts
         self.operations = traced.operations

@@ -395,12 +395,12 @@ def holds(dtype: np.dtype[Any], x: Any) -> bool:
 
 
 def _tiny(dtype: np.dtype[Any]) -> float:
-    return float(np.finfo(str(dtype)).tiny)
+    return float(ml_dtypes.finfo(dtype).tiny)
 
 
 def _overflow(dtype: np.dtype[Any]) -> float:
     """What rounds to infinity, and a few roundings more: a mask of the lowest number does not."""
-    return float(np.finfo(str(dtype)).max) * (1 + 4 * unit_roundoff(dtype))
+    return float(ml_dtypes.finfo(dtype).max) * (1 + 4 * unit_roundoff(dtype))
 
 
 def _hash(x: Words) -> Words:

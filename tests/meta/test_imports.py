@@ -135,7 +135,8 @@ ORDER = {
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "check_command", "__init__"),
-        *("check", "check_custom_rule", "check_jvp", "check_layer", "along", "walk"),
+        *("check", "check_autograd_function", "check_custom_rule", "check_jvp", "check_layer"),
+        *("along", "walk"),
         *(
             "report",
             "structures",
@@ -148,7 +149,8 @@ ORDER = {
             "arguments",
             "custom_rules",
         ),
-        *("compare", "noise", "bounds", "derivatives", "models", "layers", "jaxprs", "arrays"),
+        *("compare", "noise", "bounds", "derivatives", "models", "layers", "jaxprs"),
+        *("foreign", "arrays"),
     ],
 }
 

@@ -39,6 +39,7 @@ WITHOUT_TWIN = {
         "Rounding",
         "Traced",
         "Verdict",
+        "check_autograd_function",
         "check_custom_rule",
         "check_gradient",
         "check_hvp",

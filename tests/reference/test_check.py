@@ -15,7 +15,7 @@ import scipy.special
 import manual_nn
 import reference
 from reference import GradientReport, Verdict, check_gradient
-from reference.arrays import Array
+from reference.arrays import PRECISION, Array
 from reference.compare import Comparer
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Code
@@ -408,7 +408,7 @@ def test_an_element_on_a_kink_is_ambiguous_and_is_listed() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(TypeError, match=r"args\[0\] must be float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=rf"args\[0\] {PRECISION}, got int64"):
         check_gradient(gradient, loss, np.arange(4), *example()[1:])
     words = (
         r"must return a scalar, got an array of shape \(6,\); .* by check_layer, or by check_vjp"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reference import GradientReport, Leaf, Verdict, check_command, command_line
+from reference.arrays import PRECISION
 from tests.support.cases import each
 from tests.support.commands import Output, run_here
 from tests.support.leaves import leaf_of
@@ -145,8 +146,14 @@ def test_a_picture_is_written_where_something_was_compared(
             ("--argnums", "0.5"),
             "must be the number or the name of an argument, got '0.5'",
         ),
-        (("--argnums", "z"), "--example mine:ARGS: args[2] must be float32 or float64, got <U4"),
-        (("--example", "mine:INTEGERS"), "mine:INTEGERS: args[0] must be float32 or float64"),
+        (
+            ("--argnums", "z"),
+            f"--example mine:ARGS: args[2] {PRECISION}, got <U4",
+        ),
+        (
+            ("--example", "mine:INTEGERS"),
+            f"mine:INTEGERS: args[0] {PRECISION}",
+        ),
         (("--example", "mine:draw"), "--example mine:draw must take no arguments, it takes (seed)"),
         (("--example", "mine:LIST"), "mine:LIST must be a tuple of the arguments, got list"),
     ],

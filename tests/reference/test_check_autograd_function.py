@@ -1,0 +1,105 @@
+"""check_autograd_function, where PyTorch is installed: tensors in, tensors out, in their dtypes."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reference import Verdict, check_autograd_function, check_gradient, check_layer
+
+torch: Any = pytest.importorskip("torch")
+
+
+class Dense(torch.autograd.Function):  # type: ignore[misc, unused-ignore]  # PyTorch or not
+    """A dense layer with a tanh, and an unused argument; a factor spoils the gradient of w."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, w: Any, _: Any, factor: float) -> Any:
+        """Keep what the backward pass needs."""
+        out = torch.tanh(x @ w)
+        ctx.save_for_backward(x, w, out)
+        ctx.factor = factor
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Any) -> Any:
+        """Give the gradients in x and w; that in the unused argument is 0, which is None."""
+        x, w, out = ctx.saved_tensors
+        assert d_out.dtype == out.dtype == x.dtype
+        d_z = d_out * (1 - out**2)
+        return d_z @ w.T, x.T @ d_z * ctx.factor, None, None
+
+
+def twin(x: Any, w: Any, unused: Any, factor: float) -> Any:  # noqa: ARG001, as the function's
+    return jnp.tanh(x @ w)
+
+
+def tensors(dtype: Any, *shapes: tuple[int, ...]) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [torch.from_numpy(rng.normal(size=shape) / 4).to(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_a_right_function_matches_and_a_wrong_one_is_named_in_its_own_precision(
+    dtype: str,
+) -> None:
+    args = tensors(getattr(torch, dtype), (4, 3), (3, 2), (2,))
+    args[0].requires_grad_()
+    report = check_autograd_function(Dense, twin, *args, 1.0)
+    assert (report.verdict, report.dtype) == (Verdict.MATCH, dtype)
+    assert [leaf.got.dtype.name for leaf in (*report.leaves, *report.forward)] == [dtype] * 4
+    wrong = check_autograd_function(Dense, twin, *args, 2.0)
+    assert wrong.causes[0].code.value == "scaled"
+    assert [leaf.path for leaf in wrong.leaves if leaf.wrong.any()] == ["['w']"]
+    assert args[0].grad is None
+
+
+def test_several_outputs_and_a_function_that_applies_another() -> None:
+    def both(x: Any, w: Any) -> Any:
+        return Dense.apply(x, w, None, 1.0), x.detach()  # whose gradient is not taken
+
+    def twins(x: Any, w: Any) -> Any:
+        return jnp.tanh(x @ w), x
+
+    x, w = tensors(torch.float64, (4, 3), (3, 2))
+    report = check_autograd_function(both, twins, x, w)
+    assert report.verdict == Verdict.MISMATCH
+    assert "(d_out[1] is taken for 0)" in report
+    assert check_autograd_function(both, twins, x, w, argnums="w").ok
+    report = check_autograd_function(lambda x, w: (2 * both(x, w)[0], x), twins, x, w)
+    assert report.verdict == Verdict.WRONG_FORWARD
+
+
+def test_a_gradient_by_pytorch_and_a_layer_of_tensors_are_checked_as_they_are() -> None:
+    def by_pytorch(x: Any) -> Any:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad((x**3).sum(), x)[0]
+
+    (x,) = tensors(torch.float32, (3,))
+    assert check_gradient(by_pytorch, lambda x: (x**3).sum(), x.requires_grad_()).ok
+    x = x.detach()
+    buffer = torch.empty(3)
+
+    def overwrites(d_out: Any, x: Any) -> Any:
+        return torch.mul(d_out, 2 * x, out=buffer)
+
+    def writes(d_out: Any, x: Any) -> Any:
+        return d_out * x.mul_(2)
+
+    for backward, verdict in (
+        (overwrites, Verdict.ALIASED_OUTPUT),
+        (writes, Verdict.MUTATED_INPUT),
+    ):
+        report = check_layer(lambda x: x**2, backward, jnp.square, x)
+        assert report.verdict == verdict
+
+
+def test_what_is_no_function_or_no_tensor_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"function must be a torch.autograd.Function, got 'tanh'"):
+        check_autograd_function("tanh", jnp.tanh, torch.ones(3))
+    with pytest.raises(TypeError, match=r"x must be a torch.Tensor, got ndarray"):
+        check_autograd_function(Dense, twin, np.ones((4, 3)), torch.ones(3, 2), None, 1.0)
+    sparse = torch.ones(3, 3).to_sparse()
+    with pytest.raises(TypeError, match=r"args\[0\] must be an array that can be copied"):
+        check_autograd_function(Dense, twin, sparse, torch.ones(3, 2), None, 1.0)
