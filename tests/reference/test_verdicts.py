@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from jax import lax
 
-from reference import Code, Verdict, check_gradient
+from reference import Code, Verdict, check_gradient, check_vjp
 from reference.arrays import Array
 
 rng = np.random.default_rng(0)
@@ -43,6 +44,50 @@ def test_at_any_depth_a_right_gradient_matches_and_a_wrong_one_does_not(dtype: A
         assert report.verdict == Verdict.MISMATCH
         assert "sigma" in report
     assert all(leaf.proven is None for leaf in report.leaves)  # it could have told nothing
+
+
+def layer_norm(x: Any, weight: Any) -> Any:
+    """Normalise rows, and scale them."""
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred / jnp.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-3) * weight[None]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_in_half_precision_xla_is_right_in_every_draw_and_what_is_wrong_is_not(dtype: Any) -> None:
+    pull = jax.jit(lambda d_out, *args: jax.vjp(layer_norm, *args)[1](d_out))
+    for _ in range(6):
+        x, weight = rng.normal(size=(4, 12)).astype(dtype), rng.normal(size=12).astype(dtype)
+        report = check_vjp(pull, layer_norm, x, weight)
+        assert (report.verdict, report.dtype) == (Verdict.MATCH, np.dtype(dtype).name)
+        assert not any("fault of the checker" in warning for warning in report.warnings)
+
+    def without_a_row(d_x: Any) -> Any:
+        return d_x.at[0].set(0)
+
+    for wrong in (jnp.zeros_like, jnp.negative, lambda d_x: d_x * 2, without_a_row):
+
+        def backward(d_out: Any, *args: Any, wrong: Any = wrong) -> Any:
+            d_x, d_weight = pull(d_out, *args)
+            return wrong(d_x), d_weight
+
+        report = check_vjp(backward, layer_norm, x, weight)
+        assert [leaf.verdict for leaf in report.leaves] == [Verdict.MISMATCH, Verdict.MATCH]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_is_judged_by_its_own_rounding(dtype: Any) -> None:
+    def d_square(d_out: Array, x: Array) -> Array:
+        return x * d_out * x.dtype.type(2)
+
+    x = rng.normal(size=3).astype(dtype)
+    unit = float(ml_dtypes.finfo(dtype).eps)
+    report = check_vjp(d_square, jnp.square, x)
+    assert report.verdict == Verdict.MATCH
+    assert unit / 2 < report.sensitivity["['x']"] < 32 * unit
+    report = check_vjp(lambda d_out, x: x * d_out, jnp.square, x)
+    assert report.causes[0].code == Code.SCALED
+    wide = check_vjp(lambda *args: d_square(*args).astype(np.float32), jnp.square, x)
+    assert wide.verdict == Verdict.WRONG_DTYPE
 
 
 def test_where_the_bound_can_tell_something_a_mismatch_is_proven() -> None:
