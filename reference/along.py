@@ -16,7 +16,15 @@ from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.directions import Direction
 from reference.report import GradientReport
-from reference.walk import Finding, find, of_forward, report_on, through_bodies, wrong_form
+from reference.walk import (
+    Finding,
+    find,
+    in_its_precision,
+    of_forward,
+    report_on,
+    through_bodies,
+    wrong_form,
+)
 
 
 def along(
@@ -31,6 +39,7 @@ def along(
     what: str,
     name: str = "gradient",
     forward: Finding | None = None,
+    remarks: Sequence[str] = (),
     trusts_rules: bool = True,
 ) -> GradientReport:
     """Check a function of a direction and the arguments along several directions.
@@ -47,10 +56,11 @@ def along(
         what: is checked.
         name: of the result.
         forward: what was found of the forward pass, if it was checked too.
+        remarks: what else there is to say of that.
         trusts_rules: whether a custom rule is taken where its function's body cannot be
             differentiated.
     """
-    args, given, dtype = subject.args, subject.given, subject.dtype
+    args, given = subject.args, subject.given
     places = tuple(1 + place for place in subject.places)
     drawn = list(drawn)
 
@@ -60,7 +70,7 @@ def along(
         return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
 
     derivative, _, notes = through_bodies(subject.function, derive, trusts=trusts_rules)
-    notes = notes if trusts_rules else []  # else the rule is what is checked
+    notes = [*remarks, *(notes if trusts_rules else [])]  # or else the rule is what is checked
     findings: list[tuple[Finding, Direction, Any]] = []
     for direction in drawn:
         inputs = (_as_given(direction.value, args), *args)
@@ -73,7 +83,10 @@ def along(
                 function, inputs, copied_inputs, moved, names=names, lent=[0], result=name
             )
         result = calls.first if calls else jax.tree.map(copied, function(*fresh(inputs)))
-        if fault := wrong_form(result, target, name=name, structure=expected):
+        by_hand_of_jax = calls is not None and calls.by_jax
+        form, dtype, said = in_its_precision(result, target, subject.dtype, by_jax=by_hand_of_jax)
+        notes += [] if findings else said
+        if fault := wrong_form(result, form, name=name, structure=expected):
             leaves = forward.comparison.leaves if forward else ()
             causes = [*(of_forward(forward)[1] if forward else []), fault]
             return GradientReport(
@@ -94,7 +107,14 @@ def along(
     if worst.verdict == Verdict.MISMATCH:
         evidence = diagnosed.evidence(diagnosed.wrong, explained=True)
         known = list(
-            _unused(derivative, direction, given, dtype=dtype, result=result, evidence=evidence)
+            _unused(
+                derivative,
+                direction,
+                given,
+                dtype=str(np.dtype(worst.here.dtype)),
+                result=result,
+                evidence=evidence,
+            )
         )
     return report_on(
         worst,

@@ -17,7 +17,7 @@ from reference.diagnosis.difference import Difference
 from reference.directions import directions
 from reference.foreign import at_home
 from reference.report import GradientReport
-from reference.walk import Finding, find, wrong_form
+from reference.walk import Finding, find, in_its_precision, wrong_form
 
 MANY = 1000  # arguments, which only a function of *args takes
 
@@ -197,6 +197,7 @@ class Pullback(Subject):
         *,
         what: str,
         forward: Finding | None = None,
+        remarks: Sequence[str] = (),
         trusts_rules: bool = True,
     ) -> GradientReport:
         """Check a handwritten product along several directions."""
@@ -210,6 +211,7 @@ class Pullback(Subject):
             difference=self.difference,
             what=what,
             forward=forward,
+            remarks=remarks,
             trusts_rules=trusts_rules,
         )
 
@@ -227,13 +229,19 @@ def check_passes(
     if isinstance(passes, Cause):
         return GradientReport(passes.code.verdict, (), (passes,), (), layer.dtype, what=what)
     found = find(
-        layer.output.at(*layer.given, dtype=layer.dtype),
+        layer.output.at(*layer.given, dtype=passes.dtype),
         passes.out,
         layer.given,
         function=passes.forward,
         name="output",
     )
-    return layer.check(passes.backward, what=what, forward=found, trusts_rules=trusts_rules)
+    return layer.check(
+        passes.backward,
+        what=what,
+        forward=found,
+        remarks=passes.remarks,
+        trusts_rules=trusts_rules,
+    )
 
 
 class _Passes(NamedTuple):
@@ -241,11 +249,15 @@ class _Passes(NamedTuple):
 
     Attributes:
         out: what the forward pass has returned.
+        dtype: the precision of that.
+        remarks: what there is to say of it.
         forward: gives `out` for the arguments.
         backward: gives the gradients for `(d_out, *args)`.
     """
 
     out: Any
+    dtype: str
+    remarks: list[str]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
@@ -276,13 +288,17 @@ def _passes(
         return backward(d_out, forward(*args)[1])
 
     out = _in_precision(at_home(returned[0] if keeps else returned), layer)
-    if fault := wrong_form(out, layer.out_like(out), name="output"):
+    by_jax = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(returned))
+    form, dtype, remarks = in_its_precision(
+        out, layer.out_like(out), layer.dtype, by_jax=by_jax, name="output"
+    )
+    if fault := wrong_form(out, form, name="output"):
         return Cause.observed(Code.WRONG_FORWARD, fault.evidence)
     any_number = _takes(backward, MANY) and len(layer.args) > 1
     if keeps and _takes(backward, 2) and not any_number:
-        return _Passes(out, exchange.hosted(out_of), exchange.hosted(with_kept))
+        return _Passes(out, dtype, remarks, exchange.hosted(out_of), exchange.hosted(with_kept))
     if _takes(backward, 1 + len(layer.args)):
-        return _Passes(out, exchange.hosted(out_of), exchange.hosted(backward))
+        return _Passes(out, dtype, remarks, exchange.hosted(out_of), exchange.hosted(backward))
     forms = "(d_out, kept) or (d_out, *args)" if keeps else "(d_out, *args)"
     more = "" if keeps else ", or (d_out, kept) where the forward pass returns (out, kept)"
     raise TypeError(f"backward must take {forms}{more}; it takes {inspect.signature(backward)}")

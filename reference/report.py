@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from reference.arrays import told_apart
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.directions import Direction
@@ -197,7 +198,8 @@ def _text(
         lines += _wrapped(witnesses(leaves, measurement, doubtful=doubtful), indent="")
     lines += [line for part in where[:PARTS] for line in _wrapped(part)]
     if len(where) > PARTS:
-        lines.append(f"and {len(where) - PARTS} more arrays that are wrong")
+        rest = len(where) - PARTS
+        lines.append(f"and {rest} more {'array that is' if rest == 1 else 'arrays that are'} wrong")
     notes = [line for leaf in leaves for line in _ambiguous(leaf)]
     notes += [f"warning: {warning}" for warning in warnings]
     lines += ["", *(line for note in notes[:NOTES] for line in _wrapped(note))] if notes else []
@@ -260,7 +262,8 @@ def table(leaves: Sequence[Leaf]) -> list[str]:
         rest = _worst_first(leaves)[ROWS:]
         worst = max(leaf.ratio.max(initial=0) for leaf in rest)
         verdict = rest[0].verdict.value
-        lines.append(f"and {len(rest)} leaves more, {verdict} or better, ratio {worst:.2g} at most")
+        count = f"and {len(rest)} more {'leaf' if len(rest) == 1 else 'leaves'}"
+        lines.append(f"{count}, {verdict} or better, ratio {worst:.2g} at most")
     return lines
 
 
@@ -269,6 +272,9 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
     if leaf.want.size == 0:
         return (leaf.path or "(all)", shape, leaf.verdict.value, *[""] * 8)
     at = leaf.worst_index
+    got, want = f"{leaf.got[at]:.7g}", f"{leaf.want[at]:.7g}"
+    if leaf.verdict == Verdict.MISMATCH:
+        got, want = told_apart(leaf.got[at], leaf.want[at])
     return (
         leaf.path or "(all)",
         shape,
@@ -277,8 +283,8 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
         f"{leaf.bound[at]:.2g}",
         f"{leaf.ratio[at]:.2g}",
         ",".join(map(str, at)),
-        f"{leaf.got[at]:.7g}",
-        f"{leaf.want[at]:.7g}",
+        got,
+        want,
         f"{sensitivity(leaf):.1g}",
         f"{sensitivity(leaf, 0.5):.1g}",
     )
@@ -290,7 +296,8 @@ def _ambiguous(leaf: Leaf) -> list[str]:
     if not indices:
         return []
     named = ", ".join(map(str, indices[:INDICES])) + (", ..." if len(indices) > INDICES else "")
-    return [f"{leaf.path}: {len(indices)} elements hang on a kink within rounding: {named}"]
+    hang = "1 element hangs" if len(indices) == 1 else f"{len(indices)} elements hang"
+    return [f"{leaf.path}: {hang} on a kink within rounding: {named}"]
 
 
 def ambiguous_indices(leaf: Leaf) -> list[tuple[int, ...]]:

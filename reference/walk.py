@@ -210,7 +210,7 @@ def remarks(finding: Finding) -> Iterator[Cause]:
 
 
 def in_its_precision(
-    result: Any, target: Any, dtype: str, *, by_jax: bool = False
+    result: Any, target: Any, dtype: str, *, by_jax: bool = False, name: str = "result"
 ) -> tuple[Any, str, list[str]]:
     """Take a result in float32 for one in float64, to be compared in float32.
 
@@ -219,6 +219,7 @@ def in_its_precision(
         target: arrays of the shapes and dtypes that it should have.
         dtype: the precision of the arguments.
         by_jax: whether JAX computed it.
+        name: of the result.
 
     Returns:
         The target and the precision to compare with, and what there is to say of it.
@@ -233,7 +234,7 @@ def in_its_precision(
     ):
         return target, dtype, []
     form = jax.tree.map(lambda array: np.asarray(array).astype(np.float32), target)
-    note = "the result is float32 for float64 arguments, so that it was compared in float32"
+    note = f"the {name} is float32 for float64 arguments, so that it was compared in float32"
     if by_jax or any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(result)):
         note += '; JAX computes in float64 after jax.config.update("jax_enable_x64", True)'
     return form, "float32", [note]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from reference.arguments import Derivative, argument_names, is_array
-from reference.arrays import Array
+from reference.arrays import Array, counted
 from reference.bounds.rounding import Bounded, Rounding
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
@@ -187,4 +187,6 @@ def outside(leaves: Iterable[Leaf], witness: str = "autodiff") -> tuple[str, int
     chosen = list(leaves)
     wrong = sum(int(leaf.wrong.sum()) for leaf in chosen)
     size = sum(leaf.want.size for leaf in chosen)
-    return f"{wrong:,} of {size:,} elements are farther from {witness} than rounding allows", size
+    are = "is" if wrong == 1 else "are"
+    text = f"{wrong:,} of {counted(size, 'element')} {are} farther from {witness}"
+    return f"{text} than rounding allows", size

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from reference.arrays import Array
+from reference.arrays import Array, counted, told_apart
 from reference.compare import Leaf
 
 LISTED = 6  # indices at most
@@ -47,15 +47,22 @@ def where_wrong(leaf: Leaf, arrays: Mapping[str, Array], name: str) -> str:
         arrays: the arguments by their names, for parts such as "where x < 0".
         name: of what has no path.
     """
-    parts = "; ".join(parts_in_words(leaf, arrays))
-    wrong = f"wrong in {parts}" if parts else f"wrong in {_count(leaf.wrong)}"
+    parts = "; ".join(parts_in_words(leaf, arrays, name))
+    wrong = f"wrong in {parts or _count(leaf.wrong)}"
     elements = "; ".join(_element(leaf, index) for index in worst(leaf))
     shown = "the worst: " if leaf.wrong.sum() > 1 else ""
     return f"{leaf.path or name}: {wrong}; {shown}{elements}"
 
 
-def parts_in_words(leaf: Leaf, arrays: Mapping[str, Array]) -> Iterator[str]:
+def parts_in_words(
+    leaf: Leaf, arrays: Mapping[str, Array], name: str = "gradient"
+) -> Iterator[str]:
     """List the descriptions of exactly the elements that are wrong.
+
+    Args:
+        leaf: a mismatch.
+        arrays: the arguments by their names.
+        name: of what the leaf is a part of.
 
     >>> want = np.ones((3, 2))
     >>> got = want + [[0, 0], [0, 0], [1, 1]]
@@ -70,14 +77,15 @@ def parts_in_words(leaf: Leaf, arrays: Mapping[str, Array]) -> Iterator[str]:
         yield words
     if not TELLING <= wrong.sum() <= wrong.size - TELLING:
         return
-    named = {**arrays, "the gradient by autodiff": leaf.want, "what was returned": leaf.got}
-    for name, array in named.items():
+    right = f"the right {name or 'result'}"
+    for subject, array in {**arrays, right: leaf.want, "what was returned": leaf.got}.items():
         if array.shape != wrong.shape or array.dtype.kind not in "biuf":
             continue
         for sign, meaning, compare in SIGNS:
             if np.array_equal(compare(array, 0), wrong):
-                subject = f"{name} is {meaning}" if " " in name else f"{name} {sign} 0"
-                yield f"the elements where {subject}"
+                named = subject in arrays
+                what = f"{subject} {sign} 0" if named else f"{subject} is {meaning}"
+                yield f"the elements where {what}"
                 break
 
 
@@ -131,12 +139,23 @@ def _slices(chosen: Array, axis: int, ndim: int) -> str:
     if len(indices) > 2 and len(steps) == 1:
         (step,) = steps
         if indices[0] < step and indices[-1] + step >= size:
-            every = "second" if step == 2 else "third" if step == 3 else f"{step}th"
-            return f"every {every} {noun}{of}, from {indices[0]} on"
+            return f"every {ordinal(step)} {noun}{of}, from {indices[0]} on"
     lacking = np.flatnonzero(~chosen).tolist()
     if len(lacking) <= LEFT_OUT and len(indices) > LEFT_OUT:
         return f"all {nouns} but {listed(lacking)}{of}"
     return f"{nouns} {listed(indices)}{of}" if len(indices) <= LISTED else ""
+
+
+def ordinal(number: int) -> str:
+    """Write which of several it is.
+
+    >>> [ordinal(number) for number in (2, 3, 4, 11, 21, 112, 1003)]
+    ['second', 'third', '4th', '11th', '21st', '112th', '1003rd']
+    """
+    if number in {2, 3}:
+        return "second" if number == 2 else "third"
+    suffixes = {1: "st", 2: "nd", 3: "rd"} if number // 10 % 10 != 1 else {}
+    return f"{number}{suffixes.get(number % 10, 'th')}"
 
 
 def listed(numbers: Sequence[int]) -> str:
@@ -158,7 +177,8 @@ def worst(leaf: Leaf) -> list[tuple[int, ...]]:
 
 def _element(leaf: Leaf, index: tuple[int, ...]) -> str:
     at = f"at {','.join(map(str, index))} " if index else ""
-    text = f"{at}got {leaf.got[index]:.7g} for {leaf.want[index]:.7g}"
+    got, want = told_apart(leaf.got[index], leaf.want[index])
+    text = f"{at}got {got} for {want}"
     if leaf.sigma is None:
         return text
     sigmas = float(leaf.sigmas[index])
@@ -166,7 +186,7 @@ def _element(leaf: Leaf, index: tuple[int, ...]) -> str:
 
 
 def _count(chosen: Array) -> str:
-    return f"{int(chosen.sum()):,} of {chosen.size:,} elements"
+    return f"{int(chosen.sum()):,} of {counted(chosen.size, 'element')}"
 
 
 def _indices(chosen: Array) -> list[list[int]]:

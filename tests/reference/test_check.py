@@ -453,7 +453,7 @@ def test_the_report_fits_a_screen_for_a_hundred_leaves() -> None:
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 120
     assert "[99]" in str(report)
-    assert "and 88 leaves more, match" in str(report)
+    assert "and 88 more leaves, match" in str(report)
 
 
 @pytest.mark.long

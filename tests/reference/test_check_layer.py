@@ -9,7 +9,16 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from reference import Code, GradientReport, Verdict, check_gradient, check_layer, check_vjp
+from reference import (
+    Code,
+    GradientReport,
+    Verdict,
+    check_gradient,
+    check_hvp,
+    check_jvp,
+    check_layer,
+    check_vjp,
+)
 from reference.arguments import Derivative
 from reference.arrays import PRECISION, Array
 from reference.directions import directions
@@ -158,7 +167,7 @@ def test_what_fails_at_one_d_out_alone_is_shown_at_that_one() -> None:
         lambda out: out * 1.001,
         lambda out: out.T,
         lambda out: (out, out, out),
-        lambda out: out.astype(np.float32),
+        lambda out: out.astype(np.int64),
         lambda out: np.where(out > 0, np.nan, out),
     ],
 )
@@ -344,6 +353,43 @@ def test_what_has_no_gradient_is_refused() -> None:
 def test_a_twin_that_jax_cannot_trace_is_told_to_use_jax() -> None:
     with pytest.raises(TypeError, match="sin hands NumPy what JAX has to trace: write it with jax"):
         check_vjp(backward, np.sin, np.ones(3))
+
+
+def single(x: Any) -> Any:
+    """Compute a third of x in float32, whatever x is."""
+    return np.asarray(x).astype(np.float32) * np.float32(1 / 3)
+
+
+@pytest.mark.parametrize("factor", [1, np.float32(1.00001)])
+def test_float32_for_float64_is_compared_in_float32_along_directions(factor: Any) -> None:
+    def third(x: Any) -> Any:
+        return x / 3
+
+    def loss(x: Any) -> Any:
+        return (x * x / 3).sum() / 2
+
+    def product(d: Any, x: Any) -> Any:  # noqa: ARG001
+        return factor * single(d)
+
+    x = np.array([0.1, 0.2, 0.7])
+    reports = {
+        "layer": check_layer(single, product, third, x),
+        "vjp": check_vjp(product, third, x),
+        "jvp": check_jvp(product, third, x),
+        "hvp": check_hvp(product, loss, x),
+    }
+    for what, report in reports.items():
+        assert report.startswith(f"{what} check: ")
+        assert report.dtype == "float32"
+        assert report.verdict == (Verdict.MATCH if factor == 1 else Verdict.MISMATCH)
+        said = [note.partition(" is float32 for ")[0] for note in report.warnings]
+        assert said == (["the output", "the result"] if what == "layer" else ["the result"])
+    forward = check_layer(lambda x: factor * single(x), product, third, x)
+    assert (forward.verdict == Verdict.WRONG_FORWARD) == (factor != 1)
+    with jax.enable_x64(new_val=False):
+        report = check_layer(jax.jit(third), jax.jit(lambda d, _: d / 3), third, x)
+    assert report.ok
+    assert ["jax_enable_x64" in note for note in report.warnings] == [True, True]
 
 
 def test_arrays_of_jax_get_a_d_out_of_jax() -> None:

@@ -131,16 +131,16 @@ def test_of_more_arrays_the_worst_dozen_are_shown_the_worst_first() -> None:
     lines = lines_of(*leaves)
     order = [3, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 2]
     assert paths_of(lines) == [f"[{i}]" for i in order]
-    assert "and 2 leaves more, match or better, ratio 0.062 at most" in lines
+    assert "and 2 more leaves, match or better, ratio 0.062 at most" in lines
 
 
 def test_of_arrays_that_are_not_shown_the_worst_verdict_is_said() -> None:
     wrong = [off_by(f"[{i}]", 1.0, off=1.0) for i in range(12)]
     ambiguous = off_by("[12]", 1.0, off=0.5, open_by=0.25)
     lines = lines_of(*wrong, *ratios_of(0.0, 0.5), ambiguous)
-    assert lines[-3] == "and 3 leaves more, ambiguous or better, ratio 2 at most"
+    assert lines[-3] == "and 3 more leaves, ambiguous or better, ratio 2 at most"
     lines = lines_of(*wrong, *ratios_of(0.0, 0.5))
-    assert lines[-1] == "and 2 leaves more, match or better, ratio 0.5 at most"
+    assert lines[-1] == "and 2 more leaves, match or better, ratio 0.5 at most"
 
 
 def test_an_array_without_elements_is_as_good_as_one_without_an_error() -> None:
@@ -149,7 +149,7 @@ def test_an_array_without_elements_is_as_good_as_one_without_an_error() -> None:
     for pair, last in (((EMPTY, exact), "[0]"), ((exact, EMPTY), "['e']")):
         lines = lines_of(*pair, *worse)
         assert last not in paths_of(lines)
-        assert lines[-1] == "and 1 leaves more, match or better, ratio 0 at most"
+        assert lines[-1] == "and 1 more leaf, match or better, ratio 0 at most"
     assert lines_of(*worse, exact, EMPTY, EMPTY)[-1].endswith("ratio 0 at most")
 
 

@@ -2,10 +2,11 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from reference import check_gradient
 from reference.arrays import Array
-from reference.diagnosis.where import in_words, parts_in_words, worst
+from reference.diagnosis.where import in_words, parts_in_words, where_wrong, worst
 from tests.support.cases import each
 from tests.support.leaves import leaf_of, off_by
 
@@ -26,6 +27,7 @@ def rows(*chosen: int, shape: tuple[int, ...] = (6, 5)) -> Array:
         (rows(2, 3, 4), "rows 2 to 4 of 6"),
         (rows(0, 2, 4), "every second row of 6, from 0 on"),
         (rows(1, 3, 5), "every second row of 6, from 1 on"),
+        (rows(0, 21, 42, shape=(50,)), "every 21st element of 50, from 0 on"),
         (rows(0, 1, 2, 4, 5), "all rows but 3 of 6"),
         (rows(4, shape=(5, 6)).T, "the last column of 5"),
         (rows(2, shape=(5, 6)).T, "column 2 of 5"),
@@ -66,12 +68,23 @@ def test_elements_are_described_by_the_sign_of_an_argument_of_their_shape() -> N
     assert list(parts_in_words(nearly, {"x": X})) == []
     dropped = X * (X > 0)
     assert list(parts_in_words(leaf_of(X, dropped), {})) == [
-        "the elements where the gradient by autodiff is negative",
+        "the elements where the right gradient is negative",
         "the elements where what was returned is 0",
     ]
     few = X[0, :3]
     leaf = off_by("", few + 10, off=1.0 * (few < 0))
     assert list(parts_in_words(leaf, {"x": few})) == ["element 1 of 3"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("output", "output"), ("", "result")])
+def test_what_is_no_gradient_is_not_called_one(name: str, said: str) -> None:
+    (part, _) = parts_in_words(leaf_of(X, X * (X > 0)), {}, name)
+    assert part == f"the elements where the right {said} is negative"
+
+
+def test_as_many_digits_are_shown_as_tell_what_is_wrong_from_what_is_right() -> None:
+    text = where_wrong(off_by("", [0.5, 2.0], off=[0, 1e-12], bound=1e-13), {}, "gradient")
+    assert "at 1 got 2.000000000001 for 2" in text
 
 
 def test_the_worst_three_are_shown_the_farthest_beyond_their_bounds_first() -> None:
