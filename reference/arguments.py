@@ -101,6 +101,8 @@ def precision(args: Sequence[Any], places: Sequence[int]) -> str:
                 where = f"args[{place}]{keystr(path)}"
                 raise TypeError(f"{where} {PRECISION}, got {dtype}")
             dtypes.add(dtype)
+    if not places:
+        raise TypeError("none of the arguments is an array of real numbers")
     if not dtypes:
         raise TypeError(f"the arguments at argnums {tuple(places)} have no arrays")
     return min(dtypes, key=PRECISIONS.index).name
@@ -185,9 +187,11 @@ class Derivative(Comparer):
                     raise
                 close(second)
         except jax.errors.TracerArrayConversionError as error:
-            name = getattr(function, "__name__", "the function")
-            msg = f"{name} hands NumPy what JAX has to trace: write it with jax.numpy"
-            raise TypeError(msg) from error
+            raise _not_of_jax(function, "NumPy") from error
+        except TypeError as error:
+            if isinstance(error, jax.errors.JAXTypeError) or "JaxprTracer" not in str(error):
+                raise
+            raise _not_of_jax(function, "something", f" ({error})") from error
 
     def arrays(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Take what is traced from among the arguments."""
@@ -197,6 +201,12 @@ class Derivative(Comparer):
     def at(self, *args: Any, dtype: npt.DTypeLike, compiled: bool = True) -> Place:
         """Fix the arguments, so that several results can be compared there."""
         return super().at(*self.arrays(args), dtype=dtype, compiled=compiled)
+
+
+def _not_of_jax(function: Callable[..., Any], taker: str, why: str = "") -> TypeError:
+    """Say that a function is not written for JAX."""
+    name = getattr(function, "__name__", "the function")
+    return TypeError(f"{name} hands {taker} what JAX has to trace: write it with jax.numpy{why}")
 
 
 class Subject:

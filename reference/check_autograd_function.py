@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
-from reference.arguments import Argnums
+from reference.arguments import Argnums, in_words, same_structure
 from reference.check_layer import Pullback, check_passes
 from reference.report import GradientReport
 
@@ -26,8 +26,8 @@ def check_autograd_function(
 
     Args:
         function: a subclass of `torch.autograd.Function`, or any function of tensors that PyTorch
-            differentiates, such as one that calls `MyFunction.apply`. Returns a tensor or a tuple
-            of tensors. A gradient of None counts as zeros, as it does in PyTorch.
+            differentiates, such as a module or what calls `MyFunction.apply`. Returns a tensor or a
+            tuple of tensors. A gradient of None counts as zeros, as it does in PyTorch.
         twin: the forward pass for JAX; takes the same arguments, as arrays of JAX's, and returns
             arrays in the same structure.
         *args: where to check. Tensors of real numbers are float32, float64, bfloat16 or float16;
@@ -41,12 +41,13 @@ def check_autograd_function(
     Raises:
         ImportError: PyTorch is not installed.
         TypeError: the function cannot be called; an argument at argnums is no tensor of real
-            numbers; the twin returns something that is not real.
+            numbers; the twin returns something that is not real, or in another structure.
         ValueError: there are no arguments at argnums.
     """
     import torch  # noqa: PLC0415, an extra
 
-    apply = getattr(function, "apply", function)
+    is_class = isinstance(function, type) and issubclass(function, torch.autograd.Function)
+    apply = function.apply if is_class else function  # a module's `apply` is something else
     if not callable(apply):
         raise TypeError(f"function must be a torch.autograd.Function, got {function!r}")
     layer = Pullback(twin, args, argnums)
@@ -62,6 +63,9 @@ def check_autograd_function(
         every = layer.of_chosen(apply, [_detached(arg) for arg in args])
         with torch.enable_grad():
             out = every(*jax.tree.unflatten(structure, tensors))
+        if not same_structure(out, layer.out):
+            wanted, got = in_words(layer.out), in_words(out)
+            raise TypeError(f"the twin must return what the function does, {got}, got {wanted}")
         return jax.tree.map(_detached, out), _Applied(out, tensors, structure)
 
     def backward(d_out: Any, kept: _Applied) -> Any:

@@ -95,6 +95,11 @@ def test_a_gradient_by_pytorch_and_a_layer_of_tensors_are_checked_as_they_are() 
         assert report.verdict == verdict
 
 
+def test_a_module_is_a_function_too() -> None:
+    (x,) = tensors(torch.float32, (3,))
+    assert check_autograd_function(torch.nn.Tanh(), jnp.tanh, x).ok
+
+
 def test_what_is_no_function_or_no_tensor_is_refused() -> None:
     with pytest.raises(TypeError, match=r"function must be a torch.autograd.Function, got 'tanh'"):
         check_autograd_function("tanh", jnp.tanh, torch.ones(3))
@@ -103,3 +108,9 @@ def test_what_is_no_function_or_no_tensor_is_refused() -> None:
     sparse = torch.ones(3, 3).to_sparse()
     with pytest.raises(TypeError, match=r"args\[0\] must be an array that can be copied"):
         check_autograd_function(Dense, twin, sparse, torch.ones(3, 2), None, 1.0)
+    words = "must return what the function does, a Tensor, got a tuple of 1"
+    with pytest.raises(TypeError, match=words):
+        check_autograd_function(torch.tanh, lambda x: (jnp.tanh(x),), torch.ones(3))
+    words = r"square hands something what .* write it with jax.numpy \(.* must be Tensor"
+    with pytest.raises(TypeError, match=words):
+        check_autograd_function(torch.square, torch.square, torch.ones(3))

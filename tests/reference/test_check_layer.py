@@ -338,7 +338,7 @@ def test_arguments_that_there_are_not_are_refused(argnums: Any, words: str) -> N
 def test_what_has_no_gradient_is_refused() -> None:
     with pytest.raises(TypeError, match=rf"args\[3\] {PRECISION}, got <U4"):
         check(argnums="activation")
-    with pytest.raises(TypeError, match="have no arrays"):
+    with pytest.raises(TypeError, match="none of the arguments is an array of real numbers"):
         check_vjp(backward, jnp.cumsum, np.arange(3))
     with pytest.raises(TypeError, match=rf"args\[0\] {PRECISION}, got float8_e4m3fn"):
         check_vjp(backward, jnp.cumsum, np.ones(3, ml_dtypes.float8_e4m3fn))
@@ -353,6 +353,20 @@ def test_what_has_no_gradient_is_refused() -> None:
 def test_a_twin_that_jax_cannot_trace_is_told_to_use_jax() -> None:
     with pytest.raises(TypeError, match="sin hands NumPy what JAX has to trace: write it with jax"):
         check_vjp(backward, np.sin, np.ones(3))
+    with pytest.raises(TypeError, match=r"double hands something what .*numpy \(argument"):
+        check_vjp(backward, double, np.ones(3))
+    with pytest.raises(TypeError, match=r"^ours"):
+        check_vjp(backward, ours, np.ones(3))
+
+
+def double(x: Any) -> Any:
+    """Double as a library does that takes its own arrays alone."""
+    raise TypeError(f"argument 'input' must be Tensor, not {type(x).__name__}")
+
+
+def ours(_: Any) -> Any:
+    """Have a mistake of its own."""
+    raise TypeError("ours")
 
 
 def single(x: Any) -> Any:
