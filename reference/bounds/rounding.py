@@ -135,15 +135,17 @@ class Rounding:
             self._literals[key] = self.given(array)
         return self._literals[key]
 
-    def rounded(self, value: Array, spread: Array, *, roundings: int = ROUNDINGS) -> Bounded:
+    def rounded(
+        self, value: Array, spread: Array, *, roundings: float | Array = ROUNDINGS
+    ) -> Bounded:
         """Add the rounding of an operation to what its operands' errors make of it; eq. (R3)."""
         size = abs(value) + spread
         error = spread + roundings * self.unit_roundoff * size + self.tiny * (size > 0)
         return self._overflowing(value, error, abs(value))
 
-    def function(self, value: Array, spread: Array) -> Bounded:
-        """Add the error of an elementary function; eq. (R4)."""
-        return self.rounded(value, spread, roundings=2 * FUNCTION_ULPS + 1)
+    def function(self, value: Array, spread: Array, *, steps: float | Array = 0.0) -> Bounded:
+        """Add the error of an elementary function, perhaps made in steps; eq. (R4), eq. (R12)."""
+        return self.rounded(value, spread, roundings=2 * FUNCTION_ULPS + 1 + steps)
 
     def summed(self, value: Array, spread: Array, size: Array, terms: int) -> Bounded:
         """Add the error of a sum of `terms` whose absolute values sum to `size`; eq. (R6)."""

@@ -5,13 +5,16 @@ their errors are: sums and products of them are exact, and so equal. Quotients, 
 functions may be computed in another order, and agree up to some ulps of float64.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import ml_dtypes
 import numpy as np
+from jax import lax
 
 from reference.arrays import Array
 from reference.bounds import rules  # noqa: F401, registers them
@@ -79,7 +82,7 @@ def r1(k: int) -> float:
     return k * U / (1 - k * U) if k * U < 1 else INF
 
 
-def r3(value: float, spread: float, *, roundings: int = 2, largest: float = LARGEST) -> float:
+def r3(value: float, spread: float, *, roundings: float = 2, largest: float = LARGEST) -> float:
     """Add an operation's rounding to its spread; without a number nothing is known."""
     size = abs(value) + spread
     error = spread + roundings * U * size + (ETA if size > 0 else 0)
@@ -129,7 +132,12 @@ class Function(NamedTuple):
 
     value: Scalar
     spread: Callable[[float, float], float]
-    roundings: int = 9
+    roundings: float | Callable[[float, float], float] = 9
+
+    def rounded(self, x: float, e: float) -> float:
+        """How far it may be off in all."""
+        k = self.roundings(x, e) if callable(self.roundings) else self.roundings
+        return r3(known(self.value, x), known(self.spread, x, e), roundings=k)
 
 
 def nearest(x: float, e: float) -> float:
@@ -185,15 +193,60 @@ def assert_function(name: str, function: Function, *, ulps: float = SOME_ULPS) -
     At the edge of its domain nothing is known of it but for an operand that is exact.
     """
     values = [known(function.value, x) for x, _ in POINTS]
-    errors = [
-        r3(value, known(function.spread, x, e), roundings=function.roundings)
-        for (x, e), value in zip(POINTS, values, strict=True)
-    ]
+    errors = [function.rounded(*point) for point in POINTS]
     result = call(name, coarse(), Bounded(X, E))
     here = ~np.isnan(values)
     found = Bounded(result.value[here], result.error[here])
     assert_bounds(found, np.array(values)[here], np.array(errors)[here], ulps=ulps)
     assert np.isinf(result.error[~here]).all()
+
+
+WIDE = np.finfo(np.longdouble).eps < 2.0**-60  # or else only float32 can be held against it
+PRECISIONS = [np.float32, np.float64] if WIDE else [np.float32]
+
+
+@functools.cache
+def by_jax(name: str) -> Callable[..., Any]:
+    """Compile a function of numbers as JAX does for everybody."""
+    return jax.jit(getattr(lax, name))
+
+
+def parts_of_bound(
+    name: str, function: Callable[..., Array], points: Array
+) -> dict[tuple[str, str], float]:
+    """Say how much of the bound the worst error is, of NumPy's function and of JAX's.
+
+    The arguments are exact, and the truth is the function in an extended precision.
+    """
+    parts = {}
+    for dtype in PRECISIONS:
+        x = points.astype(dtype)
+        truth = function(x.astype(np.longdouble))
+        error = call(name, Rounding(dtype), exact(x.astype(np.float64))).error
+        assert np.isfinite(error).all()
+        for whose, got in (("NumPy", function(x)), ("JAX", np.asarray(by_jax(name)(x)))):
+            parts[whose, str(np.dtype(dtype))] = float((abs(got - truth) / error).max())
+    return parts
+
+
+def assert_sound(name: str, function: Callable[..., Array], points: Array) -> None:
+    """Hold the bound of exact arguments above the worst error of NumPy and of JAX."""
+    parts = parts_of_bound(name, function, points)
+    assert max(parts.values()) <= 1, parts
+
+
+def assert_sharp(
+    name: str, function: Callable[..., Array], points: Array, *, looser: float = 8
+) -> None:
+    """Hold the bound below so many times the worst error that is found in float32."""
+    parts = parts_of_bound(name, function, points)
+    worst = max(part for (_, dtype), part in parts.items() if dtype == "float32")
+    assert worst > 1 / looser, parts
+
+
+def magnitudes(rng: np.random.Generator, lowest: float, highest: float, size: int = 500) -> Array:
+    """Draw numbers of either sign whose logarithms to the base 10 are uniform between these."""
+    return np.asarray(10 ** rng.uniform(lowest, highest, size) * rng.choice([-1, 1], size))
 
 
 def assert_operation(name: str, operation: Operation) -> None:

@@ -12,9 +12,11 @@ from reference.bounds.rules import (
     conversion,
     discrete,
     elementary,
+    hyperbolic,
     indexing,
     movement,
     sums,
+    trigonometry,
 )
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "conversion",
     "discrete",
     "elementary",
+    "hyperbolic",
     "indexing",
     "movement",
     "sums",
+    "trigonometry",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from jax.extend import core
 
 from reference.bounds.rounding import FUNCTION_ULPS
+from reference.bounds.rules.elementary import LOG1P_FROM, LOG1P_TO, LOG1P_ULPS
 from reference.noise.evaluation import disturbs, undisturbed
 from reference.noise.rules.vanishing import LARGER, flushed
 from reference.noise.samples import Sampled, Samples, over_samples, unit_roundoff
@@ -108,9 +109,26 @@ def _function(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[
 
 
 disturbs(
-    "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "atan2",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erf_inv", "pow", "cbrt", "rsqrt",
+    "exp", "expm1", "log", "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "tanh", "asinh",
+    "acosh", "erf", "erf_inv", "pow", "cbrt", "rsqrt",
 )(_function)  # fmt: skip
+
+
+@disturbs("exp2", "sinh", "cosh")
+def _by_exp(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    """Of an exponential whose argument, x ln 2 or x - ln 2, is rounded; ROUNDING.md (R12)."""
+    return _function(samples, eqn, samples.relative(x))
+
+
+@disturbs("log1p", "atanh")
+def _by_log1p(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]:
+    """A library's accuracy, or XLA's in float64, which is off in a window; ROUNDING.md (R13)."""
+    (out,) = undisturbed(samples, eqn, x)
+    argument = x.array if eqn.primitive.name == "log1p" else -abs(x.array)
+    inside = (argument >= LOG1P_FROM) & (argument <= LOG1P_TO) & (samples.dtype == np.float64)
+    size = abs(out.array) * jnp.where(inside, LOG1P_ULPS / FUNCTION_ULPS, 1.0)
+    name = eqn.primitive.name
+    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common=name)]
 
 
 @disturbs("logistic")

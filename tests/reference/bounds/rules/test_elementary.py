@@ -5,25 +5,33 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
 
+from reference.arrays import Array
 from tests.support.bound_formulas import (
+    EPS,
     INF,
     NAN,
     SOME_ULPS,
     Function,
     Operation,
     Scalar,
+    U,
     assert_bounds,
     assert_function,
     assert_operation,
+    assert_sharp,
+    assert_sound,
     bounded,
     call,
     coarse,
     columns,
+    magnitudes,
     nearest,
     r3,
     spread_of,
 )
+from tests.support.strategies import seeds
 
 
 def fall(function: Scalar) -> Callable[[float, float], float]:
@@ -43,10 +51,10 @@ def rsqrt(x: float) -> float:
 
 FUNCTIONS = {
     "exp": Function(math.exp, rise(math.exp)),
-    "exp2": Function(math.exp2, rise(math.exp2)),
+    "exp2": Function(math.exp2, rise(math.exp2), lambda x, e: 9 + 1.4 * (abs(x) + e)),
     "expm1": Function(math.expm1, rise(math.expm1)),
     "log": Function(math.log, fall(math.log)),
-    "log1p": Function(math.log1p, fall(math.log1p)),
+    "cbrt": Function(math.cbrt, lambda x, e: cbrt_spread(x, e) + U / 3 * by_power(x, e)),
     "sqrt": Function(math.sqrt, fall(math.sqrt)),
     "rsqrt": Function(rsqrt, fall(rsqrt)),
     "sin": Function(math.sin, lambda _, e: min(e, 2)),
@@ -62,6 +70,18 @@ FUNCTIONS = {
         9 + 2 * 2,
     ),
 }
+
+
+def cbrt_spread(x: float, e: float) -> float:
+    """What an error does to a cube root, the most towards 0."""
+    return math.cbrt(abs(x)) - math.cbrt(abs(x) - e)
+
+
+def by_power(x: float, e: float) -> float:
+    """The largest |cbrt(y) ln y| within e of x, which below 1 has its maximum at exp(-3)."""
+    low, high = nearest(x, e), abs(x) + e
+    sizes = [math.cbrt(y) * abs(math.log(y)) for y in (low, high) if y > 0]
+    return max([*sizes, 0.0, *([3 / math.e] if low < math.exp(-3) < high else [])])
 
 
 def erf_spread(x: float, e: float) -> float:
@@ -81,6 +101,7 @@ SLOPES: dict[str, float] = {
     "expm1": math.exp(1.5),
     "log": 1 / 1.5,
     "log1p": 1 / 2.5,
+    "cbrt": 1.5 ** (-2 / 3) / 3,
     "sqrt": 0.5 / math.sqrt(1.5),
     "rsqrt": 0.5 * 1.5**-1.5,
     "sin": 1.0,  # at most
@@ -116,8 +137,49 @@ def test_nothing_is_known_of_a_function_of_what_may_be_anything(name: str) -> No
 )
 def test_a_function_of_an_exact_infinity_is_its_limit(name: str, limits: Sequence[float]) -> None:
     result = call(name, coarse(), bounded([-INF, INF][: len(limits)]))
-    want = [r3(limit, 0, roundings=FUNCTIONS[name].roundings) for limit in limits]
+    want = [FUNCTIONS[name].rounded(x, 0.0) for x in (-INF, INF)[: len(limits)]]
     assert_bounds(result, np.array(limits, float), want)
+
+
+@pytest.mark.parametrize("e", [0.0, 0.125, 0.5])
+def test_a_logarithm_is_as_far_off_as_that_of_jax_between_its_two_limits(e: float) -> None:
+    """There, in float64 alone, it has lost 7 of its bits."""
+    for x in (-0.75, -0.54 - 1.01 * e, -0.54 - 0.99 * e, -0.4, -0.27 + 0.99 * e, -0.27 + 1.01 * e):
+        if x - e <= -1:
+            continue
+        value, spread = math.log1p(x), math.log1p(x) - math.log1p(x - e)
+        plain = r3(value, spread, roundings=9)
+        inside = x + e >= -0.54 and x - e <= -0.27
+        want = plain + inside * 2 * 130 * EPS * (abs(value) + plain)
+        result = call("log1p", coarse(), bounded([x], e))
+        assert_bounds(result, [value], [want], ulps=SOME_ULPS)
+        assert (result.error > plain * (1 + SOME_ULPS)) == inside
+    below = call("log1p", coarse(), bounded([-1.0, -1.5, -0.5], [0.0, 0.0, 0.5]))
+    assert (below.error == INF).all()
+
+
+ACCURACY: dict[str, Callable[..., Array]] = {"exp2": np.exp2, "log1p": np.log1p, "cbrt": np.cbrt}
+
+
+def drawn(name: str, seed: int) -> Array:
+    """Draw arguments of all magnitudes, and where JAX's function is at its worst."""
+    rng = np.random.default_rng(seed)
+    if name == "exp2":
+        return magnitudes(rng, -8, 2.1)
+    if name == "log1p":
+        return np.append(rng.uniform(-0.99, -0.2, 500), abs(magnitudes(rng, -8, 8)))
+    return magnitudes(rng, -30, 30)
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+@given(seed=seeds)
+def test_the_functions_of_numpy_and_of_jax_are_within_the_bound(name: str, seed: int) -> None:
+    assert_sound(name, ACCURACY[name], drawn(name, seed))
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_the_bound_is_no_more_than_8_times_the_worst_error(name: str) -> None:
+    assert_sharp(name, ACCURACY[name], drawn(name, 0))
 
 
 def power_spread(a: float, e: float, b: float, d: float) -> float:
