@@ -109,6 +109,7 @@ class Mode:
     noisy: bool
     decider: int
     exact: bool = False
+    unknowing: bool = False
 
 
 class Witness:
@@ -198,12 +199,13 @@ class Witness:
             seed: of the disturbances.
 
         Returns:
-            Sigma of each array, in proportion: the same where deviations grow with disturbances.
+            Sigma of each array, in proportion: the same where deviations grow with disturbances,
+            infinite where they depend on a steep function of what may be anything.
         """
         with precise_jax(), _broadcasting(), np.errstate(over="ignore"):
             run = self._run(args, seed)
             run.magnification *= FRACTION
-            _, norms, _ = run.noise(samples)
+            _, norms, _ = run.noise(samples, unknowing=True)
             return run.sigmas(norms)
 
     def _run(self, args: tuple[Any, ...], seed: int) -> "_Run":
@@ -257,6 +259,7 @@ class Witness:
             noisy=mode.noisy,
             counting=self.decides and mode.decider == 0,
             bounded=self.magnification == 1.0,
+            unknowing=mode.unknowing,
             flips=_no_flips(lanes["amplitude"].size),
             generic=self.generic,
         )
@@ -290,8 +293,11 @@ class _Run:
         self.taken = 0
         self.decided: list[Decided] = []
 
-    def noise(self, samples: int) -> tuple[list[Array], list[Array], int]:
+    def noise(
+        self, samples: int, *, unknowing: bool = False
+    ) -> tuple[list[Array], list[Array], int]:
         """Give the nominal values, the norms of the deviations and the open kinks."""
+        mode = Mode(self.held, nudged=False, noisy=True, decider=0, unknowing=unknowing)
         self.taken, self.decided = 0, []
         chunk, magnification = self.witness.chunk, self.magnification
         nominal: Any = None
@@ -301,7 +307,7 @@ class _Run:
             draws = self._draws(chunk)
             nominal, more, flips = self._call(
                 draws,
-                Mode(self.held, nudged=False, noisy=True, decider=0),
+                mode,
                 amplitude=[magnification] * chunk,
                 reach=[self.reach / magnification] * chunk,
             )

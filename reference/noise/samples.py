@@ -22,6 +22,7 @@ JaxArray: TypeAlias = jax.Array
 Words = TypeVar("Words", JaxArray, Array)
 
 SIGNS = 2**14  # random signs, of which each operation takes one for each sample
+STEEP = 750.0  # beyond this an exponential is 0 or infinite in float64, a tanh 1, whatever follows
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it are far apart
 
 
@@ -87,6 +88,7 @@ class Samples:
         noisy: whether anything is disturbed at all.
         counting: whether decisions that a sample would take otherwise are counted.
         bounded: whether numbers beyond the range of `dtype` overflow or vanish.
+        unknowing: whether a steep function of what strays too far is taken for unknown.
         flips: which decisions some sample would take otherwise: of all samples where these are
             counted, else of the decider.
         generic: the primitives for which no disturbance is known.
@@ -106,6 +108,7 @@ class Samples:
     noisy: bool
     counting: bool
     bounded: bool
+    unknowing: bool
     flips: Flips
     generic: set[str] = field(default_factory=set)
     operations: int = 0
@@ -246,6 +249,19 @@ class Samples:
         """
         one = self.once.astype(x.array.dtype)
         return x._replace(array=lax.fori_loop(0, self.once, lambda _, array: array * one, x.array))
+
+    def unknown(self, x: Sampled) -> Sampled:
+        """Take the argument of a steep function for unknown where it may pass all that is steep.
+
+        A sample hits the steep part only by chance there, and rounding, which is coarse, often.
+        """
+        if not x.spread or jnp.iscomplexobj(x.array):
+            return x
+        strays = abs(self._magnified(x) - x.nominal)
+        reach = jnp.where(jnp.isfinite(strays), strays, 0.0).max(axis=0)
+        passes = (reach > 1) & (abs(x.nominal) - reach < STEEP)
+        disturbed = self.amplitude.reshape((self.size, *[1] * len(x.shape))) > 0
+        return x._replace(array=jnp.where(disturbed & passes, jnp.nan, x.array))
 
     def _magnified(self, x: Sampled) -> JaxArray:
         """Make the deviations as large as they may be; eq. (6)."""

@@ -433,6 +433,27 @@ def test_small_disturbances_stray_in_proportion_until_a_softmax_takes_one_class_
         assert ((ratio > 1 / 8) & (ratio < 8)).all() == proportional
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("steep", [jax.nn.softmax, jnp.tanh])
+def test_a_steep_function_is_unknown_only_where_its_argument_may_pass_all_that_is_steep(
+    dtype: Any, steep: Callable[[Any], Any]
+) -> None:
+    """Two logits that are a few steps apart are equal after some roundings, in no sample."""
+
+    def function(z: Any) -> Any:
+        rounded = 1.7 * z
+        return steep(rounded - rounded[0])[1]
+
+    steps = 5 * float(np.finfo(dtype).eps)
+    witness = Witness(Traced(function, np.zeros(3)), dtype)
+    for second, unknown in ((1 + steps, True), (1.0, True), (1.1, False)):
+        (fraction,) = witness.fraction(np.array([1e18, second * 1e18, 3.0]))
+        assert np.isinf(fraction) == unknown
+    for z in ([1e4, 1e4 + 1, 3.0], [1.0, -1e10, 3.0], [1.0, -np.inf, 3.0], [1.0, -3e38, 3.0]):
+        (fraction,) = witness.fraction(np.array(z))
+        assert fraction < 0.01
+
+
 def test_in_a_chaotic_recurrence_nothing_is_left_of_the_value() -> None:
     def chaotic(x: Any) -> Any:
         return lax.scan(lambda x, _: (4 * x * (1 - x), None), x, length=200)[0]
