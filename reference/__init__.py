@@ -1,4 +1,7 @@
-"""The network of `manual_nn` by JAX autodiff, and the comparison of any result with JAX's."""
+"""The network of `manual_nn` by JAX autodiff, and the comparison of any result with JAX's.
+
+CHECK_ANYTHING.md has a recipe for each kind of backward pass: NumPy, C, PyTorch, JAX and CUDA.
+"""
 
 from manual_nn import Dense
 from reference.bounds import rules  # registers the rounding rules of JAX's primitives

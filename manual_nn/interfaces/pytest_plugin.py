@@ -7,7 +7,8 @@ Each check of the package `reference` is a fixture by its own name, which fails 
 report is ok, and returns the report. None of them can be called and its report forgotten. Where a
 test asserts a report by itself, the whole of it is shown below the failure.
 
-The checks, and with them JAX, are imported by the first test that asks for one.
+The checks, and with them JAX, are imported by the first test that asks for one. There are recipes
+in reference/CHECK_ANYTHING.md.
 """
 
 from collections.abc import Callable, Generator, Iterable

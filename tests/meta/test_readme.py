@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from manual_nn.interfaces.command_line import main as manual_nn_main
+from tests.support.commands import without_numbers
 from tests.support.project import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,11 +31,6 @@ RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
 def blocks(language: str) -> list[str]:
     """List the fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def without_numbers(text: str) -> list[str]:
-    """Split into words and forget the numbers, whose last digits depend on the machine's BLAS."""
-    return re.sub(r"-?[0-9][0-9.e+-]*", "0", text).split()
 
 
 def in_one_line(text: str) -> str:
