@@ -435,7 +435,7 @@ class Place:
             ways.insert(0, (SAMPLES, False))
         for samples, decisions in ways:
             measurement = self._measurement(samples, decisions=decisions)
-            leaves = _measured_leaves(paths, results, self.wanted, measurement, self.proven)
+            leaves = measured_leaves(paths, results, self.wanted, measurement, self.proven)
             if not any(leaf.wrong.any() for leaf in leaves):
                 break
         else:
@@ -498,7 +498,7 @@ class _Proven(NamedTuple):
         return _Proven(decided, opened, self.open_kinks)
 
 
-def _measured_leaves(
+def measured_leaves(
     paths: list[str],
     results: list[Array],
     wanted: list[Array],

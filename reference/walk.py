@@ -12,6 +12,7 @@ from reference.calls import Calls
 from reference.compare import Comparison, Leaf, Place, Verdict
 from reference.custom_rules import Bodies
 from reference.diagnosis.causes import diagnose
+from reference.diagnosis.coarser import by_errors, by_numbers
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.where import where_wrong
@@ -104,7 +105,7 @@ def report_on(
     before, causes = of_forward(forward) if forward else (Verdict.MATCH, [])
     causes += finding.faults
     if finding.verdict == Verdict.MISMATCH:
-        causes += known or diagnose(difference)
+        causes += known or _diagnosed(finding, difference)
     elif not finding.faults:
         causes += remarks(finding)
     comparison = finding.comparison
@@ -123,6 +124,28 @@ def report_on(
         forward=forward.comparison.leaves if forward else (),
         where=_parts([*([forward] if forward else []), finding], difference),
     )
+
+
+def _diagnosed(finding: Finding, difference: Difference) -> Iterator[Cause]:
+    """Say what is probably wrong; a coarser precision, where that shows or nothing else does."""
+    here, leaves = finding.here, finding.comparison.leaves
+    if precision := by_numbers(here, leaves):
+        yield _coarser(difference, precision, f"each number that is wrong is one of {precision}")
+        return
+    causes = diagnose(difference)
+    if {cause.code for cause in causes} <= {Code.UNKNOWN, Code.LAYERS_ABOVE_ONLY} and (
+        precision := by_errors(here, leaves)
+    ):
+        how = f"a right gradient with {precision} strays as far, and a small mistake may do so too"
+        yield _coarser(difference, precision, how)
+        causes = tuple(cause for cause in causes if cause.code != Code.UNKNOWN)
+    yield from causes
+
+
+def _coarser(difference: Difference, precision: str, how: str) -> Cause:
+    sentence = f"{Code.COARSER_PRECISION.description[:-1]} ({precision})."
+    evidence = f"{difference.evidence(difference.wrong)}; {how}"
+    return Cause(Code.COARSER_PRECISION, sentence, evidence)
 
 
 def _parts(findings: Iterable[Finding], difference: Difference) -> Iterator[str]:

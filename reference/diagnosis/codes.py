@@ -364,6 +364,11 @@ class Code(enum.StrEnum):
         "The layers nearer the output are right and those below them are wrong.",
         "d_a = d_z @ W.T  # a bug in this line",
     )
+    COARSER_PRECISION = (
+        "coarser_precision",
+        "The errors look like the rounding of a coarser precision, and not like a wrong formula.",
+        "d_W = (a.T.astype(bfloat16) @ d_z.astype(bfloat16)).astype(float32)",
+    )
     FEW_ROUNDINGS = (
         "few_roundings",
         "The errors are no larger than a few roundings: lost digits, or a small mistake.",

@@ -122,6 +122,8 @@ class Witness:
             respect to it, so that an exact tie in it may be broken; all, by default.
         rounded: for each of them whether it is taken to be rounded even where the precision holds
             it, so that one program serves all of its values; none, by default.
+        products: the unit roundoff of products of matrices, where it is larger than that of
+            `dtype`: of their operands and results, the sums are as fine as all else.
 
     >>> witness = Witness(Traced(lambda x: (x + 1) - 1, 1.0), np.float32)
     >>> (leaf,) = witness.measure(2.0**-10).leaves
@@ -135,6 +137,7 @@ class Witness:
         dtype: npt.DTypeLike,
         active: Sequence[bool] | None = None,
         rounded: Sequence[bool] | None = None,
+        products: float = 0.0,
     ) -> None:
         """Take the function's operations, without those that no result needs."""
         self.dtype = np.dtype(dtype)
@@ -145,6 +148,7 @@ class Witness:
         self.operations = traced.operations
         self.active = tuple(active) if active is not None else (True,) * len(self.jaxpr.invars)
         self.rounded = tuple(rounded) if rounded is not None else (False,) * len(self.active)
+        self.products = products / unit_roundoff(self.dtype)
         self.path = longest_path(self.jaxpr)
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
         self.elements = sum(map(_size, _variables(self.jaxpr)))
@@ -228,7 +232,7 @@ class Witness:
         if mode not in self._programs:
             leaves, structure = jax.tree.flatten(example)
             shapes = tuple((x.shape, x.dtype) for x in leaves)
-            precision = self.dtype.name, self.magnification == 1.0
+            precision = self.dtype.name, self.magnification == 1.0, self.products
             self._programs[mode], generic = program(
                 self.operations, mode, precision, structure, shapes, compiled=compiled
             )
@@ -261,6 +265,7 @@ class Witness:
             bounded=self.magnification == 1.0,
             unknowing=mode.unknowing,
             flips=_no_flips(lanes["amplitude"].size),
+            products=self.products,
             generic=self.generic,
         )
         given = [

@@ -89,6 +89,8 @@ class Samples:
         counting: whether decisions that a sample would take otherwise are counted.
         bounded: whether numbers beyond the range of `dtype` overflow or vanish.
         unknowing: whether a steep function of what strays too far is taken for unknown.
+        products: by how many more roundings the operands and results of products of matrices are
+            disturbed, where these are computed in a coarser precision.
         flips: which decisions some sample would take otherwise: of all samples where these are
             counted, else of the decider.
         generic: the primitives for which no disturbance is known.
@@ -110,6 +112,7 @@ class Samples:
     bounded: bool
     unknowing: bool
     flips: Flips
+    products: float = 0.0
     generic: set[str] = field(default_factory=set)
     operations: int = 0
     decisions: int = 0
@@ -155,6 +158,12 @@ class Samples:
     ) -> Sampled:
         """Disturb by so many roundings of the value itself; eq. (2)."""
         return self.disturbed(x, None, roundings=roundings, common=common, flushed=flushed)
+
+    def coarsened(self, *arrays: Sampled) -> list[Sampled]:
+        """Disturb the operands of a product of matrices, or its results, if that is coarser."""
+        if not self.products:
+            return list(arrays)
+        return [self.relative(x, self.products) for x in arrays]
 
     def disturbed(
         self,

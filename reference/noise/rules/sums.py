@@ -65,7 +65,8 @@ def _reduce_window_sum(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list
 
 @disturbs("dot_general")
 def _dot_general(samples: Samples, eqn: core.JaxprEqn, a: Sampled, b: Sampled) -> list[Sampled]:
-    (out,) = undisturbed(samples, eqn, a, b)
+    a, b = samples.coarsened(a, b)
+    (out,) = samples.coarsened(*undisturbed(samples, eqn, a, b))
     (summed, _), _ = eqn.params["dimension_numbers"]
     terms = int(np.prod([a.shape[axis] for axis in summed]))
     if terms == 1:
@@ -75,7 +76,8 @@ def _dot_general(samples: Samples, eqn: core.JaxprEqn, a: Sampled, b: Sampled) -
 
 @disturbs("conv_general_dilated")
 def _convolution(samples: Samples, eqn: core.JaxprEqn, x: Sampled, k: Sampled) -> list[Sampled]:
-    (out,) = undisturbed(samples, eqn, x, k)
+    x, k = samples.coarsened(x, k)
+    (out,) = samples.coarsened(*undisturbed(samples, eqn, x, k))
     _, *summed = eqn.params["dimension_numbers"].rhs_spec
     terms = int(np.prod([k.shape[axis] for axis in summed]))
     return _summed(samples, out, _root_of_squares(samples, eqn, x, k), terms)

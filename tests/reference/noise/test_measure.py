@@ -79,6 +79,34 @@ def test_a_sum_is_disturbed_by_the_square_root_of_its_terms_in_whatever_form_it_
         assert abs((ratio**2).mean() - 1) < 5 * np.sqrt(0.8 / (16 * 256))
 
 
+def test_products_of_matrices_may_have_an_operand_and_a_result_in_a_coarser_precision() -> None:
+    """What else there is has the finer one."""
+
+    def sigma(function: Callable[..., Any], *args: Any, products: float = 0.0) -> Array:
+        witness = Witness(Traced(function, *args), np.float32, products=products)
+        return only(witness.measure(*args)).sigma
+
+    coarse = 2.0**-8
+    x, y = normal(256, 4), normal(4)
+    images, kernels = normal(1, 1, 128), normal(1, 1, 4)
+
+    def convolved(x: Any, k: Any) -> Any:
+        return lax.conv_general_dilated(x, k, (1,), "VALID")
+
+    windows = np.lib.stride_tricks.sliding_window_view(images[0, 0], 4)
+    for function, args, terms in (
+        (jnp.matmul, (x, y), x * y),
+        (convolved, (images, kernels), (windows * kernels[0, 0])[None, None]),
+    ):
+        squares, result = (terms**2).sum(axis=-1), terms.sum(axis=-1)
+        expected = coarse * np.sqrt(2 * squares + result**2)
+        found = sigma(function, *args, products=coarse)
+        np.testing.assert_allclose((found**2).sum(), (expected**2).sum(), rtol=0.2)
+        assert (sigma(function, *args) < found / 1000).all()
+    products = sigma(jnp.multiply, x, y[None], products=coarse)
+    np.testing.assert_array_equal(products, sigma(jnp.multiply, x, y[None]))
+
+
 def test_one_term_alone_is_no_sum() -> None:
     rows = np.array([3, 1])
     leaf = only(measured(lambda x: jnp.zeros((5, 2)).at[rows].add(2 * x), normal(2, 2)))
