@@ -10,6 +10,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.layers.sigmoid import value_and_slope
 
 SQRT_HALF = math.sqrt(1 / 2)
 SQRT_2_BY_PI = math.sqrt(2 / math.pi)
@@ -98,9 +99,8 @@ def _gate(x: Array) -> tuple[Array, Array]:
     square = z * z
     u2 = 2 * SQRT_2_BY_PI * z * (1 + CUBIC * square)
     d_u2 = 2 * SQRT_2_BY_PI * (1 + 3 * CUBIC * square)
-    e = np.exp(-abs(u2))  # at most 1, so that nothing overflows
-    sigmoid = np.where(u2 >= 0, 1, e) / (1 + e)
-    return sigmoid, e / (1 + e) ** 2 * d_u2
+    value, slope = value_and_slope(u2)
+    return value, slope * d_u2
 
 
 def _clipped(x: Array) -> Array:
