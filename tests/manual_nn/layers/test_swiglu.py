@@ -1,0 +1,77 @@
+"""SwiGLU, proven against JAX, and on numbers that are exact."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import swiglu
+from manual_nn.layers.sigmoid import value_and_slope
+from manual_nn.layers.swiglu import Inputs, Kept
+from reference.layers import swiglu as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int]) -> Subject:
+    return Subject(lambda draw, _: ((), Inputs(draw(*shape), draw(*shape))), {})
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> None:
+    prove(swiglu, twin, subject_of(shape), seed)
+
+
+def with_gate_and_value_exchanged(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    gate, value = kept.inputs
+    return swiglu.backward(params, Kept(Inputs(value, gate)), d_out)
+
+
+def with_the_slope_of_the_sigmoid(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, right = swiglu.backward(params, kept, d_out)
+    gate, value = kept.inputs
+    return (), right._replace(gate=d_out * value * value_and_slope(gate)[1])
+
+
+def without_the_value(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    ones = np.ones_like(kept.inputs.value)
+    return swiglu.backward(params, Kept(kept.inputs._replace(value=ones)), d_out)
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        swiglu,
+        twin,
+        subject_of([4, 5]),
+        with_gate_and_value_exchanged,
+        with_the_slope_of_the_sigmoid,
+        without_the_value,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_exact_where_the_gate_is_0_open_or_shut(dtype: type[np.floating[Any]]) -> None:
+    x = Inputs(np.array([0, 1000, -1000], dtype), np.array([3, -2, 5], dtype))
+    out, kept = swiglu.forward((), x)
+    np.testing.assert_array_equal(out, np.array([0, -2000, 0], dtype))
+    _, (d_gate, d_value) = swiglu.backward((), kept, np.full(3, 4, dtype))
+    np.testing.assert_array_equal(d_gate, np.array([6, -8, 0], dtype))
+    np.testing.assert_array_equal(d_value, np.array([0, 4000, 0], dtype))
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    x = Inputs(np.ones((2, 3)), np.ones((2, 3)))
+    _, kept = swiglu.forward((), x)
+    with pytest.raises(TypeError, match=r"x.gate must be float32 or float64, got int64"):
+        swiglu.forward((), x._replace(gate=np.ones(3, np.int64)))
+    with pytest.raises(ValueError, match=r"x.gate must have at least 1 axis .* got shape \(\)"):
+        swiglu.forward((), Inputs(np.ones(()), np.ones(())))
+    with pytest.raises(ValueError, match=r"x.value must have shape \(2, 3\) .* got \(3, 2\)"):
+        swiglu.forward((), x._replace(value=np.ones((3, 2))))
+    with pytest.raises(TypeError, match=r"x.value must be float64 like x.gate, got float32"):
+        swiglu.forward((), x._replace(value=np.ones((2, 3), np.float32)))
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
+        swiglu.backward((), kept, np.ones(6))
