@@ -10,7 +10,13 @@ from dataclasses import replace
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.words import located
-from reference.diagnosis.hypotheses import OF_ARRAYS, OF_ROWS, Found, layers_above_only
+from reference.diagnosis.hypotheses import (
+    OF_ARRAYS,
+    OF_PARTS,
+    OF_ROWS,
+    Found,
+    layers_above_only,
+)
 
 __all__ = ["Cause", "Code", "Difference", "diagnose"]
 
@@ -38,7 +44,8 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
         return (*causes, *layers_above_only(difference))
     if of_operations := located(difference):
         return tuple(of_operations)
-    chosen = _covering(found)
+    of_parts = (part for hypothesis in OF_PARTS for part in hypothesis(difference))
+    chosen = _covering([*found, *of_parts])
     causes = [_cause(difference, part) for part in chosen]
     doubtful = difference.undecided.difference(*(part.leaves for part in chosen))
     if difference.wrong != difference.undecided:

@@ -359,6 +359,16 @@ class Code(enum.StrEnum):
         "The rows or columns of the gradient are in a different order.",
         "d_W = a[:, ::-1].T @ d_z",
     )
+    SLICES_SCALED = (
+        "slices_scaled",
+        "Some rows or columns of the gradient are multiples of the right ones.",
+        "d_z[:half] /= 2 * half  # of rows of which some do not count",
+    )
+    NOT_ZERO = (
+        "not_zero",
+        "The gradient is not 0 where the right one is, as if a mask had been forgotten.",
+        "d_z = p - y  # without d_z[ignored] = 0",
+    )
     LAYERS_ABOVE_ONLY = (
         "layers_above_only",
         "The layers nearer the output are right and those below them are wrong.",

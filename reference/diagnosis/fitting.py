@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from reference.arrays import Array
 from reference.bounds.rounding import Bounded
 from reference.compare import Leaf
+
+DENOMINATOR = 64  # at most, of a number that is written as a fraction
+FINE = 2.0**-20  # of a number, within which a fraction does not lie by chance
 
 
 class Interval(NamedTuple):
@@ -35,6 +39,20 @@ class Interval(NamedTuple):
             if float(text) in self:
                 return text
         return f"{self.middle:.17g}"
+
+    def in_words(self) -> str:
+        """Write the number as a simple fraction where it is one, and else as above.
+
+        Such fractions lie 1 / 1,200 apart, so that one in a thousand other numbers is near one.
+
+        >>> Interval(0.6249999, 0.6250001).in_words(), Interval(0.62, 0.63).in_words()
+        ('5/8', '0.62')
+        """
+        if not np.isfinite(self.middle):
+            return str(self)
+        simple = Fraction(self.middle).limit_denominator(DENOMINATOR)
+        fine = self.high - self.low <= FINE * abs(self.middle)
+        return str(simple) if fine and float(simple) in self else str(self)
 
 
 def fit(

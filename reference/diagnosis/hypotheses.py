@@ -6,20 +6,25 @@ could have said no: it takes two elements, or a number that names itself, such a
 errors are as small as those of lost digits, it takes many that are wrong.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
 import numpy as np
 
-from reference.arrays import Array
+from reference.arrays import Array, counted
 from reference.bounds.rounding import ROUNDINGS, Bounded
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import Interval, fit, worst_ratio
 from reference.diagnosis.permutations import in_words, order_along
+from reference.diagnosis.where import in_words as part_in_words
+
+MOST_FACTORS = 3  # of the slices of an array
+STEP = re.compile(r"\[(?P<index>\d+)\]|\['(?P<name>[^']*)'\]|\.(?P<field>\w+)")
+NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def scaled(difference: Difference) -> Iterator[Found]:
                 return Found(code, {leaves: text})
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
-        return Found(Code.SCALED, {leaves: str(found)}, fitted=True)
+        return Found(Code.SCALED, {leaves: found.in_words()}, fitted=True)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
@@ -283,25 +288,69 @@ def permuted(difference: Difference) -> Iterator[Found]:
                 break
 
 
+def slices_scaled(difference: Difference) -> Iterator[Found]:
+    """Fit got = c want for each slice along an axis, such as a row, with a few different c."""
+    details = {}
+    for i in sorted(difference.wrong):
+        axes = range(difference.leaves[i].want.ndim if difference.is_telling(frozenset({i})) else 0)
+        if text := next(filter(None, (_factors_along(difference, i, axis) for axis in axes)), ""):
+            details[frozenset({i})] = text
+    if details:
+        yield Found(Code.SLICES_SCALED, details)
+
+
+def _factors_along(difference: Difference, i: int, axis: int) -> str:
+    """Say what the slices along an axis are multiplied by; empty if not each is by some number."""
+    leaf = difference.leaves[i]
+    arrays = leaf.got, leaf.want, leaf.wrong, _sum_error(difference, i)
+    factors: list[tuple[Interval, list[int]]] = []
+    for k, parts in enumerate(zip(*(np.moveaxis(x, axis, 0) for x in arrays), strict=True)):
+        got, want, wrong, error = parts
+        if not wrong.any():
+            continue
+        size = abs(want) + error
+        found = fit(got, want, difference.rounding.tiny * (size > 0), error)
+        if found is None or (size > 0).sum() < 2 or not np.isfinite(found).all() or 1.0 in found:
+            return ""
+        for n, (other, places) in enumerate(factors):
+            both = Interval(max(found.low, other.low), min(found.high, other.high))
+            if both.low <= both.high:
+                factors[n] = both, [*places, k]
+                break
+        else:
+            factors.append((found, [k]))
+    if len(factors) > MOST_FACTORS:
+        return ""
+    texts = []
+    for factor, places in factors:
+        chosen = np.zeros(leaf.want.shape, bool)
+        np.moveaxis(chosen, axis, 0)[places] = True
+        part = part_in_words(chosen) or f"{len(places)} of {chosen.shape[axis]} along axis {axis}"
+        texts.append(f"{part} times {factor.in_words()}")
+    return "; ".join(texts)
+
+
+def not_zero(difference: Difference) -> Iterator[Found]:
+    """Look for arrays that are wrong only where the right gradient is 0."""
+    details = {}
+    for i in sorted(difference.wrong):
+        leaf = difference.leaves[i]
+        if leaf.want.any() and not leaf.want[leaf.wrong].any():
+            count = f"{int(leaf.wrong.sum())} of {counted(leaf.wrong.size, 'element')}"
+            details[frozenset({i})] = part_in_words(leaf.wrong) or count
+    if details:
+        yield Found(Code.NOT_ZERO, details)
+
+
 def layers_above_only(difference: Difference) -> list[Cause]:
     """Look for a layer above which all is right, and up to which every layer has something wrong.
 
-    The order of the leaves is taken to be that of the layers. Leaves that share all but the last
-    step of their path, such as a weight and its bias, are one layer.
+    Layers stand in the order of their numbers; see `layers_of`.
     """
-    if not difference.of_layers:
-        return []
-    layers = [
-        frozenset(i for i, _ in group)
-        for _, group in itertools.groupby(
-            enumerate(difference.leaves), key=lambda item: _parent(item[1].path)
-        )
-    ]
-    if len(layers) == 1:
-        layers = [frozenset({i}) for i in range(len(difference.leaves))]
+    layers = layers_of(difference.named_paths) if difference.of_layers else []
     wrong = [layer for layer in layers if layer & difference.wrong]
     right = layers[len(wrong) :]
-    if not right or wrong != layers[: len(wrong)] or not wrong[-1] <= difference.wrong:
+    if not right or not wrong or wrong != layers[: len(wrong)] or not wrong[-1] <= difference.wrong:
         return []
     last, first = difference.names(wrong[-1]), difference.names(right[0])
     sentence = (
@@ -311,9 +360,42 @@ def layers_above_only(difference: Difference) -> list[Cause]:
     return [Cause(Code.LAYERS_ABOVE_ONLY, sentence, difference.evidence(difference.wrong))]
 
 
-def _parent(path: str) -> str:
-    """Cut the last step off a path as JAX writes it: [0].weight, [0][1], ['w']."""
-    return path[: max(path.rfind("["), path.rfind("."))]
+def layers_of(paths: Sequence[str]) -> list[frozenset[int]]:
+    """Group the places of arrays by layers, the first one first; none if their order is not known.
+
+    The numbers in a path say which layer it is of: that of a list, or the last one in a name. The
+    fields of a NamedTuple that has arrays in it are layers in their order. Arrays next to each
+    other in a list are layers if there are no others around them.
+
+    Args:
+        paths: as JAX writes them: [0].weight, [0][1], ['w'].
+
+    >>> layers_of(["['W1']", "['W10']", "['W2']", "['b1']", "['b10']", "['b2']"])
+    [frozenset({0, 3}), frozenset({2, 5}), frozenset({1, 4})]
+    >>> layers_of(["[0].weight", "[0].bias", "[1].weight"])
+    [frozenset({0, 1}), frozenset({2})]
+    >>> layers_of(["['decoder']['w']", "['encoder']['w']"])
+    []
+    """
+    fields: dict[str, int] = {}
+
+    def numbers(path: str, *, last: bool) -> tuple[int, ...]:
+        steps = list(STEP.finditer(path))
+        found = []
+        for step in steps if last else steps[:-1]:
+            index, name = step["index"], step["name"] or step["field"] or ""
+            if index or (named := NUMBER.findall(name)):
+                found.append(int(index or named[-1]))
+            elif step["field"] and step is not steps[-1]:
+                found.append(fields.setdefault(path[: step.end()], len(fields)))
+        return tuple(found)
+
+    keys = [numbers(path, last=False) for path in paths]
+    if len(set(keys)) == 1:  # one container of arrays
+        keys = [numbers(path, last=True) for path in paths]
+    if len({len(key) for key in keys}) != 1 or not keys[0]:
+        return []
+    return [frozenset(i for i, key in enumerate(keys) if key == one) for one in sorted(set(keys))]
 
 
 Hypothesis: TypeAlias = Callable[[Difference], Iterator[Found]]
@@ -334,3 +416,5 @@ OF_ARRAYS: tuple[Hypothesis, ...] = (
     constant_offset,
     permuted,
 )
+# Those that say something of what nothing else explains
+OF_PARTS: tuple[Hypothesis, ...] = (not_zero, slices_scaled)

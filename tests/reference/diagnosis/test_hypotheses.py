@@ -19,6 +19,7 @@ from reference.diagnosis import permutations
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.hypotheses import Found, permuted
+from reference.diagnosis.hypotheses import layers_of as list_of_layers
 from tests.support.cases import each
 from tests.support.leaves import leaf_of
 
@@ -553,6 +554,62 @@ def test_of_too_many_equal_rows_no_permutation_is_looked_for(
         assert codes(leaf) == found
 
 
+# Parts
+
+
+GRID = np.array([[1.0, -3, 8], [2, 5, -4], [7, 1, 3], [-6, 2, 9]])
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        (
+            [[5 / 6], [5 / 6], [5 / 4], [5 / 4]],
+            "rows 0 and 1 of 4 times 5/6; rows 2 and 3 of 4 times 5/4",
+        ),
+        ([[1], [0], [1], [0]], "rows 1 and 3 of 4 times 0"),
+        ([[1], [-1], [1], [1]], "row 1 of 4 times -1"),
+        ([[2, 1, 1]] * 4, "the first column of 3 times 2"),
+        (
+            [[2], [3], [5], [1]],
+            "the first row of 4 times 2; row 1 of 4 times 3; row 2 of 4 times 5",
+        ),
+    ],
+)
+def test_rows_or_columns_may_be_multiples_of_the_right_ones(factors: Any, words: str) -> None:
+    leaf = leaf_of(GRID, GRID * np.array(factors), 2.0**-45)
+    assert said(leaf) == [(Code.SLICES_SCALED, f"the array: {words}")]
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        [[2], [3], [5], [7]],  # too many
+        [[2, 3, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]],  # two elements, each of its own
+        [[2], [3], [1], [np.nan]],
+    ],
+)
+def test_what_is_no_multiple_by_slices_is_not_said_to_be(factors: Any) -> None:
+    assert said(leaf_of(GRID, GRID * np.array(factors), 2.0**-45)) == UNKNOWN
+
+
+def test_one_element_of_a_row_is_a_multiple_of_anything() -> None:
+    want = GRID * np.array([[1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]])
+    assert said(leaf_of(want, want * np.array([[3.5], [1], [1], [1]]))) == UNKNOWN
+    assert said(leaf_of(WANT, WANT * np.array([2, 1, 1]))) == UNKNOWN
+
+
+def test_what_should_be_0_and_is_not_is_told_as_that() -> None:
+    masked = GRID * np.array([[1], [0], [1], [0]])
+    assert said(leaf_of(masked, GRID)) == [(Code.NOT_ZERO, "the array: rows 1 and 3 of 4")]
+    scattered = np.where(np.isin(GRID, [5, 3, 9]), 0, GRID)
+    assert said(leaf_of(scattered, GRID)) == [(Code.NOT_ZERO, "the array: 3 of 12 elements")]
+    both = np.where(GRID == 1, 0, GRID)
+    both[0, 0] = 2
+    assert said(leaf_of(scattered, both)) == UNKNOWN  # one wrong one that is not 0
+    assert said(leaf_of(0 * WANT, [1, 2, 4])) == UNKNOWN  # all of it should be 0
+
+
 # Layers
 
 
@@ -591,12 +648,73 @@ def test_wrong_layers_elsewhere_say_nothing_of_where(states: Any) -> None:
 
 
 def test_arrays_that_are_no_pairs_are_layers_of_their_own() -> None:
-    leaves = [leaf_of(WANT, [2, 2, 10], path="['a']"), leaf_of(WANT, WANT, path="['b']")]
+    leaves = [leaf_of(WANT, [2, 2, 10], path="[0]"), leaf_of(WANT, WANT, path="[1]")]
     ((code, text),) = said(*leaves)
     assert code == Code.LAYERS_ABOVE_ONLY
-    assert text.startswith("right from ['b'] on, wrong up to ['a']: ")
+    assert text.startswith("right from [1] on, wrong up to [0]: ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "words"),
+    [
+        (["W1", "b1"], ["W2", "b2"], "right from ['W2'], ['b2'] on, wrong up to ['W1'], ['b1']: "),
+        (["l1", "l2"], ["l10", "l11"], "right from ['l10'] on, wrong up to ['l2']: "),
+        (["down"], ["up"], ""),
+        (["conv", "fc1"], ["fc2"], ""),
+        (["fc1"], ["head", "fc2"], ""),
+    ],
+)
+def test_the_layers_of_a_dictionary_stand_in_the_order_of_their_numbers(
+    wrong: list[str], right: list[str], words: str
+) -> None:
+    """However JAX sorts them; without numbers nobody knows which is above which."""
+    off = {name: np.array([1.0, 5, 2]) for name in wrong}
+    leaves = [
+        leaf_of(WANT, WANT + off.get(name, 0.0), path=f"['{name}']")
+        for name in sorted([*wrong, *right])
+    ]
+    ((code, text),) = said(*leaves)
+    assert code == (Code.LAYERS_ABOVE_ONLY if words else Code.UNKNOWN)
+    assert text.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("paths", "layers"),
+    [
+        (["[0][0]", "[0][1]", "[1][0]"], [{0, 1}, {2}]),
+        (["['a'][10].w", "['a'][9].w", "['a'][9].b"], [{1, 2}, {0}]),
+        ([".first.weight", ".first.bias", ".second.weight"], [{0, 1}, {2}]),
+        ([".W1", ".W2", ".b1"], [{0, 2}, {1}]),
+        ([".weight", ".bias"], []),
+        (["['conv2d_2']['w']", "['conv2d_10']['w']"], [{0}, {1}]),
+        (["['blocks'][0]['w']", "['head']['w']"], []),
+        ([""], []),
+    ],
+)
+def test_a_path_says_which_layer_an_array_is_of(paths: list[str], layers: list[set[int]]) -> None:
+    assert list_of_layers(paths) == layers
+
+
+def test_arguments_are_layers_by_their_names_and_not_by_their_order() -> None:
+    def loss(q: Any, k: Any) -> Any:
+        return q @ k
+
+    def loss_of_layers(w_2: Any, w_1: Any) -> Any:
+        return w_2 @ w_1
+
+    for function, wrong, expected in (
+        (loss, 0, Code.UNKNOWN),
+        (loss_of_layers, 0, Code.UNKNOWN),
+        (loss_of_layers, 1, Code.LAYERS_ABOVE_ONLY),
+    ):
+        leaves = [
+            leaf_of(WANT, [2, 2, 10] if place == wrong else WANT, path=f"[{place}]")
+            for place in range(2)
+        ]
+        (cause,) = diagnose(Difference(leaves, function, (WANT, WANT), (0, 1)))
+        assert cause.code == expected
 
 
 def test_the_hint_at_the_layer_comes_after_the_cause() -> None:
-    leaves = [leaf_of(WANT, -WANT, path="['a']"), leaf_of(WANT, WANT, path="['b']")]
+    leaves = [leaf_of(WANT, -WANT, path="[0]"), leaf_of(WANT, WANT, path="[1]")]
     assert codes(*leaves) == [Code.SIGN, Code.LAYERS_ABOVE_ONLY]
