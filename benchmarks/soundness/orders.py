@@ -17,8 +17,9 @@ from jax.extend import core
 from reference.arrays import Array
 from reference.bounds.registry import RULES
 from reference.bounds.rounding import Rounding, exact
-from reference.bounds.rules.calls import is_exp_neg_sq, scan_counts
+from reference.bounds.rules.calls import scan_counts
 from reference.bounds.rules.indexing import scatter_add
+from reference.jaxprs import is_exp_neg_sq
 
 BLOCKS = 8
 

@@ -8,6 +8,7 @@ import functools
 import math
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import jax
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
@@ -109,12 +110,14 @@ class Rounding:
         """
         self.unit_roundoff, self.tiny, self.largest = _units(self.dtype, np.dtype(dtype))
 
-    def given(self, value: npt.ArrayLike) -> Bounded:
+    def given(self, value: Any) -> Bounded:
         """Take an input: exact if `dtype` holds it as a normal number, else rounded; eq. (R5).
 
         Raises:
             NotImplementedError: it is complex.
         """
+        if is_key(value):
+            return Bounded(value, np.zeros(value.shape, bool))
         array = np.asarray(value)
         if array.dtype.kind in "biu":
             return exact(array)
@@ -175,6 +178,11 @@ class Rounding:
         """Leave no bound where the implementation may overflow, or where the bound is NaN."""
         may_overflow = ~(size + error <= self.largest)
         return Bounded(value, np.where(may_overflow, np.inf, error))
+
+
+def is_key(x: Any) -> bool:
+    """Say whether it is a key of jax.random, which NumPy does not know."""
+    return isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def exact(value: npt.ArrayLike) -> Bounded:

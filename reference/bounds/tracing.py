@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from jax.extend import core
 
-from reference.arrays import PRECISIONS, Array
+from reference.arrays import PRECISIONS
 from reference.bounds.programs import compiled_fast, operations, program
 from reference.bounds.registry import RULES
-from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.rounding import Bounded, Rounding, is_key
+from reference.bounds.widening import draws, in_own_precision, narrow_dtypes
+from reference.jaxprs import bind, functions_in
 
 
 class Traced:
@@ -35,8 +37,9 @@ class Traced:
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         """Trace the function at the shapes of these arguments."""
+        x64 = bool(jax.config.read("jax_enable_x64"))
         with precise_jax():
-            traced = jax.jit(function).trace(*in_float64(args))
+            traced = _traced(function, args, x64=x64)
         self.jaxpr = traced.jaxpr
         self.structure = jax.tree.structure(traced.out_info)
         self._lowered = traced
@@ -63,10 +66,33 @@ class Traced:
     def bounded(self, *args: Any, rounding: Rounding) -> Any:
         """Evaluate with error bounds; returns the function's tree, `Bounded` for each leaf."""
         inputs = [rounding.given(leaf) for leaf in jax.tree.leaves(args)]
-        consts = [rounding.given(np.asarray(const)) for const in self.jaxpr.consts]
+        consts = list(map(rounding.given, self.jaxpr.consts))
         with np.errstate(all="ignore"), precise_jax():
             outputs = evaluate(self.jaxpr.jaxpr, consts, inputs, rounding)
         return jax.tree.unflatten(self.structure, outputs)
+
+
+def _traced(function: Callable[..., Any], args: Sequence[Any], *, x64: bool) -> Any:
+    """Trace in float64, or where that cannot be, or draws other numbers, in the user's precision.
+
+    Args:
+        function: of the arguments.
+        args: as the user has them.
+        x64: whether JAX has float64 where the user calls it.
+    """
+    wide = in_float64(tuple(args))
+    try:
+        traced = jax.jit(function).trace(*wide)
+    except TypeError:
+        own = in_own_precision(function, args, x64=x64)
+        if own is None:
+            raise
+        return jax.jit(own).trace(*wide)
+    if narrow_dtypes(args) and draws(traced.jaxpr):
+        with contextlib.suppress(TypeError):  # no such dtypes meet: it is meant for float64
+            own = in_own_precision(function, args, x64=x64)
+            return jax.jit(own).trace(*wide) if own else traced
+    return traced
 
 
 @contextlib.contextmanager
@@ -79,7 +105,9 @@ def precise_jax() -> Iterator[None]:
 def in_float64(tree: Any) -> Any:
     """Convert the real arrays of a tree to float64, and leave the others."""
 
-    def convert(leaf: Any) -> Array:
+    def convert(leaf: Any) -> Any:
+        if is_key(leaf):
+            return leaf
         array = np.asarray(leaf)
         return array.astype(np.float64) if array.dtype in PRECISIONS else array
 
@@ -102,6 +130,9 @@ def evaluate(
     known.update(zip(jaxpr.invars, inputs, strict=True))
     for eqn in _needed(jaxpr):
         name = eqn.primitive.name
+        if (name not in RULES or _has_key(eqn)) and _is_discrete(eqn):
+            known.update(zip(eqn.outvars, _by_jax(eqn, list(map(read, eqn.invars))), strict=True))
+            continue
         if name not in RULES:
             msg = (
                 f"no error bound is known for the JAX primitive '{name}'; give it one with "
@@ -132,6 +163,27 @@ def _needed(jaxpr: core.Jaxpr) -> tuple[core.JaxprEqn, ...]:
 
 def _is_complex(variable: Any) -> bool:
     return getattr(getattr(variable.aval, "dtype", None), "kind", "") == "c"
+
+
+def _has_key(eqn: core.JaxprEqn) -> bool:
+    variables: list[Any] = [*eqn.invars, *eqn.outvars]
+    return any(jax.numpy.issubdtype(x.aval.dtype, jax.dtypes.prng_key) for x in variables)
+
+
+def _is_discrete(eqn: core.JaxprEqn) -> bool:
+    """Say whether it is an operation on integers, booleans or random keys that returns the same."""
+    variables: list[Any] = [*eqn.invars, *eqn.outvars]
+    rounds = any(jax.numpy.issubdtype(x.aval.dtype, np.inexact) for x in variables)
+    return not rounds and not eqn.effects and not functions_in(eqn)
+
+
+def _by_jax(eqn: core.JaxprEqn, operands: Sequence[Bounded]) -> list[Bounded]:
+    """Have JAX compute what is not rounded; all of it is unsure if any of the operands is."""
+    unsure = any(operand.error.any() for operand in operands)
+    outs = bind(eqn, [operand.value for operand in operands])
+    return [
+        Bounded(out if is_key(out) else np.asarray(out), np.full(out.shape, unsure)) for out in outs
+    ]
 
 
 def _coarsest(variables: Sequence[Any]) -> npt.DTypeLike:

@@ -20,6 +20,7 @@ from tests.support.project import ROOT
 
 PAGE = ROOT / "reference" / "OPERATIONS.md"
 ROW = re.compile(r"^\| (`.+?) \| (proven|measured|none) \| (.+) \|$", re.MULTILINE)
+EVALUATED = "(bounds/tracing.py)"
 LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 
 
@@ -81,13 +82,22 @@ def pulled_back(function: Callable[..., Any], args: Sequence[Any]) -> Any:
     return jax.make_jaxpr(pull)(*(args[place] for place in places))
 
 
-def primitives_of(group: Sequence[Any]) -> Iterator[tuple[str, bool]]:
-    """Name the primitives of a function and of its gradient, and say if they are the gradient's."""
+def rounds(variable: Any) -> bool:
+    return bool(jax.numpy.issubdtype(variable.aval.dtype, np.inexact))
+
+
+def by_jax() -> set[str]:
+    """List what the bound takes from JAX, because it is not rounded."""
+    return {name for names, _, remark in rows() if EVALUATED in remark for name in names}
+
+
+def operations_of(group: Sequence[Any]) -> Iterator[tuple[Any, bool]]:
+    """List the operations of a function and of its gradient, and say if they are the gradient's."""
     single = [harness for harness in group if harness.dtype == np.float32]
     harness = (single or group)[0]
     args = harness.dyn_args_maker(np.random.RandomState(0))
     for eqn in equations(jax.make_jaxpr(harness.dyn_fun)(*args)):
-        yield eqn.primitive.name, False
+        yield eqn, False
     if not any(map(is_real, args)):
         return
     try:
@@ -95,7 +105,7 @@ def primitives_of(group: Sequence[Any]) -> Iterator[tuple[str, bool]]:
     except Exception:  # JAX says in many ways that it does not differentiate
         return
     for eqn in equations(gradient):
-        yield eqn.primitive.name, True
+        yield eqn, True
 
 
 def test_every_operation_that_jax_tries_its_primitives_with_is_listed(
@@ -104,16 +114,18 @@ def test_every_operation_that_jax_tries_its_primitives_with_is_listed(
     """A new primitive fails here: give it a rule, or say on the page why it has none."""
     assert len(harnesses) > 100
     met: dict[str, str] = {}
-    differentiated = set()
+    differentiated, rounding = set(), set()
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for name, group in harnesses.items():
-            for primitive, of_gradient in primitives_of(group):
-                met.setdefault(primitive, name)
+            for eqn, of_gradient in operations_of(group):
+                met.setdefault(eqn.primitive.name, name)
                 differentiated |= {name} if of_gradient else set()
+                rounding |= {eqn.primitive.name} if any(map(rounds, eqn.outvars)) else set()
     assert len(differentiated) > 100
     listed = words()
     missing = {primitive: name for primitive, name in met.items() if primitive not in listed}
     assert missing == {}, "primitives that no row lists, with what JAX tries them in"
+    assert rounding.isdisjoint(by_jax()), "what rounds is not taken from JAX"
 
 
 def test_every_primitive_that_has_a_rule_is_listed_once() -> None:
@@ -130,8 +142,10 @@ def test_what_is_proven_is_what_has_a_rule_of_the_bound() -> None:
         for names, word, remark in rows()
         if word == "proven"
         for name in names
+        if EVALUATED not in remark
     ]
     assert sorted(listed) == sorted(proven)
+    assert by_jax().isdisjoint(ours(bound_rules))
 
 
 @each("row", rows())

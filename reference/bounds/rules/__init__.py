@@ -7,6 +7,7 @@ Importing this package registers them all.
 
 from reference.bounds.rules import (
     arithmetic,
+    bits,
     calls,
     choices,
     conversion,
@@ -21,6 +22,7 @@ from reference.bounds.rules import (
 
 __all__ = [
     "arithmetic",
+    "bits",
     "calls",
     "choices",
     "conversion",

@@ -1,10 +1,8 @@
 """Functions within functions: calls, loops and branches."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from reference.bounds.registry import register_rule
@@ -13,15 +11,14 @@ from reference.bounds.rules.arithmetic import neg, square
 from reference.bounds.rules.choices import select_n
 from reference.bounds.rules.elementary import exp
 from reference.bounds.tracing import evaluate
-
-EXP_NEG_SQ = f"exp_neg_sq at {Path(jax.__file__).parent / '_src' / 'lax' / 'erf.py'}:"
+from reference.jaxprs import is_exp_neg_sq
 
 
 @register_rule("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "core_call")
 def _call(rounding: Rounding, *operands: Bounded, jaxpr: Any, **_: Any) -> list[Bounded]:
     if not hasattr(jaxpr, "consts"):
         return evaluate(jaxpr, [], operands, rounding)
-    consts = [rounding.given(np.asarray(const)) for const in jaxpr.consts]
+    consts = list(map(rounding.given, jaxpr.consts))
     return evaluate(jaxpr.jaxpr, consts, operands, rounding)
 
 
@@ -32,16 +29,6 @@ def _custom_call(rounding: Rounding, *operands: Bounded, **params: Any) -> list[
         (x,) = operands
         return [exp(rounding, neg(rounding, square(rounding, x)))]
     return _call(rounding, *operands, jaxpr=jaxpr)
-
-
-def is_exp_neg_sq(jaxpr: Any) -> bool:
-    """Say whether it is the exp(-x^2) with which newer versions of JAX differentiate erf and erfc.
-
-    That function splits x into its bits, which no interval can follow, to square it more exactly
-    than an implementation need. The bound is that of the formula in earlier versions of JAX, of
-    three operations.
-    """
-    return str(jaxpr.debug_info.func_src_info).startswith(EXP_NEG_SQ)
 
 
 def scan_counts(params: Mapping[str, Any]) -> tuple[int, int]:
@@ -91,4 +78,33 @@ def _cond(
     return [
         select_n(rounding, Bounded(np.asarray(chosen), which.error), *cases)
         for cases in zip(*others, strict=True)
+    ]
+
+
+@register_rule("while")
+def _while(
+    rounding: Rounding,
+    *operands: Bounded,
+    cond_jaxpr: Any,
+    body_jaxpr: Any,
+    cond_nconsts: int,
+    body_nconsts: int,
+    **_: Any,
+) -> list[Bounded]:
+    """Go on as long as our values do; nothing is known of the results if others may not."""
+    cond_consts = operands[:cond_nconsts]
+    body_consts = operands[cond_nconsts : cond_nconsts + body_nconsts]
+    carry = list(operands[cond_nconsts + body_nconsts :])
+    unsure = False
+    while True:
+        (goes_on,) = _call(rounding, *cond_consts, *carry, jaxpr=cond_jaxpr)
+        unsure |= bool(goes_on.error)
+        if not goes_on.value:
+            break
+        carry = _call(rounding, *body_consts, *carry, jaxpr=body_jaxpr)
+    if not unsure:
+        return carry
+    return [
+        Bounded(x.value, np.full_like(x.error, np.True_ if x.error.dtype == bool else np.inf))
+        for x in carry
     ]

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend import core
 
-from reference.bounds.rules.calls import is_exp_neg_sq, scan_counts
+from reference.bounds.rules.calls import scan_counts
+from reference.jaxprs import is_exp_neg_sq
 from reference.noise.evaluation import calls, evaluate_closed
 from reference.noise.samples import Sampled, Samples, over_samples
 

@@ -65,6 +65,10 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "atan": (lambda x: jax.jvp(lax.atan, (x,), (x,)), (ROW,)),
     "atan2": (lambda y, x: jax.jvp(lax.atan2, (y, x), (x, y)), (ROW, POSITIVE - 1)),
     "atanh": (lambda x: jax.jvp(lax.atanh, (x,), (x,)), (ROW / 2,)),
+    "bitcast_convert_type": (
+        lambda x, i: x * lax.bitcast_convert_type(i.astype(jnp.int64) + 2**62, float),
+        (ROW[:3], NUMBERS),
+    ),
     "broadcast_in_dim": (lambda x: lax.broadcast_in_dim(x, (2, 6), (1,)), (ROW,)),
     "cbrt": (lambda x: jax.jvp(lax.cbrt, (x,), (x,)), (ROW,)),
     "clamp": (lambda x: lax.clamp(-0.5, x, 0.5), (ROW,)),
@@ -143,6 +147,7 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "tan": (lambda x: jax.jvp(lax.tan, (x,), (x,)), (ROW,)),
     "tanh": (jnp.tanh, (ROW,)),
     "transpose": (jnp.transpose, (MATRIX,)),
+    "while": (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2 + x, x), (POSITIVE,)),
     "xor": (lambda x, y: (x > 0) ^ (y > 0), (ROW, ROW[::-1])),
 }
 

@@ -69,6 +69,37 @@ def test_what_no_result_depends_on_is_not_evaluated() -> None:
     assert_bounds(constant, *single().given(0.1))
 
 
+def test_what_is_not_rounded_is_what_jax_makes_of_it_or_unsure() -> None:
+    """It needs no rule: shifts, counts of bits, and whatever becomes of a random key."""
+
+    def function(i: Any) -> Any:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), i[0]), 3)
+        bits = jax.random.bits(keys[2], (2,))
+        return lax.population_count(i), i << 2, jax.random.key_data(keys), bits
+
+    whole = np.array([5, 6])
+    want = jax.jit(function)(whole)
+    for unsure in ([False, False], [False, True]):
+        results = run(function, single(), bounded(whole, unsure))
+        for result, array in zip(results, want, strict=True):
+            assert result.error.dtype == bool
+            np.testing.assert_array_equal(result.value, array)
+        assert all(result.error.all() == any(unsure) for result in results[:2])
+        assert all(result.error.any() == any(unsure) for result in results[:2])
+
+    def seeded(i: Any) -> Any:
+        return jax.random.key_data(jax.random.key(i))
+
+    for open_seed in (False, True):
+        (words,) = run(seeded, single(), bounded(3, open_seed))
+        assert (words.error == open_seed).all()
+
+
+def test_a_function_without_a_rule_that_rounds_is_not_taken_from_jax() -> None:
+    with pytest.raises(NotImplementedError, match="'digamma'"):
+        run(lax.digamma, single(), bounded(1.5))
+
+
 def test_of_complex_numbers_no_bound_is_known() -> None:
     """Whether they are given, constants, or what an operation makes."""
     x = bounded(1.0, 0.5)

@@ -78,6 +78,32 @@ def test_a_scan_without_steps_is_its_carry() -> None:
     assert_bounds(carry, *start)
 
 
+def halved(low: Any, x: Any) -> Any:
+    """Halve until it is small, and count."""
+    return lax.while_loop(lambda s: s[0] > low, lambda s: (s[0] * 0.75, s[1] + 1), (x, 0))
+
+
+def test_a_loop_goes_on_as_our_values_do_and_nothing_is_known_if_others_may_not() -> None:
+    low, x = bounded(1.0, 0.125), bounded(2.0, 0.0625)
+    want, steps = x, 0
+    while want.value > 1:
+        want, steps = call("mul", single(), want, bounded(0.75)), steps + 1
+    assert steps == 3
+    value, count = run(halved, single(), low, x)
+    assert_bounds(value, *want)
+    assert_bounds(count, 3, np.False_)
+    for start in (1.0, 0.5):
+        assert_bounds(run(halved, single(), low, bounded(start))[0], start, 0.0)
+    near = bounded(2.0, 0.25)  # 0.84 +- 0.1 is near 1 +- 0.125, and so is 1.125 +- 0.14
+    for kinks, error, unsure in (("decided", None, False), ("open", np.inf, True)):
+        rounding = single("open" if unsure else "decided")
+        value, count = run(halved, rounding, low, near)
+        assert rounding.open_kinks == 2, kinks
+        assert bool(count.error) == unsure
+        assert np.isinf(value.error) == (error == np.inf)
+        assert (float(value.value), int(count.value)) == (0.84375, 3)
+
+
 def branched(which: Any, x: Any) -> Any:
     """Choose among three functions."""
     return lax.switch(which, [lambda x: (x, 2 * x), lambda x: (3 * x, -x), lambda x: (x * x, x)], x)
