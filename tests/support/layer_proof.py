@@ -63,7 +63,8 @@ class Subject(NamedTuple):
     Attributes:
         arguments: makes (params, x) in float64 with its argument, which draws numbers of one kind
             in a shape; integers it draws from the generator, its second argument.
-        options: the keywords of `forward`.
+        options: the keywords of `forward`; real arrays among them are rounded to float32 first, and
+            given to both sides in the precision of the arguments.
     """
 
     arguments: Callable[[Draw, np.random.Generator], tuple[Any, Any]]
@@ -84,8 +85,9 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
     comparer = vjp_comparer(twin, subject)
     for kind, dtype in itertools.product(KINDS, DTYPES):
         params, x = arguments_of(subject, kind, dtype, rng)
+        options = options_in(subject, dtype)
         copies = jax.tree.map(np.copy, (params, x))
-        out, kept = layer.forward(params, x, **subject.options)
+        out, kept = layer.forward(params, x, **options)
         d_out = cast(rng.normal(size=out.shape), dtype)
         result = out, layer.backward(params, kept, d_out)
         what = f"{kind.__name__} {dtype}, options {subject.options}, seed {seed}"
@@ -94,7 +96,7 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
         jax.tree.map(np.testing.assert_array_equal, copies, (params, x))
         if dtype == "float32":
             watched, watched_x, watched_d = jax.tree.map(watch, (params, x, d_out))
-            _, kept_of_them = layer.forward(watched, watched_x, **subject.options)
+            _, kept_of_them = layer.forward(watched, watched_x, **options)
             layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
@@ -109,13 +111,15 @@ def prove_above_a_linear_map(
     if not differentiable(a):
         return
     A = jax.tree.map(lambda part: cast(rng.normal(size=[part.shape[-1]] * 2), "float32"), a)
+    options = options_in(subject, "float64")
 
     def above(params: Any, A: Any, d_out: Any) -> Any:
         x = jax.tree.map(lambda part, weight: part @ weight, a64, A)
-        return (twin.forward(params, x, **subject.options) * d_out).sum()
+        return (twin.forward(params, x, **options) * d_out).sum()
 
     a64 = jax.tree.map(lambda part: cast(part, "float64"), a)
-    out, kept = layer.forward(params, jax.tree.map(np.matmul, a, A), **subject.options)
+    x = jax.tree.map(np.matmul, a, A)
+    out, kept = layer.forward(params, x, **options_in(subject, "float32"))
     d_out = cast(rng.normal(size=out.shape), "float32")
     d_params, d_x = layer.backward(params, kept, d_out)
 
@@ -145,7 +149,7 @@ def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backwa
     comparer = vjp_comparer(twin, subject)
     for dtype in DTYPES:
         params, x = arguments_of(subject, normal, dtype, rng)
-        out, kept = layer.forward(params, x, **subject.options)
+        out, kept = layer.forward(params, x, **options_in(subject, dtype))
         d_out = cast(rng.normal(size=out.shape), dtype)
         right = layer.backward(params, kept, d_out)
         comparison = comparer((out, right), params, x, d_out)
@@ -196,9 +200,10 @@ def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:
     """Trace the twin's value and vjp as a function of (params, x, d_out)."""
     rng = np.random.default_rng(0)
     params, x = arguments_of(subject, normal, "float64", rng)
+    options = options_in(subject, "float64")
 
     def forward(params: Any, x: Any) -> Any:
-        return twin.forward(params, x, **subject.options)
+        return twin.forward(params, x, **options)
 
     def value_and_vjp(params: Any, x: Any, d_out: Any) -> Any:
         if differentiable(x):
@@ -220,6 +225,15 @@ def arguments_of(
         LAYOUTS[name] for name in rng.choice(list(LAYOUTS), size=100)
     )
     return jax.tree.map(lambda leaf: next(layouts)(cast(leaf, dtype)), arguments)
+
+
+def options_in(subject: Subject, dtype: str) -> dict[str, Any]:
+    """Give the options, with the real arrays among them in this precision."""
+
+    def given(leaf: Any) -> Any:
+        return cast(cast(leaf, "float32"), dtype) if isinstance(leaf, np.ndarray) else leaf
+
+    return jax.tree.map(given, subject.options)
 
 
 def cast(leaf: Any, dtype: str) -> Array:

@@ -117,14 +117,14 @@ def test_the_passes_leave_their_arguments_alone() -> None:
 def subject_of(N: int, K: int, seed: int) -> Subject:
     """Make logits against class numbers, as probabilities; every row has the weight 1/N."""
     classes = np.random.default_rng(seed).integers(K, size=N)
-    target = np.eye(K, dtype=np.float32)[classes]  # which either precision holds
-    return Subject(lambda draw, _: ((), draw(N, K)), {"target": target, "row_weight": 1 / N})
+    options = {"target": np.eye(K)[classes], "row_weight": 1 / N}
+    return Subject(lambda draw, _: ((), draw(N, K)), options)
 
 
 def mean_by_jax(params: Any, x: Any, *, target: Any, row_weight: float) -> Any:
     """Take the mean as the twin does, which needs no weights for that."""
     assert row_weight == 1 / len(target)
-    return twin.forward(params, x, target=target.astype(x.dtype))
+    return twin.forward(params, x, target=target)
 
 
 MEAN_BY_JAX: Any = SimpleNamespace(forward=mean_by_jax)
