@@ -1,0 +1,127 @@
+"""Rotary position embedding, proven against JAX, and what it is for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import rope
+from manual_nn.layers.rope import Kept
+from reference.layers import rope as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int], **options: Any) -> Subject:
+    return Subject(lambda draw, _: ((), draw(*shape)), options)
+
+
+@given(
+    batch=st.lists(st.integers(1, 3), max_size=2),
+    T=st.integers(1, 5),
+    half=st.integers(1, 3),
+    options=st.sampled_from([{}, {"halves": True}, {"base": 3.5, "halves": True}]),
+    moved=st.booleans(),
+    seed=seeds,
+)
+@FEW
+def test_values_and_gradients_agree_with_jax(
+    batch: list[int], T: int, half: int, options: dict[str, Any], moved: bool, seed: int
+) -> None:
+    """At positions far out, which differ from one sequence to the next, or at the default ones."""
+    if moved:
+        positions = np.random.default_rng(seed).integers(-10, 100_000, [*batch[:1], T])
+        options = options | {"positions": positions.reshape(*batch[:1], *[1] * len(batch[1:]), T)}
+    prove(rope, twin, subject_of([*batch, T, 2 * half], **options), seed)
+
+
+def turned_forward(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return rope.backward(params, kept._replace(sin=-kept.sin), d_out)
+
+
+def with_the_other_pairs(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return rope.backward(params, kept._replace(halves=not kept.halves), d_out)
+
+
+def overwritten_in_place(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    d_x = d_out.copy()
+    a, b = rope._pairs(d_x, halves=kept.halves)
+    a[...] = a * kept.cos + b * kept.sin
+    b[...] = -a * kept.sin + b * kept.cos
+    return (), d_x
+
+
+def reflected(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = rope.backward(params, kept, d_out)
+    (a, b), (_, turned) = (rope._pairs(array, halves=kept.halves) for array in (d_out, d_x))
+    turned[...] = a * kept.sin + b * kept.cos
+    return (), d_x
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_the_mistakes_that_people_make_are_seen(halves: bool) -> None:
+    refute(
+        rope,
+        twin,
+        subject_of([2, 3, 4], halves=halves),
+        turned_forward,
+        with_the_other_pairs,
+        overwritten_in_place,
+        reflected,
+    )
+
+
+def test_inner_products_hang_on_the_difference_of_the_positions_alone() -> None:
+    """Moved by 64 places, up to rounding.
+
+    An angle of up to 68 is rounded 3 times, twice in the power; 4 roundings of the turn and 6 of
+    the product follow, each of the size of the two vectors' lengths at most. That is for either
+    vector, at either place.
+    """
+    query, key = np.random.default_rng(0).normal(size=(2, 5, 6))
+    near, far = (
+        rope.forward((), query, positions=np.arange(5) + p)[0]
+        @ rope.forward((), key, positions=np.arange(5) + p)[0].T
+        for p in (0, 64)
+    )
+    lengths = np.outer(np.linalg.norm(query, axis=1), np.linalg.norm(key, axis=1))
+    assert (abs(near - far) <= 4 * (3 * 68 + 4 + 6) * 2.0**-53 * lengths).all()
+    assert (abs(near - query @ key.T) > 0.01).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_place_0_is_left_as_it_is_and_pairs_are_as_the_option_says(
+    dtype: type[np.floating[Any]],
+) -> None:
+    x = np.array([[1, 2, 3, 4]], dtype)
+    out, kept = rope.forward((), x)
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(rope.backward((), kept, x)[1], x)
+    one = np.array([1])
+    cos, sin = np.cos(1.0).astype(dtype), np.sin(1.0).astype(dtype)
+    out, _ = rope.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one)
+    np.testing.assert_array_equal(out, [[cos, sin, 0, 0]])
+    out, _ = rope.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one, halves=True)
+    np.testing.assert_array_equal(out, [[cos, 0, sin, 0]])
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    x = np.ones((2, 3, 4))
+    _, kept = rope.forward((), x)
+    with pytest.raises(ValueError, match="x must have an even number of features, got 3"):
+        rope.forward((), np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"x must have at least 2 axes .* got shape \(4,\)"):
+        rope.forward((), np.ones(4))
+    with pytest.raises(ValueError, match="base must be a finite number above 0, got 0"):
+        rope.forward((), x, base=0)
+    with pytest.raises(TypeError, match="positions must be a NumPy array of integers, got float64"):
+        rope.forward((), x, positions=np.ones(3))  # type: ignore[arg-type]
+    for shape in [(4,), (1,), (), (3, 3), (1, 1, 3)]:
+        with pytest.raises(ValueError, match=r"positions must have a shape \(..., 3\) that"):
+            rope.forward((), x, positions=np.ones(shape, int))
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3, 4\) to fit out, got \(4,"):
+        rope.backward((), kept, np.ones(4))
+    with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
+        rope.backward((), kept, np.ones((2, 3, 4), np.float32))
