@@ -136,8 +136,9 @@ class GradientReport(str):
     def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
         """Draw error over bound for each element, the worst leaves first; needs matplotlib.
 
-        What is beyond its bound is red. A leaf with more than 96 rows or columns is shown in
-        blocks, each by its worst element, so that one wrong element is seen.
+        What is beyond its bound is red. A vector is drawn as bars, and of an array with more axes
+        the matrices of the last two stand one below the other. A leaf with more than 96 rows or
+        columns is shown in blocks, each by its worst element, so that one wrong element is seen.
 
         Args:
             path: where to save the picture, if anywhere.

@@ -41,7 +41,7 @@ def test_a_cell_shows_the_error_in_parts_of_the_bound() -> None:
 
 def test_what_is_infinitely_wrong_is_as_red_as_can_be() -> None:
     """An element whose bound is 0, as a dead unit's is, and one that is no number."""
-    leaf = off_by("", [0.0, 1.0, 1.0, 1.0], off=[1.0, np.nan, 0.0, 0.0], bound=[0.0, 1, 1, 1])
+    leaf = off_by("", [[0.0, 1.0, 1.0, 1.0]], off=[[1.0, np.nan, 0, 0]], bound=[[0.0, 1, 1, 1]])
     image = image_of(leaf)
     assert (image.norm.vmin, image.norm.vmax) == (0.001, 1000)
     (worst, other, *right), (at_bound,) = (
@@ -57,9 +57,9 @@ def test_what_is_infinitely_wrong_is_as_red_as_can_be() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "drawn"),
-    [((), (1, 1)), ((3,), (1, 3)), ((2, 3), (2, 3)), ((2, 3, 4), (6, 4)), ((4, 1, 2), (4, 2))],
+    [((2, 3), (2, 3)), ((1, 3), (1, 3)), ((2, 3, 4), (6, 4)), ((4, 1, 2), (4, 2))],
 )
-def test_a_vector_is_a_row_and_the_last_axis_goes_across(
+def test_the_last_axis_goes_across_and_matrices_stand_one_below_the_other(
     shape: tuple[int, ...], drawn: tuple[int, int]
 ) -> None:
     ratios = 1 + np.arange(np.prod(shape, dtype=int)).reshape(shape) / 8
@@ -70,10 +70,10 @@ def test_a_vector_is_a_row_and_the_last_axis_goes_across(
 @pytest.mark.parametrize(
     ("shape", "side", "said"),
     [
-        ((3, 96), (1, 1), ""),
-        ((3, 97), (1, 2), ", blocks of 1 x 2"),
-        ((97, 3), (2, 1), ", blocks of 2 x 1"),
-        ((193, 97), (3, 2), ", blocks of 3 x 2"),
+        ((3, 96), (1, 1), "column"),
+        ((3, 97), (1, 2), "column; a cell is the worst of 1 x 2"),
+        ((97, 3), (2, 1), "column; a cell is the worst of 2 x 1"),
+        ((193, 97), (3, 2), "column; a cell is the worst of 3 x 2"),
     ],
 )
 def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
@@ -88,8 +88,57 @@ def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
     ]
     drawn = np.asarray(axes.images[0].get_array())
     np.testing.assert_array_equal(drawn, cells)
-    assert axes.get_title() == f"['w']: mismatch{said}"
+    assert axes.get_title() == "['w']: mismatch"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (said, "row")
     assert max(drawn.shape) <= 96
+
+
+@pytest.mark.parametrize(("size", "wide"), [(1, 1), (3, 1), (96, 1), (97, 2), (200, 3)])
+def test_a_vector_is_drawn_as_bars_of_the_height_of_its_errors(size: int, wide: int) -> None:
+    """From the lowest that is drawn, and in the colours of cells, each over its elements."""
+    ratios = np.random.default_rng(0).integers(1, 64, size=size) / 16
+    leaf = off_by("", np.zeros(size), off=ratios, bound=1.0)
+    axes = report_of(leaf).plot().axes[0]
+    bars: list[Any] = list(axes.patches)
+    assert not axes.images
+    starts = range(0, size, wide)
+    worst = [ratios[i : i + wide].max() for i in starts]
+    tops = [bar.get_y() + bar.get_height() for bar in bars]
+    np.testing.assert_allclose(tops, worst, rtol=1e-12)
+    spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
+    assert spans == [(i - 0.5, min(i + wide, size) - 0.5) for i in starts]
+    image = image_of(WRONG)
+    colours = [bar.get_facecolor() for bar in bars]
+    np.testing.assert_array_equal(colours, image.cmap(image.norm(worst)))
+    assert axes.get_xlim() == (-0.5, size - 0.5)
+    assert (axes.get_yscale(), axes.get_ylim()) == ("log", (0.001, 1000))
+    assert [line.get_ydata() for line in axes.lines] == [[1, 1]]
+    assert axes.get_xlabel() == f"element; a bar is the worst of {wide}" if wide > 1 else "element"
+
+
+def test_a_number_is_one_bar() -> None:
+    bars: list[Any] = list(report_of(SCALAR).plot().axes[0].patches)
+    assert [bar.get_y() + bar.get_height() for bar in bars] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("shape", "edges", "ticks"),
+    [
+        ((3, 2, 4), [1.5, 3.5], {0.5: "[0]", 2.5: "[1]", 4.5: "[2]"}),
+        ((2, 2, 1, 3), [0.5, 1.5, 2.5], {0: "[0,0]", 1: "[0,1]", 2: "[1,0]", 3: "[1,1]"}),
+        ((1, 2, 3), [], {0.5: "[0]"}),
+        ((33, 2, 2), [], {2 * i + 0.5: f"[{i}]" for i in range(0, 33, 3)}),
+    ],
+)
+def test_an_array_of_more_axes_says_which_matrix_is_which(
+    shape: tuple[int, ...], edges: list[float], ticks: dict[float, str]
+) -> None:
+    axes = report_of(off_by("", np.zeros(shape))).plot().axes[0]
+    assert [np.asarray(line.get_ydata())[0] for line in axes.lines] == edges
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert dict(zip(axes.get_yticks(), labels, strict=True)) == ticks
+    rows = "1 row" if shape[-2] == 1 else f"{shape[-2]} rows"
+    assert axes.get_ylabel() == f"matrices of {rows} each, by their index"
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (200, 2)])
@@ -100,7 +149,8 @@ def test_an_element_is_drawn_at_its_index(shape: tuple[int, int]) -> None:
 
 
 def test_ticks_are_indices_and_an_axis_of_one_has_none() -> None:
-    figure = report_of(*(off_by("", np.zeros(shape)) for shape in [(2, 2), (2,), (2, 1)])).plot()
+    shapes = [(2, 2), (1, 2), (2, 1)]
+    figure = report_of(*(off_by("", np.zeros(shape)) for shape in shapes)).plot()
     within = [
         [
             [tick for tick in ticks if -0.5 <= tick <= 1.5]
@@ -118,7 +168,7 @@ def test_ticks_are_indices_and_an_axis_of_one_has_none() -> None:
 def test_panels_fill_a_grid_of_three_columns_at_most(count: int, grid: tuple[int, int]) -> None:
     figure = report_of(*ratios_of(*(1 / 4 for _ in range(count)))).plot()
     *panels, bar = figure.axes
-    assert [bool(axes.images) for axes in panels] == [axes.axison for axes in panels]
+    assert [bool(axes.patches) for axes in panels] == [axes.axison for axes in panels]
     assert sum(axes.axison for axes in panels) == count
     place = panels[0].get_subplotspec()
     assert place is not None
