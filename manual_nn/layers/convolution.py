@@ -34,7 +34,24 @@ class Geometry(NamedTuple):
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]  # zeros before and after
+    unpadded: tuple[int, ...]  # places of the input
     size: tuple[int, ...]  # of the output
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """How many places the padded input has, U + p; eq. (1)."""
+        return tuple(
+            before + n + after
+            for n, (before, after) in zip(self.unpadded, self.padding, strict=True)
+        )
+
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Where the input lies in the padded input; eq. (1)."""
+        return tuple(
+            slice(before, before + n)
+            for n, (before, _) in zip(self.unpadded, self.padding, strict=True)
+        )
 
 
 class Kept(NamedTuple):
@@ -83,10 +100,12 @@ def forward(
     shape = (*params.weight.shape[: x.ndim - 2], x.shape[-1], params.weight.shape[-1])
     check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
     check_like(params.bias, shape[-1:], x.dtype, name="params.bias", like="params.weight")
-    geometry = _geometry(x.shape[1:-1], shape[:-2], stride, dilation, padding)
+    geometry = geometry_of(
+        x.shape[1:-1], shape[:-2], stride, dilation, padding, name="params.weight"
+    )
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
     out = np.zeros((len(x), *geometry.size, shape[-1]), x.dtype)  # (N, ..., K)
-    for w, places in _places(geometry):
+    for w, places in places_of(geometry):
         out += np.matmul(padded[places], params.weight[w])
     out += params.bias
     return out, Kept(padded, geometry)
@@ -113,17 +132,15 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
     rows = tuple(range(d_out.ndim - 1))
     d_weight = np.empty(weight.shape, weight.dtype)  # (w..., C, K)
     d_padded = np.zeros(padded.shape, padded.dtype)  # (N, ..., C)
-    for w, places in _places(geometry):
+    for w, places in places_of(geometry):
         d_weight[w] = np.tensordot(padded[places], d_out, axes=(rows, rows))
         d_padded[places] += np.matmul(d_out, weight[w].T)
-    sizes = zip(padded.shape[1:-1], geometry.padding, strict=True)
-    inside = tuple(slice(before, size - after) for size, (before, after) in sizes)
-    d_x = d_padded[:, *inside]  # (N, ..., C)
+    d_x = d_padded[:, *geometry.inside]  # (N, ..., C)
     return Convolution(d_weight, d_out.sum(axis=rows)), d_x
 
 
-def _places(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
-    """List each place w of the window with the places of the padded input that it falls upon."""
+def places_of(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
+    """List each place w of the window, and the places of the padded input below it; eq. (1)."""
     for w in itertools.product(*map(range, geometry.window)):
         starts = (step * i for step, i in zip(geometry.dilation, w, strict=True))
         axes = zip(starts, geometry.stride, geometry.size, strict=True)
@@ -131,15 +148,17 @@ def _places(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
         yield w, (slice(None), *places)
 
 
-def _geometry(
+def geometry_of(
     size: tuple[int, ...],
     window: tuple[int, ...],
     stride: int | Sequence[int],
     dilation: int | Sequence[int],
     padding: Padding,
+    *,
+    name: str,
 ) -> Geometry:
     """Find the padding and the output's size, (size + padding - extent) // stride + 1; eq. (1)."""
-    steps, apart = _per_axis(stride, "stride", size), _per_axis(dilation, "dilation", size)
+    steps, apart = per_axis(stride, "stride", size), per_axis(dilation, "dilation", size)
     extents = [gap * (n - 1) + 1 for gap, n in zip(apart, window, strict=True)]
     pairs = _pairs(padding, size, extents, steps)
     sizes = []
@@ -148,12 +167,12 @@ def _geometry(
     ):
         if before + n + after < extent:
             msg = (
-                f"params.weight must have windows within the padded x, of {before + n + after} "
-                f"places in axis {axis + 1}, got an extent of {extent}"
+                f"{name} must fit into the padded x, of {before + n + after} places in axis "
+                f"{axis + 1}, got an extent of {extent}"
             )
             raise ValueError(msg)
         sizes.append((before + n + after - extent) // step + 1)
-    return Geometry(window, steps, apart, pairs, tuple(sizes))
+    return Geometry(window, steps, apart, pairs, size, tuple(sizes))
 
 
 def _pairs(
@@ -180,8 +199,8 @@ def _pairs(
     return tuple(zip(*counts, strict=True))
 
 
-def _per_axis(number: int | Sequence[int], name: str, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Give one number for each axis of the places."""
+def per_axis(number: int | Sequence[int], name: str, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Give one number for each axis of the places; eq. (1)."""
     numbers = number if isinstance(number, Sequence) else [number] * len(size)
     if len(numbers) != len(size):
         raise ValueError(f"{name} must have {len(size)} numbers, one an axis, got {number!r}")

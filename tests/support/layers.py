@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
 
@@ -31,3 +32,16 @@ def check_out(piece: Callable[..., Array], arguments: tuple[Any, ...], want: npt
     for array, copied in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, copied)
         assert not np.shares_memory(new, array)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
+    """Draw the shape of an input, of one or two axes of places, and options of a pool on it."""
+    axes = draw(st.integers(1, 2))
+    window = [draw(st.integers(1, 3)) for _ in range(axes)]
+    size = [width + draw(st.integers(0, 3)) for width in window]
+    stride = draw(st.sampled_from([None, 1, [draw(st.integers(1, 3)) for _ in range(axes)]]))
+    pairs = [tuple(draw(st.integers(0, width - 1)) for _ in range(2)) for width in window]
+    padding = draw(st.sampled_from(["valid", "same", pairs]))
+    shape = [draw(st.integers(1, 2)), *size, draw(st.integers(1, 2))]
+    return shape, {"window": window, "stride": stride, "padding": padding}

@@ -56,7 +56,7 @@ def where_windows_overlap_the_last(params: Convolution, kept: Kept, d_out: Any) 
     """Write where one has to add, as in 0809zheng/CS231n-assignment2019#19."""
     d_params, d_x = convolution.backward(params, kept, d_out)
     d_padded = np.zeros_like(kept.padded)
-    for w, places in convolution._places(kept.geometry):
+    for w, places in convolution.places_of(kept.geometry):
         d_padded[places] = d_out @ params.weight[w].T
     (top, _), (left, _) = kept.geometry.padding
     return d_params, d_padded[:, top : top + d_x.shape[1], left : left + d_x.shape[2]]
