@@ -44,9 +44,10 @@ class Subject(NamedTuple):
         return (self.argnums,) if isinstance(self.argnums, int) else self.argnums
 
 
-def draw_shape(rng: np.random.Generator) -> Shape:
-    """Draw each size from 1 to LARGEST, log-uniformly."""
-    return Shape(*(int(size) for size in np.exp(rng.uniform(0, np.log(LARGEST + 1), 4))))
+def draw_shape(rng: np.random.Generator, smallest: int = 1, largest: int = LARGEST) -> Shape:
+    """Draw each size between these two, log-uniformly."""
+    low, high = np.log(smallest), np.log(largest + 1)
+    return Shape(*(int(size) for size in np.exp(rng.uniform(low, high, 4))))
 
 
 def of_loss(loss: Loss, shape: Shape) -> Subject:

@@ -226,6 +226,22 @@ def _of_row(site: Site, row: int) -> JaxArray:
     return out * keep
 
 
+def _has_equal_axes(shapes: Shapes) -> bool:
+    """Say whether a sum, or its opposite, is along one of two axes of the same length."""
+    large, small = (shapes.x, shapes.out)[:: 1 if shapes.name == "reduce_sum" else -1]
+    square = len(large) > 1 and large[-1] == large[-2] > 1
+    of_one = square and np.prod(small, dtype=int) * large[-1] == np.prod(large, dtype=int)
+    return bool(of_one) and shapes.name in {"reduce_sum", "broadcast_in_dim"}
+
+
+@mistake("runs along the wrong one of two axes of the same length", _has_equal_axes)
+def other_axis(site: Site) -> JaxArray:
+    """d_x = d_out.sum(1) in place of d_out.sum(0), or broadcast along the columns, not the rows."""
+    if site.x.ndim > 1 and site.x.shape[-1] == site.x.shape[-2]:
+        return site.with_operand(site.x.swapaxes(-1, -2))
+    return site.with_operand(site.x).swapaxes(-1, -2)
+
+
 # Reading by an index
 
 

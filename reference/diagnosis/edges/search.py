@@ -11,7 +11,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -23,9 +23,13 @@ from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
 from reference.noise.finite import line
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
-JUDGED = 8  # of the best, by a measurement of their own rounding
+JUDGED = 4  # of the best, by a measurement of their own rounding
+BEST = 8  # pairs of mistakes that are tried as they are
+STEPS = 12  # of a fit of two settings
+PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other
 COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
 STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
+KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
 SECONDS = 30.0
 SLOW = 2.0  # seconds from which on progress is shown
 
@@ -79,6 +83,7 @@ class Search:
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
         self.numbers = {tap: number for number, tap in enumerate(self.taps)}
+        self.known = _changes_known(self.tapped)
         self.at = self.tapped.compiled(self.taps)
         self.right = _joined(self.at(np.zeros(len(self.taps))))
         self.bound = _joined(leaf.open_bound for leaf in difference.leaves)
@@ -93,6 +98,15 @@ class Search:
 
     def change(self, mistakes: Iterable[Mistake]) -> Array:
         """Compute how the gradient changes with these mistakes."""
+        mistakes = tuple(mistakes)
+        if mistakes not in self.known:
+            change = self._computed(mistakes)
+            if (len(self.known) + 1) * change.nbytes > KEPT:
+                return change
+            self.known[mistakes] = change
+        return self.known[mistakes]
+
+    def _computed(self, mistakes: Iterable[Mistake]) -> Array:
         settings = np.zeros(len(self.taps))
         for mistake in mistakes:
             for tap in mistake.taps:
@@ -103,26 +117,39 @@ class Search:
         """Say whether a change leaves every element within its bound of what was handed in."""
         return bool((abs(self.error - change) <= self.bound).all())
 
+    def reach(self, change: Array) -> Array:
+        """Give the bounds, widened by a rounding of the largest change of each array.
+
+        A mistake puts numbers where the right gradient is exact, as where it is 0.
+        """
+        wider = self.bound.copy()
+        start = 0
+        for leaf in self.difference.leaves:
+            part = slice(start, start := start + leaf.want.size)
+            wider[part] += np.finfo(leaf.got.dtype).eps * abs(change[part]).max(initial=0)
+        return wider
+
     def nearly(self, change: Array) -> bool:
         """Say whether the mistaken gradient's own rounding might explain what is left."""
-        return bool((abs(self.error - change) * self.weight <= COARSER).all())
+        return bool((abs(self.error - change) <= COARSER * self.reach(change)).all())
 
     def run(self, *, alone: bool = False) -> list[Explanation]:
         """Give what explains the difference most simply; nothing if nothing does.
 
         Args:
-            alone: whether only single mistakes are tried, and judged by the bounds that there are.
+            alone: whether only single mistakes are tried.
         """
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried())
         tried.sort(key=lambda trial: trial.residual)
         single = [trial for trial in tried if self.explains(trial.change)]
-        if not single and not alone:
-            near = (trial for trial in tried if self.nearly(trial.change))
-            single = [t for t in itertools.islice(near, JUDGED) if self.judged((t.mistake,))]
+        if not single:
+            near = [trial for trial in tried if self.nearly(trial.change)]
+            chosen = self._judged([((trial.mistake,), trial.change) for trial in near])
+            single = [near[i] for i in chosen]
         if single:
-            single.sort(key=lambda trial: simplicity(trial.mistake))
+            single.sort(key=lambda trial: self.simplicity(trial.mistake))
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
             return [Explanation((first.mistake,), alike)]
@@ -220,8 +247,24 @@ class Search:
         verdict = comparer(got, inputs, settings, dtype=dtype).verdict
         return verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
 
+    def _judged(self, near: Sequence[tuple[tuple[Mistake, ...], Array]]) -> list[int]:
+        """Find the first of these that is right by its own rounding, and those that are like it."""
+        refused: list[Array] = []
+        for mistakes, change in near:
+            if any(self._alike(change, other) for other in refused):
+                continue
+            if len(refused) == JUDGED:
+                break
+            if self.judged(mistakes):
+                return [i for i, (_, other) in enumerate(near) if self._alike(change, other)]
+            refused.append(change)
+        return []
+
+    def _alike(self, one: Array, other: Array) -> bool:
+        return bool((abs(one - other) <= self.reach(one)).all())
+
     def _pairs(self, tried: Sequence["Trial"]) -> list[Explanation]:
-        """Look for two mistakes; they are fitted as if neither changed what the other does."""
+        """Look for two mistakes, at first as if neither changed what the other does."""
         alone = list(
             {trial.mistake.taps: trial for trial in tried if self._is_simple(trial)}.values()
         )
@@ -237,14 +280,56 @@ class Search:
         first = (gram[j, j] * projected[i] - gram[i, j] * projected[j]) / determinant
         second = (gram[i, i] * projected[j] - gram[i, j] * projected[i]) / determinant
         residual = target @ target - first * projected[i] - second * projected[j]
-        found = []
-        for k in np.argsort(residual)[:JUDGED]:
-            both = (self._rounded(alone[i[k]], first[k]), self._rounded(alone[j[k]], second[k]))
+        fits = []
+        for k in np.argsort(residual)[:PAIRS]:
+            if time.monotonic() > self.end:
+                break
+            pair = alone[i[k]], alone[j[k]]
+            fits.append((*self._fitted_pair(pair, (first[k], second[k]), target), pair))
+        fits.sort(key=lambda fit: fit[0])
+        near = []
+        for _, settings, pair in fits[:BEST]:
+            both = map(self._rounded, pair, settings)
             for mistakes in itertools.product(*both):
-                if self.explains(self.change(mistakes)):
-                    found.append(Explanation(tuple(mistakes)))
-        found.sort(key=lambda e: [simplicity(m) for m in e.mistakes])
-        return found[:1]
+                change = self.change(mistakes)
+                if self.explains(change):
+                    return [Explanation(tuple(mistakes))]
+                if self.nearly(change):
+                    near.append((tuple(mistakes), change))
+        return [Explanation(near[k][0]) for k in self._judged(near)[:1]]
+
+    def _fitted_pair(
+        self, pair: tuple["Trial", "Trial"], settings: tuple[float, float], target: Array
+    ) -> tuple[float, tuple[float, float]]:
+        """Fit two settings: what both change is a A + b B + a b AB, where AB goes through both."""
+        one, other = pair
+        both = self.change([Mistake(one.mistake.taps, 1.0), Mistake(other.mistake.taps, 1.0)])
+        through = self._sketch(self.weight * both) - one.sketch - other.sketch
+        free = [trial.mistake.kind == FACTOR for trial in pair]
+        a, b = (s if is_free else 1.0 for s, is_free in zip(settings, free, strict=True))
+        for _ in range(STEPS if any(free) else 0):
+            slopes = [one.sketch + b * through, other.sketch + a * through]
+            left = target - a * one.sketch - b * other.sketch - a * b * through
+            columns = np.stack([s for s, is_free in zip(slopes, free, strict=True) if is_free])
+            step = iter(np.linalg.lstsq(columns.T, left)[0].tolist())
+            a, b = (x + next(step) if f else x for x, f in zip((a, b), free, strict=True))
+        left = target - a * one.sketch - b * other.sketch - a * b * through
+        return float(np.linalg.norm(left)), (float(a), float(b))
+
+    def simplicity(self, mistake: Mistake) -> tuple[float, int, int, tuple[int, ...]]:
+        """Order mistakes from the simplest; of equal ones the nearest to the loss's value first.
+
+        On a chain of edges the derivative enters at the operation that the loss comes to last, so
+        that is where a path branches off.
+        """
+        if mistake.kind != FACTOR:
+            level = 4
+        elif mistake.setting in self.simple:
+            level = {0.0: 0, -1.0: 1, 2.0: 2, 0.5: 2}.get(mistake.factor, 3)
+        else:
+            level = 5
+        steps = 0 if mistake.taps[0].steps == EVERY else 1
+        return level, steps, len(mistake.taps), tuple(-n for n in mistake.taps[-1].edge.path)
 
     def _is_simple(self, trial: "Trial") -> bool:
         return trial.mistake.kind != FACTOR or self._is_affine(trial.mistake.taps)
@@ -257,6 +342,24 @@ class Search:
         return [Mistake(trial.mistake.taps, setting) for setting in settings]
 
 
+_last: tuple[Any, dict[tuple[Mistake, ...], Array]] = (None, {})
+
+
+def _changes_known(tapped: Tapped) -> dict[tuple[Mistake, ...], Array]:
+    """Give the changes that are known of a loss at its arguments; of the last one alone.
+
+    Whoever looks for a mistake checks again and again at the same arguments.
+    """
+    global _last  # noqa: PLW0603, one loss at a time
+    if tapped.known_by is None:
+        return {}
+    inputs = tuple((x.dtype, x.shape, x.tobytes()) for x in map(np.asarray, tapped.inputs))
+    key = tapped.known_by, tuple(tapped.active), inputs
+    if _last[0] != key:
+        _last = key, {}
+    return _last[1]
+
+
 class Trial(NamedTuple):
     """A mistake, and what it changes."""
 
@@ -264,21 +367,6 @@ class Trial(NamedTuple):
     change: Array
     residual: float
     sketch: Array  # of what the tap changes at 1
-
-
-def simplicity(mistake: Mistake) -> tuple[int, int, tuple[int, ...]]:
-    """Order mistakes from the simplest; of equal ones the nearest to the loss's value first.
-
-    On a chain of edges the derivative enters at the operation that the loss comes to last, so that
-    is where a path branches off.
-    """
-    if mistake.kind == FACTOR:
-        simple = {0.0: 0, -1.0: 1, 2.0: 2, 0.5: 2}.get(mistake.factor, 3)
-        level = simple if float(f"{mistake.factor:.3g}") == mistake.factor else 5
-    else:
-        level = 4
-    steps = 0 if mistake.taps[0].steps == EVERY else 1
-    return level, steps, tuple(-n for n in mistake.taps[-1].edge.path)
 
 
 def named_factors(tapped: Tapped) -> dict[float, str]:

@@ -95,7 +95,13 @@ class Words:
 
     def line(self, tap: Tap) -> Line | None:
         """Find the line of the user's code that an operation comes from."""
-        return line_of(self.tapped.operations[tap.edge.path].eqn)
+        return self._line_at(tap.edge.path)
+
+    def _line_at(self, path: tuple[int, ...]) -> Line | None:
+        """Give the line of an operation, or else that of the call that it is within."""
+        ways = (path[:depth] for depth in range(len(path), 0, -1))
+        lines = (line_of(self.tapped.operations[way].eqn) for way in ways)
+        return next((found for found in lines if found is not None), None)
 
     def operand(self, tap: Tap) -> str:
         """Name an operand as the source does: an argument, or what is assigned where it is made."""
@@ -104,7 +110,7 @@ class Words:
         if isinstance(source, int):
             return f"`{self._argument(source)}`"
         if source is not None:
-            made = line_of(self.tapped.operations[source].eqn)
+            made = self._line_at(source)
             name = assigned(made) if made is not None else ""
             if name and made != self.line(tap):
                 return f"`{name}`"

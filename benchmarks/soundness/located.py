@@ -1,0 +1,454 @@
+"""Plant mistakes at random edges of many losses, and count those whose line and cause are named.
+
+python -m benchmarks.soundness.located
+
+A subject is a loss at a shape: each of losses.py, each layer of manual_nn by its twin, an LSTM, a
+block of a transformer and a convolution net. planting.py runs its backward pass with a mistake on
+an edge that is drawn; check_gradient is given the result, and what it names first is planted in
+turn: the cause is right if that is the identical fault.
+"""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.soundness.depths import FAMILIES
+from benchmarks.soundness.losses import LOSSES, Draw, rounded
+from benchmarks.soundness.planting import (
+    EVERY,
+    FACTOR,
+    FIRST,
+    LAST,
+    STRANGE,
+    WRONG,
+    Edge,
+    Plant,
+    Tape,
+    factors,
+)
+from benchmarks.soundness.subjects import Subject, draw_shape, of_family, of_loss
+from benchmarks.soundness.tally import DTYPES, REFUSED
+from benchmarks.tables import Page, parser_of
+from reference import Cause, GradientReport, check_gradient
+from reference.layers import (
+    attention,
+    convolution,
+    dense,
+    embedding,
+    gelu,
+    layer_norm,
+    relu,
+    rms_norm,
+    softmax_cross_entropy,
+)
+
+ABOUT = """\
+Mistakes planted at random edges of the backward passes of many losses, and what the check says of
+each. They are planted by running the backward pass operation by operation with one rule changed,
+which shares no code with the search that is to find them."""
+LEGEND = """
+*caught*: not called right. *cause first*: what is named first, planted in its turn, gives the
+identical fault, to half of the digits of the precision: it is the edge and the mistake that was
+planted, or another that nobody could tell from it. *line first*: the line that is named first is
+the one where the mistake was planted, or the cause is right. *same line*: the former alone.
+*unknown*: no operation is named. *both named*: of two mistakes at once, what is named gives the
+identical fault. The last columns count right gradients, and those that were given a cause."""
+OF_STRANGE = """
+Mistakes that the search knows nothing of; *wrong* is what names an operation that is not the one:
+"""
+LARGEST = 8  # of each size of a shape
+FAULTS_OF_A_DRAW = 6
+TRIES = 40  # to plant a mistake that shows
+OF_FACTORS = 3  # times as often as any other kind
+
+
+def _of_layer(forward: Callable[..., Any], arguments: Callable[[Draw], tuple[Any, ...]]) -> Any:
+    """Make a layer's loss, the sum of its results times a fixed d_out, in all real arguments."""
+
+    def loss(*args: Any) -> Any:
+        out = forward(*args)
+        d_out = jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape)
+        return (out * d_out).sum()
+
+    return loss, arguments
+
+
+N, D, H, K = 5, 4, 3, 6
+
+LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]] = {
+    "dense": (
+        *_of_layer(
+            lambda W, b, x: dense.forward((W, b), x),
+            lambda draw: (draw.normal(D, H), draw.normal(H), draw.normal(N, D)),
+        ),
+        (0, 1, 2),
+    ),
+    "relu": (*_of_layer(lambda x: relu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
+    "gelu": (*_of_layer(lambda x: gelu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
+    "layer_norm": (
+        *_of_layer(
+            lambda w, b, x: layer_norm.forward((w, b), x),
+            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(N, D)),
+        ),
+        (0, 1, 2),
+    ),
+    "rms_norm": (
+        *_of_layer(
+            lambda w, x: rms_norm.forward((w,), x),
+            lambda draw: (draw.normal(D), draw.normal(N, D)),
+        ),
+        (0, 1),
+    ),
+    "softmax_cross_entropy": (
+        *_of_layer(
+            lambda z, y: softmax_cross_entropy.forward((), z, target=y),
+            lambda draw: (draw.normal(N, K), draw.labels(N, K)),
+        ),
+        (0,),
+    ),
+    "attention": (
+        *_of_layer(
+            lambda q, k, v: attention.forward((), (q, k, v)),
+            lambda draw: (draw.normal(N, D), draw.normal(K, D), draw.normal(K, H)),
+        ),
+        (0, 1, 2),
+    ),
+    "convolution": (
+        *_of_layer(
+            lambda kernel, bias, x: convolution.forward((kernel, bias), x, padding="same"),
+            lambda draw: (draw.normal(3, 2, H, 2), draw.normal(2), draw.normal(2, N, D, H)),
+        ),
+        (0, 1, 2),
+    ),
+    "embedding": (
+        *_of_layer(
+            lambda table, ids: embedding.forward((table,), ids),
+            lambda draw: (draw.normal(K, D), draw.labels(2 * N, K)),
+        ),
+        (0,),
+    ),
+}
+NETWORKS = {"LSTM": 5, "transformer": 1, "convolutions, normalised": 2}
+
+
+def _drawn(arguments: Callable[[Draw], tuple[Any, ...]], rng: np.random.Generator) -> Any:
+    return arguments(Draw(rng))
+
+
+def subjects(shapes: int, seed: int) -> Iterator[Subject]:
+    """List each loss at so many shapes, the layers and the networks."""
+    for number in range(shapes):
+        for i, loss in enumerate(LOSSES):
+            shape = draw_shape(
+                np.random.default_rng([seed, 7, number, i]), smallest=2, largest=LARGEST
+            )
+            yield of_loss(loss, shape)
+    for name, (function, arguments, places) in LAYERS.items():
+        yield Subject(
+            f"layer {name}",
+            function,
+            places if len(places) > 1 else places[0],
+            functools.partial(_drawn, arguments),
+        )
+    for family in FAMILIES:
+        if family.name in NETWORKS:
+            yield of_family(family, NETWORKS[family.name])
+
+
+class Result(NamedTuple):
+    """What became of one gradient.
+
+    Attributes:
+        subject, dtype: what it is of.
+        kinds: of the mistakes in it; none if it is right.
+        caught: whether it was called wrong.
+        cause, line, same: whether the first cause is right, its line, and its line to the number.
+        code: of the first cause.
+        words: what was planted, and what was said.
+    """
+
+    subject: str
+    dtype: str
+    kinds: tuple[str, ...]
+    caught: bool
+    cause: bool = False
+    line: bool = False
+    same: bool = False
+    code: str = ""
+    words: str = ""
+
+
+class Planter:
+    """A subject at one draw of its values."""
+
+    def __init__(self, subject: Subject, args: tuple[Any, ...], dtype: str) -> None:
+        """Put the loss on a tape."""
+        self.subject, self.args, self.dtype = subject, args, dtype
+        self.tape = Tape(subject.function, args, subject.places)
+        self.edges = self.tape.edges()
+        self.right = self.tape.gradient()
+        self.half = float(np.sqrt(np.finfo(dtype).eps))
+        self.by_kind: dict[str, list[Edge]] = {FACTOR: self.edges}
+        for kind, (fits, _) in (WRONG | STRANGE).items():
+            if chosen := [edge for edge in self.edges if fits(edge)]:
+                self.by_kind[kind] = chosen
+
+    def fault(self, plants: Sequence[Plant]) -> np.ndarray[Any, Any]:
+        """Compute how these mistakes change the gradient."""
+        wrong = self.tape.gradient(plants)
+        parts = (a.astype(float) - b for a, b in zip(wrong, self.right, strict=True))
+        return np.concatenate([part.ravel() for part in parts])
+
+    def shows(self, fault: np.ndarray[Any, Any]) -> bool:
+        """Say whether half of the digits of the largest element hold it."""
+        largest = max(float(abs(x).max(initial=0)) for x in self.right)
+        return bool(np.isfinite(fault).all() and abs(fault).max() > self.half * largest)
+
+    def draw(self, rng: np.random.Generator, *, strange: bool = False) -> list[Plant]:
+        """Draw a mistake; in a loop at some steps, of a line that is run again perhaps at all runs.
+
+        Args:
+            rng: draws.
+            strange: whether it is of a kind that the search does not know.
+        """
+        kinds = [kind for kind in self.by_kind if (kind in STRANGE) == strange]
+        kinds += [] if strange else [FACTOR] * (OF_FACTORS - 1)
+        kind = str(rng.choice(kinds))
+        edge = self.by_kind[kind][int(rng.integers(len(self.by_kind[kind])))]
+        factor = float(rng.choice(list(factors(edge)))) if kind == FACTOR else 1.0
+        when = str(rng.choice([EVERY, EVERY, FIRST, LAST])) if edge.looped else EVERY
+        group = self.alike(edge) if kind == FACTOR or rng.integers(2) else [edge]
+        chosen = group if len(group) > 1 and rng.integers(2) else [edge]
+        return [Plant(e.path, e.operand, kind, factor, when) for e in chosen]
+
+    def alike(self, edge: Edge) -> list[Edge]:
+        """List the edges of the same operation on the same line."""
+        return [e for e in self.edges if self._place(e) == self._place(edge)]
+
+    @staticmethod
+    def _place(edge: Edge) -> tuple[Any, ...]:
+        shapes = tuple(jnp.shape(x) for x in edge.step.operands)
+        return edge.file, edge.line, edge.name, edge.operand, shapes
+
+    def named(self, cause: Cause) -> Iterator[list[Plant]]:
+        """Plant what a cause names: at the operation of that name on that line, on any operand."""
+        if cause.where is None or cause.kind not in {FACTOR, *WRONG}:
+            return
+        when = next((w for w in (FIRST, LAST) if f"at the {w} step" in cause.sentence), EVERY)
+        factor = 1.0 if cause.factor is None else cause.factor
+        seen = set()
+        for edge in self.edges:
+            at = edge.file, edge.line, edge.name
+            there = at == (cause.where.file, cause.where.number, cause.operation)
+            if not there or not (cause.kind == FACTOR or WRONG[cause.kind].fits(edge)):
+                continue
+            group = self.alike(edge) if "times that the line is run" in cause.sentence else [edge]
+            key = tuple((e.path, e.operand) for e in group)
+            if key not in seen:
+                seen.add(key)
+                yield [Plant(e.path, e.operand, cause.kind, factor, when) for e in group]
+
+    def same(self, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+        """Say whether two faults are identical, to half of the digits."""
+        return bool(np.linalg.norm(one - other) <= self.half * np.linalg.norm(one))
+
+    def check(self, gradient: list[Any]) -> GradientReport:
+        """Check a gradient."""
+        targets = [self.args[i] for i in self.subject.places]
+        result = jax.tree.unflatten(jax.tree.structure(tuple(targets)), gradient)
+        argnums = self.subject.argnums
+        return check_gradient(
+            result[0] if isinstance(argnums, int) else result,
+            self.subject.function,
+            *self.args,
+            argnums=argnums,
+        )
+
+    def is_right(self, causes: Sequence[Cause], fault: np.ndarray[Any, Any]) -> bool:
+        """Say whether these causes, planted, give the identical fault."""
+        choices = [list(self.named(cause)) for cause in causes]
+        for chosen in itertools.product(*choices):
+            plants = [plant for plants in chosen for plant in plants]
+            if self.same(fault, self.fault(plants)):
+                return True
+        return False
+
+    def result(self, plants: Sequence[Sequence[Plant]]) -> Result | None:
+        """Plant mistakes and have them looked for; None if they do not show."""
+        joined = [plant for group in plants for plant in group]
+        fault = self.fault(joined)
+        if not self.shows(fault):
+            return None
+        alone = [self.fault(group) for group in plants] if len(plants) > 1 else []
+        if not all(self.shows(part) and not self.same(fault, part) for part in alone):
+            return None
+        report = self.check(self.tape.gradient(joined))
+        causes = report.causes[: len(plants)] or (None,)
+        first = causes[0]
+        lines = {
+            (edge.file, edge.line)
+            for edge in self.edges
+            for plant in joined
+            if (edge.path, edge.operand) == (plant.path, plant.operand)
+        }
+        kinds = tuple(group[0].kind for group in plants)
+        if first is None or report.verdict not in REFUSED:
+            return Result(self.subject.name, self.dtype, kinds, caught=False)
+        named = [cause for cause in causes if cause is not None and cause.kind]
+        right = bool(named) and self.is_right(named, fault)
+        at = {(cause.where.file, cause.where.number) for cause in named if cause.where is not None}
+        same = bool(at) and at <= lines if len(plants) == 1 else at == lines
+        planted = "; ".join(self._words(group) for group in plants)
+        said = " | ".join(f"{cause.code}: {cause.sentence}" for cause in causes if cause)
+        return Result(
+            *(self.subject.name, self.dtype, kinds, True),
+            *(right, right or same, same, str(first.code) if first.kind else "unknown"),
+            f"{planted} -> {said}",
+        )
+
+    def _words(self, group: Sequence[Plant]) -> str:
+        plant = group[0]
+        edge = next(e for e in self.edges if (e.path, e.operand) == (plant.path, plant.operand))
+        shapes = [jnp.shape(x) for x in edge.step.operands]
+        what = f"{plant.kind} {plant.factor:.4g}" if plant.kind == FACTOR else plant.kind
+        when = f" at the {plant.when} step" if plant.when != EVERY else ""
+        times = f" x {len(group)}" if len(group) > 1 else ""
+        name = edge.file.rpartition("/")[2]
+        return f"{what}{when}{times} of {edge.name} {shapes} in {plant.operand}, {name}:{edge.line}"
+
+
+def try_subject(number: int, shapes: int, faults: int, seed: int) -> list[Result]:
+    """Plant so many mistakes in the number-th subject, one in six of them in pairs."""
+    jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
+    subject = next(itertools.islice(subjects(shapes, seed), number, None))
+    rng = np.random.default_rng([seed, number])
+    results: list[Result] = []
+    for draw in itertools.count():
+        dtype = DTYPES[draw % len(DTYPES)]
+        planter = Planter(subject, rounded(subject.draw(rng), dtype), dtype)
+        report = planter.check(planter.right)
+        code = str(report.causes[0].code) if report.verdict in REFUSED else ""
+        results.append(
+            Result(subject.name, dtype, (), caught=not report.ok, code=code, words=str(report))
+        )
+        for count, strange in [*[(1, False)] * FAULTS_OF_A_DRAW, (2, False), (1, True)]:
+            drawn = (
+                [planter.draw(rng, strange=strange) for _ in range(count)] for _ in range(TRIES)
+            )
+            if (result := next(filter(None, map(planter.result, drawn)), None)) is not None:
+                results.append(result)
+        planted = sum(is_known(result) for result in results)
+        if planted >= faults or draw > faults:
+            break
+    jax.clear_caches()
+    return results
+
+
+def is_known(result: Result) -> bool:
+    """Say whether one mistake was planted, of a kind that the search knows."""
+    return len(result.kinds) == 1 and result.kinds[0] not in STRANGE
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a part in percent; a dash of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def row(name: str, results: Sequence[Result]) -> list[str]:
+    """Lay out what became of some gradients."""
+    one = [r for r in results if is_known(r)]
+    two = [r for r in results if len(r.kinds) == 2]
+    right = [r for r in results if not r.kinds]
+    shown = [sum(getattr(r, what) for r in one) for what in ("caught", "cause", "line", "same")]
+    unknown = sum(r.code == "unknown" for r in one)
+    return [
+        name,
+        f"{len(one):,}",
+        *(percent(number, len(one)) for number in shown),
+        f"{unknown:,}",
+        f"{len(two):,}",
+        percent(sum(r.cause for r in two), len(two)),
+        f"{len(right):,}",
+        f"{sum(bool(r.code) for r in right):,}",
+    ]
+
+
+HEADINGS = [
+    *("subject", "faults", "caught", "cause first", "line first", "same line", "unknown"),
+    *("pairs", "both named", "right gradients", "with a cause"),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print and write the tables; return 1 if a right gradient was given a cause."""
+    parser = parser_of("python -m benchmarks.soundness.located", __doc__)
+    parser.add_argument("--shapes", type=int, default=2, help="of each loss")
+    parser.add_argument("--faults", type=int, default=45, help="single ones in each subject")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--show", action="store_true", help="print what was misnamed")
+    args = parser.parse_args(argv)
+    count = sum(1 for _ in subjects(args.shapes, args.seed))
+    trial = functools.partial(try_subject, shapes=args.shapes, faults=args.faults, seed=args.seed)
+    results: list[Result] = []
+    numbers = list(reversed(range(count)))  # those that take longest first
+    with contextlib.ExitStack() as stack:
+        if args.workers > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(context.Pool(args.workers, maxtasksperchild=1))
+            done: Iterable[list[Result]] = pool.imap_unordered(trial, numbers)
+        else:
+            done = map(trial, numbers)
+        for found in tqdm(done, total=count, unit="subject", disable=None):
+            results += found
+            for result in found:
+                if args.show and (not result.cause if result.kinds else result.code):
+                    tqdm.write(f"{result.subject}, {result.dtype}: {result.words}")
+    page = Page("Mistakes planted at single operations, and how many are located", ABOUT)
+    page.heading(HEADINGS)
+    for name in dict.fromkeys(subject.name for subject in subjects(args.shapes, args.seed)):
+        page.row(row(name, [result for result in results if result.subject == name]))
+    page.row(row("all", results))
+    page.line(LEGEND)
+    page.line("\nBy the kind of the mistake:\n")
+    page.heading(["mistake", *HEADINGS[1:7]])
+    for kind in [FACTOR, *WRONG]:
+        page.row(row(kind, [result for result in results if result.kinds == (kind,)])[:7])
+    page.line("\nWhat was named first where that was not right:\n")
+    page.heading(["mistake", "named first", "faults"])
+    wrong = [r for r in results if is_known(r) and r.caught and not r.cause]
+    for (kind, code), number in Counter((r.kinds[0], r.code) for r in wrong).most_common():
+        page.row([kind, code, f"{number:,}"])
+    page.line(OF_STRANGE)
+    page.heading(
+        ["mistake", "faults", "caught", "unknown", "another named that gives the same", "wrong"]
+    )
+    strange = [r for r in results if len(r.kinds) == 1 and not is_known(r)]
+    for kind in STRANGE:
+        of = [r for r in strange if r.kinds == (kind,)]
+        caught, unknown = sum(r.caught for r in of), sum(r.code == "unknown" for r in of)
+        same = sum(r.cause for r in of)
+        shown = [len(of), caught, unknown, same, caught - unknown - same]
+        page.row([kind, *(f"{number:,}" for number in shown)])
+    cells = row("all", results)
+    summary = (
+        f"Of {cells[1]} planted faults {cells[2]} were caught, the cause named first was right for "
+        f"{cells[3]}, the line for {cells[4]}; of {cells[7]} pairs both were named for {cells[8]}; "
+        f"{cells[10]} of {cells[9]} right gradients were given a cause."
+    )
+    page.write(args.results / "located.md", summary, parser.prog, argv)
+    return int(cells[10] != "0")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
