@@ -8,13 +8,16 @@ an edge that is drawn; check_gradient is given the result, and what it names fir
 turn: the cause is right if that is the identical fault.
 """
 
+import argparse
 import contextlib
 import functools
 import itertools
+import json
 import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -383,6 +386,50 @@ def row(name: str, results: Sequence[Result]) -> list[str]:
     ]
 
 
+def _all_results(args: argparse.Namespace) -> dict[int, list[Result]]:
+    """Try every subject that is not in the log yet, and give the results by its number."""
+    count = sum(1 for _ in subjects(args.shapes, args.seed))
+    found = _logged(args)
+    trial = functools.partial(_numbered, args.shapes, args.faults, args.seed)
+    numbers = [n for n in reversed(range(count)) if n not in found]  # those that take longest first
+    with contextlib.ExitStack() as stack:
+        if args.workers > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(context.Pool(args.workers, maxtasksperchild=1))
+            done: Iterable[tuple[int, list[Result]]] = pool.imap_unordered(trial, numbers)
+        else:
+            done = map(trial, numbers)
+        for number, results in tqdm(done, total=len(numbers), unit="subject", disable=None):
+            found[number] = results
+            if args.log is not None:
+                with args.log.open("a", encoding="utf-8") as log:
+                    log.write(json.dumps([_of_run(args), number, results]) + "\n")
+            for result in results:
+                if args.show and (not result.cause if result.kinds else result.code):
+                    tqdm.write(f"{result.subject}, {result.dtype}: {result.words}")
+    return found
+
+
+def _of_run(args: argparse.Namespace) -> list[int]:
+    return [args.shapes, args.faults, args.seed]
+
+
+def _logged(args: argparse.Namespace) -> dict[int, list[Result]]:
+    """Read what a run of the same options has left in the log."""
+    if args.log is None or not args.log.exists():
+        return {}
+    lines = [json.loads(line) for line in args.log.read_text(encoding="utf-8").splitlines()]
+    return {
+        number: [Result(*fields)._replace(kinds=tuple(fields[2])) for fields in results]
+        for run, number, results in lines
+        if run == _of_run(args)
+    }
+
+
+def _numbered(shapes: int, faults: int, seed: int, number: int) -> tuple[int, list[Result]]:
+    return number, try_subject(number, shapes, faults, seed)
+
+
 HEADINGS = [
     *("subject", "faults", "caught", "cause first", "line first", "same line", "unknown"),
     *("pairs", "both named", "right gradients", "with a cause"),
@@ -396,24 +443,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=45, help="single ones in each subject")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="to write to and resume from")
     parser.add_argument("--show", action="store_true", help="print what was misnamed")
     args = parser.parse_args(argv)
-    count = sum(1 for _ in subjects(args.shapes, args.seed))
-    trial = functools.partial(try_subject, shapes=args.shapes, faults=args.faults, seed=args.seed)
-    results: list[Result] = []
-    numbers = list(reversed(range(count)))  # those that take longest first
-    with contextlib.ExitStack() as stack:
-        if args.workers > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(context.Pool(args.workers, maxtasksperchild=1))
-            done: Iterable[list[Result]] = pool.imap_unordered(trial, numbers)
-        else:
-            done = map(trial, numbers)
-        for found in tqdm(done, total=count, unit="subject", disable=None):
-            results += found
-            for result in found:
-                if args.show and (not result.cause if result.kinds else result.code):
-                    tqdm.write(f"{result.subject}, {result.dtype}: {result.words}")
+    found = _all_results(args)
+    results = [result for number in sorted(found) for result in found[number]]
     page = Page("Mistakes planted at single operations, and how many are located", ABOUT)
     page.heading(HEADINGS)
     for name in dict.fromkeys(subject.name for subject in subjects(args.shapes, args.seed)):

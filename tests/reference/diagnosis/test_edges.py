@@ -117,11 +117,48 @@ def test_two_mistakes_at_once_are_both_named() -> None:
     for mistakes, kinds in (
         ({"no derivative", "three times"}, {"identity", FACTOR}),
         ({"last row", "three times"}, {"last_row_only", FACTOR}),
+        ({"transposed", "no derivative"}, {"transposed", "identity"}),  # on one path
     ):
         args, gradient = of_two_layers(mistakes)
         found = causes(gradient, two_layers, *args)
         assert {cause.kind for cause in found} == kinds
         assert "both of these 2 mistakes" in found[0].evidence
+
+
+def test_where_the_right_gradient_is_exactly_0_a_mistake_rounds() -> None:
+    """There the bound is 0, and the mistake's own rounding is measured."""
+    x, t = normal(N, D).astype(np.float32), normal(N, D, seed=1).astype(np.float32)
+
+    def loss(x: Any, t: Any) -> Any:
+        a = jax.nn.relu(x)
+        return (jnp.sin(a) * t).sum()
+
+    cause, *_ = causes(np.cos(np.maximum(x, 0)) * t, loss, x, t)
+    assert (cause.kind, cause.operand) == ("identity", "`x`")
+
+
+def test_a_sum_along_the_wrong_axis_is_named() -> None:
+    x, t = normal(D, D), normal(D, seed=1)
+
+    def loss(x: Any) -> Any:
+        sums = x.sum(0)
+        return (sums * t).sum()
+
+    cause, *_ = causes(np.broadcast_to(t[:, None], (D, D)).copy(), loss, x)
+    assert cause.where.text == "sums = x.sum(0)"
+    assert (cause.code, cause.kind) == (Code.TRANSPOSED, "other_axis")
+
+
+def test_what_is_within_a_call_without_a_line_has_that_of_the_call() -> None:
+    x, rows = normal(N, D), np.arange(N)[:, None] % D
+
+    def loss(x: Any) -> Any:
+        picked = jnp.take_along_axis(x**2, rows, axis=1)
+        return picked.sum()
+
+    read = rows == np.arange(D)
+    cause, *_ = causes(2 * x * np.roll(read, 1, axis=0), loss, x)
+    assert (cause.kind, cause.where.text[:9]) == ("index_too_high", "picked = ")
 
 
 def in_a_scan(w: Any, u: Any, xs: Any) -> Any:

@@ -1,0 +1,104 @@
+"""What is named is right if it gives the identical fault; the counts become a page."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.soundness import located
+from benchmarks.soundness.located import Planter, Result, row, try_subject
+from benchmarks.soundness.planting import FACTOR, STRANGE, WRONG, Plant
+from benchmarks.soundness.subjects import Subject
+
+x, t = np.random.default_rng(0).normal(size=(2, 4, 3))
+
+
+def loss(w: Any) -> Any:
+    z = w * x.astype(w.dtype)
+    a = z**2
+    return (a * t.astype(w.dtype)).sum()
+
+
+SUBJECT = Subject("squares", loss, 0, lambda rng: (rng.normal(size=(4, 3)),))
+
+
+@pytest.fixture
+def planter() -> Planter:
+    return Planter(SUBJECT, SUBJECT.draw(np.random.default_rng(1)), "float64")
+
+
+def test_a_cause_is_right_if_it_gives_the_identical_fault(planter: Planter) -> None:
+    (edge,) = (edge for edge in planter.edges if edge.name == "integer_pow")
+    forgotten = [Plant(edge.path, 0, "identity")]
+    result = planter.result([forgotten])
+    assert result is not None
+    assert (result.caught, result.cause, result.same, result.code) == (
+        True,
+        True,
+        True,
+        "local_derivative",
+    )
+    (cause, *_) = planter.check(planter.tape.gradient(forgotten)).causes
+    fault = planter.fault(forgotten)
+    assert planter.is_right([cause], fault)
+    assert not planter.is_right([replace(cause, kind="applied_twice")], fault)
+    assert not planter.is_right([replace(cause, kind=FACTOR, factor=2.0)], fault)
+    assert not planter.is_right([replace(cause, operation="mul")], fault)
+    assert not planter.is_right([replace(cause, where=None)], fault)
+    assert cause.where is not None
+    other = cause.where._replace(number=cause.where.number + 1)
+    assert not planter.is_right([replace(cause, where=other)], fault)
+
+
+def test_what_does_not_show_is_not_planted(planter: Planter) -> None:
+    (edge,) = (edge for edge in planter.edges if edge.name == "integer_pow")
+    assert planter.result([[Plant(edge.path, 0, FACTOR, 1.0)]]) is None
+    assert planter.result([[Plant(edge.path, 0, FACTOR, 1 + 1e-12)]]) is None
+
+
+def test_the_kinds_are_those_that_the_search_has_and_some_that_it_has_not() -> None:
+    from reference.diagnosis.edges.mistakes import MISTAKES  # noqa: PLC0415, beside the planter's
+
+    assert set(WRONG) == set(MISTAKES)
+    assert not set(STRANGE) & set(MISTAKES)
+
+
+def test_a_row_counts_what_became_of_the_gradients() -> None:
+    right = [
+        Result("a", "float32", (), caught=False),
+        Result("a", "float32", (), caught=True, code="x"),
+    ]
+    single = [
+        Result("a", "float64", ("identity",), caught=True, cause=True, line=True, code="sign"),
+        Result("a", "float64", ("identity",), caught=True, line=True, same=True, code="unknown"),
+        Result("a", "float64", ("clipped",), caught=True, code="unknown"),
+    ]
+    pairs = [Result("a", "float64", (FACTOR, FACTOR), caught=True, cause=True, code="path_scaled")]
+    cells = row("a", right + single + pairs)
+    percents = ["100.0 %", "50.0 %", "100.0 %", "50.0 %"]
+    assert cells == ["a", "2", *percents, "1", "1", "100.0 %", "2", "1"]
+
+
+def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(located, "subjects", lambda *_: iter([SUBJECT]))
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    options = ["--results", str(tmp_path), "--faults", "6", "--workers", "1"]
+    options += ["--log", str(tmp_path / "log")]
+    assert located.main(options) == 0
+    monkeypatch.setattr(located, "try_subject", None)  # it is in the log
+    assert located.main(options) == 0
+    text = (tmp_path / "located.md").read_text(encoding="utf-8")
+    assert "\nOf 6 planted faults 100.0 % were caught, the cause named first was right for" in text
+    assert "0 of 1 right gradients were given a cause." in text
+    results = try_subject(0, 1, 1, 0)
+    assert [len(result.kinds) for result in results] == [0, *[1] * 6, 2, 1]
+    for result in results[1:7]:
+        assert result.cause, result.words
+
+
+def test_each_layer_is_tried() -> None:
+    layers = Path("manual_nn/layers").glob("*.py")
+    assert {path.stem for path in layers} - {"__init__"} == set(located.LAYERS)

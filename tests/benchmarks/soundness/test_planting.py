@@ -1,0 +1,155 @@
+"""A tape run backwards gives JAX's gradient, and with a mistake what one derives by hand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from benchmarks.soundness.planting import EVERY, FACTOR, LAST, WRONG, Plant, Tape
+from reference.arrays import Array
+
+N, D = 4, 3
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def layered(w: Any, b: Any, x: Any) -> Any:
+    z = x @ w + b[None, :]
+    a = jnp.tanh(z)
+    return (jax.nn.softmax(a) ** 2).sum()
+
+
+def recurrent(w: Any, xs: Any) -> Any:
+    def step(h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ w + x)
+        return h, h.sum()
+
+    h, sums = lax.scan(step, jnp.zeros(D), xs, reverse=True)
+    return (h**2).sum() + sums[0] * sums[1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "args", "places"),
+    [
+        (layered, (normal(D, D), normal(D), normal(N, D)), (0, 1, 2)),
+        (recurrent, (normal(D, D), normal(N, D)), (0, 1)),
+    ],
+)
+def test_without_a_mistake_it_is_the_gradient(
+    loss: Any, args: tuple[Any, ...], places: tuple[int, ...]
+) -> None:
+    for got, want in zip(
+        Tape(loss, args, places).gradient(), jax.grad(loss, places)(*args), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=0, atol=32 * np.finfo(float).eps)
+
+
+def planted(tape: Tape, name: str, operand: int, kind: str, **more: Any) -> list[Any]:
+    """Plant a mistake at the only operation of this name."""
+    paths = {e.path for e in tape.edges() if (e.name, e.operand) == (name, operand)}
+    (path,) = paths
+    return tape.gradient([Plant(path, operand, kind, **more)])
+
+
+def test_each_mistake_is_what_it_says() -> None:
+    w, b, x = normal(D, D), normal(D), normal(D, D, seed=1)
+    t = normal(D, D, seed=2)
+
+    def loss(w: Any, b: Any) -> Any:
+        a = jnp.tanh(x @ w + b[None, :])
+        return (a * t).sum()
+
+    tape = Tape(loss, (w, b), (0, 1))
+    a = np.tanh(x @ w + b)
+    d_z = t * (1 - a**2)
+    clipped = d_z.clip(-abs(d_z).max() / 2, abs(d_z).max() / 2)
+    wanted: list[tuple[str, int, str, Any]] = [
+        ("tanh", 0, "identity", (x.T @ t, t.sum(0))),
+        ("tanh", 0, "at_the_result", (x.T @ (e := t * (1 - np.tanh(a) ** 2)), e.sum(0))),
+        ("tanh", 0, "applied_twice", (x.T @ (e := d_z * (1 - a**2)), e.sum(0))),
+        ("tanh", 0, "clipped", (x.T @ clipped, clipped.sum(0))),
+        ("dot_general", 1, "transposed", (x @ d_z, d_z.sum(0))),
+        ("dot_general", 1, "other_operand", (w.T @ d_z, d_z.sum(0))),
+        ("add", 1, "last_row_only", (x.T @ d_z, d_z[-1])),
+        ("add", 1, "first_row_only", (x.T @ d_z, d_z[0])),
+        ("mul", 0, "other_operand", (x.T @ (e := a * (1 - a**2)), e.sum(0))),
+        ("mul", 0, "rows moved by one", (x.T @ (e := np.roll(t, 1, 0) * (1 - a**2)), e.sum(0))),
+    ]  # fmt: skip
+    for name, operand, kind, want in wanted:
+        for got, array in zip(planted(tape, name, operand, kind), want, strict=True):
+            np.testing.assert_allclose(got, array, rtol=1e-12, err_msg=f"{name}, {kind}")
+
+
+def test_reading_with_an_index_has_mistakes_of_its_own() -> None:
+    table, t, rows = normal(4, D), normal(3, D), np.array([1, 3, 1])
+    tape = Tape(lambda table: (table[rows] * t).sum(), (table,), (0,))
+    added = np.zeros_like(table)
+    np.add.at(added, rows, t)
+    written = np.zeros_like(table)
+    written[rows] = t
+    for kind, want in (
+        ("last_reader_only", written),
+        ("index_too_high", np.roll(added, 1, 0)),
+        ("index_too_low", np.roll(added, -1, 0)),
+    ):
+        np.testing.assert_array_equal(planted(tape, "gather", 0, kind)[0], want)
+
+
+def test_a_sum_may_run_along_the_other_axis_and_a_maximum_have_no_mask() -> None:
+    x, t = normal(D, D), normal(D, seed=1)
+    want = np.broadcast_to(t[:, None], (D, D))
+    tape = Tape(lambda x: (x.sum(0) * t).sum(), (x,), (0,))
+    (edge,) = (edge for edge in tape.edges() if WRONG["other_axis"].fits(edge))
+    (got,) = tape.gradient([Plant(edge.path, edge.operand, "other_axis")])
+    np.testing.assert_array_equal(got, want)
+    tape = Tape(lambda x: (x.max(1) * t).sum(), (x,), (0,))
+    np.testing.assert_array_equal(planted(tape, "reduce_max", 0, "all_of_the_compared")[0], want)
+
+
+def test_a_mask_may_be_inverted_and_a_jacobian_cut_to_its_diagonal() -> None:
+    z, t = normal(N, D), normal(N, D, seed=1)
+    tape = Tape(lambda z: (jax.nn.relu(z) * t).sum(), (z,), (0,))
+    (edge,) = (e for e in tape.edges() if e.name == "relu" and len(e.path) == 1)
+    (got,) = tape.gradient([Plant(edge.path, 0, "inverted")])
+    np.testing.assert_array_equal(got, t * (z <= 0))
+    tape = Tape(lambda z: (jax.nn.log_softmax(z) * t).sum(), (z,), (0,))
+    (edge,) = (e for e in tape.edges() if WRONG["diagonal_alone"].fits(e))
+    (got,) = tape.gradient([Plant(edge.path, 0, "diagonal_alone")])
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    np.testing.assert_allclose(got, (1 - p) * t, rtol=1e-12)
+
+
+def test_in_a_loop_it_is_made_at_every_step_or_at_one() -> None:
+    w, xs = normal(D, D), normal(N, D)
+
+    def loss(w: Any, xs: Any) -> Any:
+        return (lax.scan(lambda h, x: (jnp.tanh(h @ w + x), None), jnp.zeros(D), xs)[0] ** 2).sum()
+
+    states = [np.zeros(D)]
+    for x in xs:
+        states.append(np.tanh(states[-1] @ w + x))
+    tape = Tape(loss, (w, xs), (0, 1))
+    for when in (EVERY, LAST):
+        d_h, d_w, d_xs = 2 * states[-1], np.zeros_like(w), np.zeros_like(xs)
+        for t in reversed(range(N)):
+            d_h = d_h * (3 if when == EVERY or t == N - 1 else 1)
+            d_xs[t] = d_h * (1 - states[t + 1] ** 2)
+            d_w += np.outer(states[t], d_xs[t])
+            d_h = d_xs[t] @ w.T
+        got = planted(tape, "tanh", 0, FACTOR, factor=3.0, when=when)
+        for array, want in zip(got, (d_w, d_xs), strict=True):
+            np.testing.assert_allclose(array, want, rtol=1e-12)
+
+
+def test_operations_within_a_call_without_a_line_have_that_of_the_call() -> None:
+    def loss(x: Any) -> Any:
+        return jax.nn.log_softmax(x).sum()
+
+    edges = Tape(loss, (normal(N, D),), (0,)).edges()
+    assert len({edge.line for edge in edges}) == 1
+    assert all(edge.file == __file__ for edge in edges)
