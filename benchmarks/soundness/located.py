@@ -45,14 +45,21 @@ from benchmarks.tables import Page, parser_of
 from reference import Cause, GradientReport, check_gradient
 from reference.layers import (
     attention,
+    average_pool,
+    batch_norm,
     convolution,
     dense,
     embedding,
     gelu,
     layer_norm,
+    max_pool,
     relu,
     rms_norm,
+    rope,
+    sigmoid,
+    silu,
     softmax_cross_entropy,
+    swiglu,
 )
 
 ABOUT = """\
@@ -98,6 +105,25 @@ LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]
     ),
     "relu": (*_of_layer(lambda x: relu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
     "gelu": (*_of_layer(lambda x: gelu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
+    "sigmoid": (
+        *_of_layer(lambda x: sigmoid.forward((), x), lambda draw: (draw.normal(N, H),)),
+        (0,),
+    ),
+    "silu": (*_of_layer(lambda x: silu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
+    "swiglu": (
+        *_of_layer(
+            lambda gate, value: swiglu.forward((), (gate, value)),
+            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
+        ),
+        (0, 1),
+    ),
+    "batch_norm": (
+        *_of_layer(
+            lambda w, b, x: batch_norm.forward((w, b), x),
+            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(N, D)),
+        ),
+        (0, 1, 2),
+    ),
     "layer_norm": (
         *_of_layer(
             lambda w, b, x: layer_norm.forward((w, b), x),
@@ -132,6 +158,24 @@ LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]
             lambda draw: (draw.normal(3, 2, H, 2), draw.normal(2), draw.normal(2, N, D, H)),
         ),
         (0, 1, 2),
+    ),
+    "max_pool": (
+        *_of_layer(
+            lambda x: max_pool.forward((), x, window=2, stride=1),
+            lambda draw: (draw.normal(2, N, D, H),),
+        ),
+        (0,),
+    ),
+    "average_pool": (
+        *_of_layer(
+            lambda x: average_pool.forward((), x, window=2),
+            lambda draw: (draw.normal(2, N, D, H),),
+        ),
+        (0,),
+    ),
+    "rope": (
+        *_of_layer(lambda x: rope.forward((), x), lambda draw: (draw.normal(2, N, D),)),
+        (0,),
     ),
     "embedding": (
         *_of_layer(
@@ -440,7 +484,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the tables; return 1 if a right gradient was given a cause."""
     parser = parser_of("python -m benchmarks.soundness.located", __doc__)
     parser.add_argument("--shapes", type=int, default=2, help="of each loss")
-    parser.add_argument("--faults", type=int, default=45, help="single ones in each subject")
+    parser.add_argument("--faults", type=int, default=40, help="single ones in each subject")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--log", type=Path, metavar="FILE", help="to write to and resume from")
