@@ -1,0 +1,71 @@
+"""The squared error, proven against JAX, and on numbers that are exact."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import squared_error
+from manual_nn.layers.squared_error import Kept
+from reference.layers import squared_error as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int]) -> Subject:
+    target = np.random.default_rng([0, 1]).normal(size=shape)
+    return Subject(lambda draw, _: ((), draw(*shape)), {"target": target})
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> None:
+    prove(squared_error, twin, subject_of(shape), seed)
+
+
+def without_the_2(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return squared_error.backward(params, Kept(kept.error / 2), d_out)
+
+
+def with_the_mean_over_the_examples(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = squared_error.backward(params, kept, d_out)
+    return (), d_x * d_x.shape[-1]
+
+
+def of_the_absolute_error(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return squared_error.backward(params, Kept(np.sign(kept.error)), d_out)
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        squared_error,
+        twin,
+        subject_of([4, 5]),
+        without_the_2,
+        with_the_mean_over_the_examples,
+        of_the_absolute_error,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+    x, target = np.array([[3, 1], [0, 2]], dtype), np.array([[1, 2], [4, 2]], dtype)
+    loss, kept = squared_error.forward((), x, target=target)
+    assert loss == (4 + 1 + 16) / 4
+    np.testing.assert_array_equal(squared_error.backward((), kept)[1], [[1, -0.5], [-2, 0]])
+    _, d_x = squared_error.backward((), kept, np.float64(-4))
+    np.testing.assert_array_equal(d_x, [[-4, 2], [8, 0]])
+    assert loss.dtype == d_x.dtype == dtype
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"target must have shape \(3, 1\) to fit x, got \(3,\)"):
+        squared_error.forward((), np.ones((3, 1)), target=np.ones(3))
+    with pytest.raises(TypeError, match="target must be float32 like x, got float64"):
+        squared_error.forward((), np.ones(3, np.float32), target=np.ones(3))
+    with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
+        squared_error.forward((), np.ones(3, np.int64), target=np.ones(3))
+    with pytest.raises(ValueError, match="x must have at least 1 axis"):
+        squared_error.forward((), np.ones(()), target=np.ones(()))
