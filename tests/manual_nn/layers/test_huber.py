@@ -1,0 +1,97 @@
+"""The Huber loss, proven against JAX, and on numbers that are exact."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import huber
+from manual_nn.layers.huber import Kept
+from reference.layers import huber as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int], **options: Any) -> Subject:
+    target = np.random.default_rng([0, 1]).normal(size=shape)
+    return Subject(lambda draw, _: ((), draw(*shape)), {"target": target, **options})
+
+
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=1, max_size=3),
+    options=st.sampled_from([{}, {"delta": 0.5}, {"delta": 3.0}]),
+    seed=seeds,
+)
+@FEW
+def test_values_and_gradients_agree_with_jax(
+    shape: list[int], options: dict[str, float], seed: int
+) -> None:
+    prove(huber, twin, subject_of(shape, **options), seed)
+
+
+DELTA = 0.5
+
+
+def without_delta(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    far = abs(kept.clipped) == DELTA
+    return huber.backward(params, Kept(np.where(far, np.sign(kept.clipped), kept.clipped)), d_out)
+
+
+def of_smooth_l1(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return huber.backward(params, Kept(kept.clipped / DELTA), d_out)
+
+
+def with_0_for_outliers(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    far = abs(kept.clipped) == DELTA
+    return huber.backward(params, Kept(np.where(far, 0, kept.clipped)), d_out)
+
+
+def without_the_mean(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), kept.clipped * d_out
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        huber,
+        twin,
+        subject_of([4, 5], delta=DELTA),
+        without_delta,
+        of_smooth_l1,
+        with_0_for_outliers,
+        without_the_mean,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+    """Errors within, at and beyond a delta of 2, on both sides."""
+    x = np.array([2, 3, -1, 9, -5, 1, 1, 1], dtype)
+    target = np.ones(8, dtype)
+    loss, kept = huber.forward((), x, target=target, delta=2)
+    assert loss == (0.5 + 2 + 2 + 2 * 7 + 2 * 5) / 8
+    want = np.array([1, 2, -2, 2, -2, 0, 0, 0]) / 8
+    np.testing.assert_array_equal(huber.backward((), kept)[1], want)
+    _, d_x = huber.backward((), kept, np.float64(-4))
+    np.testing.assert_array_equal(d_x, -4 * want)
+    assert loss.dtype == d_x.dtype == dtype
+
+
+def test_an_error_whose_square_overflows_costs_what_it_should() -> None:
+    x = np.array([1e30, -1e30], np.float32)
+    loss, kept = huber.forward((), x, target=np.zeros_like(x))
+    assert loss == x[0]
+    np.testing.assert_array_equal(huber.backward((), kept)[1], [0.5, -0.5])
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    x, target = np.ones((3, 1)), np.ones((3, 1))
+    with pytest.raises(ValueError, match=r"target must have shape \(3, 1\) to fit x, got \(3,\)"):
+        huber.forward((), x, target=np.ones(3))
+    with pytest.raises(ValueError, match="delta must be a finite number above 0, got 0"):
+        huber.forward((), x, target=target, delta=0)
+    with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
+        huber.forward((), np.ones(3, np.int64), target=np.ones(3))
+    with pytest.raises(ValueError, match="x must have at least 1 axis"):
+        huber.forward((), np.ones(()), target=np.ones(()))
