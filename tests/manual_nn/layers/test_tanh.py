@@ -1,0 +1,85 @@
+"""The hyperbolic tangent, proven against JAX, and its slopes far out."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import tanh
+from manual_nn.layers.tanh import Kept
+from reference.layers import tanh as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int]) -> Subject:
+    return Subject(lambda draw, _: ((), draw(*shape)), {})
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> None:
+    prove(tanh, twin, subject_of(shape), seed)
+
+
+def of_the_output_once_more(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return tanh.backward(params, Kept(np.tanh(kept.x)), d_out)
+
+
+def of_the_input(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out * (1 - kept.x**2)
+
+
+def without_the_square(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out * (1 - np.tanh(kept.x))
+
+
+def of_the_sigmoid(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    out = np.tanh(kept.x)
+    return (), d_out * out * (1 - out)
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        tanh,
+        twin,
+        subject_of([4, 5]),
+        of_the_output_once_more,
+        of_the_input,
+        without_the_square,
+        of_the_sigmoid,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_exact_at_0_and_far_out(dtype: type[np.floating[Any]]) -> None:
+    largest = np.finfo(dtype).max
+    out, kept = tanh.forward((), np.array([0, 1000, -1000, largest, -largest], dtype))
+    np.testing.assert_array_equal(out, np.array([0, 1, -1, 1, -1], dtype))
+    _, d_x = tanh.backward((), kept, np.full(5, 4, dtype))
+    np.testing.assert_array_equal(d_x, np.array([4, 0, 0, 0, 0], dtype))
+
+
+def test_the_slope_has_its_digits_on_both_sides() -> None:
+    """In float32 exp is off by 4 units in the last place at most.
+
+    That counts twice in the square, which is rounded once, as are 4 operations after it.
+    """
+    x = np.linspace(-20, 20, 81, dtype=np.float32)
+    want = np.array([math.cosh(t) ** -2 for t in x.tolist()])
+    assert (abs(tanh.slope(x) - want) <= (2 * 8 + 1 + 4) * 2.0**-24 * want).all()
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    _, kept = tanh.forward((), np.ones((2, 3)))
+    with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
+        tanh.forward((), np.ones(3, np.int64))
+    with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
+        tanh.forward((), np.ones(()))
+    with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
+        tanh.backward((), kept, np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
+        tanh.backward((), kept, np.ones(6))
