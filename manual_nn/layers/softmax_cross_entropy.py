@@ -57,10 +57,10 @@ def cross_entropy(log_p: Array, target: Array, row_weight: RowWeight) -> np.floa
 def _exponentials(logits: Array) -> tuple[Array, Array, Array]:
     """Compute z - m and exp(z - m), (N, K), and the row sums of the latter, (N, 1); eq. (2)."""
     with np.errstate(over="ignore"):  # a difference beyond the largest float stops there
-        shifted = logits - np.maximum.reduce(logits, axis=1, keepdims=True)
+        shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     np.maximum(shifted, np.finfo(logits.dtype).min, out=shifted)
     e = np.exp(shifted)
-    return shifted, e, np.add.reduce(e, axis=1, keepdims=True)
+    return shifted, e, np.add.reduce(e, axis=-1, keepdims=True)
 
 
 def _softmax(e: Array, total: Array) -> Array:

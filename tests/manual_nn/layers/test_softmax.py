@@ -1,0 +1,78 @@
+"""Softmax, proven against JAX, and on numbers that are exact."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_nn.layers import softmax
+from manual_nn.layers.softmax import Kept
+from reference.layers import softmax as twin
+from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.strategies import seeds
+
+
+def subject_of(shape: list[int]) -> Subject:
+    return Subject(lambda draw, _: ((), draw(*shape)), {})
+
+
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=seeds)
+@FEW
+def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> None:
+    prove(softmax, twin, subject_of(shape), seed)
+
+
+def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), kept.p * (1 - kept.p) * d_out
+
+
+def with_the_sum_of_all_rows(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), kept.p * (d_out - (kept.p * d_out).sum())
+
+
+def with_sums_over_the_rows(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), kept.p * (d_out - (kept.p * d_out).sum(axis=0))
+
+
+def with_its_jacobian_twice(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = softmax.backward(params, kept, d_out)
+    return softmax.backward(params, kept, d_x)
+
+
+def test_the_mistakes_that_people_make_are_seen() -> None:
+    refute(
+        softmax,
+        twin,
+        subject_of([4, 5]),
+        by_the_diagonal_alone,
+        with_the_sum_of_all_rows,
+        with_sums_over_the_rows,
+        with_its_jacobian_twice,
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_exact_where_entries_tie_or_are_excluded(dtype: type[np.floating[Any]]) -> None:
+    largest = np.finfo(dtype).max
+    x = np.array([[7, 7, 7, 7], [largest, largest, -largest, -np.inf]], dtype)
+    out, kept = softmax.forward((), x)
+    np.testing.assert_array_equal(out, np.array([[0.25] * 4, [0.5, 0.5, 0, 0]], dtype))
+    d_out = np.array([[4, 0, 0, 0], [2, 4, 100, 100]], dtype)
+    _, d_x = softmax.backward((), kept, d_out)
+    want = np.array([[0.75, -0.25, -0.25, -0.25], [-0.5, 0.5, 0, 0]], dtype)
+    np.testing.assert_array_equal(d_x, want)
+    assert out.dtype == d_x.dtype == dtype
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    _, kept = softmax.forward((), np.ones((2, 3)))
+    with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
+        softmax.forward((), np.ones(3, np.int64))
+    with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
+        softmax.forward((), np.ones(()))
+    with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
+        softmax.backward((), kept, np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
+        softmax.backward((), kept, np.ones(6))
