@@ -17,6 +17,7 @@ from reference.arrays import PRECISION, PRECISIONS, Array
 
 Kinks: TypeAlias = Literal["decided", "open"]
 
+EPS = float(np.finfo(np.float64).eps)
 ROUNDINGS = 2  # of one elementary operation: one of its own, one of an equivalent formula; eq. (R3)
 FUNCTION_ULPS = 4  # the error of exp, log, tanh and the like in any library; eq. (R4)
 

@@ -32,7 +32,7 @@ def _clamp(rounding: Rounding, low: Bounded, x: Bounded, high: Bounded, **_: Any
     return _min(rounding, _max(rounding, low, x), high)
 
 
-def _ties(x: Bounded, value: Array, axes: tuple[int, ...]) -> Array:
+def ties(x: Bounded, value: Array, axes: tuple[int, ...]) -> Array:
     """Say which elements may be the largest, or smallest, or may not; ROUNDING.md (R11)."""
     largest, own = np.expand_dims(value, axes), reach(x)
     joint = own + np.where(x.value == largest, own, 0).max(axis=axes, keepdims=True)
@@ -48,7 +48,7 @@ def _reduced_extreme(function: Callable[..., Any]) -> Callable[..., Bounded]:
         error = np.asarray(x.error.max(axis=axes))
         cell = np.arange(value.size).reshape(value.shape)
         home = np.broadcast_to(np.expand_dims(cell, axes), x.value.shape)
-        return Extreme.of(((x, _ties(x, value, axes)),), home, value, error, cell)
+        return Extreme.of(((x, ties(x, value, axes)),), home, value, error, cell)
 
     return rule
 
@@ -97,9 +97,9 @@ def _index_of(index: Callable[..., Array], extreme: Callable[..., Array]) -> Cal
         rounding: Rounding, x: Bounded, *, axes: tuple[int], index_dtype: npt.DTypeLike, **_: Any
     ) -> Bounded:
         (axis,) = axes
-        ties = _ties(x, extreme(x.value, axis=axis), axes)
+        near = ties(x, extreme(x.value, axis=axis), axes)
         chosen = np.asarray(index(x.value, axis=axis)).astype(index_dtype)
-        return rounding.opened(chosen, np.asarray(ties.any(axis=axes)))
+        return rounding.opened(chosen, np.asarray(near.any(axis=axes)))
 
     return rule
 

@@ -8,10 +8,9 @@ import scipy.special
 
 from reference.arrays import Array
 from reference.bounds.registry import register_rule
-from reference.bounds.rounding import FUNCTION_ULPS, ROUNDINGS, Bounded, Rounding, reach
+from reference.bounds.rounding import EPS, FUNCTION_ULPS, ROUNDINGS, Bounded, Rounding, reach
 from reference.bounds.rules.arithmetic import nearest_zero
 
-EPS = float(np.finfo(np.float64).eps)
 LOG1P_ULPS = 130.0  # the error of XLA's in float64 between these two; ROUNDING.md (R13)
 LOG1P_FROM, LOG1P_TO = -0.54, -0.27
 

@@ -54,9 +54,11 @@ register_rule("concatenate")(
     _moving(lambda *xs, dimension, **_: np.concatenate(xs, axis=dimension))
 )
 register_rule("pad")(_moving(_pad))
+register_rule("stack")(_moving(lambda *xs, axis, **_: np.stack(xs, axis=axis)))
+register_rule("tile")(_moving(lambda x, *, reps, **_: np.tile(x, reps)))
 
 
-@register_rule("copy", "copy_p", "stop_gradient", "optimization_barrier")
+@register_rule("copy", "copy_p", "device_put", "stop_gradient", "optimization_barrier")
 def _copy(_: Rounding, *operands: Bounded, **__: Any) -> list[Bounded]:
     return list(operands)
 
@@ -65,6 +67,12 @@ def _copy(_: Rounding, *operands: Bounded, **__: Any) -> list[Bounded]:
 def _split(_: Rounding, x: Bounded, *, sizes: tuple[int, ...], axis: int, **__: Any) -> Any:
     ends = np.cumsum(sizes)[:-1]
     return [Bounded(*part) for part in zip(*(np.split(a, ends, axis) for a in x), strict=True)]
+
+
+@register_rule("unstack")
+def _unstack(_: Rounding, x: Bounded, *, axis: int, **__: Any) -> list[Bounded]:
+    moved = zip(*(np.moveaxis(part, axis, 0) for part in x), strict=True)
+    return [Bounded(np.asarray(value), np.asarray(error)) for value, error in moved]
 
 
 @register_rule("empty", "empty2")

@@ -6,10 +6,9 @@ import numpy as np
 
 from reference.arrays import Array
 from reference.bounds.registry import register_rule
-from reference.bounds.rounding import Bounded, Rounding
+from reference.bounds.rounding import EPS, Bounded, Rounding
 from reference.bounds.rules.arithmetic import nearest_zero
 
-EPS = float(np.finfo(np.float64).eps)
 STEPS = 3.0  # of asin and acos, by way of atan2; ROUNDING.md (R12)
 
 

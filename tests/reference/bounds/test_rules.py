@@ -51,6 +51,18 @@ def unrolled(x: Any) -> Any:
     return jax.value_and_grad(lambda x: jnp.sum(lax.scan(step, x[1], x)[1]))(x)
 
 
+def pooled(x: Any, start: float, function: Any) -> Any:
+    """Reduce windows with gaps in them, which overlap and reach beyond the edges."""
+    return lax.reduce_window(
+        x, start, function, (1, 1, 2, 3), (1, 2, 1, 2), "SAME", window_dilation=(1, 1, 2, 1)
+    )
+
+
+def strided(x: Any, start: float, function: Any) -> Any:
+    """Reduce windows that overlap, of which some reach beyond the edges."""
+    return lax.reduce_window(x, start, function, (1, 1, 3, 2), (1, 1, 2, 2), "SAME")
+
+
 CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "abs": (jnp.abs, (ROW,)),
     "acos": (lambda x: jax.jvp(lax.acos, (x,), (x,)), (ROW / 2,)),
@@ -71,6 +83,7 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     ),
     "broadcast_in_dim": (lambda x: lax.broadcast_in_dim(x, (2, 6), (1,)), (ROW,)),
     "cbrt": (lambda x: jax.jvp(lax.cbrt, (x,), (x,)), (ROW,)),
+    "ceil": (lambda x: lax.ceil(3 * x), (ROW,)),
     "clamp": (lambda x: lax.clamp(-0.5, x, 0.5), (ROW,)),
     "concatenate": (lambda x, y: jnp.concatenate([x, y]), (ROW, POSITIVE)),
     "cond": (branches, (POSITIVE,)),
@@ -82,6 +95,16 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "copy": (jnp.copy, (ROW,)),
     "cos": (jnp.cos, (ROW,)),
     "cosh": (lambda x: jax.jvp(lax.cosh, (x,), (x,)), (ROW,)),
+    "cumlogsumexp": (
+        lambda x: (lax.cumlogsumexp(x, 1), lax.cumlogsumexp(x, 0, reverse=True)),
+        (MATRIX,),
+    ),
+    "cummax": (
+        lambda x: (lax.cummax(x, 1), jax.grad(lambda x: lax.cummax(x, 1).sum())(x)),
+        (MATRIX,),
+    ),
+    "cummin": (lambda x: lax.cummin(x, reverse=True), (MATRIX,)),
+    "cumprod": (lambda x: (lax.cumprod(x, 1), lax.cumprod(x, reverse=True)), (MATRIX,)),
     "cumsum": (lambda x: (jnp.cumsum(x, axis=1), lax.cumsum(x, reverse=True)), (MATRIX,)),
     "custom_jvp_call": (jax.nn.relu, (ROW,)),
     "custom_vjp_call": (custom_vjp, (ROW,)),
@@ -99,6 +122,7 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "exp": (jnp.exp, (ROW,)),
     "exp2": (lax.exp2, (ROW,)),
     "expm1": (jnp.expm1, (ROW,)),
+    "floor": (lambda x: lax.floor(3 * x), (ROW,)),
     "gather": (lambda x, i: x[i], (MATRIX, NUMBERS)),
     "ge": (lambda x: x >= x[0], (ROW,)),
     "gt": (lambda x: x > x[0], (ROW,)),
@@ -126,27 +150,56 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "reduce_max": (lambda x: jnp.max(x, axis=(0, 1)), (MATRIX,)),
     "reduce_min": (lambda x: jnp.min(x, axis=1), (MATRIX,)),
     "reduce_or": (lambda x: jnp.any(x > 0, axis=0), (MATRIX,)),
+    "reduce_prod": (lambda x: (jnp.prod(x, axis=(0, 1)), jnp.prod(x, axis=0)), (MATRIX,)),
     "reduce_sum": (lambda x: (x.sum(axis=1), x.sum()), (MATRIX,)),
+    "reduce_window_max": (lambda x: pooled(x, -jnp.inf, lax.max), (IMAGES,)),
+    "reduce_window_min": (lambda x: pooled(x, jnp.inf, lax.min), (IMAGES,)),
+    "reduce_window_sum": (lambda x: pooled(x, 0.0, lax.add), (IMAGES,)),
+    "rem": (lax.rem, (ROW, POSITIVE)),
     "remat2": (jax.grad(lambda x: jax.checkpoint(jnp.sin)(x).sum()), (ROW,)),
     "reshape": (lambda x: x.reshape(2, 6), (MATRIX,)),
     "rev": (lambda x: lax.rev(x, (1,)), (MATRIX,)),
+    "round": (lambda x: (jnp.round(3 * x), lax.round(3 * x)), (ROW,)),
     "rsqrt": (lax.rsqrt, (POSITIVE,)),
     "scan": (unrolled, (ROW,)),
+    "scatter": (lambda x, i, y: x.at[i[:2]].set(y), (MATRIX, NUMBERS, MATRIX[:2])),
+    "scatter-max": (lambda x, i, y: x.at[i].max(y), (MATRIX, NUMBERS, MATRIX[::-1])),
+    "scatter-min": (lambda x, i, y: x.at[i].min(y), (MATRIX, NUMBERS, MATRIX[::-1])),
+    "scatter-mul": (lambda x, i, y: x.at[i[:2]].mul(y), (MATRIX, NUMBERS, MATRIX[:2])),
+    "scatter-sub": (lambda x, i, y: x.at[i].subtract(y), (MATRIX, NUMBERS, MATRIX[::-1])),
     "scatter-add": (lambda x, i, y: x.at[i].add(y), (MATRIX, NUMBERS, MATRIX[::-1])),
+    "select_and_gather_add": (
+        lambda x, t: jax.jvp(lambda x: pooled(x, -jnp.inf, lax.max), (x,), (t,)),
+        (IMAGES, IMAGES[::-1]),
+    ),
+    "select_and_scatter_add": (
+        lambda x, w: jax.grad(
+            lambda x: (
+                jnp.sum(w * strided(x, -jnp.inf, lax.max))
+                + jnp.sum(w * strided(x, jnp.inf, lax.min))
+            )
+        )(x),
+        (IMAGES, IMAGES[:, :, 1:4, 1:3]),
+    ),
     "select_n": (lambda x, y: jnp.where(x > y, x, 3 * y), (ROW, POSITIVE)),
     "sign": (jnp.sign, (ROW,)),
     "sin": (jnp.sin, (ROW,)),
     "sinh": (lambda x: jax.jvp(lax.sinh, (x,), (x,)), (ROW,)),
     "slice": (lambda x: lax.slice(x, (1, 0), (3, 4), (1, 2)), (MATRIX,)),
+    "sort": (lambda x, y: lax.sort((x, y), num_keys=1, dimension=0), (MATRIX, MATRIX[::-1])),
     "split": (lambda x: jnp.split(x, [1, 3], axis=1), (MATRIX,)),
     "sqrt": (jnp.sqrt, (POSITIVE,)),
     "square": (lax.square, (ROW,)),
     "squeeze": (lambda x: lax.squeeze(x, (0,)), (MATRIX[:1],)),
     "stop_gradient": (lax.stop_gradient, (ROW,)),
+    "stack": (lambda x, y: jnp.stack([x, y], 1), (MATRIX, MATRIX[::-1])),
     "sub": (jnp.subtract, (ROW, POSITIVE)),
     "tan": (lambda x: jax.jvp(lax.tan, (x,), (x,)), (ROW,)),
     "tanh": (jnp.tanh, (ROW,)),
+    "tile": (lambda x: jnp.tile(x, (2, 1)), (MATRIX,)),
+    "top_k": (lambda x: lax.top_k(x, 2), (MATRIX,)),
     "transpose": (jnp.transpose, (MATRIX,)),
+    "unstack": (lambda x: jnp.unstack(x, axis=1), (MATRIX,)),
     "while": (lambda x: lax.while_loop(lambda c: c[0] < 9, lambda c: c * 2 + x, x), (POSITIVE,)),
     "xor": (lambda x, y: (x > 0) ^ (y > 0), (ROW, ROW[::-1])),
 }

@@ -14,7 +14,10 @@ from tests.support.bound_formulas import (
     assert_bounds,
     bounded,
     coarse,
+    r3,
     r6,
+    r8,
+    run,
     term,
 )
 
@@ -149,3 +152,93 @@ def test_integers_are_added_at_places() -> None:
             for at, x in enumerate((whole, indices, updates))
         ]
         assert_bounds(applied(added, coarse(), *operands), [7, 2, 15], [True] * 3)
+
+
+def put(x: Any, indices: Any, updates: Any, how: Any = lax.scatter, **options: Any) -> Any:
+    """Put elements in places of a vector, or combine them with what is there."""
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=(), inserted_window_dims=(0,), scatter_dims_to_operand_dims=(0,)
+    )
+    return how(x, indices, updates, numbers, **options)
+
+
+def test_what_is_put_in_a_place_is_as_far_off_as_it_was() -> None:
+    updates = bounded([8.0, -16.0], [0.125, 0.0])
+    for unsure in (False, True):
+        wide = 24.125 * unsure  # from -16 to 8.125
+        indices = places_of(bounded([2, 0], [False, unsure]))
+        result = applied(put, coarse(), VECTOR, indices, updates)
+        assert_bounds(result, [-16.0, -4.0, 8.0], [wide, 0.5 + wide, 0.125 + wide])
+        whole, other = bounded([1, 2, 3], [True, False, False]), bounded([7, 8], [False, True])
+        result = applied(put, coarse(), whole, indices, other)
+        assert_bounds(result, [8, 2, 7], [True, unsure, unsure])
+
+
+@pytest.mark.parametrize(("how", "sign"), [(lax.scatter_max, 1), (lax.scatter_min, -1)])
+def test_the_extreme_in_a_place_is_as_far_off_as_the_farthest_off(how: Any, sign: int) -> None:
+    def extreme(x: Any, indices: Any, updates: Any) -> Any:
+        return put(x, indices, updates, how)
+
+    x = bounded(sign * np.array([1.0, -4.0, 2.0]), [0.25, 0.5, 0.0])
+    updates = bounded(sign * np.array([0.5, -1.0, 3.0]), [0.125, 0.0, 0.375])
+    for unsure in (False, True):
+        indices = places_of(bounded([2, 0, 2], [False, False, unsure]))
+        result = applied(extreme, coarse(), x, indices, updates)
+        wide = 7.875 * unsure  # from -4.5 to 3.375
+        want = np.array([0.25, 0.5, 0.375]) + wide
+        assert_bounds(result, sign * np.array([1.0, -4.0, 3.0]), want)
+    whole, other = bounded(sign * np.array([1, 2, 3])), bounded(sign * np.array([7, 8, 9]))
+    for which in range(4):
+        operands = [
+            Bounded(z.value, np.full(z.value.shape, at == which))
+            for at, z in enumerate((whole, places_of(bounded([2, 0, 2])), other))
+        ]
+        result = applied(extreme, coarse(), *operands)
+        assert_bounds(result, sign * np.array([8, 2, 9]), [which < 3] * 3)
+
+
+def test_what_is_subtracted_in_places_is_a_sum_of_its_opposite() -> None:
+    updates = bounded([0.5, -1.0, 2.0], [0.125, 0.0, 0.25])
+    indices = places_of(bounded([2, 0, 2], [False, False, True]))
+
+    def less(x: Any, indices: Any, updates: Any) -> Any:
+        return put(x, indices, updates, lax.scatter_sub)
+
+    opposite = Bounded(-updates.value, updates.error)
+    want = applied(added, coarse(), VECTOR, indices, opposite)
+    assert_bounds(applied(less, coarse(), VECTOR, indices, updates), *want)
+
+
+def test_what_is_multiplied_in_a_place_is_a_product_with_one_factor() -> None:
+    def times(x: Any, indices: Any, updates: Any) -> Any:
+        return put(x, indices, updates, lax.scatter_mul)
+
+    factors = bounded([0.5, -3.0], [0.125, 0.25])
+    indices = places_of(bounded([2, 0]))
+    want = [
+        r3(-3.0, r8(1.0, 0.25, 3.0, 0.25)),
+        0.5,
+        r3(1.0, r8(2.0, 0.0, 0.5, 0.125)),
+    ]
+    result = applied(times, coarse(), VECTOR, indices, factors)
+    assert_bounds(result, [-3.0, -4.0, 1.0], want)
+    for places in (bounded([2, 2]), bounded([2, 0], [True, False])):
+        with pytest.raises(NotImplementedError, match="several factors"):
+            applied(times, coarse(), VECTOR, places_of(places), factors)
+    whole, other = bounded([1, 2, 3]), bounded([7, 8])
+    for which in range(3):
+        operands = [
+            Bounded(whole.value, np.full(3, which == 0)),
+            indices,
+            Bounded(other.value, np.full(2, which == 1)),
+        ]
+        assert_bounds(applied(times, coarse(), *operands), [8, 2, 21], [which < 2] * 3)
+
+
+def test_a_function_that_is_applied_in_places_has_no_bound() -> None:
+    def doubled(x: Any, indices: Any) -> Any:
+        numbers = lax.ScatterDimensionNumbers((), (0,), (0,))
+        return lax.scatter_apply(x, indices, lambda y: 2 * y, numbers, update_shape=(2,))
+
+    with pytest.raises(NotImplementedError, match="with a function"):
+        run(doubled, coarse(), VECTOR, places_of(bounded([2, 0])))

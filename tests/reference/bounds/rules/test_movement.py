@@ -77,7 +77,26 @@ def test_what_is_padded_has_the_error_of_the_padding_around_it() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["copy", "copy_p", "stop_gradient", "optimization_barrier"])
+def test_arrays_are_stacked_and_unstacked_and_repeated() -> None:
+    other = Bounded(*(part + 8 for part in GRID))
+    for axis in (0, 1, 2):
+        stacked = call("stack", coarse(), GRID, other, axis=axis)
+        pairs = zip(GRID, other, strict=True)
+        assert_bounds(stacked, *(np.stack(pair, axis=axis) for pair in pairs))
+        for got, want in zip(
+            call("unstack", coarse(), stacked, axis=axis), (GRID, other), strict=True
+        ):
+            assert_bounds(got, *want)
+    numbers = call("unstack", coarse(), bounded([1.0, 2.0], [0.5, 0.25]), axis=0)
+    assert [(float(x.value), float(x.error)) for x in numbers] == [(1.0, 0.5), (2.0, 0.25)]
+    assert_bounds(
+        call("tile", coarse(), GRID, reps=(2, 3)), *(np.tile(part, (2, 3)) for part in GRID)
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["copy", "copy_p", "device_put", "stop_gradient", "optimization_barrier"]
+)
 def test_a_copy_is_the_same(name: str) -> None:
     """So much so that a comparison with it knows that both are one."""
     (copy,) = call(name, coarse(), GRID)

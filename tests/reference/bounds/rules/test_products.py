@@ -1,0 +1,129 @@
+"""Products of many numbers: their spread, roundings in any order, and what may vanish; (R15)."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from reference.bounds.rounding import Bounded
+from tests.support.bound_formulas import (
+    ETA,
+    INF,
+    SOME_ULPS,
+    UNSURE,
+    assert_bounds,
+    bounded,
+    call,
+    coarse,
+    r1,
+    r3,
+)
+from tests.support.strategies import seeds
+
+
+def product(factors: list[tuple[float, float]], k: int) -> tuple[float, float]:
+    """Multiply numbers with errors in k roundings."""
+    value = math.prod(x for x, _ in factors)
+    spread = math.prod(abs(x) + e for x, e in factors) - abs(value)
+    least = math.prod(1.0 if x == e == 0 else min(max(abs(x) - e, 0), 1) for x, e in factors)
+    most = math.prod(max(abs(x) + e, 1) for x, e in factors)
+    if (k > 0 and least < ETA) or most > 2.0**16:
+        return value, INF
+    return value, r3(value, spread + r1(2 * k) * (abs(value) + spread), roundings=0)
+
+
+ROWS = [
+    [(1.5, 0.0), (-2.0, 0.125), (0.5, 0.25), (3.0, 0.0)],
+    [(0.25, 0.0), (0.125, 0.0), (0.0625, 0.0), (64.0, 0.0)],  # vanishes at the third, on its own
+    [(0.0, 0.0), (4.0, 0.5), (0.5, 0.5), (2.0, 0.0)],  # an exact 0, and one that may be 0
+    [(256.0, 0.0), (256.0, 0.0), (2.0, 0.0), (0.5, 0.0)],  # overflows on the way
+]
+VALUES, ERRORS = np.moveaxis(np.array(ROWS), -1, 0)
+
+
+def rows() -> Bounded:
+    """Make the operand."""
+    return Bounded(VALUES.copy(), ERRORS.copy())
+
+
+def test_a_cumulated_product_is_bounded_in_any_order() -> None:
+    for reverse in (False, True):
+        turned = [row[::-1] if reverse else row for row in ROWS]
+        want = [[product(row[: k + 1], k) for k in range(4)] for row in turned]
+        ordered = [row[::-1] if reverse else row for row in want]
+        parts = [[[pair[i] for pair in row] for row in ordered] for i in range(2)]
+        result = call("cumprod", coarse(), rows(), axis=1, reverse=reverse)
+        assert_bounds(result, *parts, ulps=SOME_ULPS)
+        columns = Bounded(*(part.T for part in rows()))
+        result = call("cumprod", coarse(), columns, axis=0, reverse=reverse)
+        assert_bounds(result, *(np.array(part).T for part in parts), ulps=SOME_ULPS)
+    assert np.isinf(parts[1]).sum() > 2
+
+
+@pytest.mark.parametrize("axes", [(1,), (0,), (0, 1), ()])
+def test_a_product_along_axes_has_as_many_roundings_as_factors(axes: tuple[int, ...]) -> None:
+    x = Bounded(VALUES[:1].T.reshape(2, 2), ERRORS[:1].T.reshape(2, 2))
+    pairs = np.stack(x, axis=-1)
+    groups: Any = {
+        (1,): pairs,
+        (0,): pairs.transpose(1, 0, 2),
+        (0, 1): pairs.reshape(1, 4, 2),
+        (): pairs.reshape(4, 1, 2),
+    }[axes]
+    want = [product([tuple(pair) for pair in group.tolist()], len(group)) for group in groups]
+    shape = np.prod(x.value, axis=axes).shape
+    parts = [np.reshape([pair[i] for pair in want], shape) for i in range(2)]
+    assert_bounds(call("reduce_prod", coarse(), x, axes=axes), *parts, ulps=SOME_ULPS)
+
+
+def test_a_product_of_nothing_is_1() -> None:
+    result = call("reduce_prod", coarse(), bounded(np.zeros((2, 0))), axes=(1,))
+    assert_bounds(result, [1.0, 1.0], [ETA, ETA])
+
+
+@given(seed=seeds)
+def test_no_product_of_numbers_within_their_errors_is_beyond_the_bound(seed: int) -> None:
+    """Whose errors are of float32, and which NumPy multiplies from either end."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(20, 9)).astype(np.float32)
+    result = call("cumprod", single_given(), bounded(x.astype(float)), axis=1, reverse=False)
+    exact = np.cumprod(x.astype(np.longdouble), axis=1)
+    by_numpy = np.cumprod(x, axis=1)
+    other = np.stack([np.multiply.reduce(x[:, k::-1], axis=1) for k in range(9)], axis=1)
+    for got in (by_numpy, other):
+        assert (abs(got - exact) <= result.error).all()
+    moved = x + rng.uniform(-1, 1, x.shape) * 1e-3
+    spread = call("cumprod", single_given(), bounded(x.astype(float), 1e-3), axis=1, reverse=False)
+    assert (abs(np.cumprod(moved, axis=1) - exact) <= spread.error).all()
+
+
+def single_given() -> Any:
+    """Make one with the units of float32, whose smallest number is out of reach."""
+    return coarse_of(2.0**-24)
+
+
+def coarse_of(unit: float) -> Any:
+    """Make one with this unit."""
+    rounding = coarse(largest=1e30)
+    rounding.unit_roundoff, rounding.tiny = unit, 1e-300
+    return rounding
+
+
+def test_the_bound_is_no_more_than_16_times_the_worst_error() -> None:
+    """Of 9 roundings in a row, which never all go the same way, twice 8 are allowed."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.5, 2, size=(20_000, 9)).astype(np.float32)
+    result = call("reduce_prod", coarse_of(2.0**-24), bounded(x.astype(float)), axes=(1,))
+    error = abs(np.prod(x, axis=1) - result.value)
+    assert 1 / 16 < (error / result.error).max() <= 1
+
+
+def test_products_of_integers_are_exact_where_the_factors_are() -> None:
+    whole = bounded([[2, 3, 4], [5, 6, 7]], [[False] * 3, [False, True, False]])
+    for reverse, unsure in ((False, [False, True, True]), (True, [True, True, False])):
+        result = call("cumprod", coarse(), whole, axis=1, reverse=reverse)
+        values = [[2, 6, 24], [5, 30, 210]] if not reverse else [[24, 12, 4], [210, 42, 7]]
+        assert_bounds(result, values, [[False] * 3, unsure])
+    assert_bounds(call("reduce_prod", coarse(), whole, axes=(1,)), [24, 210], [False, UNSURE])
