@@ -47,11 +47,9 @@ def told_apart(one: float, other: float) -> tuple[str, str]:
     >>> told_apart(1.23456789, 1.23456712)
     ('1.2345679', '1.2345671')
     """
-    digits = DIGITS
-    while (
-        one != other
-        and digits < ALL_DIGITS
-        and f"{one:.{digits - 1}g}" == f"{other:.{digits - 1}g}"
-    ):
-        digits += 1
-    return f"{one:.{digits}g}", f"{other:.{digits}g}"
+    if one == other:
+        return f"{one:.{DIGITS}g}", f"{other:.{DIGITS}g}"
+    for digits in range(DIGITS, ALL_DIGITS):
+        if f"{one:.{digits - 1}g}" != f"{other:.{digits - 1}g}":
+            return f"{one:.{digits}g}", f"{other:.{digits}g}"
+    return f"{one:.{ALL_DIGITS}g}", f"{other:.{ALL_DIGITS}g}"

@@ -165,7 +165,7 @@ def cross_entropy() -> Case:
                 functools.partial(gradient, how="all"), ["5/8", "valid.sum()"]
             ),
             "mean of the means of two halves": Wrong(
-                functools.partial(gradient, how="halves"), ["rows 0 to 3"]
+                functools.partial(gradient, how="halves"), ["5/6", "5/4"]
             ),
             "ignored rows get softmax(z)": Wrong(
                 functools.partial(gradient, how="leak"),
@@ -362,7 +362,7 @@ def linear_loss() -> Case:
         {"": lambda _, d: d / d.dtype.type(d.size)},
         {
             "doubled": Wrong(lambda _, d: 2 * d / d.dtype.type(d.size), ["2"]),
-            "not divided": Wrong(lambda _, d: d.copy(), ["12"]),
+            "not divided": Wrong(lambda _, d: d.copy(), ["12", "(d * x).mean()"]),
         },
     )
 

@@ -94,25 +94,17 @@ def _explains(coarse: Coarse, here: Place, leaves: Sequence[Leaf]) -> bool:
     traced, differentiated = here.comparer.traced, here.comparer.differentiated
     witness = Witness(traced, coarse.dtype, differentiated, products=coarse.products)
     measurement = witness.measure(*here.args, samples=MORE_SAMPLES, seed=MORE_SAMPLES)
-    results = [_held(leaf.got, coarse.dtype) for leaf in leaves]
-    paths = [leaf.path for leaf in leaves]
+    paths, results = [leaf.path for leaf in leaves], [leaf.got for leaf in leaves]
     judged = measured_leaves(paths, results, here.wanted, measurement, None)
     wrong = [leaf.verdict == Verdict.MISMATCH for leaf in leaves]
     found = [other.verdict for other, is_wrong in zip(judged, wrong, strict=True) if is_wrong]
-    if not set(found) <= {Verdict.MATCH, Verdict.AMBIGUOUS}:
+    if any(verdict not in {Verdict.MATCH, Verdict.AMBIGUOUS} for verdict in found):
         return False
     strays = [_strays(*pair, coarse) for pair in zip(leaves, judged, strict=True)]
     if not all(parts.size or not is_wrong for parts, is_wrong in zip(strays, wrong, strict=True)):
         return False
     by_array = all(parts.max(initial=STRAYS) >= STRAYS for parts in strays)
     return by_array and float(np.median(np.concatenate(strays))) >= STRAYS
-
-
-def _held(got: Array, dtype: npt.DTypeLike) -> Array:
-    """Take an array in a precision that holds all of its numbers, or leave it as it is."""
-    with np.errstate(over="ignore"):
-        held = got.astype(dtype)
-    return held if (held == got).all() else got
 
 
 def _strays(leaf: Leaf, judged: Leaf, coarse: Coarse) -> Array:

@@ -132,6 +132,22 @@ def test_it_is_named_along_directions_too_and_whatever_the_other_precision_is() 
     assert check_vjp(by_hardware, layer, X, W, V).verdict == Verdict.MATCH
 
 
+def test_errors_as_large_as_the_gradient_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes some seconds, and no precision that is of any use strays as far."""
+    monkeypatch.setattr("reference.diagnosis.coarser._explains", lambda *_: True)
+
+    def by_cosine(x: Array) -> Array:
+        return np.cos(3 * x)
+
+    x = np.arange(5, dtype=SINGLE)
+    causes = check_gradient(by_cosine, lambda x: jnp.sin(x).sum(), x).causes
+    assert [cause.code for cause in causes] == [Code.UNKNOWN]
+    causes = check_gradient(
+        lambda x: np.cos(x) * (1 + np.sin(7 * x) / SINGLE(8)), lambda x: jnp.sin(x).sum(), x
+    ).causes
+    assert [cause.code for cause in causes] == [Code.COARSER_PRECISION]
+
+
 def test_a_gradient_of_small_integers_has_no_mark_of_a_precision() -> None:
     """The right one is of bfloat16's numbers, too."""
     x = np.array([100.0, 120.0, 128.0])
