@@ -409,6 +409,15 @@ def unit_roundoff(dtype: Any) -> float:
     return float(ml_dtypes.finfo(np.empty(0, dtype).real.dtype).eps) / 2
 
 
+def computed(dtype: np.dtype[Any], roundings: Any) -> Any:
+    """Give how many roundings an operation of so many has in this precision; NOISE.md (12).
+
+    For half precision it is computed in float32, and rounded once, unless it does not round at all.
+    """
+    finer = unit_roundoff(np.float32) / unit_roundoff(dtype)
+    return jnp.minimum(roundings, 1 + finer * roundings) if finer < 1 else roundings
+
+
 def holds(dtype: np.dtype[Any], x: Any) -> bool:
     """Say whether a precision holds all of these numbers exactly, and as normal ones."""
     array = np.asarray(x)

@@ -10,7 +10,7 @@ from reference.bounds.rounding import FUNCTION_ULPS
 from reference.bounds.rules.elementary import LOG1P_FROM, LOG1P_TO, LOG1P_ULPS
 from reference.noise.evaluation import disturbs, undisturbed
 from reference.noise.rules.vanishing import LARGER, flushed
-from reference.noise.samples import Sampled, Samples, over_samples, unit_roundoff
+from reference.noise.samples import Sampled, Samples, computed, over_samples, unit_roundoff
 
 SERIES_ROUNDINGS = 16  # of a series of a dozen terms, as XLA has for zeta or lgamma
 SCALE = 2.0**64  # beyond this, which no scale of a loss is, a product with a power of 2 may vanish
@@ -105,7 +105,8 @@ def _function(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[
     (out,) = undisturbed(samples, eqn, *operands)
     name = eqn.primitive.name
     vanishing = flushed(eqn, *operands) if name in LARGER else None
-    return [samples.relative(out, FUNCTION_ULPS, common=name, flushed=vanishing)]
+    roundings = computed(samples.dtype, FUNCTION_ULPS)
+    return [samples.relative(out, roundings, common=name, flushed=vanishing)]
 
 
 disturbs(
@@ -128,16 +129,16 @@ def _by_log1p(samples: Samples, eqn: core.JaxprEqn, x: Sampled) -> list[Sampled]
     inside = (argument >= LOG1P_FROM) & (argument <= LOG1P_TO) & (samples.dtype == np.float64)
     size = abs(out.array) * jnp.where(inside, LOG1P_ULPS / FUNCTION_ULPS, 1.0)
     name = eqn.primitive.name
-    return [samples.disturbed(out, size, roundings=FUNCTION_ULPS, common=name)]
+    roundings = computed(samples.dtype, FUNCTION_ULPS)
+    return [samples.disturbed(out, size, roundings=roundings, common=name)]
 
 
 @disturbs("logistic")
 def _logistic(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
     """1 / (1 + exp(-x)), by a library or in these three steps."""
     (out,) = undisturbed(samples, eqn, *operands)
-    return [
-        samples.relative(out, FUNCTION_ULPS + 2, common="logistic", flushed=flushed(eqn, *operands))
-    ]
+    roundings = computed(samples.dtype, FUNCTION_ULPS) + 2
+    return [samples.relative(out, roundings, common="logistic", flushed=flushed(eqn, *operands))]
 
 
 @disturbs("erfc")
@@ -145,9 +146,10 @@ def _erfc(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Samp
     """1 - erf(x), by a library or in these two steps."""
     (out,) = undisturbed(samples, eqn, *operands)
     size = abs(out.array) + abs(1 - out.array)
+    roundings = computed(samples.dtype, FUNCTION_ULPS)
     return [
         samples.disturbed(
-            out, size, roundings=FUNCTION_ULPS, common="erfc", flushed=flushed(eqn, *operands)
+            out, size, roundings=roundings, common="erfc", flushed=flushed(eqn, *operands)
         )
     ]
 

@@ -12,12 +12,13 @@ from jax.extend import core
 
 from reference.bounds.rounding import FUNCTION_ULPS
 from reference.noise.evaluation import bound, disturbs, undisturbed
-from reference.noise.samples import JaxArray, Sampled, Samples
+from reference.noise.samples import JaxArray, Sampled, Samples, computed
 
 
 def _summed(samples: Samples, out: Sampled, root: JaxArray, terms: Any) -> list[Sampled]:
     """Disturb a sum: u sqrt(k) (|sum| + sqrt(sum of squares)); NOISE.md (3)."""
-    return [samples.disturbed(out, jnp.sqrt(terms) * (abs(out.array) + root))]
+    roundings = computed(samples.dtype, jnp.sqrt(terms))
+    return [samples.disturbed(out, roundings * (abs(out.array) + root))]
 
 
 def _root_of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from jax import lax
@@ -145,3 +146,27 @@ def test_an_operation_without_a_batching_rule_is_evaluated_sample_by_sample() ->
     ratio = leaf.sigma / (2.0**-24 * leaf.nominal)
     assert measurement.generic == ("triple",)
     assert 1 < (ratio**2).mean() < 3  # 2: of its operand and of its result
+
+
+@pytest.mark.parametrize(
+    ("dtype", "of_a_sum", "of_a_function"),
+    [(np.float32, 32.0, 4.0), (np.float16, 1.0, 1.0), (ml_dtypes.bfloat16, 1.0, 1.0)],
+)
+def test_half_precision_sums_and_functions_are_computed_in_float32_and_rounded_once(
+    dtype: Any, of_a_sum: float, of_a_function: float
+) -> None:
+    """NOISE.md (12), of 1,024 equal terms: the sum is 32, and the root of its squares 1."""
+    x = np.full(1024, 2.0**-5)
+    unit = float(ml_dtypes.finfo(dtype).eps) / 2
+
+    def sigma(function: Callable[..., Any]) -> Any:
+        (leaf,) = Witness(Traced(function, x), dtype).measure(x, samples=64).leaves
+        return leaf.sigma / unit
+
+    assert float(sigma(jnp.sum)) == pytest.approx(of_a_sum * 33, rel=0.25)  # 4 deviations
+    for function in (jnp.exp, jnp.log1p, jax.scipy.special.erfc):
+        value = 1.0 if function is jnp.exp else float(function(x[0]))
+        assert float(sigma(function).mean()) == pytest.approx(of_a_function * value, rel=0.25)
+    added = sigma(lambda x: x.at[0].add(x[1]))
+    assert added[0] > 0
+    assert not added[1:].any()
