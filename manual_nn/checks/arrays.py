@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.checks.arguments import DTYPES
 
@@ -50,3 +51,33 @@ def check_like(
         raise TypeError(f"{name} must be {dtype} like {like}, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape} to fit {like}, got {array.shape}")
+
+
+def check_mask(mask: object, shape: tuple[int, ...], *, like: str) -> None:
+    """Check that it is an array of booleans that broadcasts to this shape, which is that of `like`.
+
+    Raises:
+        TypeError: it is not an array, or has another dtype.
+        ValueError: it does not broadcast.
+    """
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
+        got = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"mask must be a NumPy array of booleans, got {got}")
+    check_broadcasts(mask, shape, name="mask", like=like)
+
+
+def check_broadcasts(
+    array: npt.NDArray[Any], shape: tuple[int, ...], *, name: str, like: str
+) -> None:
+    """Check that an array broadcasts to this shape, which is that of `like`.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        fits = np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        msg = f"{name} must have a shape that broadcasts to {shape}, that of {like}, got "
+        raise ValueError(f"{msg}{array.shape}")

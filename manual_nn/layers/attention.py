@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_floats, check_like, check_mask
 
 
 class Inputs(NamedTuple):
@@ -130,22 +130,8 @@ def _seen(
     seen: Any = np.tri(*shape[-2:], dtype=bool) if causal else np.True_
     if mask is None:
         return seen
-    _check_mask(mask, shape)
+    check_mask(mask, shape, like="the scores")
     return seen & mask
-
-
-def _check_mask(mask: object, shape: tuple[int, ...]) -> None:
-    """Check that the mask is boolean and broadcasts to the shape of the scores."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != bool:
-        got = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"mask must be a NumPy array of booleans, got {got}")
-    try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        msg = f"mask must have a shape that broadcasts to {shape}, the scores', got {mask.shape}"
-        raise ValueError(msg)
 
 
 def _check_inputs(x: Inputs) -> None:

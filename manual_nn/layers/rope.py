@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.checks.arrays import check_broadcasts, check_floats, check_integers, check_like
 
 
 class Kept(NamedTuple):
@@ -66,7 +66,8 @@ def forward(
     base = as_number(base, name="base", minimum=0, strict=True)
     if positions is None:
         positions = np.arange(T)
-    _check_positions(positions, x.shape[:-1])
+    check_integers(positions, name="positions")
+    check_broadcasts(positions, x.shape[:-1], name="positions", like="x without its features")
     angles = np.multiply.outer(positions, base ** (-np.arange(0, D, 2) / D))  # in float64
     cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)  # (..., T, D / 2)
     return _turned(x, cos, sin, halves=halves), Kept(cos, sin, halves, x.shape)
@@ -106,15 +107,3 @@ def _pairs(x: Array, *, halves: bool) -> tuple[Array, Array]:
         half = x.shape[-1] // 2
         return x[..., :half], x[..., half:]
     return x[..., ::2], x[..., 1::2]
-
-
-def _check_positions(positions: npt.NDArray[np.integer[Any]], shape: tuple[int, ...]) -> None:
-    """Check that the positions are integers, and broadcast to the places of x."""
-    check_integers(positions, name="positions")
-    try:
-        fits = np.broadcast_shapes(positions.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits or positions.shape[-1:] != shape[-1:]:
-        msg = f"positions must have a shape (..., {shape[-1]}) that broadcasts to {shape}, the "
-        raise ValueError(f"{msg}places of x, got {positions.shape}")

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.checks.arrays import (
+    check_broadcasts,
+    check_floats,
+    check_integers,
+    check_like,
+    check_mask,
+)
 
 FLOAT32 = np.dtype(np.float32)
 ROW = np.ones(3, np.float32)
@@ -18,6 +24,8 @@ def test_what_fits_is_accepted() -> None:
     check_floats(np.array(1.0), name="x", ndim=0)
     check_integers(np.array(3, np.uint8), name="x")
     check_like(ROW, (3,), FLOAT32, name="d_out", like="out")
+    check_mask(np.ones((2, 1), bool), (2, 3), like="x")
+    check_broadcasts(ROW, (2, 3), name="positions", like="x")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +80,26 @@ def test_what_fits_is_accepted() -> None:
             lambda: check_like(ROW, (2, 3), FLOAT32, name="d_out", like="out"),
             ValueError,
             "d_out must have shape (2, 3) to fit out, got (3,)",
+        ),
+        (
+            lambda: check_mask(ROW, (3,), like="x"),
+            TypeError,
+            "mask must be a NumPy array of booleans, got float32",
+        ),
+        (
+            lambda: check_mask([True], (3,), like="x"),
+            TypeError,
+            "mask must be a NumPy array of booleans, got list",
+        ),
+        (
+            lambda: check_mask(np.ones(2, bool), (2, 3), like="x"),
+            ValueError,
+            "mask must have a shape that broadcasts to (2, 3), that of x, got (2,)",
+        ),
+        (
+            lambda: check_broadcasts(np.ones((1, 3)), (3,), name="positions", like="x"),
+            ValueError,
+            "positions must have a shape that broadcasts to (3,), that of x, got (1, 3)",
         ),
     ],
 )

@@ -118,8 +118,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         rope.forward((), x, base=0)
     with pytest.raises(TypeError, match="positions must be a NumPy array of integers, got float64"):
         rope.forward((), x, positions=np.ones(3))  # type: ignore[arg-type]
-    for shape in [(4,), (1,), (), (3, 3), (1, 1, 3)]:
-        with pytest.raises(ValueError, match=r"positions must have a shape \(..., 3\) that"):
+    for shape in [(4,), (3, 3), (1, 1, 3)]:
+        with pytest.raises(ValueError, match=r"positions must have a shape that .* \(2, 3\), "):
             rope.forward((), x, positions=np.ones(shape, int))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3, 4\) to fit out, got \(4,"):
         rope.backward((), kept, np.ones(4))
