@@ -1,0 +1,104 @@
+"""Group normalisation: of each example, each group of channels is centred and scaled by itself.
+
+group_norm.md derives the equations. Axes: N examples, `...` any number of axes of places, C
+channels, in G groups of C / G each.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.checks.arrays import check_floats, check_like
+
+
+class GroupNorm(NamedTuple):
+    """The scale and the offset of each channel."""
+
+    weight: Array  # (C,)
+    bias: Array  # (C,)
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    normal: Array  # (N, ..., C)
+    deviation: Array  # (N, 1, G, 1)
+
+
+def forward(params: GroupNorm, x: Array, *, groups: int, eps: float = 1e-5) -> tuple[Array, Kept]:
+    """Normalise each group of each example to mean 0 and variance 1; eq. (1), (2).
+
+    out = (x - mean) / sqrt(variance + eps) * weight + bias, with the mean and the variance of each
+    example and group over all places and the group's channels. One group is layer normalisation
+    over places and channels, C groups are instance normalisation.
+
+    Args:
+        params: weight and bias, (C,) each.
+        x: (N, ..., C), float32 or float64 as are the parameters.
+        groups: how many groups of neighbouring channels there are; C must be a multiple of it.
+        eps: what keeps the deviation of a constant group from 0; above 0.
+
+    Returns:
+        out, (N, ..., C), and what `backward` needs.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the shapes do not fit, groups does not divide C, or eps is not above 0.
+
+    Source: Wu and He, Group Normalization, 2018, arXiv:1803.08494.
+
+    >>> x = np.array([[1.0, 3.0, 0.0, 20.0]])
+    >>> out, kept = forward(GroupNorm(np.ones(4), np.zeros(4)), x, groups=2)
+    >>> out.round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    check_floats(x, name="x", ndim=2)
+    for name, array in zip(("params.weight", "params.bias"), params, strict=True):
+        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
+    if x.shape[-1] % as_count(groups, name="groups"):
+        raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
+    eps = as_number(eps, name="eps", minimum=0, strict=True)
+    grouped = _grouped(x, groups)  # (N, P, G, C / G)
+    centred = grouped - grouped.mean(axis=(1, 3), keepdims=True)
+    variance = (centred**2).mean(axis=(1, 3), keepdims=True)  # (N, 1, G, 1)
+    deviation = np.sqrt(variance + eps)
+    normal = (centred / deviation).reshape(x.shape)  # (N, ..., C)
+    return normal * params.weight + params.bias, Kept(normal, deviation)
+
+
+def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Array]:
+    """Take from each group what its mean and variance give back; eq. (3), (4), (5).
+
+    With g = d_out * weight: d_x = (g - mean(g) - normal * mean(g * normal)) / deviation, the means
+    being those of each example and group. The gradients of weight and bias are the sums over all
+    examples and places of d_out * normal and of d_out.
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_out: (N, ..., C), the derivative of the loss with respect to out.
+
+    Returns:
+        d_params, shaped like params, and d_x, (N, ..., C).
+
+    Raises:
+        TypeError: d_out is not an array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    normal, deviation = kept
+    check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
+    rows = tuple(range(d_out.ndim - 1))
+    d_weight = (d_out * normal).sum(axis=rows)  # (C,)
+    d_bias = d_out.sum(axis=rows)  # (C,)
+    groups = deviation.shape[2]
+    n, g = _grouped(normal, groups), _grouped(d_out * params.weight, groups)  # (N, P, G, C / G)
+    along = n * (g * n).mean(axis=(1, 3), keepdims=True)
+    d_x = (g - g.mean(axis=(1, 3), keepdims=True) - along) / deviation
+    return GroupNorm(d_weight, d_bias), d_x.reshape(normal.shape)
+
+
+def _grouped(x: Array, groups: int) -> Array:
+    """Lay all places along one axis, and the channels along two, (N, P, G, C / G); eq. (1)."""
+    return x.reshape(len(x), -1, groups, x.shape[-1] // groups)
