@@ -146,7 +146,7 @@ disturbs("cumlogsumexp")(_multiplied(lambda eqn, x: FUNCTION_ULPS**2 * x.shape[e
 
 
 @disturbs(
-    "cholesky", "triangular_solve", "lu", "qr", "geqrf", "householder_product", "eigh", "svd",
+    "cholesky", "lu", "qr", "geqrf", "householder_product", "eigh", "svd",
     "eig", "schur", "tridiagonal", "tridiagonal_solve",
 )  # fmt: skip
 def _linear_algebra(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> list[Sampled]:
@@ -160,6 +160,16 @@ def _linear_algebra(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) ->
         moved.append(samples.disturbed(x, np.sqrt(max(x.shape[-2:])) * largest))
     outs = undisturbed(samples, eqn, *moved)
     return [samples.relative(out) if out.is_real else out for out in outs]
+
+
+@disturbs("triangular_solve")
+def _triangular_solve(
+    samples: Samples, eqn: core.JaxprEqn, a: Sampled, b: Sampled
+) -> list[Sampled]:
+    """Substitution: exact for a matrix off by u sqrt(n) of each entry; ROUNDING.md (R20)."""
+    moved = samples.relative(a, np.sqrt(a.shape[-1])) if a.is_real else a
+    (out,) = undisturbed(samples, eqn, moved, b)
+    return [samples.relative(out)]
 
 
 @disturbs("fft")

@@ -196,6 +196,10 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
     "sub": (jnp.subtract, (ROW, POSITIVE)),
     "tan": (lambda x: jax.jvp(lax.tan, (x,), (x,)), (ROW,)),
     "tanh": (jnp.tanh, (ROW,)),
+    "triangular_solve": (
+        lambda a, b: lax.linalg.triangular_solve(a, b, left_side=True, lower=True),
+        (MATRIX[:, :3] + 3 * np.eye(3), MATRIX),
+    ),
     "tile": (lambda x: jnp.tile(x, (2, 1)), (MATRIX,)),
     "top_k": (lambda x: lax.top_k(x, 2), (MATRIX,)),
     "transpose": (jnp.transpose, (MATRIX,)),
