@@ -65,6 +65,11 @@ def equations(jaxpr: Any) -> Iterator[core.JaxprEqn]:
             yield from equations(inner)
 
 
+def is_ours(file: str) -> bool:
+    """Say whether a file is of the layers and models of this package, which are a user's too."""
+    return file.startswith(FORWARD)
+
+
 def user_frame(eqn: core.JaxprEqn) -> Any:
     """Find the innermost frame that an operation comes from, of the user or of a layer's twin.
 
@@ -73,7 +78,7 @@ def user_frame(eqn: core.JaxprEqn) -> Any:
     """
     traceback: Any = eqn.source_info.traceback
     for frame in traceback.frames if traceback else []:
-        ours = frame.file_name.startswith(PACKAGES) and not frame.file_name.startswith(FORWARD)
-        if not ours and frame.file_name.endswith(".py"):
+        internal = frame.file_name.startswith(PACKAGES) and not is_ours(frame.file_name)
+        if not internal and frame.file_name.endswith(".py"):
             return frame
     return None

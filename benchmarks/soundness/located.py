@@ -299,7 +299,8 @@ class Planter:
             there = at == (cause.where.file, cause.where.number, cause.operation)
             if not there or not (cause.kind == FACTOR or WRONG[cause.kind].fits(edge)):
                 continue
-            group = self.alike(edge) if "times that the line is run" in cause.sentence else [edge]
+            several = " and " in cause.operand or "times that the line is run" in cause.sentence
+            group = self.alike(edge) if several else [edge]
             key = tuple((e.path, e.operand) for e in group)
             if key not in seen:
                 seen.add(key)

@@ -97,6 +97,11 @@ class Kind(NamedTuple):
     make: Callable[[Site], JaxArray]
 
 
+# What may be made at a function of the source, taken as one operation
+OF_FUNCTIONS = {
+    "identity", "at_the_result", "applied_twice", "inverted", "diagonal_alone", "softmax_on_top",
+    "sigmoid_on_top",
+}  # fmt: skip
 Make: TypeAlias = Callable[[Site], JaxArray]
 MISTAKES: dict[str, Kind] = {}
 
@@ -150,9 +155,33 @@ def applied_twice(site: Site) -> JaxArray:
 )
 def diagonal_alone(site: Site) -> JaxArray:
     """d_x_i = (df_i/dx_i) d_out_i, as if no element of a row depended on the others."""
-    units = [jnp.broadcast_to(unit, site.x.shape) for unit in jnp.eye(site.x.shape[-1])]
-    columns = [unit * site.tangent(site.point, unit) for unit in units]
-    return jnp.stack(columns).sum(axis=0) * site.x
+
+    def column(unit: JaxArray) -> JaxArray:
+        everywhere = jnp.broadcast_to(unit, site.x.shape)
+        return everywhere * site.tangent(site.point, everywhere)
+
+    units = jnp.eye(site.x.shape[-1], dtype=site.x.dtype)
+    return jax.vmap(column)(units).sum(axis=0) * site.x
+
+
+@mistake(
+    "is multiplied by p (1 - p), softmax's own derivative, which it contains already",
+    lambda s: "softmax" in s.name or s.name in {"logsumexp", "cross_entropy"},
+)
+def softmax_on_top(site: Site) -> JaxArray:
+    """d_z = (p - y) p (1 - p), where p - y is the derivative of the whole in z."""
+    p = jax.nn.softmax(site.point, axis=-1)
+    return site.tangent(site.point, p * (1 - p) * site.x)
+
+
+@mistake(
+    "is multiplied by p (1 - p), sigmoid's own derivative, which it contains already",
+    lambda s: s.name in {"log_sigmoid", "softplus", "logaddexp"},
+)
+def sigmoid_on_top(site: Site) -> JaxArray:
+    """d_z = (p - y) p (1 - p), where p - y is the derivative of the whole in z."""
+    p = jax.nn.sigmoid(site.point)
+    return site.tangent(site.point, p * (1 - p) * site.x)
 
 
 @mistake(

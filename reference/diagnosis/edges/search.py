@@ -83,7 +83,7 @@ class Search:
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
         self.numbers = {tap: number for number, tap in enumerate(self.taps)}
-        self.known = _changes_known(self.tapped)
+        self.known = _changes_known(self.tapped, self.taps)
         self.at = self.tapped.compiled(self.taps)
         self.right = _joined(self.at(np.zeros(len(self.taps))))
         self.bound = _joined(leaf.open_bound for leaf in difference.leaves)
@@ -323,7 +323,8 @@ class Search:
         that is where a path branches off.
         """
         if mistake.kind != FACTOR:
-            level = 4
+            of_source = self.tapped.operations[mistake.taps[0].edge.path].of_source
+            level = 4.5 if of_source else 4.0
         elif mistake.setting in self.simple:
             level = {0.0: 0, -1.0: 1, 2.0: 2, 0.5: 2}.get(mistake.factor, 3)
         else:
@@ -345,7 +346,7 @@ class Search:
 _last: tuple[Any, dict[tuple[Mistake, ...], Array]] = (None, {})
 
 
-def _changes_known(tapped: Tapped) -> dict[tuple[Mistake, ...], Array]:
+def _changes_known(tapped: Tapped, taps: Sequence[Tap]) -> dict[tuple[Mistake, ...], Array]:
     """Give the changes that are known of a loss at its arguments; of the last one alone.
 
     Whoever looks for a mistake checks again and again at the same arguments.
@@ -354,7 +355,7 @@ def _changes_known(tapped: Tapped) -> dict[tuple[Mistake, ...], Array]:
     if tapped.known_by is None:
         return {}
     inputs = tuple((x.dtype, x.shape, x.tobytes()) for x in map(np.asarray, tapped.inputs))
-    key = tapped.known_by, tuple(tapped.active), inputs
+    key = tapped.known_by, tuple(tapped.active), tuple(taps), inputs
     if _last[0] != key:
         _last = key, {}
     return _last[1]

@@ -20,7 +20,8 @@ from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
-from reference.diagnosis.edges.mistakes import MISTAKES, Shapes, Site
+from reference.diagnosis.edges.functions import Function, grouped
+from reference.diagnosis.edges.mistakes import MISTAKES, OF_FUNCTIONS, Shapes, Site
 from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
@@ -102,6 +103,11 @@ class Operation:
     inputs: tuple[tuple[int, ...] | int | None, ...]
     looped: bool
 
+    @property
+    def of_source(self) -> bool:
+        """Whether it is a function of the source, whose operations were taken together."""
+        return isinstance(self.name, Function)
+
 
 class Position(NamedTuple):
     """Where in a loss an evaluation is.
@@ -136,7 +142,7 @@ class Tapped:
         """Trace the loss, and find its operations and edges."""
         derivative = Derivative(loss, args, traced=places)
         traced = derivative.traced
-        self.jaxpr, self.known_by = traced.jaxpr, traced.operations
+        self.jaxpr, self.known_by = grouped(traced.jaxpr), traced.operations
         self.inputs = jax.tree.leaves(in_float64(derivative.arrays(args)))
         self.where = derivative.where
         self.active = [n for place in places for n, (i, _) in enumerate(self.where) if i == place]
@@ -186,8 +192,11 @@ class Tapped:
             operation = self.operations[edge.path]
             steps = (EVERY, FIRST, LAST) if operation.looped else (EVERY,)
             shapes = shapes_at(operation.eqn, edge.operand)
-            mistakes = [name for name, kind in MISTAKES.items() if shapes and kind.fits(shapes)]
-            kinds = (FACTOR, *mistakes)
+            kinds = [name for name, kind in MISTAKES.items() if shapes and kind.fits(shapes)]
+            if operation.of_source:  # a factor is that of an operation within
+                kinds = [kind for kind in kinds if kind in OF_FUNCTIONS]
+            else:
+                kinds = [FACTOR, *kinds]
             found += [Tap(edge, kind, part) for kind in kinds for part in steps]
         return found
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from reference.diagnosis.codes import Cause, Code, Line
 from reference.diagnosis.difference import Difference, outside
+from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.mistakes import MISTAKES
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, FIRST, Tap, Tapped
@@ -52,7 +53,9 @@ class Words:
     def _cause(self, mistake: Mistake, evidence: str) -> Cause:
         tap = mistake.taps[0]
         operation = self.tapped.operations[tap.edge.path]
-        where, operand = self.line(tap), self.operand(tap)
+        where = self.line(tap)
+        operands = list(dict.fromkeys(map(self.operand, mistake.taps)))
+        operand = " and ".join(operands)
         at = f" ({where})" if where else ""
         wrong = self.difference.names(self.difference.wrong)
         if mistake.kind == FACTOR:
@@ -61,7 +64,7 @@ class Words:
         else:
             code, what = Code.LOCAL_DERIVATIVE, MISTAKES[mistake.kind].sentence
             sentence = f"The derivative of `{operation.name}` in {operand}{at} {what} in {wrong}."
-        sentence = sentence[:-1] + f"{_steps(mistake)}."
+        sentence = sentence[:-1] + f"{_steps(mistake) if len(operands) == 1 else ''}."
         factor = mistake.factor if mistake.kind == FACTOR else None
         return Cause(
             code,
@@ -99,6 +102,9 @@ class Words:
 
     def _line_at(self, path: tuple[int, ...]) -> Line | None:
         """Give the line of an operation, or else that of the call that it is within."""
+        name = self.tapped.operations[path].name
+        if isinstance(name, Function):
+            return _line(name.call.file, name.call.line)
         ways = (path[:depth] for depth in range(len(path), 0, -1))
         lines = (line_of(self.tapped.operations[way].eqn) for way in ways)
         return next((found for found in lines if found is not None), None)
@@ -159,10 +165,11 @@ def _steps(mistake: Mistake) -> str:
 def line_of(eqn: Any) -> Line | None:
     """Find the innermost line of code outside of JAX and of this package that made an operation."""
     frame = user_frame(eqn)
-    if frame is None:
-        return None
-    text = linecache.getline(frame.file_name, frame.line_num).strip()
-    return Line(frame.file_name, frame.line_num, text)
+    return None if frame is None else _line(frame.file_name, frame.line_num)
+
+
+def _line(file: str, number: int) -> Line:
+    return Line(file, number, linecache.getline(file, number).strip())
 
 
 def assigned(where: Line) -> str:

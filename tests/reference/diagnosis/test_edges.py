@@ -161,6 +161,64 @@ def test_what_is_within_a_call_without_a_line_has_that_of_the_call() -> None:
     assert (cause.kind, cause.where.text[:9]) == ("index_too_high", "picked = ")
 
 
+def softmax(z: Any) -> Any:
+    e = jnp.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("function", [softmax, jax.nn.softmax], ids=["own", "library's"])
+def test_the_diagonal_alone_of_a_softmax_is_named(function: Any) -> None:
+    z, t = normal(N, D), normal(N, D, seed=1)
+
+    def loss(z: Any) -> Any:
+        p = function(z)
+        return (p * t).sum()
+
+    p = np.asarray(jax.nn.softmax(z))
+    cause, *_ = causes(p * (1 - p) * t, loss, z)
+    assert (cause.operation, cause.operand) == ("softmax", "`z`")
+    assert cause.kind == "diagonal_alone"
+    assert cause.where.text == "p = function(z)"
+
+
+def test_the_derivative_of_softmax_or_sigmoid_on_top_of_itself_is_named() -> None:
+    w, x, y = normal(D, H), normal(N, D, seed=1), np.arange(N) % H
+
+    def of_softmax(w: Any) -> Any:
+        z = x @ w
+        log_p = jax.nn.log_softmax(z)
+        return -jnp.take_along_axis(log_p, y[:, None], axis=1).sum()
+
+    p = np.asarray(jax.nn.softmax(x @ w))
+    cause, *_ = causes(x.T @ ((p - np.eye(H)[y]) * p * (1 - p)), of_softmax, w)
+    assert (cause.kind, cause.operand) == ("softmax_on_top", "`z`")
+
+    def of_sigmoid(w: Any) -> Any:
+        z = (x @ w) * np.where(y % 2, 1.0, -1.0)[:, None]
+        return jax.nn.softplus(z).sum()
+
+    s = np.where(y % 2, 1.0, -1.0)[:, None]
+    p = 1 / (1 + np.exp(-(x @ w) * s))
+    cause, *_ = causes(x.T @ (s * p * p * (1 - p)), of_sigmoid, w)
+    assert (cause.kind, cause.operand) == ("sigmoid_on_top", "`z`")
+
+
+def test_statistics_that_are_taken_for_constants_are_two_paths_that_are_missing() -> None:
+    """As where the backward pass is that of the running statistics."""
+    x, d_out = normal(N, D), normal(N, D, seed=1)
+
+    def loss(x: Any) -> Any:
+        mu = x.mean(0)
+        var = ((x - mu[None, :]) ** 2).mean(0)
+        s = jnp.sqrt(var + 1e-5)
+        out = (x - mu[None, :]) / s[None, :]
+        return (out * d_out).sum()
+
+    (cause,) = causes(d_out / np.sqrt(x.var(0) + 1e-5), loss, x)
+    assert (cause.code, cause.operand) == (Code.PATH_MISSING, "`mu` and `s`")
+    assert "times that the line is run" not in cause.sentence
+
+
 def in_a_scan(w: Any, u: Any, xs: Any) -> Any:
     def step(h: Any, x: Any) -> Any:
         h = jnp.tanh(h @ w + x @ u)
