@@ -13,11 +13,13 @@ from typing import Any
 
 from reference.arguments import Argnums, places_of, precision
 from reference.check import check_gradient
+from reference.compare import Verdict
 
 DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
 element and up to rounding, which is measured and bounded, and say what is probably wrong."""
 
+UNMARKED = "No operation of the loss explains the difference, so that its lines are not marked."
 EXAMPLE = """\
 example:
   check-gradient mine.py:d_layer_norm mine.py:loss --example mine.py:ARGS
@@ -61,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ARGUMENT",
         help="the arguments that it is the gradient in, counted from 0 or by name (default: 0)",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="show the loss, with each line marked: its backward is right, wrong or below",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
 
 
@@ -93,6 +100,8 @@ def check(options: argparse.Namespace) -> int:
         raise UsageError(f"--example {options.example}: {error}") from error
     report = check_gradient(grad, loss, *args, argnums=argnums)
     print(report)
+    if options.explain and report.verdict == Verdict.MISMATCH:
+        print(f"\n{report.source or UNMARKED}")
     if options.plot is not None and report.leaves:
         try:
             report.plot(options.plot)

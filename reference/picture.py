@@ -1,16 +1,19 @@
 """The picture of a comparison: error over bound of each element, a panel for each array.
 
 A matrix is a picture of its own, a vector a row of bars. An array of more axes is cut into the
-matrices of its last two, which stand one below the other.
+matrices of its last two, which stand one below the other. Below all the source of the loss may
+stand, with what is wrong in red.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reference.arrays import Array
 from reference.compare import Leaf
+from reference.diagnosis.codes import Mark
+from reference.source import Shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,11 +27,13 @@ CELLS = 96  # across a panel: larger leaves are shown by the worst of each block
 MATRICES = 32  # whose edges are drawn, at most
 NAMED = 12  # of them, at most
 COLOURS = "RdBu_r"
+COLOURS_OF_MARKS = {Mark.WRONG: "firebrick", Mark.DOWNSTREAM: "darkorange", Mark.RIGHT: "navy"}
+LINE, TEXT = 0.15, 8.0  # inches: the height of a line of the source, and the width of all
 SCALE = 1e3  # times the bound is as red as can be, and 1 / SCALE of it as blue
 
 
-def draw(leaves: Sequence[Leaf]) -> "Figure":
-    """Draw a panel for each leaf, of a dozen at most; needs matplotlib."""
+def draw(leaves: Sequence[Leaf], source: Sequence[Shown] = ()) -> "Figure":
+    """Draw a panel for each leaf, of a dozen at most, and the source; needs matplotlib."""
     leaves = leaves[:PANELS]
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415, needed for pictures alone
     from matplotlib.colors import LogNorm  # noqa: PLC0415
@@ -36,8 +41,12 @@ def draw(leaves: Sequence[Leaf]) -> "Figure":
 
     columns = 2 if len(leaves) in {2, 4} else min(len(leaves), 3)
     rows = -(-len(leaves) // columns)
-    figure = Figure(figsize=(3.6 * columns + 0.8, 3.2 * rows), dpi=150, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    heights = [3.2 * rows] + [LINE * (len(source) + 2)] * bool(source)
+    width = max(3.6 * columns + 0.8, TEXT) if source else 3.6 * columns + 0.8
+    figure = Figure(figsize=(width, sum(heights)), dpi=150, layout="constrained")
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    (above, *below), *_ = parts.T
+    panels = above.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(leaves) :]:
         axes.set_axis_off()
     norm = LogNorm(1 / SCALE, SCALE)
@@ -49,9 +58,27 @@ def draw(leaves: Sequence[Leaf]) -> "Figure":
             _bars(axes, leaf, colours)
         else:
             _image(axes, leaf, norm)
-    bar = figure.colorbar(colours, ax=list(panels), shrink=0.8)
+    bar = above.colorbar(colours, ax=list(panels), shrink=0.8)
     bar.set_label("error / bound (red: beyond the bound)")
+    for part in below:
+        _source(part.add_subplot(), source)
     return figure
+
+
+def _source(axes: "Axes", source: Sequence[Shown]) -> None:
+    """Write the lines of the loss, each in the colour of its mark."""
+    axes.set_axis_off()
+    for number, line in enumerate(source):
+        axes.text(
+            0,
+            1 - (number + 1) / (len(source) + 1),
+            str(line),
+            color=COLOURS_OF_MARKS[line.mark] if line.mark else "black",
+            family="monospace",
+            fontsize=7,
+            parse_math=False,
+            transform=axes.transAxes,
+        )
 
 
 def _bars(axes: "Axes", leaf: Leaf, colours: "ScalarMappable") -> None:

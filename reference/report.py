@@ -15,6 +15,7 @@ from reference.noise.measure import Measurement
 from reference.noise.statistics import FAILURE, probability
 from reference.picture import draw
 from reference.sensitivity import sensitivity
+from reference.source import marks_of, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,6 +119,14 @@ class GradientReport(str):
         """
         return {leaf.path: sensitivity(leaf) for leaf in self.leaves}
 
+    @property
+    def source(self) -> str:
+        """Show the lines of the loss whose backward is right, wrong, or below a wrong one.
+
+        Empty if nothing is wrong, or if no operation of the loss explains what is.
+        """
+        return "\n".join(map(str, shown(marks_of(self.causes))))
+
     def to_dict(self) -> dict[str, Any]:
         """Give the report as plain numbers, strings, lists and dictionaries, fit for JSON."""
         return {
@@ -139,6 +148,7 @@ class GradientReport(str):
         What is beyond its bound is red. A vector is drawn as bars, and of an array with more axes
         the matrices of the last two stand one below the other. A leaf with more than 96 rows or
         columns is shown in blocks, each by its worst element, so that one wrong element is seen.
+        Below stands the source of the loss, if the line that is wrong was found.
 
         Args:
             path: where to save the picture, if anywhere.
@@ -151,7 +161,8 @@ class GradientReport(str):
         """
         if not any(leaf.want.size for leaf in self.leaves):
             raise ValueError(f"there is nothing to draw, the check ended with: {self.verdict}")
-        figure = draw(_worst_first([leaf for leaf in self.leaves if leaf.want.size]))
+        leaves = _worst_first([leaf for leaf in self.leaves if leaf.want.size])
+        figure = draw(leaves, list(shown(marks_of(self.causes))))
         if path is not None:
             figure.savefig(path)
         return figure

@@ -457,6 +457,14 @@ WRONG: dict[str, Kind] = {
         lambda edge: edge.name in {"softmax", "log_softmax"} and 1 < _in_shape(edge)[-1] <= 32,
         _diagonal,
     ),
+    "softmax_on_top": Kind(
+        lambda edge: edge.name == "log_softmax",
+        lambda given: given.right * (p := jax.nn.softmax(given.x)) * (1 - p),
+    ),
+    "sigmoid_on_top": Kind(
+        lambda edge: edge.name in {"softplus", "log_sigmoid", "logaddexp"},
+        lambda given: given.right * (p := 1 / (1 + jnp.exp(-given.x))) * (1 - p),
+    ),
     "all_of_the_compared": Kind(
         lambda edge: (
             edge.name == "reduce_max" and len(_in_shape(edge)) == len(_out_shape(edge)) + 1

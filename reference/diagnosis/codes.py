@@ -399,6 +399,14 @@ class Line(NamedTuple):
         return f"{Path(self.file).name}:{self.number}, `{self.text}`"
 
 
+class Mark(enum.StrEnum):
+    """What there is to say of the backward of a line of the loss."""
+
+    WRONG = "wrong"
+    DOWNSTREAM = "downstream"  # what it is handed is wrong
+    RIGHT = "right"
+
+
 @dataclass(frozen=True)
 class Cause:
     """A likely bug in one gradient.
@@ -412,6 +420,7 @@ class Cause:
         operand: what it hands a wrong derivative down to, in the words of the source.
         factor: what that is multiplied by, where a number is wrong: 0 if it is missing.
         kind: "factor", or what is handed down instead.
+        marks: the lines of the loss, if the one that is wrong was found.
     """
 
     code: Code
@@ -423,6 +432,7 @@ class Cause:
     operand: str = ""
     factor: float | None = None
     kind: str = ""
+    marks: tuple[tuple[Line, Mark], ...] = ()
 
     @classmethod
     def observed(cls, code: Code, evidence: str) -> Self:

@@ -143,6 +143,7 @@ ORDER = {
             "directions",
             "calls",
             "picture",
+            "source",
             "sensitivity",
             "diagnosis",
             "digits",

@@ -10,6 +10,7 @@ import pytest
 
 from reference import GradientReport, Leaf, Verdict, check_command, command_line
 from reference.arrays import PRECISION
+from reference.diagnosis.codes import Cause, Code, Line, Mark
 from tests.support.cases import each
 from tests.support.commands import Output, run_here
 from tests.support.leaves import leaf_of
@@ -86,6 +87,21 @@ def test_the_arguments_of_the_gradient_are_numbered_or_named(
     output = command(capsys, *words)
     assert (output.status, output.out) == (0, f"{checked.reports[0]}\n")
     assert checked.calls == [((1.0, 2.0, "HERE"), argnums)]
+
+
+def test_the_loss_is_shown_line_by_line_if_it_is_asked_for(
+    checked: Checked, capsys: Capture
+) -> None:
+    marked = Cause(Code.PATH_MISSING, "", "", marks=((Line("a.py", 3, ""), Mark.WRONG),))
+    for verdict, causes, shown in (
+        (Verdict.MISMATCH, (marked,), "\na.py\n     wrong     3\n"),
+        (Verdict.MISMATCH, (), f"\n{check_command.UNMARKED}\n"),
+        (Verdict.MATCH, (), ""),
+    ):
+        report = GradientReport(verdict, (), causes, (), "float64")
+        checked.reports[:] = [report]
+        assert command(capsys, "--explain").out == f"{report}\n{shown}"
+        assert command(capsys).out == f"{report}\n"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.MATCH, Verdict.WRONG_SHAPE])

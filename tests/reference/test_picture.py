@@ -8,6 +8,7 @@ import pytest
 
 from reference import GradientReport, Leaf, Verdict
 from reference.arrays import Array
+from reference.diagnosis.codes import Cause, Code, Line, Mark
 from tests.support.leaves import off_by
 
 WRONG = off_by("['w']", [[1, 2], [4, -8]], off=[[0.0, 0.0], [0.5, -0.125]], bound=0.0625)
@@ -214,3 +215,16 @@ def test_a_picture_is_written_where_it_is_asked_for(
 def test_a_picture_of_nothing_is_refused(leaves: list[Leaf]) -> None:
     with pytest.raises(ValueError, match="nothing to draw, the check ended with: mismatch"):
         report_of(*leaves).plot()
+
+
+def test_the_source_stands_below_with_what_is_wrong_in_a_colour_of_its_own() -> None:
+    marks = tuple((Line(__file__, n + 1, ""), mark) for n, mark in enumerate(Mark))
+    cause = Cause(Code.PATH_MISSING, "", "", marks=marks)
+    report = GradientReport(Verdict.MISMATCH, [WRONG], [cause], (), "float64")
+    figure = report.plot()
+    plain = report_of(WRONG).plot()
+    assert figure.get_size_inches()[1] > plain.get_size_inches()[1]
+    assert figure.axes[0].get_title() == plain.axes[0].get_title()
+    texts = figure.axes[-1].texts
+    assert [text.get_text() for text in texts] == report.source.splitlines()
+    assert len({text.get_color() for text in texts}) == len(texts) == len(Mark) + 1

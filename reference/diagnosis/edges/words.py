@@ -2,16 +2,26 @@
 
 import ast
 import linecache
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from reference.diagnosis.codes import Cause, Code, Line
+from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.mistakes import MISTAKES
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
-from reference.diagnosis.edges.tapped import EVERY, FACTOR, FIRST, Tap, Tapped
+from reference.diagnosis.edges.tapped import (
+    EVERY,
+    FACTOR,
+    FIRST,
+    Edge,
+    Operation,
+    Tap,
+    Tapped,
+)
 from reference.jaxprs import user_frame
 
 FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
@@ -33,7 +43,40 @@ class Words:
         both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
         text, size = outside(self.difference.leaves)
         evidence = f"{text}; {both} all {size:,} are within rounding{others}"
-        return [self._cause(mistake, evidence) for mistake in explanation.mistakes]
+        marks = tuple(self.marks(explanation.mistakes).items())
+        causes = [self._cause(mistake, evidence) for mistake in explanation.mistakes]
+        return [replace(cause, marks=marks) for cause in causes]
+
+    def marks(self, mistakes: Iterable[Mistake]) -> dict[Line, Mark]:
+        """Mark the lines whose operations hand a derivative down."""
+        edges = [tap.edge for mistake in mistakes for tap in mistake.taps]
+        wrong = {edge.path for edge in edges}
+        below = self._below(edges)
+        calls = {path[:n] for path in wrong for n in range(1, len(path))}  # of what is wrong
+        order, marks = list(Mark), dict[Line, Mark]()
+        for path in dict.fromkeys(edge.path for edge in self.tapped.edges):
+            if (at := self._line_at(path)) is None:
+                continue
+            within = any(path[: len(other)] == other for other in wrong)
+            mark = Mark.WRONG if within else Mark.DOWNSTREAM if path in below else Mark.RIGHT
+            if path in calls and mark == Mark.RIGHT:
+                mark = Mark.DOWNSTREAM
+            marks[at] = min(mark, marks.get(at, mark), key=order.index)
+        return marks
+
+    def _below(self, edges: Iterable[Edge]) -> set[tuple[int, ...]]:
+        """List the operations that what is handed down on these edges comes to."""
+        operations, found = self.tapped.operations, set[tuple[int, ...]]()
+        ahead: list[Any] = [operations[edge.path].inputs[edge.operand] for edge in edges]
+        for path in (edge.path for edge in edges if operations[edge.path].looped):
+            loops = [path[:n] for n in range(1, len(path)) if _is_loop(operations[path[:n]])]
+            ahead += [other for other in operations if other[: len(loops[0])] == loops[0]]
+        while ahead:
+            path = ahead.pop()
+            if isinstance(path, tuple) and path not in found:
+                found |= {path[:n] for n in range(1, len(path) + 1)}
+                ahead += operations[path].inputs
+        return found
 
     def _in_words(self, explanation: Explanation) -> Explanation:
         """Of the same mistakes on one line take one whose operand the source has a name for."""
@@ -136,6 +179,10 @@ class Words:
         """Name an input of the loss: the argument, and where in it."""
         i, path = self.tapped.where[number]
         return self.difference.names_in_loss[i] + path
+
+
+def _is_loop(operation: Operation) -> bool:
+    return operation.eqn.primitive.name == "scan"
 
 
 def located(difference: Difference, *, alone: bool = False) -> list[Cause]:

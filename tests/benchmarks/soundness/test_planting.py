@@ -122,6 +122,14 @@ def test_a_mask_may_be_inverted_and_a_jacobian_cut_to_its_diagonal() -> None:
     (got,) = tape.gradient([Plant(edge.path, 0, "diagonal_alone")])
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     np.testing.assert_allclose(got, (1 - p) * t, rtol=1e-12)
+    (got,) = tape.gradient([Plant(edge.path, 0, "softmax_on_top")])
+    d_z = t - p * t.sum(1, keepdims=True)
+    np.testing.assert_allclose(got, d_z * p * (1 - p), rtol=1e-12, atol=1e-15)
+    tape = Tape(lambda z: (jax.nn.softplus(z) * t).sum(), (z,), (0,))
+    edge = next(e for e in tape.edges() if WRONG["sigmoid_on_top"].fits(e))
+    (got,) = tape.gradient([Plant(edge.path, edge.operand, "sigmoid_on_top")])
+    s = 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(got, s * t * s * (1 - s), rtol=1e-12)
 
 
 def test_in_a_loop_it_is_made_at_every_step_or_at_one() -> None:
