@@ -1,0 +1,197 @@
+"""LSTM, long short-term memory: a recurrent layer with gated cells, over the steps of a sequence.
+
+lstm.md derives the equations. Axes: N examples, T steps, D features of the input, H units; 4 H are
+the pre-activations of input gate, forget gate, candidate and output gate, in this order.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from manual_nn.arrays import Array
+from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.layers.sigmoid import sigmoid, value_and_slope
+from manual_nn.layers.tanh import slope as tanh_slope
+
+
+class LSTM(NamedTuple):
+    """A dense layer of the input, and another, without a bias, of the state of the step before."""
+
+    weight: Array  # (D, 4 H)
+    recurrent_weight: Array  # (H, 4 H)
+    bias: Array  # (4 H,)
+
+
+class State(NamedTuple):
+    """What goes from one step to the next."""
+
+    h: Array  # (N, H), the output of a step
+    c: Array  # (N, H), its cells
+
+
+class Inputs(NamedTuple):
+    """The two inputs of the layer."""
+
+    sequence: Array  # (N, T, D)
+    state: State  # before the first step, of zeros where a sequence begins
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass."""
+
+    inputs: Inputs
+    z: Array  # (N, T, 4 H), the pre-activations
+    c: Array  # (N, T, H)
+    h: Array  # (N, T, H)
+    seen: npt.NDArray[np.bool_]  # (N, T), which steps are within the sequences
+
+
+def forward(
+    params: LSTM, x: Inputs, *, lengths: npt.NDArray[np.integer[Any]] | None = None
+) -> tuple[Array, Kept]:
+    """Go through the steps in order; eq. (1), (2), (3).
+
+    With the gates i, f, o = sigmoid(...) and the candidate g = tanh(...) of x_t weight + h_(t-1)
+    recurrent_weight + bias, the cells become c_t = f c_(t-1) + i g and the output becomes
+    h_t = o tanh(c_t).
+
+    Args:
+        params: weight, (D, 4 H), recurrent_weight, (H, 4 H), and bias, (4 H,).
+        x: the sequence, (N, T, D), and the state before it, h and c, (N, H) each, float32 or
+            float64 as are the parameters.
+        lengths: how many steps of each sequence are real, (N,), integers from 0 to T; all by
+            default. After them the state stays as it is, and out is 0.
+
+    Returns:
+        out, the h of each step, (N, T, H), and what `backward` needs; `last_state` gives the state
+        after the last step.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the shapes do not fit, or a length is not between 0 and T.
+
+    Source: Hochreiter and Schmidhuber, Long Short-Term Memory, 1997,
+    doi:10.1162/neco.1997.9.8.1735; with the forget gate of Gers, Schmidhuber and Cummins, 2000.
+
+    >>> params = LSTM(np.zeros((1, 4)), np.zeros((1, 4)), np.array([100.0, 0.0, 100.0, 100.0]))
+    >>> begin = State(np.zeros((1, 1)), np.zeros((1, 1)))
+    >>> out, kept = forward(params, Inputs(np.zeros((1, 3, 1)), begin))
+    >>> kept.c  # each step adds 1 to half of what there was
+    array([[[1.  ],
+            [1.5 ],
+            [1.75]]])
+    """
+    (sequence, (h, c)), H = x, x.state.h.shape[-1]
+    _check(params, x)
+    N, T, _ = sequence.shape
+    seen = steps_within(lengths, N, T)
+    z = np.matmul(sequence, params.weight) + params.bias  # (N, T, 4 H)
+    all_c, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
+    for t in range(T):
+        z[:, t] += np.matmul(h, params.recurrent_weight)
+        i, f, g, o = np.split(z[:, t], 4, axis=-1)  # (N, H) each
+        within = seen[:, t, np.newaxis]
+        c = np.where(within, sigmoid(f) * c + sigmoid(i) * np.tanh(g), c)
+        h = np.where(within, sigmoid(o) * np.tanh(c), h)
+        all_c[:, t], all_h[:, t] = c, h
+    return np.where(seen[..., np.newaxis], all_h, 0), Kept(x, z, all_c, all_h, seen)
+
+
+def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
+    """Go back through the steps, the last one first; eq. (4) to (9).
+
+    Each step receives the gradient of its own output and what the step after it sends back, to h
+    and to c. The products with sequence and weight are made for all steps at once.
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_out: (N, T, H), the derivative of the loss with respect to out.
+
+    Returns:
+        d_params, shaped like params, and d_x, shaped like x.
+
+    Raises:
+        TypeError: d_out is not an array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    (sequence, state), z, c, h, seen = kept
+    check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
+    before_h = before(state.h, h)  # (N, T, H)
+    before_c = before(state.c, c)  # (N, T, H)
+    z_i, z_f, z_g, z_o = np.split(z, 4, axis=-1)  # (N, T, H) each
+    (i, slope_i), (f, slope_f), (o, slope_o) = map(value_and_slope, (z_i, z_f, z_o))
+    g, slope_g = np.tanh(z_g), tanh_slope(z_g)
+    tanh_c, slope_c = np.tanh(c), tanh_slope(c)
+    d_z = np.zeros(z.shape, z.dtype)  # (N, T, 4 H)
+    d_h, d_c = np.zeros((2, *state.h.shape), z.dtype)  # (N, H) each
+    for t in reversed(range(z.shape[1])):
+        within = seen[:, t, np.newaxis]
+        of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end
+        of_c = np.where(within, d_c, 0) + of_h * o[:, t] * slope_c[:, t]
+        d_z[:, t] = np.concatenate(
+            [
+                of_c * g[:, t] * slope_i[:, t],
+                of_c * before_c[:, t] * slope_f[:, t],
+                of_c * i[:, t] * slope_g[:, t],
+                of_h * tanh_c[:, t] * slope_o[:, t],
+            ],
+            axis=-1,
+        )
+        d_c = np.where(within, of_c * f[:, t], d_c)
+        d_h = np.where(within, np.matmul(d_z[:, t], params.recurrent_weight.T), d_h)
+    d_params = LSTM(
+        np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
+        np.tensordot(before_h, d_z, axes=((0, 1), (0, 1))),
+        d_z.sum(axis=(0, 1)),
+    )
+    return d_params, Inputs(np.matmul(d_z, params.weight.T), State(d_h, d_c))
+
+
+def last_state(kept: Kept) -> State:
+    """Give the state after the last step of each sequence, in new arrays; eq. (3).
+
+    To go on from there in the next call is truncated backpropagation through time: what it sends
+    back to the state is not passed on.
+    """
+    return State(kept.h[:, -1].copy(), kept.c[:, -1].copy())
+
+
+def before(first: Array, later: Array) -> Array:
+    """Give what each step receives, (N, T, H): the first state, then all but the last; eq. (1)."""
+    return np.concatenate([first[:, np.newaxis], later[:, :-1]], axis=1)
+
+
+def steps_within(
+    lengths: npt.NDArray[np.integer[Any]] | None, N: int, T: int
+) -> npt.NDArray[np.bool_]:
+    """Say which steps are within the sequences, (N, T); eq. (3).
+
+    Raises:
+        TypeError: lengths is not an array of integers.
+        ValueError: it has another shape than (N,), or a length is not between 0 and T.
+    """
+    if lengths is None:
+        return np.ones((N, T), bool)
+    check_integers(lengths, name="lengths")
+    if lengths.shape != (N,):
+        raise ValueError(f"lengths must have shape ({N},), one an example, got {lengths.shape}")
+    outside = (lengths < 0) | (lengths > T)
+    if outside.any():
+        raise ValueError(f"lengths must be from 0 to {T}, got {lengths[outside][0]}")
+    return np.arange(T) < lengths[:, np.newaxis]
+
+
+def _check(params: LSTM, x: Inputs) -> None:
+    """Check that the parameters, the sequence and the state fit each other."""
+    check_floats(x.sequence, name="x.sequence", ndim=3)
+    check_floats(x.state.h, name="x.state.h", ndim=2)
+    if x.sequence.ndim != 3:
+        raise ValueError(f"x.sequence must have shape (N, T, D), got {x.sequence.shape}")
+    (N, _, D), H, dtype = x.sequence.shape, x.state.h.shape[-1], x.sequence.dtype
+    for name, array in x.state._asdict().items():
+        check_like(array, (N, H), dtype, name=f"x.state.{name}", like="x.sequence and x.state.h")
+    shapes = ((D, 4 * H), (H, 4 * H), (4 * H,))
+    for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
+        check_like(array, shape, dtype, name=f"params.{name}", like="x")
