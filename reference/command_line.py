@@ -42,10 +42,10 @@ SEED --cases 1 draws a case again."""
 CAMPAIGN_LEGEND = """\
 match: every element is within its bound, which is measured where the proven one is infinite.
 ambig.: only if a kink within rounding of 0 is left open. blind: rounding strays as far as the
-result itself. n.c.: not comparable, because something overflows, or because a measured difference
-hangs on more kinks than can be tried together. refused: by manual_nn, because something overflows.
-of bound: the worst difference of a match over its bound. --campaign --replay CASE shows a case
-again, given the --seed and --block of its campaign."""
+result itself. n.c.: not comparable, because something overflows, because rounding decides between
+classes, or because a measured difference hangs on more kinks than can be tried together. refused:
+by manual_nn, because something overflows. of bound: the worst difference of a match over its bound.
+--campaign --replay CASE shows a case again, given the --seed and --block of its campaign."""
 
 CASES = 100
 CAMPAIGN_CASES = 10_000

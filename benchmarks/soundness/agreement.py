@@ -30,8 +30,9 @@ PAGES = {
         "the smallest number to so large that some results overflow. Every public derivative is\n"
         "compared with JAX, element by element: under the proven bound and, where it is infinite,\n"
         "mostly because logits are so large that it leaves open which class is the likeliest,\n"
-        "under measured rounding. What is not comparable then overflows, or "
-        "hangs on more kinks than can be tried together.",
+        "under measured rounding. What is not comparable then overflows,\n"
+        "has logits so large that rounding decides between classes, or hangs on more kinks than "
+        "can be tried together.",
     ),
 }
 

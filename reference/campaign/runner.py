@@ -312,7 +312,8 @@ def summary(log: Log, campaign: Campaign) -> str:
     witness = (
         f"Of {unbounded:,} networks some bound is infinite. Rounding was measured for these and "
         f"{measured - unbounded:,} more. What remains: {overflowing:,} have a result that is not "
-        f"finite in JAX's float64, {uncertain:,} may overflow in their own precision, "
+        f"finite in JAX's float64, {uncertain:,} may overflow in their own precision or have "
+        f"logits so large that rounding decides between classes, "
         f"{untried:,} hang on more kinks than can be tried together, and in {blind:,} rounding "
         "strays as far as the result itself."
     )

@@ -420,8 +420,9 @@ def test_the_summary_says_how_much_there_was_and_what_is_wrong(
     assert witness == (
         "Of 1,020 networks some bound is infinite. Rounding was measured for these and 1 more. "
         "What remains: 2 have a result that is not finite in JAX's float64, 1 may overflow in "
-        "their own precision, 4 hang on more kinks than can be tried together, and in 5 rounding "
-        "strays as far as the result itself."
+        "their own precision or have logits so large that rounding decides between classes, 4 hang "
+        "on more kinks than can be tried together, and in 5 rounding strays as far as the result "
+        "itself."
     )
     assert speed == "4 seconds of work, 306 networks a second on a core."
     assert wrong == "WRONG: 7:17, 7:8"
