@@ -11,6 +11,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.sums import sum_rows
 
 
 class BatchNorm(NamedTuple):
@@ -77,10 +78,9 @@ def forward(
         least = running.variance.min()
         raise ValueError(f"running.variance must not be negative, got {least}")
     eps = as_number(eps, name="eps", minimum=0, strict=True)
-    rows = tuple(range(x.ndim - 1))
-    mean = x.mean(axis=rows) if running is None else running.mean  # (C,)
+    mean = _mean(x) if running is None else running.mean  # (C,)
     normal = x - mean  # (N, ..., C)
-    variance = (normal**2).mean(axis=rows) if running is None else running.variance  # (C,)
+    variance = _mean(normal**2) if running is None else running.variance  # (C,)
     normal /= np.sqrt(variance + eps)
     kept = Kept(normal, Moments(mean, variance), eps, training=running is None)
     return normal * params.weight + params.bias, kept
@@ -107,13 +107,12 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     """
     normal = kept.normal
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    rows = tuple(range(d_out.ndim - 1))
-    d_weight = (d_out * normal).sum(axis=rows)  # (C,)
-    d_bias = d_out.sum(axis=rows)  # (C,)
+    d_weight = sum_rows(_as_rows(d_out * normal))  # (C,)
+    d_bias = sum_rows(_as_rows(d_out))  # (C,)
     scale = params.weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
     if not kept.training:
         return BatchNorm(d_weight, d_bias), scale * d_out
-    R = _rows(normal)
+    R = len(_as_rows(normal))
     d_x = scale * (d_out - d_bias / R - normal * (d_weight / R))  # (N, ..., C)
     return BatchNorm(d_weight, d_bias), d_x
 
@@ -142,7 +141,7 @@ def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:
         raise ValueError(f"momentum must be at most 1, got {momentum:g}")
     if not kept.training:
         raise ValueError("kept must be of a pass in training, got one with running moments")
-    R = _rows(kept.normal)
+    R = len(_as_rows(kept.normal))
     if R == 1:
         raise ValueError("kept must be of at least 2 rows, got 1")
     mean, variance = kept.moments
@@ -154,6 +153,12 @@ def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:
     )
 
 
-def _rows(x: Array) -> int:
-    """Count the rows over which the moments are taken, R = N ...; eq. (1)."""
-    return x.size // x.shape[-1]
+def _mean(x: Array) -> Array:
+    """Take the mean of each channel over all rows, (C,); eq. (1)."""
+    rows = _as_rows(x)
+    return sum_rows(rows) / len(rows)
+
+
+def _as_rows(x: Array) -> Array:
+    """Lay all examples and places along one axis, (R, C) of R = N ... rows; eq. (1)."""
+    return x.reshape(-1, x.shape[-1])

@@ -15,6 +15,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.sums import sum_rows
 
 Padding: TypeAlias = str | Sequence[tuple[int, int]]
 Place: TypeAlias = tuple[int | slice, ...]
@@ -136,7 +137,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
         d_weight[w] = np.tensordot(padded[places], d_out, axes=(rows, rows))
         d_padded[places] += np.matmul(d_out, weight[w].T)
     d_x = d_padded[:, *geometry.inside]  # (N, ..., C)
-    return Convolution(d_weight, d_out.sum(axis=rows)), d_x
+    return Convolution(d_weight, sum_rows(d_out.reshape(-1, len(bias)))), d_x
 
 
 def places_of(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:

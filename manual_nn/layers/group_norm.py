@@ -11,6 +11,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.sums import sum_rows
 
 
 class GroupNorm(NamedTuple):
@@ -61,8 +62,8 @@ def forward(params: GroupNorm, x: Array, *, groups: int, eps: float = 1e-5) -> t
         raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
     eps = as_number(eps, name="eps", minimum=0, strict=True)
     grouped = _grouped(x, groups)  # (N, P, G, C / G)
-    centred = grouped - grouped.mean(axis=(1, 3), keepdims=True)
-    variance = (centred**2).mean(axis=(1, 3), keepdims=True)  # (N, 1, G, 1)
+    centred = grouped - _mean(grouped)
+    variance = _mean(centred**2)  # (N, 1, G, 1)
     deviation = np.sqrt(variance + eps)
     normal = (centred / deviation).reshape(x.shape)  # (N, ..., C)
     return normal * params.weight + params.bias, Kept(normal, deviation)
@@ -89,16 +90,22 @@ def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Ar
     """
     normal, deviation = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    rows = tuple(range(d_out.ndim - 1))
-    d_weight = (d_out * normal).sum(axis=rows)  # (C,)
-    d_bias = d_out.sum(axis=rows)  # (C,)
+    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (C,)
+    d_bias = sum_rows(d_out.reshape(-1, len(params.bias)))  # (C,)
     groups = deviation.shape[2]
     n, g = _grouped(normal, groups), _grouped(d_out * params.weight, groups)  # (N, P, G, C / G)
-    along = n * (g * n).mean(axis=(1, 3), keepdims=True)
-    d_x = (g - g.mean(axis=(1, 3), keepdims=True) - along) / deviation
+    along = n * _mean(g * n)
+    d_x = (g - _mean(g) - along) / deviation
     return GroupNorm(d_weight, d_bias), d_x.reshape(normal.shape)
 
 
 def _grouped(x: Array, groups: int) -> Array:
     """Lay all places along one axis, and the channels along two, (N, P, G, C / G); eq. (1)."""
     return x.reshape(len(x), -1, groups, x.shape[-1] // groups)
+
+
+def _mean(grouped: Array) -> Array:
+    """Take the mean of each group of each example, (N, 1, G, 1); eq. (1)."""
+    N, P, G, width = grouped.shape
+    of_channels = sum_rows(grouped.reshape(N, P, G * width)).reshape(N, 1, G, width)
+    return of_channels.sum(axis=-1, keepdims=True) / (P * width)

@@ -10,6 +10,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.sums import sum_rows
 
 
 class LayerNorm(NamedTuple):
@@ -81,9 +82,8 @@ def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Ar
     """
     normal, deviation = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    rows = tuple(range(d_out.ndim - 1))
-    d_weight = (d_out * normal).sum(axis=rows)  # (D,)
-    d_bias = d_out.sum(axis=rows)  # (D,)
+    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (D,)
+    d_bias = sum_rows(d_out.reshape(-1, len(params.bias)))  # (D,)
     d_normal = d_out * params.weight  # (..., D)
     along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
     d_x = (d_normal - d_normal.mean(axis=-1, keepdims=True) - along) / deviation  # (..., D)

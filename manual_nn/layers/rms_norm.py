@@ -10,6 +10,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.sums import sum_rows
 
 
 class RMSNorm(NamedTuple):
@@ -78,7 +79,7 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
     """
     normal, rms = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    d_weight = (d_out * normal).sum(axis=tuple(range(d_out.ndim - 1)))  # (D,)
+    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (D,)
     d_normal = d_out * params.weight  # (..., D)
     along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
     return RMSNorm(d_weight), (d_normal - along) / rms

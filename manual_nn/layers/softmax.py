@@ -5,6 +5,8 @@ softmax.md derives the equations. Axes: `...` any number of axes of rows, K clas
 
 from typing import NamedTuple
 
+import numpy as np
+
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.layers.softmax_cross_entropy import softmax
@@ -32,7 +34,6 @@ def forward(params: tuple[()], x: Array) -> tuple[Array, Kept]:
         TypeError: x is not a float32 or float64 array.
         ValueError: x has no axis or no element.
 
-    >>> import numpy as np
     >>> out, kept = forward((), np.array([[0.0, 0.0], [1000.0, -1000.0]]))
     >>> out
     array([[0.5, 0.5],
@@ -44,7 +45,9 @@ def forward(params: tuple[()], x: Array) -> tuple[Array, Kept]:
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
-    """Compute d_x = p (d_out - <p, d_out>), the inner product being that of each row; eq. (2).
+    """Compute d_x = p (d - <p, d>), the inner product being that of each row; eq. (2), (3).
+
+    d is d_out less its entry of the likeliest class, which changes nothing but keeps the digits.
 
     Args:
         params: there are none: ().
@@ -60,5 +63,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     """
     p = kept.p
     check_like(d_out, p.shape, p.dtype, name="d_out", like="out")
-    along = (p * d_out).sum(axis=-1, keepdims=True)  # (..., 1)
-    return (), p * (d_out - along)
+    likeliest = p.argmax(axis=-1)[..., np.newaxis]  # (..., 1)
+    d = d_out - np.take_along_axis(d_out, likeliest, axis=-1)  # (..., K)
+    along = (p * d).sum(axis=-1, keepdims=True)  # (..., 1)
+    return (), p * (d - along)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_nn.layers import rms_norm
+from manual_nn.layers import rms_norm, squared_error
 from manual_nn.layers.rms_norm import RMSNorm
 from reference.layers import rms_norm as twin
-from tests.support.layer_proof import Subject, prove
+from reference.layers import squared_error as twin_of_the_error
+from tests.support.layer_proof import Subject, assert_unshared, prove
 
 SUBJECT = Subject(lambda draw, _: (RMSNorm(draw(4)), draw(3, 4)), {"eps": 1e-3})
 
@@ -48,6 +49,28 @@ def that_changes_its_input(params: Any, x: Any, **options: Any) -> Any:
 def test_a_wrong_forward_pass_is_not(forward: Callable[..., Any]) -> None:
     with pytest.raises(AssertionError):
         prove(layer_of(forward, rms_norm.backward), twin, SUBJECT, seed=0)
+
+
+def that_changes_an_option(params: Any, x: Any, *, target: Any) -> Any:
+    result = squared_error.forward(params, x, target=target)
+    target[...] = 0
+    return result
+
+
+def test_a_layer_that_changes_an_option_is_not() -> None:
+    subject = Subject(lambda draw, _: ((), draw(3, 4)), {"target": np.ones((3, 4))})
+    prove(squared_error, twin_of_the_error, subject, seed=0)
+    layer = layer_of(that_changes_an_option, squared_error.backward)
+    with pytest.raises(AssertionError):
+        prove(layer, twin_of_the_error, subject, seed=0)
+
+
+def test_memory_shared_with_an_option_is_seen() -> None:
+    target = np.ones((3, 4))
+    options = {"target": target, "groups": 2}
+    assert_unshared([np.ones((3, 4))], ((), options))
+    with pytest.raises(AssertionError):
+        assert_unshared([target[1:]], ((), options))
 
 
 def off_in_the_weight(params: Any, kept: Any, d_out: Any) -> Any:

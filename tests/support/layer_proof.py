@@ -75,8 +75,8 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
     """Compare a layer with its twin at a draw of each kind of numbers, in both precisions.
 
     Asserted are the values and the gradients, under the derived bounds; their dtype; that no
-    argument is changed, and no memory shared with one; that backward leaves what is kept as it is,
-    and is linear; that options which both have are the same where they are left out.
+    argument or option is changed, and no memory shared with one; that backward leaves what is kept
+    as it is, and is linear; that options which both have are the same where they are left out.
     """
     ours, theirs = (inspect.signature(module.forward).parameters for module in (layer, twin))
     for name in ours.keys() & theirs.keys():
@@ -86,14 +86,15 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
     for kind, dtype in itertools.product(KINDS, DTYPES):
         params, x = arguments_of(subject, kind, dtype, rng)
         options = options_in(subject, dtype)
-        copies = jax.tree.map(np.copy, (params, x))
+        given = params, x, options
+        copies = jax.tree.map(np.copy, given)
         out, kept = layer.forward(params, x, **options)
         d_out = cast(rng.normal(size=out.shape), dtype)
         result = out, layer.backward(params, kept, d_out)
         what = f"{kind.__name__} {dtype}, options {subject.options}, seed {seed}"
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
-        assert_unshared(result, (params, x, d_out))
-        jax.tree.map(np.testing.assert_array_equal, copies, (params, x))
+        assert_unshared(result, (*given, d_out))
+        jax.tree.map(np.testing.assert_array_equal, copies, given)
         if dtype == "float32":
             watched, watched_x, watched_d = jax.tree.map(watch, (params, x, d_out))
             _, kept_of_them = layer.forward(watched, watched_x, **options)
@@ -265,6 +266,7 @@ def assert_matches(comparison: Comparison, dtype: str, what: str) -> None:
 
 def assert_unshared(results: Any, arguments: Iterable[Any]) -> None:
     """Assert that no array of the results shares memory with an argument or with another."""
-    arrays, given = jax.tree.leaves(results), jax.tree.leaves(list(arguments))
+    arrays = jax.tree.leaves(results)
+    given = [leaf for leaf in jax.tree.leaves(list(arguments)) if isinstance(leaf, np.ndarray)]
     pairs = (*itertools.product(arrays, given), *itertools.combinations(arrays, 2))
     assert not any(np.shares_memory(one, other) for one, other in pairs)

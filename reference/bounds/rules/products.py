@@ -46,13 +46,12 @@ def _cumulated(rounding: Rounding, x: Bounded) -> Bounded:
         product = product * size[..., k]
         spreads[..., k] = spread
     value = np.cumprod(x.value, axis=-1)
-    count = np.arange(size.shape[-1])
-    with np.errstate(divide="ignore"):
-        gammas = np.array([rounding.gamma(int(ROUNDINGS * k)) for k in count])
-    error = spreads + gammas * (abs(value) + spreads)
-    # A part of the product, in another order, may be flushed to 0 or overflow.
-    smallest = np.where(largest == 0, 1.0, np.clip(size - x.error, 0, 1))  # an exact 0 stays one
-    least = np.cumprod(smallest, axis=-1)
-    most = np.cumprod(np.maximum(largest, 1), axis=-1)
-    in_range = ((count == 0) | (least >= rounding.tiny)) & (most <= rounding.largest)
-    return rounding.rounded(value, np.where(in_range, error, np.inf), roundings=0)
+    count = ROUNDINGS * np.arange(size.shape[-1])
+    gammas = np.array([rounding.gamma(int(k)) for k in count])
+    # What any part of the product is at most, in any order.
+    most = np.cumprod(np.maximum(largest, 1), axis=-1) * (1 + gammas)
+    exactly_0 = np.logical_or.accumulate(largest == 0, axis=-1)
+    flushed = np.where(exactly_0, 0, count * rounding.tiny * most)
+    error = spreads + gammas * (abs(value) + spreads) + flushed
+    error = np.where(most <= rounding.largest, error, np.inf)
+    return rounding.rounded(value, error, roundings=0)
