@@ -333,7 +333,7 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
 def not_zero(difference: Difference) -> Iterator[Found]:
     """Look for arrays that are wrong only where the right gradient is 0."""
     details = {}
-    for i in sorted(difference.wrong):
+    for i in sorted(difference.wrong - difference.undecided):
         leaf = difference.leaves[i]
         if leaf.want.any() and not leaf.want[leaf.wrong].any():
             count = f"{int(leaf.wrong.sum())} of {counted(leaf.wrong.size, 'element')}"

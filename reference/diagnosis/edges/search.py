@@ -21,6 +21,7 @@ from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
 from reference.noise.finite import line
+from reference.noise.samples import unit_roundoff
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
 JUDGED = 4  # of the best, by a measurement of their own rounding
@@ -126,7 +127,7 @@ class Search:
         start = 0
         for leaf in self.difference.leaves:
             part = slice(start, start := start + leaf.want.size)
-            wider[part] += np.finfo(leaf.got.dtype).eps * abs(change[part]).max(initial=0)
+            wider[part] += 2 * unit_roundoff(leaf.got.dtype) * abs(change[part]).max(initial=0)
         return wider
 
     def nearly(self, change: Array) -> bool:
