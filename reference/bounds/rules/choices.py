@@ -72,6 +72,26 @@ register_rule("eq")(_comparison(np.equal))
 register_rule("ne")(_comparison(np.not_equal))
 
 
+def _total(function: Callable[[Array, Array], Array]) -> Callable[..., Bounded]:
+    """Compare in the order in which -0 is below 0, as nobody's rounding need have it."""
+
+    def rule(rounding: Rounding, a: Bounded, b: Bounded, **_: Any) -> Bounded:
+        value, unsure = np.asarray(function(a.value, b.value)), may_tie(a, b)
+        if a.value.dtype.kind == "f":
+            zeros = (a.value == 0) & (b.value == 0) & (np.signbit(a.value) != np.signbit(b.value))
+            order = function(-1.0 * np.signbit(a.value), -1.0 * np.signbit(b.value))
+            value = np.where(zeros, order, value)
+            unsure = unsure | zeros | np.isnan(a.value) | np.isnan(b.value)
+        return rounding.opened(value, unsure)
+
+    return rule
+
+
+register_rule("lt_to")(_total(np.less))
+register_rule("le_to")(_total(np.less_equal))
+register_rule("eq_to")(_total(np.equal))
+
+
 @register_rule("select_n")
 def select_n(_rounding: Rounding, which: Bounded, *cases: Bounded, **_: Any) -> Bounded:
     """Where any case is right, take the interval that holds them all; ROUNDING.md (R10)."""

@@ -60,6 +60,26 @@ def test_a_comparison_is_open_where_the_joint_error_reaches(name: str) -> None:
             assert rounding.open_kinks == 2 * sum(TIES)
 
 
+@pytest.mark.parametrize(
+    ("name", "function"), [("lt_to", np.less), ("le_to", np.less_equal), ("eq_to", np.equal)]
+)
+def test_a_total_order_tells_zeros_apart_and_leaves_that_open(
+    name: str, function: Callable[..., Array]
+) -> None:
+    a = bounded([1.0, 1.0, 2.0, -0.0, 0.0, 0.0, NAN, 1.0, -0.0], [0.5, 0, 0, 0, 0, 0, 0, 0, 0])
+    b = bounded([1.25, 1.0, 1.0, 0.0, -0.0, 0.0, 1.0, NAN, 1.0])
+    unsure = [True, False, False, True, True, False, True, True, False]
+    want = function(a.value, b.value)
+    want[3:5] = function([-1.0, 0.0], [0.0, -1.0])
+    for kinks, error in (("decided", [False] * 9), ("open", unsure)):
+        rounding = coarse(cast("Kinks", kinks))
+        assert_bounds(call(name, rounding, a, b), want, error)
+        assert rounding.open_kinks == 5
+    whole = bounded([1, 2, 2], [True, False, False]), bounded([2, 2, 1])
+    result = call(name, coarse("open"), *whole)
+    assert_bounds(result, function(whole[0].value, whole[1].value), [True, False, False])
+
+
 def test_what_is_compared_with_itself_is_open_where_it_may_be_no_number() -> None:
     operand = bounded([1.0, 1.0, INF], [0.5, INF, 0.0])
     result = call("eq", coarse("open"), operand, operand)
