@@ -68,7 +68,7 @@ def forward(
         ValueError: the shapes do not fit, or a length is not between 0 and T.
 
     Source: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder for Statistical
-    Machine Translation, 2014, arXiv:1406.1078, version 3.
+    Machine Translation, 2014, arXiv:1406.1078, version 1.
 
     >>> params = GRU(np.zeros((1, 3)), np.zeros((1, 3)), np.array([0.0, 0.0, 100.0]), np.zeros(1))
     >>> out, kept = forward(params, Inputs(np.zeros((1, 3, 1)), np.zeros((1, 1))))
