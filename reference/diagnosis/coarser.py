@@ -60,24 +60,30 @@ def by_numbers(here: Place, leaves: Sequence[Leaf]) -> str:
         here: where the gradient was compared.
         leaves: that some of are wrong.
     """
-    wrong = [leaf for leaf in leaves if leaf.verdict == Verdict.MISMATCH]
+    wrong = _wrong_by_little(leaves)
     for bits, coarse in OF_NUMBERS.items():
         telling = [
             _has(bits, leaf.got).all() and not _has(bits, leaf.want.astype(leaf.got.dtype)).all()
             for leaf in wrong
         ]
-        if _is_coarser(coarse, here) and all(telling):
+        if wrong and _is_coarser(coarse, here) and all(telling):
             return coarse.name if _explains(coarse, here, leaves) else ""
     return ""
 
 
 def by_errors(here: Place, leaves: Sequence[Leaf]) -> str:
     """Name the finest precision that the errors look like the rounding of; empty if none does."""
-    wrong = [leaf for leaf in leaves if leaf.verdict == Verdict.MISMATCH]
-    if any(_size(leaf.error[leaf.wrong]) > HALF * _size(leaf.want[leaf.wrong]) for leaf in wrong):
+    if not _wrong_by_little(leaves):
         return ""
     found = (coarse for coarse in OF_ERRORS if _is_coarser(coarse, here))
     return next((coarse.name for coarse in found if _explains(coarse, here, leaves)), "")
+
+
+def _wrong_by_little(leaves: Sequence[Leaf]) -> list[Leaf]:
+    """Give the arrays that are wrong; none if one is so by as much as no precision would be."""
+    wrong = [leaf for leaf in leaves if leaf.verdict == Verdict.MISMATCH]
+    much = (_size(leaf.error[leaf.wrong]) > HALF * _size(leaf.want[leaf.wrong]) for leaf in wrong)
+    return [] if any(much) else wrong
 
 
 def _is_coarser(coarse: Coarse, here: Place) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
+import jax
 import numpy as np
 
 from reference.arrays import Array, counted
@@ -100,6 +101,10 @@ def scaled(difference: Difference) -> Iterator[Found]:
         for c, text in ((2.0, "2"), (0.5, "1/2"), (-2.0, "-2"))
         if c not in names
     }
+    arrays = jax.tree.leaves(difference.args)  # of several axes, or it is the length of an axis
+    sizes = sorted({np.size(x) for x in arrays if np.ndim(x) > 1} - {0, 1})
+    of_sizes = {float(n): f"{n}, the number of elements of an array" for n in sizes}
+    of_sizes |= {1 / n: f"1/{n}, 1 over the number of elements of an array" for n in sizes}
 
     def attempt(leaves: frozenset[int]) -> Found | None:
         want = _flat(leaves, lambda i: difference.leaves[i].want)
@@ -114,7 +119,8 @@ def scaled(difference: Difference) -> Iterator[Found]:
                 return Found(code, {leaves: text})
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
-        return Found(Code.SCALED, {leaves: found.in_words()}, fitted=True)
+        name = next((text for c, text in of_sizes.items() if c in found), "")
+        return Found(Code.SCALED, {leaves: name or found.in_words()}, fitted=not name)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
@@ -304,9 +310,11 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
     leaf = difference.leaves[i]
     arrays = leaf.got, leaf.want, leaf.wrong, _sum_error(difference, i)
     factors: list[tuple[Interval, list[int]]] = []
+    zero = set()  # slices of which no factor would be seen
     for k, parts in enumerate(zip(*(np.moveaxis(x, axis, 0) for x in arrays), strict=True)):
         got, want, wrong, error = parts
         if not wrong.any():
+            zero.update([] if want.any() else [k])
             continue
         size = abs(want) + error
         found = fit(got, want, difference.rounding.tiny * (size > 0), error)
@@ -322,7 +330,9 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
     if len(factors) > MOST_FACTORS:
         return ""
     texts = []
-    for factor, places in factors:
+    for factor, seen in factors:
+        whole = list(range(seen[0], seen[-1] + 1))
+        places = whole if set(whole) <= zero.union(seen) else seen
         chosen = np.zeros(leaf.want.shape, bool)
         np.moveaxis(chosen, axis, 0)[places] = True
         part = part_in_words(chosen) or f"{len(places)} of {chosen.shape[axis]} along axis {axis}"

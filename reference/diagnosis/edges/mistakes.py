@@ -32,6 +32,7 @@ class Shapes(NamedTuple):
         operand: the number of the one that the derivative is handed down to.
         out: the shape of its result.
         forward: whether JAX can differentiate it forward, too.
+        within: the names of the primitives that it consists of.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Shapes(NamedTuple):
     operand: int
     out: tuple[int, ...]
     forward: bool = True
+    within: frozenset[str] = frozenset()
 
     @property
     def x(self) -> tuple[int, ...]:
@@ -106,11 +108,13 @@ Make: TypeAlias = Callable[[Site], JaxArray]
 MISTAKES: dict[str, Kind] = {}
 
 
-def mistake(sentence: str, fits: Callable[[Shapes], bool]) -> Callable[[Make], Make]:
+def mistake(
+    sentence: str, fits: Callable[[Shapes], bool], among: dict[str, Kind] = MISTAKES
+) -> Callable[[Make], Make]:
     """Register a mistake by the name of its function, with what it is in words."""
 
     def register(make: Make) -> Make:
-        MISTAKES[make.__name__] = Kind(sentence, fits, make)
+        among[make.__name__] = Kind(sentence, fits, make)
         return make
 
     return register

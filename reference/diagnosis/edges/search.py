@@ -10,8 +10,8 @@ within rounding, by the check's own witnesses.
 import functools
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from tqdm import tqdm
@@ -19,9 +19,12 @@ from tqdm import tqdm
 from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.edges.patterns import OF_TIES
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
 from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
+
+Gradient: TypeAlias = Callable[[Sequence[Any], Any], list[Any]]
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
 JUDGED = 4  # of the best, by a measurement of their own rounding
@@ -41,10 +44,12 @@ class Mistake(NamedTuple):
     Attributes:
         taps: all of one kind.
         setting: what they are set to.
+        only: the places of the arrays in whose own derivative it is made; empty for all of them.
     """
 
     taps: tuple[Tap, ...]
     setting: float
+    only: frozenset[int] = frozenset()
 
     @property
     def kind(self) -> str:
@@ -87,7 +92,10 @@ class Search:
         self.known = _changes_known(self.tapped, self.taps)
         self.at = self.tapped.compiled(self.taps)
         self.right = _joined(self.at(np.zeros(len(self.taps))))
-        self.bound = _joined(leaf.open_bound for leaf in difference.leaves)
+        # Where a tie has been decided the other way nothing is to be explained.
+        self.bound = _joined(
+            np.where(leaf.tied, np.inf, leaf.open_bound) for leaf in difference.leaves
+        )
         self.error = _joined(leaf.got - leaf.want for leaf in difference.leaves)
         known = np.isfinite(self.bound)
         self.weight = np.where(known, 1 / np.maximum(self.bound, self._smallest()), 0.0)
@@ -113,6 +121,14 @@ class Search:
             for tap in mistake.taps:
                 settings[self.numbers[tap]] += mistake.setting
         return _joined(self.at(settings)) - self.right
+
+    @functools.cached_property
+    def of_the_wrong(self) -> Array:
+        """Say which elements are those of arrays that are wrong."""
+        leaves = enumerate(self.difference.leaves)
+        return np.concatenate(
+            [np.full(leaf.want.size, i in self.difference.wrong) for i, leaf in leaves]
+        )
 
     def explains(self, change: Array) -> bool:
         """Say whether a change leaves every element within its bound of what was handed in."""
@@ -144,17 +160,46 @@ class Search:
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried())
         tried.sort(key=lambda trial: trial.residual)
-        single = [trial for trial in tried if self.explains(trial.change)]
-        if not single:
-            near = [trial for trial in tried if self.nearly(trial.change)]
-            chosen = self._judged([((trial.mistake,), trial.change) for trial in near])
-            single = [near[i] for i in chosen]
-        if single:
+        if single := self._explaining(tried) or self._explaining(self._in_the_wrong_alone(tried)):
             single.sort(key=lambda trial: self.simplicity(trial.mistake))
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
             return [Explanation((first.mistake,), alike)]
         return [] if alone else self._pairs(tried)
+
+    def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:
+        """Give those that explain the difference, by the bounds or else by their own rounding."""
+        single = [trial for trial in tried if self.explains(trial.change)]
+        if not single:
+            near = [trial for trial in tried if self.nearly(trial.change)]
+            chosen = self._judged([((trial.mistake,), trial.change) for trial in near])
+            single = [near[i] for i in chosen]
+        return single
+
+    def _in_the_wrong_alone(self, tried: Sequence["Trial"]) -> list["Trial"]:
+        """Make each mistake in the derivatives of the arrays that are wrong, and in no others.
+
+        Each array's derivative may have been written down for itself, as where the one of a bias
+        takes what is handed down from before an activation's derivative, and all others do not.
+        """
+        found: list[Trial] = []
+        only = self.difference.wrong
+        if len(only) == len(self.difference.leaves):
+            return found
+        for trial in tried:
+            mistake = trial.mistake
+            if mistake.kind == FACTOR and mistake.setting not in self.simple:
+                continue
+            change = np.where(self.of_the_wrong, trial.change, 0.0)
+            if not (abs(change) * self.weight > 1).any():
+                continue
+            setting = mistake.setting
+            if mistake.kind == FACTOR and self._is_affine(mistake.taps):
+                setting = self._nearest(setting * self._fit(change))
+                change *= setting / mistake.setting
+            mistake = mistake._replace(setting=setting, only=only)
+            found.append(self._trial(mistake, change, change))
+        return sorted(found, key=lambda trial: trial.residual)
 
     def _tried(self) -> Iterator["Trial"]:
         """Compute what each tap changes, and fit what can be fitted."""
@@ -201,12 +246,16 @@ class Search:
 
     def _fitted(self, taps: tuple[Tap, ...], whole: Array) -> Iterator["Trial"]:
         """Fit the factor, and take the number nearest to it that has a name, too."""
-        weighted = self.weight * whole
-        c = float(weighted @ (self.weight * self.error) / (weighted @ weighted))
+        c = self._fit(whole)
         nearest = self._nearest(c)
         yield self._trial(Mistake(taps, nearest), nearest * whole, whole)
-        if (abs(weighted) > 1).sum() > 1:  # or else any factor would do
+        if (abs(self.weight * whole) > 1).sum() > 1:  # or else any factor would do
             yield self._trial(Mistake(taps, c), c * whole, whole)
+
+    def _fit(self, whole: Array) -> float:
+        """Fit a multiple of a change to the difference, in parts of the bounds."""
+        weighted = self.weight * whole
+        return float(weighted @ (self.weight * self.error) / (weighted @ weighted))
 
     @functools.cached_property
     def simple(self) -> tuple[float, ...]:
@@ -239,7 +288,7 @@ class Search:
         """Say whether the gradient is right for the loss with these mistakes, by measurement."""
         taps = [tap for mistake in mistakes for tap in mistake.taps]
         settings = np.array([m.setting for m in mistakes for _ in m.taps])
-        gradient = self.tapped.gradient(taps)
+        gradient = self._gradient(taps, mistakes[0].only)
         leaves = self.difference.leaves
         dtype = str(np.result_type(*(leaf.got.dtype for leaf in leaves)))
         inputs = self.tapped.inputs
@@ -247,6 +296,18 @@ class Search:
         got = [leaf.got for leaf in leaves]
         verdict = comparer(got, inputs, settings, dtype=dtype).verdict
         return verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+
+    def _gradient(self, taps: Sequence[Tap], only: frozenset[int]) -> Gradient:
+        """Give the gradient with its taps, in some of the arrays alone if there are any."""
+        mistaken, right = self.tapped.gradient(taps), self.tapped.gradient(())
+        if not only:
+            return mistaken
+
+        def gradient(inputs: Sequence[Any], settings: Any) -> list[Any]:
+            pairs = zip(mistaken(inputs, settings), right(inputs, settings), strict=True)
+            return [wrong if i in only else x for i, (wrong, x) in enumerate(pairs)]
+
+        return gradient
 
     def _judged(self, near: Sequence[tuple[tuple[Mistake, ...], Array]]) -> list[int]:
         """Find the first of these that is right by its own rounding, and those that are like it."""
@@ -323,7 +384,9 @@ class Search:
         On a chain of edges the derivative enters at the operation that the loss comes to last, so
         that is where a path branches off.
         """
-        if mistake.kind != FACTOR:
+        if mistake.kind in OF_TIES:  # nothing else is likely to be seen at ties alone
+            level = -1.0
+        elif mistake.kind != FACTOR:
             of_source = self.tapped.operations[mistake.taps[0].edge.path].of_source
             level = 4.5 if of_source else 4.0
         elif mistake.setting in self.simple:
@@ -386,6 +449,9 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
         ]
         for number, text in of:
             named.setdefault(float(number), text)
+    for n in sorted({np.size(x) for x in tapped.inputs if np.size(x) > 1}):
+        named.setdefault(float(n), f"{n}, the number of elements of an array")
+        named.setdefault(1 / n, f"1/{n}, 1 over the number of elements of an array")
     return named
 
 

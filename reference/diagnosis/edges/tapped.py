@@ -6,7 +6,7 @@ and at 1 it is twice that, or what a mistake of `mistakes.py` makes of it.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -21,7 +21,8 @@ from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.functions import Function, grouped
-from reference.diagnosis.edges.mistakes import MISTAKES, OF_FUNCTIONS, Shapes, Site
+from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
+from reference.diagnosis.edges.patterns import KINDS, PATTERNS
 from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
@@ -192,9 +193,9 @@ class Tapped:
             operation = self.operations[edge.path]
             steps = (EVERY, FIRST, LAST) if operation.looped else (EVERY,)
             shapes = shapes_at(operation.eqn, edge.operand)
-            kinds = [name for name, kind in MISTAKES.items() if shapes and kind.fits(shapes)]
+            kinds = [name for name, kind in KINDS.items() if shapes and kind.fits(shapes)]
             if operation.of_source:  # a factor is that of an operation within
-                kinds = [kind for kind in kinds if kind in OF_FUNCTIONS]
+                kinds = [kind for kind in kinds if kind in OF_FUNCTIONS | PATTERNS.keys()]
             else:
                 kinds = [FACTOR, *kinds]
             found += [Tap(edge, kind, part) for kind in kinds for part in steps]
@@ -288,10 +289,10 @@ def _operation(
         edge = Edge(position.path, operand)
         factor = _setting(settings, edge, FACTOR, position)
         right = None if factor is None else 1 + factor
-        for kind, (_, _, make) in MISTAKES.items():
+        for kind, (_, _, make) in KINDS.items():
             if (wrong := _setting(settings, edge, kind, position)) is not None:
-                site = site_at(eqn, operands, operand)
-                more.append(wrong * derivative_alone(make(site)))
+                site = replace(site_at(eqn, operands, operand), x=scaled(x, wrong))
+                more.append(derivative_alone(make(site)))
                 right = (1 if right is None else right) - wrong
         if right is not None:
             tapped[operand] = scaled(x, right)
@@ -342,7 +343,8 @@ def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     names = [eqn.primitive.name]
     names += [e.primitive.name for inner in functions_in(eqn) for e in equations(inner)]
     forward = not any(name.startswith("custom_vjp") for name in names)
-    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward)
+    within = frozenset(names)
+    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, within)
 
 
 def _shape(atom: Any) -> tuple[int, ...]:

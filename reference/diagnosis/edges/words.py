@@ -11,7 +11,7 @@ import numpy as np
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.functions import Function
-from reference.diagnosis.edges.mistakes import MISTAKES
+from reference.diagnosis.edges.patterns import KINDS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.tapped import (
     EVERY,
@@ -105,9 +105,11 @@ class Words:
             code, what = self._factor(mistake.factor)
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
         else:
-            code, what = Code.LOCAL_DERIVATIVE, MISTAKES[mistake.kind].sentence
+            code, what = Code.LOCAL_DERIVATIVE, KINDS[mistake.kind].sentence
             sentence = f"The derivative of `{operation.name}` in {operand}{at} {what} in {wrong}."
-        sentence = sentence[:-1] + f"{_steps(mistake) if len(operands) == 1 else ''}."
+        alone = ", and in no other array" if mistake.only else ""
+        steps = _steps(mistake) if len(operands) == 1 else ""
+        sentence = sentence[:-1] + f"{alone}{steps}."
         factor = mistake.factor if mistake.kind == FACTOR else None
         return Cause(
             code,

@@ -203,7 +203,7 @@ def test_layers_may_be_any_pairs() -> None:
     pairs = [list(layer) for layer in params]
     got = jax.tree.unflatten(jax.tree.structure(pairs), jax.tree.leaves(FAULTS[0](params, *rest)))
     leaves = Comparer(jax.grad(loss), pairs, *rest)(got, pairs, *rest).leaves
-    assert diagnose(Difference(leaves, loss, (pairs, *rest), (0,)))[0].code == FAULTS[0].code
+    assert diagnose(Difference(leaves, loss, (pairs, *rest), 0))[0].code == FAULTS[0].code
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,0 +1,162 @@
+"""Mistakes of how an operation shares out, adds up or normalises are found, and named.
+
+Axes: N rows, D inputs, H hidden units, G copies.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reference import Code, check_gradient
+from reference.arrays import Array
+
+N, D, H, G = 5, 4, 3, 2
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def first_cause(gradient: Any, loss: Callable[..., Any], *args: Any, argnums: Any = 0) -> Any:
+    report = check_gradient(gradient, loss, *args, argnums=argnums)
+    assert not report.ok
+    return report.causes[0]
+
+
+def test_what_is_not_shared_between_ties_is_named() -> None:
+    x, t = np.array([[1.0, 3, 3], [2, 2, 2], [0, 5, 1]]), np.array([1.0, 2, 3])
+
+    def of_rows(x: Any) -> Any:
+        largest = x.max(axis=1)
+        return (largest * t).sum()
+
+    cause = first_cause((x == x.max(1, keepdims=True)) * t[:, None], of_rows, x)
+    assert (cause.kind, cause.operand) == ("whole_to_each_tied", "`x`")
+    assert cause.where.text == "largest = x.max(axis=1)"
+
+    def of_columns(x: Any) -> Any:
+        larger = jnp.minimum(x, x[::-1])
+        return (larger * t[None, :]).sum()
+
+    whole = np.where(x == x[::-1], 2.0, np.where(x < x[::-1], 2.0, 0.0)) * t
+    cause = first_cause(np.where(x == x[::-1], 1.5 * t, whole), of_columns, x)
+    assert cause.kind == "whole_to_both_tied"
+
+
+def test_a_mask_that_is_inverted_is_named_though_some_of_it_ties() -> None:
+    """At a tie the gradient may be any, so that nothing there speaks against it."""
+    x, t = np.array([0.0, 1, -1, 2, -3]), normal(5)
+
+    def loss(x: Any) -> Any:
+        a = jnp.maximum(x, 0)
+        return (a * t).sum()
+
+    cause = first_cause(np.where(x < 0, t, 0), loss, x)
+    assert (cause.kind, cause.operation) == ("inverted", "max")
+
+
+def test_windows_that_overlap_are_told_from_places_that_are_read() -> None:
+    x, t = normal(8), normal(6, seed=1)
+
+    def loss(x: Any) -> Any:
+        pooled = jax.lax.reduce_window(x, jnp.inf, jax.lax.min, (3,), (1,), "VALID")
+        return (pooled * t).sum()
+
+    d_x = np.zeros(8)
+    for i in range(6):
+        d_x[i + x[i : i + 3].argmin()] = t[i]
+    cause = first_cause(d_x, loss, x)
+    assert cause.kind == "last_window_only"
+    assert "where windows overlap" in cause.sentence
+
+
+def repeated(k: Any, t: Any) -> Any:
+    copies = jnp.repeat(k, G, axis=0)
+    return (jnp.sin(copies) * t).sum()
+
+
+def tiled(k: Any, t: Any) -> Any:
+    copies = jnp.tile(k, (G, 1))
+    return (jnp.sin(copies) * t).sum()
+
+
+def test_copies_that_are_added_up_in_the_order_of_another_function_are_named() -> None:
+    k, t = normal(D, H), normal(D * G, H, seed=1)
+    d_copies = np.cos(np.repeat(k, G, axis=0)) * t
+    cause = first_cause(d_copies.reshape(G, D, H).sum(0), repeated, k, t)
+    assert cause.kind == "copies_in_another_order_0"
+    assert cause.where.text == "copies = jnp.repeat(k, G, axis=0)"
+    cause = first_cause(d_copies.reshape(D, G, H)[:, -1].copy(), repeated, k, t)
+    assert cause.kind == "last_copy_only"
+    d_copies = np.cos(np.tile(k, (G, 1))) * t
+    cause = first_cause(d_copies.reshape(D, G, H).sum(1), tiled, k, t)
+    assert cause.kind == "repeated_not_tiled"
+    assert cause.where.text == "copies = jnp.tile(k, (G, 1))"
+
+
+def own_log_softmax(z: Any) -> Any:
+    shifted = z - jax.lax.stop_gradient(z.max(1, keepdims=True))
+    return shifted - jnp.log(jnp.exp(shifted).sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("function", [jax.nn.log_softmax, jax.jit(own_log_softmax)])
+def test_the_sum_of_a_log_softmax_is_named(function: Any) -> None:
+    w, x, t = normal(D, H), normal(N, D, seed=1), normal(N, H, seed=2)
+
+    def loss(w: Any) -> Any:
+        z = x @ w
+        log_p = function(z)
+        return (t * log_p).sum()
+
+    p = np.exp(np.asarray(function(x @ w)))
+    for d_z, kind in (
+        (t - p, "sum_forgotten"),
+        (t + p, "sum_forgotten_and_added"),
+        (t - p * t.sum(0), "summed_along_0"),
+    ):
+        cause = first_cause(x.T @ d_z, loss, w)
+        assert (cause.code, cause.kind, cause.operand) == (Code.LOCAL_DERIVATIVE, kind, "`z`")
+        assert cause.where.text == "log_p = function(z)"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_mistake_in_the_derivative_of_one_array_alone_is_named(dtype: Any) -> None:
+    weight, bias = normal(D, H).astype(dtype), normal(H).astype(dtype)
+    x, t = normal(N, D, seed=1).astype(dtype), normal(N, H, seed=2).astype(dtype)
+
+    def loss(weight: Any, bias: Any, x: Any, t: Any) -> Any:
+        z = x @ weight + bias[None, :]
+        a = jax.nn.sigmoid(z)
+        return (a * t).sum()
+
+    a = 1 / (1 + np.exp(-(x @ weight + bias)))
+    gradient = x.T @ (t * a * (1 - a)), t.sum(0)
+    cause = first_cause(gradient, loss, weight, bias, x, t, argnums=(0, 1))
+    assert (cause.code, cause.kind) == (Code.LOCAL_DERIVATIVE, "identity")
+    assert cause.where.text == "a = jax.nn.sigmoid(z)"
+    assert cause.sentence.endswith("in [1], and in no other array.")
+
+
+def test_a_mean_that_is_not_divided_names_the_number_of_elements() -> None:
+    x, t = normal(N, D), normal(N, D, seed=1)
+    cause = first_cause(t.copy(), lambda x: (x * t).mean(), x)
+    assert cause.code == Code.SCALED
+    assert "20, the number of elements" in cause.sentence
+
+
+def test_parts_of_a_batch_are_named_though_some_rows_of_them_are_zero() -> None:
+    x, counted = normal(6, D), np.array([1.0, 0, 1, 1, 0, 1])
+
+    def loss(x: Any) -> Any:
+        return (counted[:, None] * x**2).sum() / counted.sum()
+
+    d_x = 2 * counted[:, None] * x / counted.sum()
+    d_x[:3] *= 0.75
+    d_x[3:] *= 1.25
+    cause = first_cause(d_x, loss, x)
+    assert cause.code == Code.SLICES_SCALED
+    assert "rows 0 to 2 of 6 times 3/4; rows 3 to 5 of 6 times 5/4" in cause.sentence
