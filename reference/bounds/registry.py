@@ -18,8 +18,8 @@ def register_rule(*primitives: str) -> Callable[[Rule], Rule]:
     Args:
         primitives: the names, as a jaxpr prints them.
 
-    >>> @register_rule("floor")
-    ... def floor(rounding, x, **_):
+    >>> @register_rule("my_floor")  # of a primitive of your own
+    ... def my_floor(rounding, x, **_):
     ...     lowest, highest = np.floor(x.value - x.error), np.floor(x.value + x.error)
     ...     which = rounding.opened(np.zeros(lowest.shape, int), lowest != highest)
     ...     if not which.error.any():  # every kink is decided, as the values say
