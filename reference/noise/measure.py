@@ -54,9 +54,9 @@ UNOPTIMISED_ELEMENTS = 2**16  # up to which compiling takes longer than running
 
 # What has no decision in it needs no search for kinks.
 DECIDING = {
-    "argmax", "argmin", "ceil", "cond", "eq", "floor", "ge", "gt", "is_finite", "le", "lt", "ne",
-    "rem", "round", "select_and_gather_add", "select_and_scatter_add", "sign", "sort", "top_k",
-    "while",
+    "argmax", "argmin", "ceil", "cond", "eq", "eq_to", "floor", "ge", "gt", "is_finite", "le",
+    "le_to", "lt", "lt_to", "ne", "rem", "round", "select_and_gather_add",
+    "select_and_scatter_add", "sign", "sort", "top_k", "while",
 }  # fmt: skip
 
 
