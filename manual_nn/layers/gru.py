@@ -14,6 +14,7 @@ from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.layers.lstm import before, steps_within
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
+from manual_nn.sums import sum_rows
 
 
 class GRU(NamedTuple):
@@ -137,8 +138,8 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
     d_params = GRU(
         np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
         np.tensordot(before_h, d_recurrent, axes=((0, 1), (0, 1))),
-        d_z.sum(axis=(0, 1)),
-        d_recurrent[..., 2 * H :].sum(axis=(0, 1)),
+        sum_rows(d_z.reshape(-1, len(params.bias))),
+        sum_rows(d_recurrent[..., 2 * H :].reshape(-1, H)),
     )
     return d_params, Inputs(np.matmul(d_z, params.weight.T), d_h)
 

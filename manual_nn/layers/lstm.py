@@ -13,6 +13,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_integers, check_like
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
+from manual_nn.sums import sum_rows
 
 
 class LSTM(NamedTuple):
@@ -144,7 +145,7 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     d_params = LSTM(
         np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
         np.tensordot(before_h, d_z, axes=((0, 1), (0, 1))),
-        d_z.sum(axis=(0, 1)),
+        sum_rows(d_z.reshape(-1, len(params.bias))),
     )
     return d_params, Inputs(np.matmul(d_z, params.weight.T), State(d_h, d_c))
 
