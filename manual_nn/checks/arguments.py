@@ -47,17 +47,32 @@ def as_sample_weight(
     return array
 
 
-def as_number(value: object, *, name: str, minimum: float, strict: bool = False) -> float:
-    """Check that value is a finite real number of at least, or strictly above, the minimum."""
+def as_number(
+    value: object,
+    *,
+    name: str,
+    minimum: float,
+    strict: bool = False,
+    dtype: npt.DTypeLike = np.float64,
+) -> float:
+    """Check that value is a finite real number of at least, or strictly above, the minimum.
+
+    It is rounded to the precision that it is used in first: there it may vanish, or overflow.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
     try:
         number = float(value)
     except OverflowError:  # a whole number beyond the largest float
         number = math.inf
+    with np.errstate(over="ignore"):
+        number = float(np.asarray(number, dtype))
     if not math.isfinite(number) or number < minimum or (strict and number == minimum):
         relation = "above" if strict else "of at least"
-        raise ValueError(f"{name} must be a finite number {relation} {minimum:g}, got {value}")
+        expected = f"a finite number {relation} {minimum:g}"
+        if np.dtype(dtype) != np.float64:
+            expected += f" in {np.dtype(dtype)}"
+        raise ValueError(f"{name} must be {expected}, got {value}")
     return number
 
 

@@ -53,6 +53,21 @@ def check_like(
         raise ValueError(f"{name} must have shape {shape} to fit {like}, got {array.shape}")
 
 
+def check_scalar(number: object, *, name: str) -> None:
+    """Check that it is a real number, or an array of one that has no axis.
+
+    Raises:
+        TypeError: it is something else, or an array of another dtype.
+        ValueError: it is an array that has an axis.
+    """
+    if isinstance(number, np.ndarray) and number.ndim:
+        raise ValueError(f"{name} must be one number, got an array of shape {number.shape}")
+    known = isinstance(number, int | float | np.ndarray | np.generic)
+    if not known or np.asarray(number).dtype.kind not in "iuf":
+        what = number.dtype if isinstance(number, np.ndarray) else type(number).__name__
+        raise TypeError(f"{name} must be a real number, got {what}")
+
+
 def check_mask(mask: object, shape: tuple[int, ...], *, like: str) -> None:
     """Check that it is an array of booleans that broadcasts to this shape, which is that of `like`.
 

@@ -4,6 +4,7 @@ average_pool.md derives the equations. Axes: N examples; `...` one axis of place
 of an image (height, width), and so on, of the input's or the output's size; C channels.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from manual_nn.layers.max_pool import pool_geometry
 class Kept(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
-    counts: Array  # (..., 1), by which the sum of each window is divided
+    counts: Array  # (..., 1) or (1, ..., 1), by which the sum of each window is divided
     geometry: Geometry
     shape: tuple[int, ...]  # of out
 
@@ -95,10 +96,15 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 
 def _counts(geometry: Geometry, *, include_pad: bool) -> Array:
-    """Count the places of each window, or those within x alone, (..., 1); eq. (1), (2)."""
-    real = np.zeros(geometry.padded)
-    real[geometry.inside] = 1
+    """Count the places of each window, or those within x alone; eq. (1), (2).
+
+    The count of all places is one for all windows, (1, ..., 1), that of those within x (..., 1).
+    """
     if include_pad:
-        real[...] = 1
-    seen = [real[places[1:]] for _, places in places_of(geometry)]
-    return np.sum(seen, axis=0)[..., np.newaxis]
+        return np.full([1] * (len(geometry.size) + 1), math.prod(geometry.window), float)
+    inside = np.zeros(geometry.padded)
+    inside[geometry.inside] = 1
+    counts = np.zeros(geometry.size)
+    for _, places in places_of(geometry):
+        counts += inside[places[1:]]
+    return counts[..., np.newaxis]

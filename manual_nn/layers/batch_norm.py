@@ -29,7 +29,11 @@ class Moments(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs from the forward pass; `updated` alone needs the mean."""
+    """What the backward pass needs from the forward pass.
+
+    The mean is kept for `updated` alone. In evaluation the moments are the arrays that were passed
+    in as `running`, not copies, which must not change before the backward pass.
+    """
 
     normal: Array  # (N, ..., C)
     moments: Moments
@@ -69,21 +73,22 @@ def forward(
            [ 1.3]])
     """
     check_floats(x, name="x", ndim=2)
-    of_channels = {f"params.{name}": array for name, array in params._asdict().items()}
+    weight, bias = params
+    _check_channels(x, {"params.weight": weight, "params.bias": bias})
     if running is not None:
-        of_channels |= {f"running.{name}": array for name, array in running._asdict().items()}
-    for name, array in of_channels.items():
-        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
-    if running is not None and (running.variance < 0).any():
-        least = running.variance.min()
-        raise ValueError(f"running.variance must not be negative, got {least}")
-    eps = as_number(eps, name="eps", minimum=0, strict=True)
-    mean = _mean(x) if running is None else running.mean  # (C,)
+        mean, variance = running
+        _check_channels(x, {"running.mean": mean, "running.variance": variance})
+        if (variance < 0).any():
+            raise ValueError(f"running.variance must not be negative, got {variance.min()}")
+    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
+    if running is None:
+        mean = _mean(x)  # (C,)
     normal = x - mean  # (N, ..., C)
-    variance = _mean(normal**2) if running is None else running.variance  # (C,)
+    if running is None:
+        variance = _mean(normal**2)  # (C,)
     normal /= np.sqrt(variance + eps)
     kept = Kept(normal, Moments(mean, variance), eps, training=running is None)
-    return normal * params.weight + params.bias, kept
+    return normal * weight + bias, kept
 
 
 def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Array]:
@@ -109,7 +114,8 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
     d_weight = sum_rows(_as_rows(d_out * normal))  # (C,)
     d_bias = sum_rows(_as_rows(d_out))  # (C,)
-    scale = params.weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
+    weight, _ = params
+    scale = weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
     if not kept.training:
         return BatchNorm(d_weight, d_bias), scale * d_out
     R = len(_as_rows(normal))
@@ -145,12 +151,19 @@ def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:
     if R == 1:
         raise ValueError("kept must be of at least 2 rows, got 1")
     mean, variance = kept.moments
-    for name, array in running._asdict().items():
-        check_like(array, mean.shape, mean.dtype, name=f"running.{name}", like="kept")
+    for name, array in zip(("running.mean", "running.variance"), running, strict=True):
+        check_like(array, mean.shape, mean.dtype, name=name, like="kept")
+    old_mean, old_variance = running
     return Moments(
-        (1 - momentum) * running.mean + momentum * mean,
-        (1 - momentum) * running.variance + momentum * (R / (R - 1)) * variance,
+        (1 - momentum) * old_mean + momentum * mean,
+        (1 - momentum) * old_variance + momentum * (R / (R - 1)) * variance,
     )
+
+
+def _check_channels(x: Array, arrays: dict[str, Array]) -> None:
+    """Check that each array has a number for each channel of x."""
+    for name, array in arrays.items():
+        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
 
 
 def _mean(x: Array) -> Array:

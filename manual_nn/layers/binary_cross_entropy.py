@@ -10,7 +10,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_floats, check_like, check_scalar
 from manual_nn.layers.sigmoid import sigmoid
 
 
@@ -71,7 +71,12 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
 
     Returns:
         (), and d_x, (..., C).
+
+    Raises:
+        TypeError: d_out is not a real number.
+        ValueError: d_out is an array that has an axis.
     """
+    check_scalar(d_out, name="d_out")
     x, target, pos_weight = kept
     d_x = (1 - target) * sigmoid(x) - pos_weight * target * sigmoid(-x)  # (..., C)
     d_x /= x.size
@@ -82,7 +87,7 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
 def _as_pos_weight(pos_weight: object, x: Array) -> float | Array:
     """Check the weight of the positives, a number or an array of one for each class; eq. (1)."""
     if not isinstance(pos_weight, np.ndarray):
-        return as_number(pos_weight, name="pos_weight", minimum=0)
+        return as_number(pos_weight, name="pos_weight", minimum=0, dtype=x.dtype)
     check_like(pos_weight, x.shape[-1:], x.dtype, name="pos_weight", like="the last axis of x")
     if not (np.isfinite(pos_weight) & (pos_weight >= 0)).all():
         raise ValueError(f"pos_weight must hold finite numbers, none negative, got {pos_weight}")

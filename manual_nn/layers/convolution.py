@@ -188,9 +188,12 @@ def _pairs(
             for n, extent, step in zip(size, extents, steps, strict=True)
         )
         return tuple((zeros // 2, zeros - zeros // 2) for zeros in missing)
-    pairs = [tuple(pair) for pair in padding if not isinstance(pair, str)]
+    msg = f'padding must be "valid", "same" or {len(size)} pairs of numbers, got {padding!r}'
+    try:
+        pairs = [tuple(pair) for pair in padding if not isinstance(pair, str)]
+    except TypeError as error:
+        raise TypeError(msg) from error
     if len(pairs) != len(size) or any(len(pair) != 2 for pair in pairs):
-        msg = f'padding must be "valid", "same" or {len(size)} pairs of numbers, got {padding!r}'
         raise ValueError(msg)
     before, after = zip(*pairs, strict=True)
     counts = [

@@ -60,7 +60,7 @@ def forward(params: GroupNorm, x: Array, *, groups: int, eps: float = 1e-5) -> t
         check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
     if x.shape[-1] % as_count(groups, name="groups"):
         raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
-    eps = as_number(eps, name="eps", minimum=0, strict=True)
+    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
     grouped = _grouped(x, groups)  # (N, P, G, C / G)
     centred = grouped - _mean(grouped)
     variance = _mean(centred**2)  # (N, 1, G, 1)

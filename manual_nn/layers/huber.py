@@ -9,7 +9,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_floats, check_like, check_scalar
 
 
 class Kept(NamedTuple):
@@ -48,10 +48,11 @@ def forward(
     """
     check_floats(x, name="x", ndim=1)
     check_like(target, x.shape, x.dtype, name="target", like="x")
-    delta = as_number(delta, name="delta", minimum=0, strict=True)
+    delta = as_number(delta, name="delta", minimum=0, strict=True, dtype=x.dtype)
     error = x - target
     clipped = np.clip(error, -delta, delta)
-    return (clipped * (error - clipped / 2)).mean(), Kept(clipped)
+    losses = clipped * (error - clipped / 2)
+    return (losses / x.size).sum(), Kept(clipped)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:
@@ -64,7 +65,12 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
 
     Returns:
         (), and d_x, of the shape of x.
+
+    Raises:
+        TypeError: d_out is not a real number.
+        ValueError: d_out is an array that has an axis.
     """
+    check_scalar(d_out, name="d_out")
     d_x = kept.clipped / kept.clipped.size
     d_x *= d_out
     return (), d_x

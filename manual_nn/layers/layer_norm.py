@@ -55,7 +55,7 @@ def forward(params: LayerNorm, x: Array, *, eps: float = 1e-5) -> tuple[Array, K
     check_floats(x, name="x", ndim=1)
     for name, array in zip(("params.weight", "params.bias"), params, strict=True):
         check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
-    eps = as_number(eps, name="eps", minimum=0, strict=True)
+    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
     centred = x - x.mean(axis=-1, keepdims=True)  # (..., D)
     deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)  # (..., 1)
     normal = centred / deviation  # (..., D)

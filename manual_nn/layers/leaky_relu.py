@@ -3,7 +3,7 @@
 leaky_relu.md derives the equations. All arrays have one shape, that of x.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ class Kept(NamedTuple):
 
     positive: npt.NDArray[np.bool_]  # where x > 0
     negative_slope: float
+    dtype: np.dtype[Any]
 
 
 def forward(params: tuple[()], x: Array, *, negative_slope: float = 0.01) -> tuple[Array, Kept]:
@@ -43,9 +44,9 @@ def forward(params: tuple[()], x: Array, *, negative_slope: float = 0.01) -> tup
     array([-0.5,  0. ,  3. ])
     """
     check_floats(x, name="x", ndim=1)
-    slope = as_number(negative_slope, name="negative_slope", minimum=0)
-    positive = x > 0
-    return np.where(positive, x, slope * x), Kept(positive, slope)
+    slope = as_number(negative_slope, name="negative_slope", minimum=0, dtype=x.dtype)
+    kept = Kept(x > 0, slope, x.dtype)
+    return _scaled(x, x <= 0, slope), kept
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
@@ -60,9 +61,19 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
         (), and d_x, of the shape of x.
 
     Raises:
-        TypeError: d_out is not an array of float32 or float64.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    check_floats(d_out, name="d_out", ndim=1)
-    check_like(d_out, kept.positive.shape, d_out.dtype, name="d_out", like="out")
-    return (), np.where(kept.positive, d_out, kept.negative_slope * d_out)
+    positive, slope, dtype = kept
+    check_like(d_out, positive.shape, dtype, name="d_out", like="out")
+    return (), _scaled(d_out, ~positive, slope)
+
+
+def _scaled(array: Array, where: npt.NDArray[np.bool_], slope: float) -> Array:
+    """Multiply some entries by the slope; one of 0 makes 0 of infinity; eq. (1), (2)."""
+    scaled = array.copy()
+    if slope:
+        np.multiply(array, slope, out=scaled, where=where)
+    else:
+        np.copyto(scaled, 0, where=where)
+    return scaled

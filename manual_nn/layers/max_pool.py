@@ -62,7 +62,8 @@ def forward(
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)), constant_values=-np.inf)
     shape = (len(x), *geometry.size, x.shape[-1])  # (N, ..., C)
     out = np.full(shape, -np.inf, x.dtype)
-    winner = np.zeros(shape, np.min_scalar_type(np.prod(geometry.window)))
+    winner = np.empty(shape, np.min_scalar_type(np.prod(geometry.window) - 1))
+    winner[...] = _first_inside(geometry)
     for number, (_, places) in enumerate(places_of(geometry)):
         here = padded[places]
         larger = (here > out) | np.isnan(here)
@@ -92,6 +93,16 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     for number, (_, places) in enumerate(places_of(geometry)):
         d_padded[places] += np.where(winner == number, d_out, 0)
     return (), d_padded[:, *geometry.inside]
+
+
+def _first_inside(geometry: Geometry) -> npt.NDArray[np.integer[Any]]:
+    """Find the first place of each window that lies within x, (..., 1); eq. (1)."""
+    inside = np.zeros(geometry.padded, bool)
+    inside[geometry.inside] = True
+    first = np.zeros((*geometry.size, 1), int)
+    for number, (_, places) in reversed([*enumerate(places_of(geometry))]):
+        first[inside[places[1:]]] = number
+    return first
 
 
 def pool_geometry(

@@ -53,7 +53,7 @@ def forward(params: RMSNorm, x: Array, *, eps: float = 1e-6) -> tuple[Array, Kep
     check_like(
         params.weight, x.shape[-1:], x.dtype, name="params.weight", like="the last axis of x"
     )
-    eps = as_number(eps, name="eps", minimum=0, strict=True)
+    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
     rms = np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)  # (..., 1)
     normal = x / rms  # (..., D)
     return normal * params.weight, Kept(normal, rms)

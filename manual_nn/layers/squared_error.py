@@ -1,4 +1,4 @@
-"""The squared error: the mean of the squares of what is missing to a target.
+"""The squared error: the mean squared difference from a target.
 
 squared_error.md derives the equations. All arrays have one shape, that of x.
 """
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_floats, check_like, check_scalar
 
 
 class Kept(NamedTuple):
@@ -41,7 +41,7 @@ def forward(params: tuple[()], x: Array, *, target: Array) -> tuple[np.floating[
     check_floats(x, name="x", ndim=1)
     check_like(target, x.shape, x.dtype, name="target", like="x")
     error = x - target
-    return (error**2).mean(), Kept(error)
+    return (error**2 / x.size).sum(), Kept(error)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:
@@ -54,7 +54,12 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
 
     Returns:
         (), and d_x, of the shape of x.
+
+    Raises:
+        TypeError: d_out is not a real number.
+        ValueError: d_out is an array that has an axis.
     """
+    check_scalar(d_out, name="d_out")
     d_x = kept.error * (2 / kept.error.size)
     d_x *= d_out
     return (), d_x

@@ -45,9 +45,10 @@ def forward(params: tuple[()], x: Inputs) -> tuple[Array, Kept]:
     >>> out
     array([ -0.26894142,   0.        , 150.        ])
     """
-    check_floats(x.gate, name="x.gate", ndim=1)
-    check_like(x.value, x.gate.shape, x.gate.dtype, name="x.value", like="x.gate")
-    return silu((), x.gate)[0] * x.value, Kept(x)
+    gate, value = x
+    check_floats(gate, name="x.gate", ndim=1)
+    check_like(value, gate.shape, gate.dtype, name="x.value", like="x.gate")
+    return silu((), gate)[0] * value, Kept(Inputs(gate, value))
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Inputs]:
@@ -70,4 +71,4 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
     gate, value = kept.inputs
     check_like(d_out, gate.shape, gate.dtype, name="d_out", like="out")
     opened, slope = silu_and_slope(gate)
-    return (), Inputs(d_out * value * slope, d_out * opened)
+    return (), Inputs(d_out * (value * slope), d_out * opened)

@@ -12,6 +12,7 @@ from manual_nn.checks.arrays import (
     check_integers,
     check_like,
     check_mask,
+    check_scalar,
 )
 
 FLOAT32 = np.dtype(np.float32)
@@ -26,6 +27,8 @@ def test_what_fits_is_accepted() -> None:
     check_like(ROW, (3,), FLOAT32, name="d_out", like="out")
     check_mask(np.ones((2, 1), bool), (2, 3), like="x")
     check_broadcasts(ROW, (2, 3), name="positions", like="x")
+    for number in (2, -0.5, np.float32(1), np.int8(3), np.array(1.0), np.array(np.inf)):
+        check_scalar(number, name="d_out")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,24 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         check()
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (np.ones(1), ValueError, "d_out must be one number, got an array of shape (1,)"),
+        (np.ones((2, 2)), ValueError, "d_out must be one number, got an array of shape (2, 2)"),
+        ("1", TypeError, "d_out must be a real number, got str"),
+        (1j, TypeError, "d_out must be a real number, got complex"),
+        (True, TypeError, "d_out must be a real number, got bool"),
+        (np.bool_(1), TypeError, "d_out must be a real number, got bool"),
+        (np.array(1j), TypeError, "d_out must be a real number, got complex128"),
+        (None, TypeError, "d_out must be a real number, got NoneType"),
+        ([1.0], TypeError, "d_out must be a real number, got list"),
+    ],
+)
+def test_what_is_not_one_number_is_refused(
+    number: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        check_scalar(number, name="d_out")

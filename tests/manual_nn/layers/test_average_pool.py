@@ -83,6 +83,11 @@ def test_the_padding_counts_or_not(dtype: type[np.floating[Any]]) -> None:
         assert out.dtype == d_x.dtype == dtype
 
 
+def test_one_count_is_kept_where_all_are_the_same() -> None:
+    _, kept = average_pool.forward((), np.ones((2, 9, 9, 3)), window=3)
+    np.testing.assert_array_equal(kept.counts, [[[9]]])
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     x = np.ones((1, 5, 5, 3))
     _, kept = average_pool.forward((), x, window=2)

@@ -140,6 +140,16 @@ def test_a_mean_far_from_0_costs_the_variance_no_digits() -> None:
     np.testing.assert_array_equal(kept.moments, [[2.0**20], [1]])
 
 
+def test_plain_tuples_will_do() -> None:
+    params: Any = (np.ones(3), np.zeros(3))
+    running: Any = (np.zeros(3), np.ones(3))
+    out, kept = batch_norm.forward(params, np.ones((2, 3)))
+    batch_norm.backward(params, kept, out)
+    assert batch_norm.updated(running, kept).mean.shape == (3,)
+    out, kept = batch_norm.forward(params, np.ones((2, 3)), running=running)
+    batch_norm.backward(params, kept, out)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     params, x = BatchNorm(np.ones(3), np.zeros(3)), np.ones((2, 3))
     moments = Moments(np.zeros(3), np.ones(3))
@@ -156,6 +166,11 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         batch_norm.forward(params, x, running=moments._replace(variance=np.array([1.0, -1, 0])))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
         batch_norm.forward(params, x, eps=0)
+    single = [array.astype(np.float32) for array in params]
+    with pytest.raises(
+        ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
+    ):
+        batch_norm.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
         batch_norm.backward(params, kept, np.ones(3))
     with pytest.raises(ValueError, match=r"running.variance must have shape \(3,\) .* got \(1,\)"):

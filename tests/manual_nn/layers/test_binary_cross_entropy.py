@@ -127,5 +127,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         binary_cross_entropy.forward((), x, target=target, pos_weight=np.array([1.0, -1, 0]))
     with pytest.raises(ValueError, match=r"none negative, got \[ 1. inf  0.\]"):
         binary_cross_entropy.forward((), x, target=target, pos_weight=np.array([1, np.inf, 0]))
+    _, kept = binary_cross_entropy.forward((), x, target=target)
+    with pytest.raises(TypeError, match="d_out must be a real number, got str"):
+        binary_cross_entropy.backward((), kept, "1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="x must have at least 1 axis"):
         binary_cross_entropy.forward((), np.ones(()), target=np.ones(()))

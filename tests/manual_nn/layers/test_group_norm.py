@@ -109,5 +109,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         group_norm.forward(params, np.ones(4), groups=2)
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
         group_norm.forward(params, x, groups=2, eps=0)
+    single = [array.astype(np.float32) for array in params]
+    with pytest.raises(
+        ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
+    ):
+        group_norm.forward(type(params)(*single), x.astype(np.float32), groups=2, eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3, 4\) to fit out, got \(3,"):
         group_norm.backward(params, kept, np.ones(3))

@@ -85,12 +85,23 @@ def test_an_error_whose_square_overflows_costs_what_it_should() -> None:
     np.testing.assert_array_equal(huber.backward((), kept)[1], [0.5, -0.5])
 
 
+def test_large_losses_have_a_finite_mean() -> None:
+    x = np.full(8, 1e38, np.float32)
+    assert huber.forward((), x, target=np.zeros_like(x))[0] == x[0]
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     x, target = np.ones((3, 1)), np.ones((3, 1))
     with pytest.raises(ValueError, match=r"target must have shape \(3, 1\) to fit x, got \(3,\)"):
         huber.forward((), x, target=np.ones(3))
     with pytest.raises(ValueError, match="delta must be a finite number above 0, got 0"):
         huber.forward((), x, target=target, delta=0)
+    for delta in (1e-60, 1e39):
+        with pytest.raises(ValueError, match="delta must be a finite number above 0 in float32"):
+            huber.forward((), x.astype("f"), target=x.astype("f"), delta=delta)
+    _, kept = huber.forward((), x, target=target)
+    with pytest.raises(ValueError, match=r"d_out must be one number, got an array of shape \(1,\)"):
+        huber.backward((), kept, np.ones(1))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
         huber.forward((), np.ones(3, np.int64), target=np.ones(3))
     with pytest.raises(ValueError, match="x must have at least 1 axis"):

@@ -110,5 +110,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         layer_norm.forward(params, np.ones(()))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
         layer_norm.forward(params, x, eps=0)
+    single = [array.astype(np.float32) for array in params]
+    with pytest.raises(
+        ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
+    ):
+        layer_norm.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
         layer_norm.backward(params, kept, np.ones(3))

@@ -63,6 +63,26 @@ def test_at_0_it_has_the_slope_of_the_negative_side(dtype: type[np.floating[Any]
     assert out.dtype == d_x.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_slope_of_0_is_the_relu_of_infinite_numbers_too(
+    dtype: type[np.floating[Any]],
+) -> None:
+    x = np.array([-np.inf, np.inf, np.nan], dtype)
+    out, kept = leaky_relu.forward((), x, negative_slope=0)
+    np.testing.assert_array_equal(out, np.array([0, np.inf, np.nan], dtype))
+    _, d_x = leaky_relu.backward((), kept, np.full(3, np.inf, dtype))
+    np.testing.assert_array_equal(d_x[:2], np.array([0, np.inf], dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_overflows_that_is_not_used(dtype: type[np.floating[Any]]) -> None:
+    x = np.array([np.finfo(dtype).max, -2], dtype)
+    with np.errstate(over="raise"):
+        out, kept = leaky_relu.forward((), x, negative_slope=1.5)
+        _, d_x = leaky_relu.backward((), kept, x)
+    np.testing.assert_array_equal([out, d_x], np.array([[x[0], -3]] * 2))
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     _, kept = leaky_relu.forward((), np.ones((2, 3)))
     with pytest.raises(ValueError, match="negative_slope must be a finite number of at least 0"):
@@ -71,7 +91,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         leaky_relu.forward((), np.ones(3, np.int64))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
         leaky_relu.forward((), np.ones(()))
-    with pytest.raises(TypeError, match="d_out must be float32 or float64, got int64"):
-        leaky_relu.backward((), kept, np.ones((2, 3), np.int64))
+    with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
+        leaky_relu.backward((), kept, np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"negative_slope must be a finite .* in float32"):
+        leaky_relu.forward((), np.ones(3, np.float32), negative_slope=1e39)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
         leaky_relu.backward((), kept, np.ones(6))

@@ -106,7 +106,17 @@ def test_a_window_may_have_more_places_than_a_byte_can_number() -> None:
     np.testing.assert_array_equal(out.ravel(), [256, 296])
     _, d_x = max_pool.backward((), kept, np.ones((1, 2, 1)))
     np.testing.assert_array_equal(np.flatnonzero(d_x), [256, 296])
-    assert max_pool.forward((), x, window=255)[1].winner.dtype == np.uint8
+    assert kept.winner.dtype == np.uint16
+    assert max_pool.forward((), x, window=256)[1].winner.dtype == np.uint8
+
+
+def test_a_window_of_nothing_but_minus_infinity_gives_to_its_first_place_inside_x() -> None:
+    """The windows are (-, 0), (0, 1), (1, 2) and (2, -)."""
+    x = np.array([-np.inf, -np.inf, -np.inf]).reshape(1, 3, 1)
+    out, kept = max_pool.forward((), x, window=2, stride=1, padding=[(1, 1)])
+    np.testing.assert_array_equal(out.ravel(), [-np.inf] * 4)
+    _, d_x = max_pool.backward((), kept, np.array([1.0, 2, 4, 8]).reshape(1, 4, 1))
+    np.testing.assert_array_equal(d_x.ravel(), [1 + 2, 4, 8])
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:
@@ -125,6 +135,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     for pair in [(2, 0), (0, 2)]:
         with pytest.raises(ValueError, match="padding must be less than the window, 2, got 2"):
             max_pool.forward((), x, window=2, padding=[(0, 0), pair])
+    for number in (1, [1, 1]):
+        with pytest.raises(TypeError, match='padding must be "valid", "same" or 2 pairs of numb'):
+            max_pool.forward((), x, window=2, padding=number)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 2, 2, 3\) .*, got \(3,\)"):
         max_pool.backward((), kept, np.ones(3))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):

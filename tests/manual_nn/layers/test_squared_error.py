@@ -60,7 +60,15 @@ def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> Non
     assert loss.dtype == d_x.dtype == dtype
 
 
+def test_large_squares_have_a_finite_mean() -> None:
+    x = np.full(8, 2.0**63, np.float32)
+    assert squared_error.forward((), x, target=np.zeros_like(x))[0] == 2.0**126
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
+    _, kept = squared_error.forward((), np.ones((2, 3)), target=np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"d_out must be one number, got an array of shape \(3,\)"):
+        squared_error.backward((), kept, np.ones(3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"target must have shape \(3, 1\) to fit x, got \(3,\)"):
         squared_error.forward((), np.ones((3, 1)), target=np.ones(3))
     with pytest.raises(TypeError, match="target must be float32 like x, got float64"):

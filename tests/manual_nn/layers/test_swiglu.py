@@ -62,6 +62,18 @@ def test_it_is_exact_where_the_gate_is_0_open_or_shut(dtype: type[np.floating[An
     np.testing.assert_array_equal(d_value, np.array([0, 4000, 0], dtype))
 
 
+def test_a_gate_that_is_shut_takes_no_gradient_through_an_overflow() -> None:
+    large = np.array([1e30], np.float32)
+    _, kept = swiglu.forward((), Inputs(np.array([-1000], np.float32), large))
+    _, (d_gate, _) = swiglu.backward((), kept, large)
+    assert d_gate == 0
+
+
+def test_a_plain_pair_will_do() -> None:
+    out, kept = swiglu.forward((), (np.ones(2), np.ones(2)))  # type: ignore[arg-type]
+    assert swiglu.backward((), kept, out)[1].gate.shape == (2,)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     x = Inputs(np.ones((2, 3)), np.ones((2, 3)))
     _, kept = swiglu.forward((), x)
