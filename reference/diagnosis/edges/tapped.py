@@ -80,6 +80,21 @@ scaled.defvjp(_scaled_forward, _scaled_backward)
 
 
 @jax.custom_vjp
+def switched(x: JaxArray, setting: JaxArray) -> JaxArray:
+    """Give x, and hand its derivative down times the setting: at 0 none, be it infinite or not."""
+    del setting
+    return x
+
+
+def _switched_backward(setting: JaxArray, d_out: JaxArray) -> tuple[JaxArray, JaxArray]:
+    handed = jnp.where(setting == 0, 0.0, d_out * setting)
+    return handed.astype(d_out.dtype), jnp.zeros_like(setting)
+
+
+switched.defvjp(_scaled_forward, _switched_backward)
+
+
+@jax.custom_vjp
 def derivative_alone(x: JaxArray) -> JaxArray:
     """Give 0, and hand its derivative down as if it were x."""
     return jnp.zeros_like(x)
@@ -291,7 +306,7 @@ def _operation(
         right = None if factor is None else 1 + factor
         for kind, (_, _, make) in KINDS.items():
             if (wrong := _setting(settings, edge, kind, position)) is not None:
-                site = replace(site_at(eqn, operands, operand), x=scaled(x, wrong))
+                site = replace(site_at(eqn, operands, operand), x=switched(x, wrong))
                 more.append(derivative_alone(make(site)))
                 right = (1 if right is None else right) - wrong
         if right is not None:

@@ -137,6 +137,19 @@ def test_where_the_right_gradient_is_exactly_0_a_mistake_rounds() -> None:
     assert (cause.kind, cause.operand) == ("identity", "`x`")
 
 
+def test_a_mistake_that_is_infinite_hides_no_other() -> None:
+    """x / x where 1 / x belongs is no number at x = 0, and is tried beside all others."""
+    x, s, t = normal(N, D), normal(N, D, seed=1), normal(N, D, seed=2)
+    x[0] = 0
+
+    def loss(x: Any, s: Any) -> Any:
+        out = x / s
+        return (out * t).sum()
+
+    cause, *_ = causes((3 * t / s, -t * x / s**2), loss, x, s, argnums=(0, 1))
+    assert (cause.operand, cause.kind) == ("`x`", FACTOR)
+
+
 def test_a_sum_along_the_wrong_axis_is_named() -> None:
     x, t = normal(D, D), normal(D, seed=1)
 
