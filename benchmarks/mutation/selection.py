@@ -63,6 +63,7 @@ ALSO = {
     "reference/compare.py": ("tests/reference/test_tolerance.py", _CASES),
     "reference/diagnosis/causes.py": ("tests/reference/diagnosis/test_hypotheses.py",),
     "reference/diagnosis/codes.py": ("tests/reference/test_check.py",),
+    "reference/foreign.py": ("tests/reference/test_check_autograd_function.py",),
 }
 
 # Tests that take the place of those that the tree names: the fastest and most telling first.

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reference import Verdict, check_autograd_function, check_gradient, check_layer
+from reference.foreign import Exchange, as_kind
 
 torch: Any = pytest.importorskip("torch")
 
@@ -93,6 +94,17 @@ def test_a_gradient_by_pytorch_and_a_layer_of_tensors_are_checked_as_they_are() 
     ):
         report = check_layer(lambda x: x**2, backward, jnp.square, x)
         assert report.verdict == verdict
+
+
+def test_tensors_require_gradients_as_they_did_and_directions_never_do() -> None:
+    x, w = tensors(torch.bfloat16, (3,), (3,))
+    exchange = Exchange((x.requires_grad_(), w))
+    d_out, *args = exchange.handed(exchange.args[0], *exchange.args)
+    assert [tensor.requires_grad for tensor in (d_out, *args)] == [False, True, False]
+    assert all(tensor.dtype == torch.bfloat16 for tensor in (d_out, *args))
+    assert torch.equal(args[0], x)
+    assert not as_kind(exchange.args[0], x, plain=True).requires_grad
+    assert as_kind(exchange.args[0], x).requires_grad
 
 
 def test_a_module_is_a_function_too() -> None:

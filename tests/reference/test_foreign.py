@@ -52,6 +52,7 @@ def test_the_host_s_arrays_are_seen_where_they_are_and_a_device_s_are_copied() -
     assert at_home(got) is X
     assert at_home((X, 1.0, None, "how")) == (X, 1.0, None, "how")
     assert not any(map(is_foreign, (X, X[0], 1.0, None, half, DeviceArray, jax.numpy)))
+    assert not is_foreign(SimpleNamespace(__dlpack__=0))  # which has no device
 
 
 def test_what_cannot_be_copied_is_refused_by_name() -> None:
@@ -61,6 +62,13 @@ def test_what_cannot_be_copied_is_refused_by_name() -> None:
         Exchange([X, {"x": stuck}])
     with pytest.raises(TypeError, match="the result must be an array that can be copied"):
         check_gradient(lambda _: stuck, jnp.sum, X)
+
+    def export(**_: Any) -> Any:
+        raise BufferError("on fire\nand more of that")
+
+    burning = SimpleNamespace(__dlpack__=export, __dlpack_device__=lambda: (2, 0))
+    with pytest.raises(TypeError, match=r"got types.SimpleNamespace \(on fire\)$"):
+        at_home(burning)
     with pytest.raises(TypeError, match="tests must have a function asarray, to be given arrays"):
         as_kind(X, Exported(X))
 
