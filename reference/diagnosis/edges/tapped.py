@@ -357,7 +357,7 @@ def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     operands = tuple(_shape(atom) for atom in eqn.invars)
     names = [eqn.primitive.name]
     names += [e.primitive.name for inner in functions_in(eqn) for e in equations(inner)]
-    forward = not any(name.startswith("custom_vjp") for name in names)
+    forward = not any(name.startswith(("custom_vjp", "custom_lin")) for name in names)
     within = frozenset(names)
     return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, within)
 

@@ -150,6 +150,19 @@ def test_a_mistake_that_is_infinite_hides_no_other() -> None:
     assert (cause.operand, cause.kind) == ("`x`", FACTOR)
 
 
+def test_an_operation_that_jax_differentiates_in_reverse_alone_is_located_too() -> None:
+    """As is the solution of a linear system, of which half of the tangents are missing."""
+    matrix, t = np.eye(D) * D + normal(D, D), normal(D, D, seed=1)
+
+    def loss(matrix: Any) -> Any:
+        inverse = jnp.linalg.inv(matrix)
+        return (inverse * t).sum()
+
+    inverse = np.linalg.inv(matrix)
+    cause, *_ = causes(inverse.T @ t @ inverse.T, loss, matrix)
+    assert (cause.code, cause.factor) == (Code.SIGN, -1.0)
+
+
 def test_a_sum_along_the_wrong_axis_is_named() -> None:
     x, t = normal(D, D), normal(D, seed=1)
 
