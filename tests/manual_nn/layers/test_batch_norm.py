@@ -118,11 +118,11 @@ def test_the_running_moments_move_towards_those_of_the_batch(
     params = BatchNorm(np.ones(1, dtype), np.zeros(1, dtype))
     x = np.array([[[1.5], [4.5]], [[4.5], [1.5]]], dtype)  # the deviations are 1.5
     _, kept = batch_norm.forward(params, x)
-    running = Moments(np.array([7], dtype), np.array([1], dtype))
+    running = Moments(np.array([7], dtype), np.array([5], dtype))
     new = batch_norm.updated(running, kept, momentum=0.25)
-    np.testing.assert_array_equal(new, [[6], [1.5]])
+    np.testing.assert_array_equal(new, [[6], [4.5]])
     assert all(array.dtype == dtype for array in new)
-    np.testing.assert_array_equal(running, [[7], [1]])
+    np.testing.assert_array_equal(running, [[7], [5]])
     np.testing.assert_array_equal(batch_norm.updated(running, kept, momentum=1), [[3], [3]])
     np.testing.assert_array_equal(batch_norm.updated(running, kept, momentum=0), running)
 
@@ -131,6 +131,13 @@ def test_the_default_momentum_is_a_tenth() -> None:
     _, kept = batch_norm.forward(BatchNorm(np.ones(1), np.zeros(1)), np.array([[1.0], [3.0]]))
     new = batch_norm.updated(Moments(np.zeros(1), np.ones(1)), kept)
     np.testing.assert_array_equal(new, [[0.1 * 2], [0.9 + 0.1 * 2]])
+
+
+def test_a_channel_may_have_had_no_variance() -> None:
+    params, none = BatchNorm(np.ones(1), np.zeros(1)), Moments(np.ones(1), np.zeros(1))
+    out, kept = batch_norm.forward(params, np.array([[3.0]]), running=none, eps=0.25)
+    assert out == 4
+    assert batch_norm.backward(params, kept, np.array([[3.0]]))[1] == 6
 
 
 def test_a_mean_far_from_0_costs_the_variance_no_digits() -> None:
