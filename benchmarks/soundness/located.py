@@ -47,19 +47,30 @@ from reference.layers import (
     attention,
     average_pool,
     batch_norm,
+    binary_cross_entropy,
     convolution,
     dense,
+    dropout,
     embedding,
     gelu,
+    group_norm,
+    gru,
+    huber,
     layer_norm,
+    leaky_relu,
+    lstm,
     max_pool,
     relu,
+    residual,
     rms_norm,
     rope,
     sigmoid,
     silu,
+    softmax,
     softmax_cross_entropy,
+    squared_error,
     swiglu,
+    tanh,
 )
 
 ABOUT = """\
@@ -183,6 +194,89 @@ LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]
             lambda draw: (draw.normal(K, D), draw.labels(2 * N, K)),
         ),
         (0,),
+    ),
+    "tanh": (
+        *_of_layer(
+            lambda x: tanh.forward((), x),
+            lambda draw: (draw.normal(N, H),),
+        ),
+        (0,),
+    ),
+    "leaky_relu": (
+        *_of_layer(
+            lambda x: leaky_relu.forward((), x),
+            lambda draw: (draw.normal(N, H),),
+        ),
+        (0,),
+    ),
+    "softmax": (
+        *_of_layer(
+            lambda x: softmax.forward((), x),
+            lambda draw: (draw.normal(N, K),),
+        ),
+        (0,),
+    ),
+    "squared_error": (
+        *_of_layer(
+            lambda x, target: squared_error.forward((), x, target=target),
+            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
+        ),
+        (0,),
+    ),
+    "huber": (
+        *_of_layer(
+            lambda x, target: huber.forward((), x, target=target),
+            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
+        ),
+        (0,),
+    ),
+    "binary_cross_entropy": (
+        *_of_layer(
+            lambda x, target: binary_cross_entropy.forward((), x, target=target),
+            lambda draw: (draw.normal(N, K), draw.targets(N, K)),
+        ),
+        (0,),
+    ),
+    "group_norm": (
+        *_of_layer(
+            lambda w, b, x: group_norm.forward((w, b), x, groups=2),
+            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(2, N, D)),
+        ),
+        (0, 1, 2),
+    ),
+    "dropout": (
+        *_of_layer(
+            lambda x: dropout.forward((), x, mask=np.arange(N * H).reshape(N, H) % 3 > 0),
+            lambda draw: (draw.normal(N, H),),
+        ),
+        (0,),
+    ),
+    "residual": (
+        *_of_layer(
+            lambda W, b, x: residual.forward(((W, b),), x, branch=[(dense, {})]),
+            lambda draw: (draw.normal(D, D), draw.normal(D), draw.normal(N, D)),
+        ),
+        (0, 1, 2),
+    ),
+    "lstm": (
+        *_of_layer(
+            lambda W, R, b, x, h, c: lstm.forward((W, R, b), (x, (h, c))),
+            lambda draw: (
+                *(draw.normal(D, 4 * H), draw.normal(H, 4 * H), draw.normal(4 * H)),
+                *(draw.normal(2, 3, D), draw.normal(2, H), draw.normal(2, H)),
+            ),
+        ),
+        (0, 1, 2, 3, 4, 5),
+    ),
+    "gru": (
+        *_of_layer(
+            lambda W, R, b, c, x, h: gru.forward((W, R, b, c), (x, h)),
+            lambda draw: (
+                *(draw.normal(D, 3 * H), draw.normal(H, 3 * H), draw.normal(3 * H)),
+                *(draw.normal(H), draw.normal(2, 3, D), draw.normal(2, H)),
+            ),
+        ),
+        (0, 1, 2, 3, 4, 5),
     ),
 }
 NETWORKS = {"LSTM": 5, "transformer": 1, "convolutions, normalised": 2}

@@ -10,8 +10,10 @@ import pytest
 
 from benchmarks.soundness import located
 from benchmarks.soundness.located import Planter, Result, row, try_subject
+from benchmarks.soundness.losses import Draw
 from benchmarks.soundness.planting import FACTOR, STRANGE, WRONG, Plant
 from benchmarks.soundness.subjects import Subject
+from tests.support.cases import each
 from tests.support.project import ROOT
 
 x, t = np.random.default_rng(0).normal(size=(2, 4, 3))
@@ -101,5 +103,13 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_layers_are_those_of_manual_nn() -> None:
-    layers = {path.stem for path in (ROOT / "manual_nn" / "layers").glob("*.py")}
-    assert set(located.LAYERS) <= layers
+    layers = {path.stem for path in (ROOT / "reference" / "layers").glob("[!_]*.py")}
+    assert set(located.LAYERS) == layers
+
+
+@each("name", located.LAYERS)
+def test_every_layer_is_differentiated_with_respect_to_its_places(name: str) -> None:
+    function, arguments, places = located.LAYERS[name]
+    args = arguments(Draw(np.random.default_rng(0), "normal"))
+    gradients = jax.eval_shape(jax.grad(function, places), *args)
+    assert [g.shape for g in gradients] == [args[place].shape for place in places]
