@@ -1,7 +1,7 @@
 """The binary cross-entropy of logits: each entry of x says by itself how likely its class is.
 
-binary_cross_entropy.md derives the equations. Axes: `...` any number of axes, C classes, each of
-them there or not whatever the others are.
+binary_cross_entropy.md derives the equations. Axes: `...` any number of axes, C classes, which
+are independent: any number of them may be present.
 """
 
 from typing import Any, NamedTuple

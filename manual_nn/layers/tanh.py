@@ -40,7 +40,7 @@ def forward(params: tuple[()], x: Array) -> tuple[Array, Kept]:
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
-    """Multiply by the slope, 4 q / (1 + q)^2 with q = exp(-2 |x|); eq. (2), (3).
+    """Multiply by the slope, (2 e / (1 + e^2))^2 with e = exp(-|x|); eq. (2), (3).
 
     Args:
         params: there are none: ().
@@ -59,6 +59,6 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 
 def slope(x: Array) -> Array:
-    """Compute the derivative of tanh, 4 q / (1 + q)^2 with q = exp(-2 |x|); eq. (3)."""
-    q = np.exp(-abs(x)) ** 2  # 2 |x| may overflow
-    return 4 * q / (1 + q) ** 2
+    """Compute the derivative of tanh, (2 e / (1 + e^2))^2 with e = exp(-|x|); eq. (3)."""
+    e = np.exp(-abs(x))
+    return (2 * e / (1 + e * e)) ** 2

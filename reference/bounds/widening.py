@@ -20,7 +20,7 @@ from reference.jaxprs import bind, closed, equations, functions_in, is_exp_neg_s
 
 FLOAT32, FLOAT64 = map(np.dtype, (np.float32, np.float64))
 DTYPES = {"new_dtype", "dtype", "preferred_element_type", "out_dtype"}  # parameters
-# Whose results hang on the bits of their operands, or which are not JAX's own.
+# Whose results depend on the bits of their operands, or which are not JAX's own.
 NARROW = {"bitcast_convert_type", "nextafter", "pure_callback", "io_callback", "ffi_call"}
 DRAWS = {"random_bits", "rng_bit_generator", "threefry2x32"}
 

@@ -212,36 +212,37 @@ def by_jax(name: str) -> Callable[..., Any]:
 
 
 def parts_of_bound(
-    name: str, function: Callable[..., Array], points: Array
+    name: str, function: Callable[..., Array], *points: Array, dtypes: Sequence[Any] = PRECISIONS
 ) -> dict[tuple[str, str], float]:
     """Say how much of the bound the worst error is, of NumPy's function and of JAX's.
 
     The arguments are exact, and the truth is the function in an extended precision.
     """
     parts = {}
-    for dtype in PRECISIONS:
-        x = points.astype(dtype)
-        truth = function(x.astype(np.longdouble))
-        error = call(name, Rounding(dtype), exact(x.astype(np.float64))).error
+    for dtype in dtypes:
+        given = [x.astype(dtype) for x in points]
+        truth = function(*(x.astype(np.longdouble) for x in given))
+        error = call(name, Rounding(dtype), *(exact(x.astype(np.float64)) for x in given)).error
         assert np.isfinite(error).all()
-        for whose, got in (("NumPy", function(x)), ("JAX", np.asarray(by_jax(name)(x)))):
+        for whose, got in (("NumPy", function(*given)), ("JAX", np.asarray(by_jax(name)(*given)))):
             parts[whose, str(np.dtype(dtype))] = float((abs(got - truth) / error).max())
     return parts
 
 
-def assert_sound(name: str, function: Callable[..., Array], points: Array) -> None:
+def assert_sound(
+    name: str, function: Callable[..., Array], *points: Array, dtypes: Sequence[Any] = PRECISIONS
+) -> None:
     """Hold the bound of exact arguments above the worst error of NumPy and of JAX."""
-    parts = parts_of_bound(name, function, points)
+    parts = parts_of_bound(name, function, *points, dtypes=dtypes)
     assert max(parts.values()) <= 1, parts
 
 
 def assert_sharp(
-    name: str, function: Callable[..., Array], points: Array, *, looser: float = 8
+    name: str, function: Callable[..., Array], *points: Array, looser: float = 8
 ) -> None:
     """Hold the bound below so many times the worst error that is found in float32."""
-    parts = parts_of_bound(name, function, points)
-    worst = max(part for (_, dtype), part in parts.items() if dtype == "float32")
-    assert worst > 1 / looser, parts
+    parts = parts_of_bound(name, function, *points, dtypes=[np.float32])
+    assert max(parts.values()) > 1 / looser, parts
 
 
 def magnitudes(rng: np.random.Generator, lowest: float, highest: float, size: int = 500) -> Array:

@@ -147,3 +147,18 @@ def test_the_functions_of_numpy_and_of_jax_are_within_the_bound(name: str, seed:
 @pytest.mark.parametrize("name", ACCURACY)
 def test_the_bound_is_no_more_than_8_times_the_worst_error(name: str) -> None:
     assert_sharp(name, ACCURACY[name], drawn(name, 0))
+
+
+def drawn_points(seed: int) -> list[Array]:
+    """Draw y and x of all magnitudes, so that angles near every axis are among them."""
+    rng = np.random.default_rng(seed)
+    return [magnitudes(rng, -8, 8) for _ in range(2)]
+
+
+@given(seed=seeds)
+def test_the_angles_of_numpy_and_of_jax_are_within_the_bound(seed: int) -> None:
+    assert_sound("atan2", np.arctan2, *drawn_points(seed))
+
+
+def test_the_bound_of_an_angle_is_no_more_than_8_times_the_worst_error() -> None:
+    assert_sharp("atan2", np.arctan2, *drawn_points(0))
