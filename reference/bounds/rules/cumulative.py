@@ -39,8 +39,8 @@ def _cumlogsumexp(rounding: Rounding, x: Bounded, *, axis: int, reverse: bool, *
     terms = x.value.shape[axis]
     value = _along(np.logaddexp.accumulate, x.value, axis, reverse=reverse)
     spread = _along(np.maximum.accumulate, x.error, axis, reverse=reverse)
-    sizes = np.where(np.isneginf(x.value) & (x.error == 0), 0.0, abs(x.value) + x.error)
-    largest = _along(np.maximum.accumulate, sizes, axis, reverse=reverse) + np.log(max(terms, 1))
+    sizes = abs(np.where(np.isneginf(x.value) & (x.error == 0), 0.0, x.value)) + x.error
+    largest = _along(np.maximum.accumulate, sizes, axis, reverse=reverse) + np.log(terms)
     step = (ROUNDINGS * largest + 2 * (2 * FUNCTION_ULPS) + ROUNDINGS) * rounding.unit_roundoff
     result = rounding.rounded(value, spread + (terms - 1) * (step + 2 * rounding.tiny))
     nothing = np.isneginf(value) & (spread == 0)

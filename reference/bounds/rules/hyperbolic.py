@@ -45,11 +45,13 @@ def _acosh(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
 
 @register_rule("atanh")
 def _atanh(rounding: Rounding, x: Bounded, **_: Any) -> Bounded:
-    """By a library, or half of log1p(x) - log1p(-x), which add up."""
+    """By a library, or half of log1p(x) - log1p(-x), which add up.
+
+    The spread is NaN where x + e leaves -1 to 1: the ratio is beyond them there too.
+    """
     near = abs(x.value)
     ratio = x.error / ((1 - near) * (1 + near) - near * x.error)
     spread = np.arctanh(ratio * (1 + 8 * np.finfo(np.float64).eps))
-    spread = np.where(near + x.error < 1, spread, np.inf)
     result = rounding.function(np.arctanh(x.value), _known(x, spread), steps=1.0)
     return inaccurate_log1p(-near, x.error, result)
 

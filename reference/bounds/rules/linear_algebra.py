@@ -6,7 +6,7 @@ import numpy as np
 
 from reference.arrays import Array
 from reference.bounds.registry import register_rule
-from reference.bounds.rounding import EPS, Bounded, Rounding
+from reference.bounds.rounding import Bounded, Rounding
 
 
 @register_rule("triangular_solve")
@@ -27,7 +27,7 @@ def _triangular_solve(
     def matrix(part: Array, diagonal: float) -> Array:
         half = np.tril(part) if lower else np.triu(part)
         if unit_diagonal:
-            half = half - np.eye(part.shape[-1]) * (half - diagonal)
+            half = np.where(np.eye(len(part.T), dtype=bool), diagonal, half)
         half = np.swapaxes(half, -1, -2) if turned else half
         return half if lower != turned else np.flip(half, (-2, -1))
 
@@ -42,15 +42,14 @@ def _triangular_solve(
     T = Bounded(matrix(a.value, 1.0), matrix(a.error, 0.0))
     right = Bounded(*map(rows, b))
     x = _substituted(T.value, right.value)
-    terms = T.value.shape[-1]
+    terms = len(T.value.T)
     off = T.error + rounding.gamma(terms + 3) * (abs(T.value) + T.error)
     moved = right.error + off @ abs(x) + terms * rounding.tiny
     # The comparison matrix: the least that the diagonal may be, and the most of what stands beside.
     least = np.maximum(_diagonal(abs(T.value)) - _diagonal(off), 0)
     compared = -(abs(T.value) + off)
-    compared = compared - np.eye(terms) * (compared - least[..., None])
-    spread = _substituted(compared, moved) * (1 + 8 * terms * EPS)
-    return rounding.rounded(back(x), back(spread), roundings=0)
+    compared = np.where(np.eye(terms, dtype=bool), least[..., None], compared)
+    return rounding.rounded(back(x), back(_substituted(compared, moved)), roundings=0)
 
 
 def _diagonal(x: Array) -> Array:
@@ -59,8 +58,8 @@ def _diagonal(x: Array) -> Array:
 
 def _substituted(T: Array, b: Array) -> Array:
     """Solve T x = b, row after row; ROUNDING.md (R20)."""
-    x = np.zeros(np.broadcast_shapes(b.shape, (*T.shape[:-2], 1, 1)))
-    for i in range(T.shape[-1]):
-        known = T[..., i : i + 1, :i] @ x[..., :i, :]
-        x[..., i : i + 1, :] = (b[..., i : i + 1, :] - known) / T[..., i : i + 1, i : i + 1]
+    x = np.zeros_like(b)
+    for i in range(len(T.T)):
+        known = np.einsum("...j,...jm->...m", T[..., i, :i], x[..., :i, :])
+        x[..., i, :] = (b[..., i, :] - known) / T[..., i, i, None]
     return x

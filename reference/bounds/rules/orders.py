@@ -49,7 +49,7 @@ def _sorted_key(x: Bounded, order: Array, blocks: Array) -> Bounded:
     value = np.take_along_axis(x.value, order, axis=-1)
     if x.value.dtype.kind != "f":
         unsure = np.broadcast_to(x.error.any(axis=-1, keepdims=True), value.shape)
-        return Bounded(value, unsure.copy())
+        return Bounded(value, unsure)
     low, high = np.sort(x.value - x.error, axis=-1), np.sort(x.value + x.error, axis=-1)
     up, down = (np.where(end == value, 0.0, abs(end - value)) for end in (high, low))
     own = np.take_along_axis(x.error, order, axis=-1)

@@ -63,6 +63,9 @@ def test_what_is_exactly_nothing_adds_nothing() -> None:
     result = call("cumlogsumexp", coarse(), x, axis=0, reverse=False)
     want = r3(2.0, 0.25 + 3 * ((2 * (2.25 + math.log(4)) + 18) * U + 2 * ETA))
     assert_bounds(result, [-INF, -INF, 2.0, 2.0], [0.0, 0.0, want, want], ulps=SOME_ULPS)
+    small = call("cumlogsumexp", coarse(), bounded([-INF, 0.25]), axis=0, reverse=False)
+    want = r3(0.25, (2 * (0.25 + math.log(2)) + 18) * U + 2 * ETA)
+    assert_bounds(small, [-INF, 0.25], [0.0, want], ulps=SOME_ULPS)
     perhaps = bounded([-INF, 2.0], [INF, 0.0])
     assert np.isinf(call("cumlogsumexp", coarse(), perhaps, axis=0, reverse=False).error).all()
 

@@ -76,6 +76,15 @@ def test_at_the_ends_of_the_domain_nothing_is_known() -> None:
     assert np.isinf(below.error).tolist() == [False, False, True, True]
 
 
+def test_nearer_to_the_end_than_a_ratio_is_computed_nothing_is_known() -> None:
+    """There the ratio of (1.5 - x - e) / 0.5 is less than 8 of its last places below 1."""
+    for places, unknown in ((1, True), (10, True), (11, False), (40, False)):
+        operand = bounded([0.5], 0.5 - places * 2.0**-54)
+        assert np.isinf(call("atanh", coarse(), operand).error) == unknown
+    for e in (0.5, 0.6, 1.4, 1.5, 1.6, 9.0):
+        assert np.isinf(call("atanh", coarse(), bounded([0.5], e)).error)
+
+
 SLOPES = {
     "sinh": (1.5, math.cosh(1.5)),
     "cosh": (1.5, math.sinh(1.5)),

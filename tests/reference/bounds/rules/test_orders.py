@@ -62,6 +62,8 @@ def test_exact_ties_keep_their_order_and_inexact_ones_are_open() -> None:
     assert_bounds(keys, [1.0, 1, 2, 2], [0.0] * 4)
     assert_bounds(places, [1, 3, 0, 2], [False] * 4)
     assert opened == 0
+    for reaching in (bounded([0.0, -0.25], [0.25, 0]), bounded([0.0, 0.25], [0.25, 0])):
+        assert sort(reaching, bounded([0, 1]))[1].error.tolist() == [True, True]
     nearly = bounded([2.0, 1.0, 2.0, 1.0], [0.0, 0.125, 0.0, 0.0])
     keys, places, opened = sort(nearly, PLACES_OF_4)
     assert_bounds(keys, [1.0, 1, 2, 2], [0.125, 0.125, 0, 0], ulps=1e-14)
@@ -80,6 +82,12 @@ def test_other_axes_integers_and_several_exact_keys() -> None:
     assert_bounds(places, [1, 3, 2, 0], [False] * 4)
     with pytest.raises(NotImplementedError, match="several keys"):
         sort(first, bounded(second.value, 0.1), num_keys=2)
+    with pytest.raises(NotImplementedError, match="several keys"):
+        sort(bounded(second.value, 0.1), first, num_keys=2)
+    payload = bounded([1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.5, 0.0])
+    assert_bounds(sort(first, second, payload, num_keys=2)[2], [2.0, 4, 3, 1], [0, 0, 0.5, 0])
+    table = bounded([[3, 1], [2, 0]], [[False, True], [False, False]])
+    assert_bounds(sort(table, dimension=1)[0], [[1, 3], [0, 2]], [[True] * 2, [False] * 2])
     unsure = bounded([3, 1, 2, 9], [False, True, False, False])
     whole, places, _ = sort(unsure, PLACES_OF_4)
     assert_bounds(whole, [1, 2, 3, 9], [True] * 4)
@@ -92,6 +100,8 @@ def test_infinities_are_sorted_exactly_and_of_what_is_no_number_nothing_is_known
     assert_bounds(keys, [-INF, 0.5, 1, INF], [0, 0, 0.125, 0], ulps=1e-14)
     assert not places.error.any()
     assert (sort(bounded([NAN, 1.0, 0.5, 2.0]))[0].error == INF).all()
+    rows, _ = sort(bounded([[NAN, 1.0], [2.0, 0.5]]), dimension=1)
+    assert rows.error.tolist() == [[INF, INF], [0, 0]]
     keys, _ = sort(bounded([3.0, 1.0, 2.0], [INF, 0, 0]))
     assert_bounds(keys, [1.0, 2, 3], [INF, 1, INF], ulps=1e-14)
 
@@ -112,6 +122,9 @@ def test_the_first_of_the_largest_and_where_they_were() -> None:
     values, places = call("top_k", coarse(), bounded([5, 7, 7, -128], [False] * 4), k=2, axis=0)
     assert_bounds(values, [7, 7], [False] * 2)
     assert_bounds(places, [1, 2], [False] * 2)
+    assert places.value.dtype == np.int32
+    values, _ = call("top_k", coarse(), bounded([1.0, 2.0]), k=1)  # as in JAX before 0.9
+    assert_bounds(values, [2.0], [0.0])
 
 
 @given(seed=seeds)
