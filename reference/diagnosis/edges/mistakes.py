@@ -81,8 +81,9 @@ class Site:
         return self.function(*operands)
 
     def tangent(self, point: JaxArray, x: JaxArray) -> JaxArray:
-        """Apply the derivative at a point to x."""
-        return jax.jvp(self.with_operand, (point,), (x,))[1]
+        """Apply the derivative at a point to x, both in the precision of the operand."""
+        at, along = (array.astype(self.point.dtype) for array in (point, x))
+        return jax.jvp(self.with_operand, (at,), (along,))[1]
 
 
 class Kind(NamedTuple):

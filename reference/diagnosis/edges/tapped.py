@@ -73,7 +73,7 @@ def _scaled_forward(x: JaxArray, factor: JaxArray) -> tuple[JaxArray, JaxArray]:
 
 
 def _scaled_backward(factor: JaxArray, d_out: JaxArray) -> tuple[JaxArray, JaxArray]:
-    return (d_out * factor).astype(d_out.dtype), jnp.zeros_like(factor)
+    return d_out * factor.astype(d_out.dtype), jnp.zeros_like(factor)
 
 
 scaled.defvjp(_scaled_forward, _scaled_backward)
@@ -87,8 +87,8 @@ def switched(x: JaxArray, setting: JaxArray) -> JaxArray:
 
 
 def _switched_backward(setting: JaxArray, d_out: JaxArray) -> tuple[JaxArray, JaxArray]:
-    handed = jnp.where(setting == 0, 0.0, d_out * setting)
-    return handed.astype(d_out.dtype), jnp.zeros_like(setting)
+    handed = d_out * setting.astype(d_out.dtype)
+    return jnp.where(setting == 0, jnp.zeros_like(handed), handed), jnp.zeros_like(setting)
 
 
 switched.defvjp(_scaled_forward, _switched_backward)
@@ -312,7 +312,8 @@ def _operation(
         if right is not None:
             tapped[operand] = scaled(x, right)
     first, *others = _results(eqn, tapped, settings, position)
-    return [functools.reduce(jnp.add, more, first), *others]
+    alone = [x.astype(first.dtype) for x in more]
+    return [functools.reduce(jnp.add, alone, first), *others]
 
 
 def _setting(settings: Settings, edge: Edge, kind: str, position: Position) -> JaxArray | None:

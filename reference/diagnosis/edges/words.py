@@ -127,7 +127,8 @@ class Words:
             return Code.PATH_MISSING, "is missing"
         if factor == -1:
             return Code.PATH_SCALED, "has the wrong sign"
-        name = named_factors(self.tapped).get(factor, f"{factor:.4g}")
+        simple = {2.0: "2", 0.5: "1/2"}  # whatever else they are
+        name = simple.get(factor) or named_factors(self.tapped).get(factor, f"{factor:.4g}")
         return Code.PATH_SCALED, f"is multiplied by {name}"
 
     def _others(self, explanation: Explanation) -> str:

@@ -163,6 +163,19 @@ def test_an_operation_that_jax_differentiates_in_reverse_alone_is_located_too() 
     assert (cause.code, cause.factor) == (Code.SIGN, -1.0)
 
 
+def test_a_function_may_change_the_precision() -> None:
+    z = normal(N, D).astype(np.float32)
+
+    def loss(z: Any) -> Any:
+        p = softmax(z.astype(np.float64)).astype(np.float32)
+        return (p**2).sum()
+
+    p = np.asarray(jax.nn.softmax(z))
+    right = p * (2 * p - (2 * p * p).sum(1, keepdims=True))
+    cause, *_ = causes(-right, loss, z)
+    assert (cause.code, cause.factor) == (Code.SIGN, -1.0)
+
+
 def test_a_sum_along_the_wrong_axis_is_named() -> None:
     x, t = normal(D, D), normal(D, seed=1)
 
