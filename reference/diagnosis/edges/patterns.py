@@ -178,4 +178,26 @@ def handed_down(site: Site, backward: Backward) -> JaxArray:
     return value(site.x, out)
 
 
-KINDS = MISTAKES | PATTERNS
+# What all that read an array hand down to it
+
+
+def _on_top(p_of: Callable[[JaxArray], JaxArray]) -> Callable[[Site], JaxArray]:
+    """Make the mistake that what is handed down is multiplied by p (1 - p)."""
+
+    def on_top(site: Site) -> JaxArray:
+        """d_z = (p - y) p (1 - p), where y z is read from z, too."""
+        p = p_of(site.point)
+        return site.tangent(site.point, p * (1 - p) * site.x)
+
+    return on_top
+
+
+EXPONENTIALS = {"exp", "exp2", "expm1", "logistic", "log1p", "tanh"}
+ON_TOP = "is multiplied by p (1 - p), the {}'s own derivative, which it contains already"
+OF_ARRAYS = {
+    "sigmoid_on_top_of_all": Kind(ON_TOP.format("sigmoid"), bool, _on_top(jax.nn.sigmoid)),
+    "softmax_on_top_of_all": Kind(
+        ON_TOP.format("softmax"), lambda s: bool(s.x), _on_top(jax.nn.softmax)
+    ),
+}
+KINDS = MISTAKES | PATTERNS | OF_ARRAYS

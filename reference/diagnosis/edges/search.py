@@ -19,7 +19,7 @@ from tqdm import tqdm
 from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.edges.patterns import OF_TIES
+from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
 from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
@@ -204,13 +204,13 @@ class Search:
     def _tried(self) -> Iterator["Trial"]:
         """Compute what each tap changes, and fit what can be fitted."""
         seen: set[Tap] = set()
-        alone: list[tuple[Tap, ...]] = [(tap,) for tap in self.taps]
+        alone: list[tuple[Tap, ...]] = [(tap,) for tap in self.taps if tap.kind not in OF_ARRAYS]
         for taps in tqdm(alone, unit="edge", delay=SLOW, disable=None, leave=False):
             trials = list(self._of(taps))
             yield from trials
             if trials:
                 seen.update(taps)
-        for taps in self._repeated(seen):
+        for taps in itertools.chain(self._repeated(seen), self.tapped.of_arrays()):
             yield from self._of(taps)
 
     def _of(self, taps: tuple[Tap, ...]) -> Iterator["Trial"]:

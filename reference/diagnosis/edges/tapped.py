@@ -22,7 +22,7 @@ from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.functions import Function, grouped
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
-from reference.diagnosis.edges.patterns import KINDS, PATTERNS
+from reference.diagnosis.edges.patterns import EXPONENTIALS, KINDS, OF_ARRAYS, PATTERNS
 from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
@@ -164,6 +164,7 @@ class Tapped:
         self.active = [n for place in places for n, (i, _) in enumerate(self.where) if i == place]
         self.operations: dict[tuple[int, ...], Operation] = {}
         self.edges: list[Edge] = []
+        self.read_together: list[tuple[Edge, ...]] = []
         depends = [number in self.active for number in range(len(self.inputs))]
         inner = self.jaxpr.jaxpr
         self._find(inner, depends, list(range(len(self.inputs))), (), looped=False)
@@ -199,7 +200,37 @@ class Tapped:
                 )
             known.update(dict.fromkeys(eqn.outvars, any(reached) and real))
             made.update(zip(eqn.outvars, results, strict=True))
+        self._find_read_together(jaxpr, path)
         return [_of(made, atom, default=None) for atom in jaxpr.outvars]
+
+    def _find_read_together(self, jaxpr: core.Jaxpr, path: tuple[int, ...]) -> None:
+        """List the edges to each array that several operations read, and from it an exponential."""
+        grown = set()  # arrays with an exponential of each of their elements
+        for eqn in reversed(jaxpr.eqns):
+            (out, *_), names = eqn.outvars, primitives_in(eqn)
+            for atom in eqn.invars:
+                if isinstance(atom, core.Literal):
+                    continue
+                if _shape(atom) == _shape(out) and (names & EXPONENTIALS or out in grown):
+                    grown.add(atom)
+        edges: dict[Any, list[Edge]] = {}
+        known = set(self.edges)
+        for number, eqn in enumerate(jaxpr.eqns):
+            for operand, atom in enumerate(eqn.invars):
+                edge = Edge((*path, number), operand)
+                shapes = shapes_at(eqn, operand) if edge in known and atom in grown else None
+                if shapes and shapes.forward:
+                    edges.setdefault(atom, []).append(edge)
+        self.read_together += [tuple(found) for found in edges.values() if len(found) > 1]
+
+    def of_arrays(self) -> list[tuple[Tap, ...]]:
+        """List the taps that change together all that is handed down to an array."""
+        found = []
+        for first, *others in self.read_together:
+            shapes = shapes_at(self.operations[first.path].eqn, first.operand)
+            kinds = [name for name, kind in OF_ARRAYS.items() if shapes and kind.fits(shapes)]
+            found += [tuple(Tap(edge, kind) for edge in (first, *others)) for kind in kinds]
+        return found
 
     def taps(self) -> list[Tap]:
         """List every tap that changes something, as far as shapes tell."""
@@ -208,13 +239,17 @@ class Tapped:
             operation = self.operations[edge.path]
             steps = (EVERY, FIRST, LAST) if operation.looped else (EVERY,)
             shapes = shapes_at(operation.eqn, edge.operand)
-            kinds = [name for name, kind in KINDS.items() if shapes and kind.fits(shapes)]
+            kinds = [
+                name
+                for name, kind in KINDS.items()
+                if name not in OF_ARRAYS and shapes and kind.fits(shapes)
+            ]
             if operation.of_source:  # a factor is that of an operation within
                 kinds = [kind for kind in kinds if kind in OF_FUNCTIONS | PATTERNS.keys()]
             else:
                 kinds = [FACTOR, *kinds]
             found += [Tap(edge, kind, part) for kind in kinds for part in steps]
-        return found
+        return found + [tap for taps in self.of_arrays() for tap in taps]
 
     def gradient(self, taps: Sequence[Tap]) -> Callable[[Sequence[Any], JaxArray], list[JaxArray]]:
         """Give a function of the loss's inputs and the taps' settings: the gradient, changed so."""
@@ -356,11 +391,15 @@ def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
         return None
     operands = tuple(_shape(atom) for atom in eqn.invars)
-    names = [eqn.primitive.name]
-    names += [e.primitive.name for inner in functions_in(eqn) for e in equations(inner)]
+    names = primitives_in(eqn)
     forward = not any(name.startswith(("custom_vjp", "custom_lin")) for name in names)
-    within = frozenset(names)
-    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, within)
+    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, names)
+
+
+def primitives_in(eqn: core.JaxprEqn) -> frozenset[str]:
+    """Name the primitives that an operation consists of."""
+    inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
+    return frozenset({eqn.primitive.name, *inner})
 
 
 def _shape(atom: Any) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.functions import Function
-from reference.diagnosis.edges.patterns import KINDS
+from reference.diagnosis.edges.patterns import KINDS, OF_ARRAYS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.tapped import (
     EVERY,
@@ -97,7 +97,8 @@ class Words:
         tap = mistake.taps[0]
         operation = self.tapped.operations[tap.edge.path]
         where = self.line(tap)
-        operands = list(dict.fromkeys(map(self.operand, mistake.taps)))
+        of_array = mistake.kind in OF_ARRAYS  # that all these operations read
+        operands = list(dict.fromkeys(map(self.operand, mistake.taps[: 1 if of_array else None])))
         operand = " and ".join(operands)
         at = f" ({where})" if where else ""
         wrong = self.difference.names(self.difference.wrong)
@@ -106,9 +107,12 @@ class Words:
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
         else:
             code, what = Code.LOCAL_DERIVATIVE, KINDS[mistake.kind].sentence
-            sentence = f"The derivative of `{operation.name}` in {operand}{at} {what} in {wrong}."
+            of = (
+                "What is handed down to" if of_array else f"The derivative of `{operation.name}` in"
+            )
+            sentence = f"{of} {operand}{at} {what} in {wrong}."
         alone = ", and in no other array" if mistake.only else ""
-        steps = _steps(mistake) if len(operands) == 1 else ""
+        steps = _steps(mistake) if len(operands) == 1 and not of_array else ""
         sentence = sentence[:-1] + f"{alone}{steps}."
         factor = mistake.factor if mistake.kind == FACTOR else None
         return Cause(

@@ -160,3 +160,39 @@ def test_parts_of_a_batch_are_named_though_some_rows_of_them_are_zero() -> None:
     cause = first_cause(d_x, loss, x)
     assert cause.code == Code.SLICES_SCALED
     assert "rows 0 to 2 of 6 times 3/4; rows 3 to 5 of 6 times 5/4" in cause.sentence
+
+
+def test_the_sigmoids_derivative_on_top_is_named_in_whatever_way_the_loss_is_written() -> None:
+    w, x, y = normal(D), normal(N, D, seed=1), np.arange(N) % 2 * 1.0
+
+    def by_exponentials(w: Any) -> Any:
+        z = x @ w
+        return (jnp.log(1 + jnp.exp(z)) - y * z).sum()
+
+    def by_softplus(w: Any) -> Any:
+        z = x @ w
+        each = jax.nn.softplus(z) - y * z
+        return each.sum()
+
+    p = 1 / (1 + np.exp(-x @ w))
+    for loss in (by_exponentials, by_softplus):
+        cause = first_cause(x.T @ ((p - y) * p * (1 - p)), loss, w)
+        assert (cause.kind, cause.operand) == ("sigmoid_on_top_of_all", "`z`")
+        assert "the sigmoid's own derivative" in cause.sentence
+        assert "times that" not in cause.sentence
+
+
+def test_the_softmaxs_derivative_on_top_is_named_where_the_labels_are_read_beside_it() -> None:
+    w, x, y = normal(D, H), normal(N, D, seed=1), np.eye(H)[np.arange(N) % H]
+
+    def loss(w: Any) -> Any:
+        z = x @ w
+        normaliser = jnp.log(jnp.exp(z).sum(1))
+        return normaliser.sum() - (y * z).sum()
+
+    e = np.exp(x @ w)
+    p = e / e.sum(1, keepdims=True)
+    cause = first_cause(x.T @ ((p - y) * p * (1 - p)), loss, w)
+    assert (cause.kind, cause.operand) == ("softmax_on_top_of_all", "`z`")
+    report = check_gradient(x.T @ (p - y), loss, w)
+    assert (report.ok, report.causes) == (True, ())
