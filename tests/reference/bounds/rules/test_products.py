@@ -174,3 +174,18 @@ def test_products_of_integers_are_exact_where_the_factors_are() -> None:
         values = [[2, 6, 24], [5, 30, 210]] if not reverse else [[24, 12, 4], [210, 42, 7]]
         assert_bounds(result, values, [[False] * 3, unsure])
     assert_bounds(call("reduce_prod", coarse(), whole, axes=(1,)), [24, 210], [False, UNSURE])
+
+
+def test_any_axis_of_any_array_may_be_cumulated() -> None:
+    """That which is in the middle is turned as the first of two is."""
+    table = Bounded(*(np.stack([part, part / 2]) for part in rows()))
+    for part in (0, 1):
+        for reverse in (False, True):
+            flat = Bounded(table.value[part], table.error[part])
+            want = call("cumprod", coarse(), flat, axis=0, reverse=reverse)
+            result = call("cumprod", coarse(), table, axis=1, reverse=reverse)
+            assert_bounds(Bounded(result.value[part], result.error[part]), *want)
+    whole = bounded(np.arange(1, 9).reshape(2, 2, 2), np.arange(8).reshape(2, 2, 2) == 0)
+    result = call("cumprod", coarse(), whole, axis=1, reverse=False)
+    unsure = [[[True, False], [True, False]], [[False] * 2] * 2]
+    assert_bounds(result, np.cumprod(whole.value, axis=1), unsure)
