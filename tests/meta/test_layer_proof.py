@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manual_nn.layers import rms_norm, squared_error
+from manual_nn.layers import rms_norm, softmax, squared_error
 from manual_nn.layers.rms_norm import RMSNorm
 from reference.layers import rms_norm as twin
+from reference.layers import softmax as twin_of_softmax
 from reference.layers import squared_error as twin_of_the_error
 from tests.support.layer_proof import Subject, assert_unshared, prove
 
@@ -108,6 +109,21 @@ def that_uses_up_what_is_kept(params: Any, kept: Any, d_out: Any) -> Any:
 def test_a_wrong_backward_pass_is_not(backward: Callable[..., Any]) -> None:
     with pytest.raises(AssertionError):
         prove(layer_of(rms_norm.forward, backward), twin, SUBJECT, seed=0)
+
+
+def that_moves_d_out(params: Any, kept: Any, d_out: Any) -> Any:
+    """Subtract from d_out what softmax subtracts anyway, so that its bits stay the same."""
+    result = softmax.backward(params, kept, d_out)
+    likeliest = kept.p.argmax(axis=-1)[..., np.newaxis]
+    d_out -= np.take_along_axis(d_out, likeliest, axis=-1)
+    return result
+
+
+def test_a_layer_that_changes_d_out_is_not_though_it_makes_no_difference() -> None:
+    subject = Subject(lambda draw, _: ((), draw(3, 4)), {})
+    prove(softmax, twin_of_softmax, subject, seed=0)
+    with pytest.raises(AssertionError):
+        prove(layer_of(softmax.forward, that_moves_d_out), twin_of_softmax, subject, seed=0)
 
 
 def layer_of(forward: Callable[..., Any], backward: Callable[..., Any]) -> ModuleType:

@@ -90,11 +90,12 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
         copies = jax.tree.map(np.copy, given)
         out, kept = layer.forward(params, x, **options)
         d_out = cast(rng.normal(size=out.shape), dtype)
+        copy_of_d_out = d_out.copy()
         result = out, layer.backward(params, kept, d_out)
         what = f"{kind.__name__} {dtype}, options {subject.options}, seed {seed}"
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
         assert_unshared(result, (*given, d_out))
-        jax.tree.map(np.testing.assert_array_equal, copies, given)
+        jax.tree.map(np.testing.assert_array_equal, (*copies, copy_of_d_out), (*given, d_out))
         if dtype == "float32":
             watched, watched_x, watched_d = jax.tree.map(watch, (params, x, d_out))
             _, kept_of_them = layer.forward(watched, watched_x, **options)
