@@ -585,12 +585,20 @@ def _around(
     return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
 
 
+def _as_kinks(leaf: Leaf) -> Leaf:
+    """Take what exact ties leave open for what kinks within rounding do."""
+    if leaf.tie_low is None or leaf.tie_high is None:
+        return leaf
+    low, high = np.fmin(leaf.low, leaf.tie_low), np.fmax(leaf.high, leaf.tie_high)
+    return replace(leaf, low=low, high=high, tie_low=None, tie_high=None)
+
+
 def _in_one_choice(leaves: list[Leaf], measurement: Measurement) -> tuple[Leaf, ...]:
     """Let exact ties explain a result only if they do so for all of its elements at once.
 
     What the sides of ties can move lies in the space that the rounds of other decisions span: two
     equal maxima share a gradient, they do not both get all of it. If there are as many ties as
-    rounds the space says nothing, and each element stands for itself.
+    rounds the space says nothing: then each element is as open as where it hangs on a kink.
     """
     moved = [i for i, noise in enumerate(measurement.leaves) if noise.ties]
     if not moved:
@@ -608,11 +616,13 @@ def _in_one_choice(leaves: list[Leaf], measurement: Measurement) -> tuple[Leaf, 
             for i, place, tie in zip(moved, places, ties, strict=True)
         ]
     )
-    if not moves.size or not np.isfinite(moves).all() or not np.isfinite(errors).all():
+    if not moves.size:
         return tuple(leaves)
+    if not np.isfinite(errors).all():
+        return tuple(replace(leaf, tie_low=None, tie_high=None) for leaf in leaves)
     rank = int(np.linalg.matrix_rank(moves, tol=np.sqrt(EPS) * abs(moves).max(initial=0)))
     if rank >= len(moves) - 1:
-        return tuple(leaves)
+        return tuple(map(_as_kinks, leaves))
     fitted = moves.T @ np.linalg.lstsq(moves.T, errors, rcond=np.sqrt(EPS))[0]
     numerical = np.sqrt(EPS) * abs(moves).max()  # of the fit, where the elements are exact
     wrong = abs(errors - fitted) > allowed * np.sqrt(len(moves)) + numerical

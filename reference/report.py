@@ -303,13 +303,13 @@ def _row(leaf: Leaf) -> tuple[str, ...]:
 
 
 def _ambiguous(leaf: Leaf) -> list[str]:
-    """Name the elements that agree only if a kink within rounding is left open."""
+    """Name the elements that agree only if kinks, or more ties than rounds, are left open."""
     indices = ambiguous_indices(leaf)
     if not indices:
         return []
     named = ", ".join(map(str, indices[:INDICES])) + (", ..." if len(indices) > INDICES else "")
     hang = "1 element hangs" if len(indices) == 1 else f"{len(indices)} elements hang"
-    return [f"{leaf.path}: {hang} on a kink within rounding: {named}"]
+    return [f"{leaf.path or 'the array'}: {hang} on a kink within rounding: {named}"]
 
 
 def ambiguous_indices(leaf: Leaf) -> list[tuple[int, ...]]:

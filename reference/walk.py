@@ -208,6 +208,10 @@ def remarks(finding: Finding) -> Iterator[Cause]:
             f"the first result that {dtype} cannot hold is that of {where}; rewrite it, or check "
             f"at a point or in a precision where it is finite"
             if where
+            else "rounding decides it: small disturbances stray out of proportion, as where logits "
+            "are so large that a few of their steps take a softmax from one class to another; "
+            "check at smaller values or in a finer precision"
+            if any(map(_strays, comparison.leaves))
             else "no operation leaves the range of the precision, but one does if it is disturbed; "
             "check at another point"
         )
@@ -230,6 +234,13 @@ def remarks(finding: Finding) -> Iterator[Cause]:
             if leaf.tied.any()
         )
         yield Cause.observed(Code.EXACT_TIE, counts)
+
+
+def _strays(leaf: Leaf) -> bool:
+    """Say whether nothing is known of an array although all samples of it are finite."""
+    if leaf.sigma is None or leaf.want.dtype.kind != "f":
+        return False
+    return bool((np.isinf(leaf.bound) & np.isfinite(leaf.sigma) & np.isfinite(leaf.want)).any())
 
 
 def in_its_precision(

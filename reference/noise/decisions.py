@@ -117,7 +117,10 @@ class Moved:
         value = value.reshape(-1)
         with np.errstate(invalid="ignore", over="ignore"):
             moves = value - self.nominal
-            at = np.flatnonzero(~(abs(moves) <= self.same))
+            elsewhere = ~(abs(moves) <= self.same)
+            if self.kept is not None:  # beyond an exact tie 0 / 0 or infinity is no subgradient
+                elsewhere &= np.isfinite(moves)
+            at = np.flatnonzero(elsewhere)
             moves = moves[at]
             self.low[at] = np.minimum(self.low[at], value[at])
             self.high[at] = np.maximum(self.high[at], value[at])

@@ -22,6 +22,7 @@ JaxArray: TypeAlias = jax.Array
 Words = TypeVar("Words", JaxArray, Array)
 
 SIGNS = 2**14  # random signs, of which each operation takes one for each sample
+COARSE = 37.0  # so far from 0 an exponential is a rounding of 1; samples that stray less hit it
 STEEP = 750.0  # beyond this an exponential is 0 or infinite in float64, a tanh 1, whatever follows
 GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: multiples of it are far apart
 
@@ -268,7 +269,7 @@ class Samples:
             return x
         strays = abs(self._magnified(x) - x.nominal)
         reach = jnp.where(jnp.isfinite(strays), strays, 0.0).max(axis=0)
-        passes = (reach > 1) & (abs(x.nominal) - reach < STEEP)
+        passes = (reach > COARSE) & (abs(x.nominal) - reach < STEEP)
         disturbed = self.amplitude.reshape((self.size, *[1] * len(x.shape))) > 0
         return x._replace(array=jnp.where(disturbed & passes, jnp.nan, x.array))
 

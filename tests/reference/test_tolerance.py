@@ -287,13 +287,16 @@ def test_moves_that_differ_by_rounding_are_the_same() -> None:
         assert of_ties([1.0, 1.0, 0.0], SHARED[1:4], size=size).verdict.ok
 
 
-def test_where_as_many_ties_as_rounds_are_each_stands_for_itself() -> None:
+def test_where_as_many_ties_as_rounds_are_elements_are_open_as_at_kinks() -> None:
     for rounds, told in ((4, True), (3, False), (2, False)):
         leaf = of_ties([1.0, 1.0, 0.0], SHARED[1:3] * 2 if rounds == 4 else SHARED[1 : 1 + rounds])
-        assert (leaf.tie_low is None) == told
-    for unknown in (NAN, INF):
-        assert of_ties([1.0, 1.0, 0.0], [*SHARED, [unknown, 0.0, 0.0]]).tie_low is not None
-    assert of_ties([NAN, 1.0, 0.0]).tie_low is not None
+        assert leaf.tie_low is leaf.tie_high is None
+        assert leaf.verdict == (Verdict.MISMATCH if told else Verdict.AMBIGUOUS)
+    few = SHARED[1:3]
+    assert of_ties([1.0, 0.0, 0.0], few).verdict == Verdict.MATCH
+    for beyond in ([-0.5, 1.0, 0.0], [1.0, 1.5, 0.0]):
+        assert of_ties(beyond, few).verdict == Verdict.MISMATCH
+    assert of_ties([NAN, 1.0, 0.0]).verdict == Verdict.MISMATCH
 
 
 def test_ties_of_several_arrays_are_one_choice() -> None:

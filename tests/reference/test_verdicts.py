@@ -282,6 +282,55 @@ def test_at_an_exact_tie_each_subgradient_is_right_and_nothing_else(
         assert report.accurate
 
 
+def safe_norm(x: Any) -> Any:
+    """Whose other side is 0 / 0 where x is 0."""
+    square = (x * x).sum()
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0.0)
+
+
+def entropy(p: Any) -> Any:
+    """Whose other side is infinite where p is 0."""
+    return jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0.0).sum()
+
+
+@pytest.mark.parametrize(("loss", "x"), [(safe_norm, [0.0, 0.0, 0.0]), (entropy, [0.0, 0.5, 0.5])])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_the_other_side_of_a_tie_is_not_finite_jax_says_what_is_right(
+    loss: Callable[..., Any], x: list[float], dtype: Any
+) -> None:
+    at = np.array(x, dtype)
+    right = by_xla(loss, at.astype(np.float64)).astype(dtype)
+    assert check_gradient(right, loss, at).verdict == Verdict.MATCH
+    wrong = right.copy()
+    wrong[0] = 99
+    assert check_gradient(wrong, loss, at).verdict == Verdict.MISMATCH
+
+
+def test_where_rounding_decides_between_classes_the_report_says_so() -> None:
+    """Logits of 1e18, one step apart: what is wrong there nobody can tell from rounding."""
+
+    def loss(z: Any, scale: Any) -> Any:
+        return -jax.nn.log_softmax(scale * z)[0]
+
+    z = np.array([1e18, np.nextafter(np.float32(1e18), np.float32(np.inf)), 3.0], np.float32)
+    scale = np.float32(1.7)
+    report = check_gradient(np.array([0.5, -0.5, 0], np.float32), loss, z, scale)
+    assert report.verdict == Verdict.NOT_COMPARABLE
+    assert "out of proportion" in report.causes[0].evidence
+
+
+def test_of_more_ties_than_can_be_told_apart_nothing_is_called_right() -> None:
+    """Both of the equal maxima of each window get all of its gradient, which is too much."""
+
+    def loss(x: Any) -> Any:
+        return (x.reshape(-1, 4).max(axis=1) * jnp.arange(1.0, 26.0)).sum()
+
+    twice = (np.array([1.0, 0, 0, 1]) * np.arange(1.0, 26.0)[:, None]).reshape(-1)
+    assert check_gradient(twice, loss, np.ones(100)).verdict == Verdict.AMBIGUOUS
+    assert check_gradient(20 * twice, loss, np.ones(100)).verdict == Verdict.MISMATCH
+
+
 def test_a_gradient_that_is_0_but_for_rounding_is_not_blind() -> None:
     def loss(params: Any, x: Any) -> Any:
         return jax.nn.softmax(x * params["scale"] + params["offset"]) @ jnp.arange(4.0)

@@ -57,9 +57,15 @@ def test_where_a_kink_never_flips_alone_all_outcomes_are_evaluated() -> None:
     assert (numbers(groups), added) == ([[number] for number in range(12)], False)
 
 
-def moved(*rounds: list[float], sigma: float = 0.0, alone: bool = False, **how: Any) -> Freedom:
+def moved(
+    *rounds: list[float],
+    sigma: float = 0.0,
+    alone: bool = False,
+    kept: bool = True,
+    **how: Any,
+) -> Freedom:
     """Take rounds of values, all nominally 0, whose samples stray by 0.5."""
-    array = Moved(np.zeros(3), np.full(3, sigma), kept=True)
+    array = Moved(np.zeros(3), np.full(3, sigma), kept=kept)
     for values in rounds:
         array.take(np.array(values), np.full(3, 0.5), alone=alone)
     options = {"beyond": 0.0, "added": alone, "scale": 1.0, "uncertain": 2.0}
@@ -96,9 +102,16 @@ def test_what_hardly_moves_is_as_certain_as_the_nominal_value() -> None:
     assert freedom.moved.tolist() == [False, True, True]
     assert freedom.sigma.tolist() == [1, 1, 1]  # the last one is 2 * 0.5
     assert moved([1e-4, 0.5, 9], sigma=1.0, uncertain=6.0).sigma.tolist() == [1, 1, 3]
-    lost = moved([np.nan, np.inf, 0])
+
+
+def test_what_is_not_finite_beyond_a_kink_may_be_anything_and_beyond_a_tie_is_nothing() -> None:
+    lost = moved([np.nan, np.inf, 0], kept=False)
     assert lost.moved.tolist() == [True, True, False]
     assert np.isnan(lost.low[0])
+    assert moved([np.nan, np.inf, 0]).moved.tolist() == [False, False, False]
+    freedom = moved([np.nan, np.inf, 0], [2, 3, 0])
+    assert freedom.high.tolist() == [2, 3, 0]
+    assert freedom.moves.tolist() == [[0, 0], [2, 3]]
 
 
 def on_the_brink(rows: int) -> Array:

@@ -477,6 +477,8 @@ def test_a_steep_function_is_unknown_only_where_its_argument_may_pass_all_that_i
     for second, unknown in ((1 + steps, True), (1.0, True), (1.1, False)):
         (fraction,) = witness.fraction(np.array([1e18, second * 1e18, 3.0]))
         assert np.isinf(fraction) == unknown
+    (fraction,) = witness.fraction(np.array([1e6, 1e6 + 1, 3.0]))
+    assert np.isfinite(fraction)  # samples hit what is steep there
     for z in ([1e4, 1e4 + 1, 3.0], [1.0, -1e10, 3.0], [1.0, -np.inf, 3.0], [1.0, -3e38, 3.0]):
         (fraction,) = witness.fraction(np.array(z))
         assert fraction < 0.01
