@@ -308,12 +308,12 @@ def test_where_the_other_side_of_a_tie_is_not_finite_jax_says_what_is_right(
 
 
 def test_where_rounding_decides_between_classes_the_report_says_so() -> None:
-    """Logits of 1e18, one step apart: what is wrong there nobody can tell from rounding."""
+    """Logits of 1e18, five steps apart: what is wrong there nobody can tell from rounding."""
 
     def loss(z: Any, scale: Any) -> Any:
         return -jax.nn.log_softmax(scale * z)[0]
 
-    z = np.array([1e18, np.nextafter(np.float32(1e18), np.float32(np.inf)), 3.0], np.float32)
+    z = np.array([1e18, 1e18 + 5 * np.spacing(np.float32(1e18)), 3.0], np.float32)
     scale = np.float32(1.7)
     report = check_gradient(np.array([0.5, -0.5, 0], np.float32), loss, z, scale)
     assert report.verdict == Verdict.NOT_COMPARABLE
