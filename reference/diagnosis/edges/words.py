@@ -2,6 +2,7 @@
 
 import ast
 import linecache
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -201,10 +202,19 @@ def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
     """
     if not all(np.isfinite(leaf.got).all() for leaf in difference.leaves):
         return []
-    search = Search(difference)
-    words = Words(difference, search.tapped)
-    found = search.run(alone=alone)
-    return [cause for explanation in found for cause in words.causes(explanation)]
+    try:
+        search = Search(difference)
+        words = Words(difference, search.tapped)
+        found = search.run(alone=alone)
+        return [cause for explanation in found for cause in words.causes(explanation)]
+    except Exception as error:  # of any operation of anybody's loss
+        warnings.warn(
+            "The verdict stands, but the search for the operation that is differentiated wrongly "
+            f"failed, which is a fault of the checker: {type(error).__name__}: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return []
 
 
 def _steps(mistake: Mistake) -> str:

@@ -125,6 +125,18 @@ def test_two_mistakes_at_once_are_both_named() -> None:
         assert "both of these 2 mistakes" in found[0].evidence
 
 
+def test_the_verdict_stands_if_the_search_for_the_line_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise KeyError("an operation that nobody knew")
+
+    monkeypatch.setattr(Tapped, "taps", fails)
+    with pytest.warns(RuntimeWarning, match="The verdict stands.*nobody knew"):
+        (cause,) = causes(np.ones(3), lambda x: jnp.sin(x).sum(), normal(3))
+    assert cause.code == Code.UNKNOWN
+
+
 def test_where_the_right_gradient_is_exactly_0_a_mistake_rounds() -> None:
     """There the bound is 0, and the mistake's own rounding is measured."""
     x, t = normal(N, D).astype(np.float32), normal(N, D, seed=1).astype(np.float32)
