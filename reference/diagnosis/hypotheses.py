@@ -150,15 +150,26 @@ def one_row(row: int, code: Code) -> Callable[[Difference], Iterator[Found]]:
             return
         for of_row in difference.of_row(row % difference.N):
             for factor, text in ((1.0, "not divided"), (1 / difference.N, "divided")):
+                parts = {i: _times(difference, factor, of_row[i]) for i in of_row}
                 leaves = frozenset(
                     i
-                    for i in difference.wrong & of_row.keys()
-                    if _up_to_penalty(difference, i, _times(difference, factor, of_row[i]))
+                    for i in difference.wrong & parts.keys()
+                    if _tells(difference.leaves[i], parts[i])
+                    and _up_to_penalty(difference, i, parts[i])
                 )
-                if leaves:
+                if any(difference.leaves[i].got.any() for i in leaves):  # or else it is zero
                     yield Found(code, {leaves: f"{text} by the {difference.N} rows"})
 
     return hypothesis
+
+
+def _tells(leaf: Leaf, predicted: Bounded) -> bool:
+    """Say whether the right gradient itself is not as predicted, where the leaf is wrong.
+
+    The proven bound of a deep loss is finite, but may be so wide that anything is within it.
+    """
+    apart = abs(leaf.want - predicted.value) > predicted.error
+    return bool(2 * np.count_nonzero(apart & leaf.wrong) > np.count_nonzero(leaf.wrong))
 
 
 def _times(difference: Difference, factor: float, x: Bounded) -> Bounded:
@@ -220,7 +231,11 @@ def leaves_swapped(difference: Difference) -> Iterator[Found]:
 
 
 def difference_proportional_to_parameter(difference: Difference) -> Iterator[Found]:
-    """Fit got - want = c parameter."""
+    """Fit got - want = c parameter.
+
+    Where the right gradient is a multiple of the parameter itself, as that of sum(w**2), any
+    multiple of it fits, so that only a weight decay that is known says more than `scaled` does.
+    """
 
     def attempt(leaves: frozenset[int]) -> Found | None:
         unit = _flat(leaves, lambda i: difference.params[i])
@@ -233,7 +248,11 @@ def difference_proportional_to_parameter(difference: Difference) -> Iterator[Fou
         if not _telling(found):
             return None
         name = _decay(difference, found, leaves)
-        if not name and (np.count_nonzero(unit) < 2 or not difference.is_telling(leaves)):
+        if not name and (
+            np.count_nonzero(unit) < 2
+            or not difference.is_telling(leaves)
+            or any(leaves <= other.leaves for other in scaled(difference))
+        ):
             return None
         text = f"got - want = {found} * parameter" + (name and f", {name}")
         code = Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER

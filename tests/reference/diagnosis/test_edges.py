@@ -323,6 +323,12 @@ def test_a_mistake_of_the_last_step_is_told_from_one_of_every_step() -> None:
     assert "at the last step" in cause.sentence
 
 
+def test_a_factor_near_1_is_not_said_to_be_1() -> None:
+    w, x = normal(D), normal(D, seed=1)
+    cause, *_ = causes(1.00002 * 2 * w * x, lambda w: (w**2 * x).sum(), w)
+    assert "is multiplied by 1.00002 in " in cause.sentence
+
+
 def test_an_embedding_that_is_written_over_is_named() -> None:
     table, t = normal(6, D), normal(4, D)
     rows = np.array([1, 3, 1, 5])

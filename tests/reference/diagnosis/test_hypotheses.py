@@ -291,6 +291,25 @@ def test_one_row_is_all_of_a_batch_of_one() -> None:
     assert found == [Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER]
 
 
+def test_one_row_whose_bound_holds_anything_explains_nothing() -> None:
+    """Its bound is finite, but wider than the right gradient is away from that of the row."""
+
+    def cancelling(params: Any, X: Any) -> Any:
+        z = X @ params[0]
+        return jnp.mean(z + (1e18 * z - 1e18 * z))
+
+    for got in (np.array([0.1, -7.0, 2.5]), BATCH[2]):
+        leaf = batch_leaf(got)
+        assert said(leaf, params=[WEIGHTS], others=(BATCH,), loss=cancelling) == UNKNOWN
+
+
+def test_a_gradient_that_is_0_is_not_told_to_be_that_of_a_row_that_has_none() -> None:
+    batch = BATCH * [[0], [1], [0]]
+    zero = leaf_of(batch.mean(axis=0), np.zeros(3), 2.0**-40)
+    found = codes(zero, params=[WEIGHTS], others=(batch,), loss=mean_of_products)
+    assert found == [Code.ZERO]
+
+
 @pytest.mark.parametrize("argnums", [(0, 2), (-3, -1), [0, 2]])
 def test_a_batch_that_the_gradient_is_taken_in_is_cut_too(argnums: Any) -> None:
     """The loss of all of X and one row of t does not exist; the gradient in X has other rows."""
@@ -410,6 +429,16 @@ def test_a_decay_of_a_vector_is_taken_for_that_of_a_bias(multiple: float, number
     assert text.endswith(f"penalty {number} ||parameter||^2 were applied to what looks like a bias")
     (_, text), *_ = said(leaf_of([WANT], [WANT + off]), params=[[[2, -4, 1]]], others=(0.5,))
     assert text.endswith(f"penalty {number} ||parameter||^2 were doubled")
+
+
+def test_a_multiple_of_what_is_itself_one_of_the_parameter_is_told_once() -> None:
+    """As for sum(w**2); a weight decay that is known says more."""
+    twice, thrice = leaf_of(WANT, 2 * WANT), leaf_of(WANT, 3 * WANT)
+    assert codes(twice, params=[WANT / 2]) == [Code.SCALED]
+    assert codes(twice, thrice, params=[WANT, WANT / 2]) == [Code.SCALED]
+    both = [Code.SCALED, Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER]
+    assert codes(twice, params=[WANT / 2], others=(1.0,)) == both
+    assert both[1] in codes(twice, thrice, params=[WANT, 2 * WANT])  # one number for both
 
 
 def test_an_offset_takes_two_elements() -> None:
