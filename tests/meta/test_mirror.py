@@ -52,6 +52,7 @@ SUBJECTS = {
     "tests/manual_nn/models/test_rows.py": "rows: their weights, blocks of them, workspaces",
     "tests/manual_nn/models/test_witnesses.py": "the model row by row, and finite differences",
     "tests/reference/diagnosis/test_fault_dictionary.py": "every fault, planted in networks",
+    "tests/reference/diagnosis/test_patterns.py": "mistakes of several operations at once",
     "tests/reference/test_campaign_command.py": "the command line of a campaign",
     "tests/reference/test_options.py": "the options of the command line, with nothing run",
     "tests/reference/test_tolerance.py": "what comparisons make of a measurement that is given",
