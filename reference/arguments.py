@@ -23,15 +23,23 @@ from reference.foreign import Exchange
 Argnums: TypeAlias = int | str | Sequence[int | str]
 
 
-def places_of(argnums: Argnums, function: Callable[..., Any], count: int) -> tuple[int, ...]:
+def places_of(
+    argnums: Argnums | None, function: Callable[..., Any], args: Sequence[Any]
+) -> tuple[int, ...]:
     """List the numbers, counted from 0, of the arguments that argnums names or numbers.
 
+    None stands for those that hold an array of real numbers.
+
     Raises:
-        ValueError: there is no such argument.
+        ValueError: there is no such argument, or it is given twice.
     """
-    if isinstance(argnums, str) or not isinstance(argnums, Sequence):
-        argnums = [argnums]
-    return tuple(_place(place, function, count) for place in argnums)
+    if argnums is None:
+        return real_places(args)
+    listed = [argnums] if isinstance(argnums, str) or not isinstance(argnums, Sequence) else argnums
+    places = tuple(_place(place, function, len(args)) for place in listed)
+    if len(set(places)) < len(places):
+        raise ValueError(f"argnums must give each argument once, got {argnums}")
+    return places
 
 
 def is_one(argnums: Argnums) -> bool:
@@ -241,11 +249,7 @@ class Subject:
         args = self.exchange.args
         self.function, self.args, self.argnums = function, args, argnums
         self.body = function
-        self.places = (
-            real_places(args) if argnums is None else places_of(argnums, function, len(args))
-        )
-        if len(set(self.places)) < len(self.places):
-            raise ValueError(f"argnums must give each argument once, got {argnums}")
+        self.places = places_of(argnums, function, args)
         self.dtype = precision(args, self.places)
         self.given = copies(args, self.places)
         self._names = argument_names(function, len(args))

@@ -25,7 +25,7 @@ from reference.walk import find, in_its_precision, report_on, through_bodies, wr
 
 
 def check_gradient(
-    grad: Any, loss: Callable[..., Any], *args: Any, argnums: Argnums = 0
+    grad: Any, loss: Callable[..., Any], *args: Any, argnums: Argnums | None = 0
 ) -> GradientReport:
     """Check a gradient against JAX's, element by element, under what rounding can make of it.
 
@@ -49,7 +49,8 @@ def check_gradient(
             such as PyTorch; `grad` is called with these, and the loss with JAX's. Those at argnums
             are in bfloat16, float16, float32 or float64. What is neither an array nor a number,
             such as a flag, an axis, a string or a function, is passed on unchanged.
-        argnums: which arguments the gradient is taken in, as for jax.grad, or their names.
+        argnums: which arguments the gradient is taken in, as for jax.grad, or their names; None for
+            all that hold an array of real numbers.
 
     Returns:
         The report; `report.ok` says whether the gradient is right.
@@ -57,7 +58,7 @@ def check_gradient(
     Raises:
         TypeError: the arguments at argnums are in no such precision, or have no array, or the
             loss is no scalar.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums, or one of them twice.
 
     >>> import numpy as np
     >>> def loss(w, X, y):
@@ -73,8 +74,9 @@ def check_gradient(
     exchange = Exchange(args)
     args = exchange.args
     grad = exchange.hosted(grad) if callable(grad) else at_home(grad)
-    places = places_of(argnums, loss, len(args))
-    argnums = places[0] if is_one(argnums) else places
+    places = places_of(argnums, loss, args)
+    alone = len(places) == 1 if argnums is None else is_one(argnums)
+    argnums = places[0] if alone else places
     dtype = precision(args, places)
     given = copies(args, places)  # whatever grad does to its arguments
     target = given[places[0]] if isinstance(argnums, int) else tuple(given[i] for i in places)

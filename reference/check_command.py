@@ -91,7 +91,7 @@ def check(options: argparse.Namespace) -> int:
     args = _example(options.example)
     argnums: Argnums = options.argnums if len(options.argnums) > 1 else options.argnums[0]
     try:
-        places = places_of(argnums, loss, len(args))
+        places = places_of(argnums, loss, args)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
     try:

@@ -6,7 +6,7 @@ with NumPy's arrays, gives them to JAX, and to handwritten functions those of th
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -100,6 +100,8 @@ class Exchange:
 
 def at_home(result: Any) -> Any:
     """Make NumPy's arrays of those in a tree; on the host they share the memory."""
+    if isinstance(result, Iterator):  # which is none of JAX's trees
+        return np.array(result, object)
     return jax.tree.map(
         lambda leaf: _at_home(leaf, "the result") if is_foreign(leaf) else leaf, result
     )

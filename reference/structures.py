@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from reference.arguments import form, in_words
+from reference.arguments import form, in_words, is_array
+from reference.arrays import counted
 
 
 def like(result: Any, target: Any) -> Any:
@@ -47,17 +49,37 @@ def structure_in_words(
             "return zeros of its shape"
         )
     if one and isinstance(result, (tuple, list)) and not isinstance(target, (tuple, list)):
-        count, alone = len(result), len(jax.tree.leaves(target))
-        arrays = "1 array" if count == 1 else f"{count} arrays"
-        text = f"you returned {arrays} in a {type(result).__name__}"
-        if count == alone == 1:
-            return f"{text}, the gradient in argument {places[0]} is {want} alone"
-        text += f", the gradient in argument {places[0]} alone is {alone}"
-        meant = _argnums(result, args)
-        return f"{text}: did you forget argnums={meant}?" if meant else f"{text}: see argnums"
+        return _instead_of_one(result, target, args, places[0])
     if got == want:
         return f"got {jax.tree.structure(result)}, expected {jax.tree.structure(target)}"
     return f"got {got}, expected {want}"
+
+
+def _instead_of_one(result: Sequence[Any], target: Any, args: Sequence[Any], place: int) -> str:
+    """Say what a tuple or list is, in place of the gradient in one argument."""
+    want, kind = in_words(target), type(result).__name__
+    if is_array(target) and target.ndim and _are_numbers(result):
+        nested = any(map(_are_numbers, result))
+        numbers = "numbers in lists" if nested else f"a {kind} of {counted(len(result), 'number')}"
+        return f"you returned {numbers}: return {want}"
+    count, alone = len(result), len(jax.tree.leaves(target))
+    text = f"you returned {counted(count, 'array')} in a {kind}"
+    if count == alone == 1:
+        return f"{text}, the gradient in argument {place} is {want} alone"
+    text += f", the gradient in argument {place} alone is {alone}"
+    meant = _argnums(result, args)
+    return f"{text}: did you forget argnums={meant}?" if meant else f"{text}: see argnums"
+
+
+def _are_numbers(result: Any) -> bool:
+    """Say whether it is a list of numbers, or of such lists."""
+
+    def is_number(part: Any) -> bool:
+        return isinstance(part, (int, float)) or (is_array(part) and np.shape(part) == ())
+
+    if not isinstance(result, (tuple, list)) or not result:
+        return False
+    return all(_are_numbers(part) or is_number(part) for part in result)
 
 
 def _missing(result: Any, target: Any) -> str:

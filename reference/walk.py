@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from reference.arguments import Derivative
+from reference.arguments import Derivative, in_words
+from reference.arrays import Array
 from reference.calls import Calls
 from reference.compare import Comparison, Leaf, Place, Verdict
 from reference.custom_rules import Bodies
@@ -21,6 +22,14 @@ from reference.directions import Direction
 from reference.noise.finite import first_not_finite
 from reference.report import WIDTH, GradientReport
 from reference.sensitivity import blind_spots, faults_of_ours
+
+NO_NUMBERS = {  # by the kind of NumPy's dtype
+    "O": "Python objects",
+    "U": "strings",
+    "S": "bytes",
+    "M": "dates",
+    "m": "durations",
+}
 
 
 @dataclass(frozen=True)
@@ -299,13 +308,28 @@ def wrong_form(
     ):
         place = name + jax.tree_util.keystr(path)
         got_array, want_array = np.asarray(leaf), np.asarray(wanted)
+        if got_array.dtype.kind in NO_NUMBERS:
+            evidence = f"{place} is {_kind_in_words(got_array)}, expected {in_words(want_array)}"
+            return Cause.observed(Code.WRONG_STRUCTURE, evidence)
         if got_array.shape != want_array.shape:
             evidence = f"{place} has shape {got_array.shape}, expected {want_array.shape}"
             return Cause.observed(Code.WRONG_SHAPE, evidence)
         if got_array.dtype != want_array.dtype:
-            evidence = f"{place} is {got_array.dtype}, expected {want_array.dtype}"
+            evidence = f"{place} is {_kind_in_words(got_array)}, expected {want_array.dtype}"
+            if got_array.dtype == np.float32 and want_array.dtype == np.float64:
+                evidence += "; float32 is compared in float32 only where all arrays are float32"
             return Cause.observed(Code.WRONG_DTYPE, evidence)
     return None
+
+
+def _kind_in_words(array: Array) -> str:
+    """Say what an array holds, if it is not real numbers of some precision."""
+    if array.dtype.kind in NO_NUMBERS:
+        alone = f"of type {type(array.item()).__name__}" if array.ndim == 0 else ""
+        return alone or f"an array of {NO_NUMBERS[array.dtype.kind]}"
+    what = {"b": "booleans", "i": "integers", "u": "integers", "c": "complex numbers"}
+    named = what.get(array.dtype.kind)
+    return f"an array of {named} ({array.dtype})" if named else str(array.dtype)
 
 
 def _not_finite(leaves: Sequence[Leaf], name: str) -> list[Cause]:

@@ -89,7 +89,7 @@ class Code(enum.StrEnum):
     )
     WRONG_DTYPE = (
         "wrong_dtype",
-        "An array has another dtype than its argument, and the arrays are not all float32.",
+        "An array does not have the dtype of its argument.",
         "d_W = np.zeros(W.shape)  # float64 for float32",
         Verdict.WRONG_DTYPE,
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from reference import Code, Verdict, check_gradient
 from tests.support.cases import each
@@ -43,12 +44,44 @@ def test_a_list_is_as_good_as_a_tuple_wherever_it_stands() -> None:
             "you returned 2 arrays in a tuple, the gradient in argument 0 alone",
         ),
         (None, "got None, expected an array of shape (2,)"),
+        ([2.0, 2.0], "you returned a list of 2 numbers: return an array of shape (2,)"),
+        ((2.0,), "you returned a tuple of 1 number: return an array of shape (2,)"),
+        ([[2.0], [1.0, 3.0]], "you returned numbers in lists: return an array of shape (2,)"),
+        ([2.0, None], "you returned 2 arrays in a list"),
+        ([], "you returned 0 arrays in a list"),
+        ("x", "gradient is of type str, expected an array of shape (2,)"),
+        (lambda a, _: (2 * x for x in a), "gradient is of type generator, expected an array of"),
+        (np.array([2, None]), "gradient is an array of Python objects, expected an array of"),
     ],
 )
 def test_another_structure_is_told_in_words(result: Any, words: str) -> None:
     report = check_gradient(result, square, A, B)
     assert report.verdict == Verdict.WRONG_STRUCTURE
     assert words in report.causes[0].evidence
+
+
+@each(
+    ("dtype", "words"),
+    [
+        (int, "gradient is an array of integers (int64), expected float64"),
+        (bool, "gradient is an array of booleans (bool), expected float64"),
+        (complex, "gradient is an array of complex numbers (complex128), expected float64"),
+        (np.float16, "gradient is float16, expected float64"),
+    ],
+)
+def test_another_dtype_is_told_in_words(dtype: Any, words: str) -> None:
+    report = check_gradient((2 * A).astype(dtype), square, A)
+    assert report.verdict == Verdict.WRONG_DTYPE
+    assert report.causes[0].evidence == words
+    assert "float32" not in report
+
+
+def test_argnums_may_be_left_to_the_arguments_and_gives_each_once() -> None:
+    assert check_gradient(lambda a, _: 2 * a, lambda a, n: (a**n).sum(), A, 2, argnums=None).ok
+    assert check_gradient((2 * A, 2 * B), square, A, B, argnums=None).ok
+    for argnums in ((0, 0), (1, -1), [1, 1]):
+        with pytest.raises(ValueError, match="argnums must give each argument once, got "):
+            check_gradient(None, square, A, B, argnums=argnums)
 
 
 def test_none_for_a_gradient_of_zeros_is_named() -> None:
@@ -74,6 +107,7 @@ def test_float32_beside_float64_is_another_dtype() -> None:
     """Or the float64 array would be held to float32's rounding."""
     report = check_gradient(((2 * A).astype(np.float32), np.zeros(2)), square, A, B, argnums=(0, 1))
     assert report.verdict == Verdict.WRONG_DTYPE
+    assert "float32 is compared in float32 only where all arrays are" in report.causes[0].evidence
 
 
 def test_a_gradient_that_is_added_up_from_call_to_call_is_said_to_be() -> None:
