@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from reference.arrays import Array
+from reference.arrays import PRECISION, Array
 
 HOST = 1  # DLPack's number of the kind of device
 
@@ -118,10 +118,15 @@ def _at_home(leaf: Any, name: str) -> Array:
     """Give an array of another library as NumPy's: on the host a view, or else a copy.
 
     Raises:
-        TypeError: it cannot be had there.
+        TypeError: it cannot be had there, or NumPy has no such arrays.
     """
+    torch = _torch_of(leaf)
+    if torch is not None and leaf.layout != torch.strided:
+        kind = str(leaf.layout).removeprefix("torch.")
+        raise TypeError(f"{name} must be a dense tensor, got a {kind} one: call .to_dense()")
+    if torch is not None and str(leaf.dtype).startswith("torch.float8"):
+        raise TypeError(f"{name} {PRECISION}, got {str(leaf.dtype).removeprefix('torch.')}")
     try:
-        torch = _torch_of(leaf)
         return _of_dlpack(leaf) if torch is None else _of_torch(leaf, torch)
     except Exception as error:  # each library has its own
         msg = (

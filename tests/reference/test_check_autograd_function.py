@@ -118,7 +118,7 @@ def test_what_is_no_function_or_no_tensor_is_refused() -> None:
     with pytest.raises(TypeError, match=r"x must be a torch.Tensor, got ndarray"):
         check_autograd_function(Dense, twin, np.ones((4, 3)), torch.ones(3, 2), None, 1.0)
     sparse = torch.ones(3, 3).to_sparse()
-    with pytest.raises(TypeError, match=r"args\[0\] must be an array that can be copied"):
+    with pytest.raises(TypeError, match=r"args\[0\] must be a dense tensor, got a sparse_coo one"):
         check_autograd_function(Dense, twin, sparse, torch.ones(3, 2), None, 1.0)
     words = "must return what the function does, a Tensor, got a tuple of 1"
     with pytest.raises(TypeError, match=words):
@@ -126,3 +126,12 @@ def test_what_is_no_function_or_no_tensor_is_refused() -> None:
     words = r"square hands something what .* write it with jax.numpy \(.* must be Tensor"
     with pytest.raises(TypeError, match=words):
         check_autograd_function(torch.square, torch.square, torch.ones(3))
+
+
+def test_a_tensor_that_numpy_has_no_array_for_is_refused_with_what_to_do() -> None:
+    x = torch.ones(3, 3)
+    with pytest.raises(TypeError, match=r"the result must be a dense tensor, got .*\.to_dense\(\)"):
+        check_gradient(lambda x: (2 * x).to_sparse(), lambda x: (x**2).sum(), x)
+    words = r"args\[0\] must be bfloat16, float16, float32 or float64, got float8_e4m3fn"
+    with pytest.raises(TypeError, match=words):
+        check_gradient(lambda x: 2 * x, lambda x: (x**2).sum(), x.to(torch.float8_e4m3fn))
