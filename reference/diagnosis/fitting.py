@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from reference.arrays import Array
+from reference.arrays import Array, told_apart
 from reference.bounds.rounding import Bounded
 from reference.compare import Leaf
 
@@ -107,6 +107,17 @@ def _not_negative(
         high = (limit[slope > 0] / slope[slope > 0]).min(initial=np.inf)
         low = (limit[slope < 0] / slope[slope < 0]).max(initial=0.0)
     return Interval(float(low), float(high)) if low <= high else None
+
+
+def in_short(factor: float) -> str:
+    """Write a factor with four digits, or with as many more as tell it from 1 and the like.
+
+    >>> in_short(1 / 3), in_short(1.00002), in_short(-0.9999999)
+    ('0.3333', '1.00002', '-0.9999999')
+    """
+    short = f"{factor:.4g}"
+    near = float(short)
+    return told_apart(factor, near)[0] if near in {1.0, -1.0, 2.0, 0.5} else short
 
 
 def positive_numbers(args: Sequence[Any]) -> list[float]:

@@ -19,11 +19,12 @@ from reference.bounds.rounding import ROUNDINGS, Bounded
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.fitting import Interval, fit, worst_ratio
+from reference.diagnosis.fitting import Interval, fit, in_short, worst_ratio
 from reference.diagnosis.permutations import in_words, order_along
 from reference.diagnosis.where import in_words as part_in_words
 
-MOST_FACTORS = 3  # of the slices of an array
+MOST_FACTORS = 3  # of the slices of an array, unless each slice speaks for itself
+FOR_ITSELF = 4  # elements of a slice, of which one is enough to fit its factor
 STEP = re.compile(r"\[(?P<index>\d+)\]|\['(?P<name>[^']*)'\]|\.(?P<field>\w+)")
 NUMBER = re.compile(r"\d+")
 
@@ -314,7 +315,10 @@ def permuted(difference: Difference) -> Iterator[Found]:
 
 
 def slices_scaled(difference: Difference) -> Iterator[Found]:
-    """Fit got = c want for each slice along an axis, such as a row, with a few different c."""
+    """Fit got = c want for each slice along an axis, such as a row, with a few different c.
+
+    Long slices may have as many as there are, as where 1 / sigma of each feature is forgotten.
+    """
     details = {}
     for i in sorted(difference.wrong):
         axes = range(difference.leaves[i].want.ndim if difference.is_telling(frozenset({i})) else 0)
@@ -330,6 +334,7 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
     arrays = leaf.got, leaf.want, leaf.wrong, _sum_error(difference, i)
     factors: list[tuple[Interval, list[int]]] = []
     zero = set()  # slices of which no factor would be seen
+    fewest = leaf.want.size  # elements of a slice
     for k, parts in enumerate(zip(*(np.moveaxis(x, axis, 0) for x in arrays), strict=True)):
         got, want, wrong, error = parts
         if not wrong.any():
@@ -339,6 +344,7 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
         found = fit(got, want, difference.rounding.tiny * (size > 0), error)
         if found is None or (size > 0).sum() < 2 or not np.isfinite(found).all() or 1.0 in found:
             return ""
+        fewest = min(fewest, int(np.count_nonzero(size)))
         for n, (other, places) in enumerate(factors):
             both = Interval(max(found.low, other.low), min(found.high, other.high))
             if both.low <= both.high:
@@ -347,7 +353,10 @@ def _factors_along(difference: Difference, i: int, axis: int) -> str:
         else:
             factors.append((found, [k]))
     if len(factors) > MOST_FACTORS:
-        return ""
+        low, high = (in_short(pick(found.middle for found, _ in factors)) for pick in (min, max))
+        count = f"{sum(len(seen) for _, seen in factors)} of {leaf.want.shape[axis]}"
+        text = f"{count} along axis {axis}, each times its own number, {low} to {high}"
+        return text if fewest >= FOR_ITSELF else ""
     texts = []
     for factor, seen in factors:
         whole = list(range(seen[0], seen[-1] + 1))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from reference.arrays import told_apart
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.functions import Function
@@ -24,6 +23,7 @@ from reference.diagnosis.edges.tapped import (
     Tap,
     Tapped,
 )
+from reference.diagnosis.fitting import in_short
 from reference.jaxprs import user_frame
 
 FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
@@ -134,7 +134,7 @@ class Words:
         if factor == -1:
             return Code.PATH_SCALED, "has the wrong sign"
         simple = {2.0: "2", 0.5: "1/2"}  # whatever else they are
-        name = simple.get(factor) or named_factors(self.tapped).get(factor) or number(factor)
+        name = simple.get(factor) or named_factors(self.tapped).get(factor) or in_short(factor)
         return Code.PATH_SCALED, f"is multiplied by {name}"
 
     def _others(self, explanation: Explanation) -> str:
@@ -188,17 +188,6 @@ class Words:
         """Name an input of the loss: the argument, and where in it."""
         i, path = self.tapped.where[number]
         return self.difference.names_in_loss[i] + path
-
-
-def number(factor: float) -> str:
-    """Write a factor with four digits, or with as many more as tell it from 1 and the like.
-
-    >>> number(1 / 3), number(1.00002), number(-0.9999999)
-    ('0.3333', '1.00002', '-0.9999999')
-    """
-    short = f"{factor:.4g}"
-    near = float(short)
-    return told_apart(factor, near)[0] if near in {1.0, -1.0, 2.0, 0.5} else short
 
 
 def _is_loop(operation: Operation) -> bool:

@@ -622,6 +622,15 @@ def test_what_is_no_multiple_by_slices_is_not_said_to_be(factors: Any) -> None:
     assert said(leaf_of(GRID, GRID * np.array(factors), 2.0**-45)) == UNKNOWN
 
 
+def test_each_of_many_slices_has_a_number_of_its_own_if_it_is_long_enough() -> None:
+    """As where 1 / sigma of each feature is forgotten in a normalisation over the rows."""
+    want = np.vstack([GRID.T, [[3, 1, 4, 1]]])  # 4 x 4
+    numbers = np.array([2.0, 3, 0.25, 7])
+    text = "the array: 4 of 4 along axis 1, each times its own number, 0.25 to 7"
+    assert said(leaf_of(want, want * numbers, 2.0**-45)) == [(Code.SLICES_SCALED, text)]
+    assert said(leaf_of(want[:3], want[:3] * numbers, 2.0**-45)) == UNKNOWN
+
+
 def test_one_element_of_a_row_is_a_multiple_of_anything() -> None:
     want = GRID * np.array([[1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]])
     assert said(leaf_of(want, want * np.array([[3.5], [1], [1], [1]]))) == UNKNOWN
