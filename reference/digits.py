@@ -6,25 +6,45 @@ by a path of its own, has errors that leave no trace in the other. NOISE.md expl
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from reference.arguments import copies, is_array
 from reference.arrays import PRECISIONS, Array
 from reference.compare import Comparer, Comparison, Leaf
 from reference.noise.samples import unit_roundoff
+from reference.noise.statistics import SAMPLES
 
-# Errors that follow the unit roundoffs of two precisions differ as these do, but for chance and for
-# what else the coarser precision rounds.
-STRAYS = 2.0**7
-NEARBY = (0.997, 0.999, 1.001, 1.003)  # times the arguments, where errors are small by chance
+# NOISE.md derives these, from one element at five points.
+BEYOND = 3.0  # sigma, in the root mean square: more than rounding of JAX's formula would leave
+STRAYS = 2.0**7  # between the errors of two precisions, each in its own sigma
+CHANGES = 2.0**-3  # of their size, by which lost digits change near the arguments, at least
+NEARBY = (0.997, 0.999, 1.001, 1.003)  # times the arguments, where rounding is another
 ROUNDINGS = 2.0**7  # of the largest element, at most, where an error may be of lost digits
+PART = 2.0**-10  # of the largest element, at most, in half precision, too
 FEWEST = 16  # elements in which randomness can be seen
 DEVIATIONS = 3  # by which a random error may lean towards the gradient, or to one side
+
+
+class Errors(NamedTuple):
+    """How far some elements of an array are off in one precision.
+
+    Attributes:
+        signed: got - want, float64.
+        sigma: how far rounding of JAX's formula strays there, float64.
+    """
+
+    signed: Array
+    sigma: Array
+
+    def of(self, elements: Array) -> "Errors":
+        """Give those of some of the elements."""
+        return Errors(self.signed[elements], self.sigma[elements])
 
 
 class Judged(NamedTuple):
@@ -64,16 +84,16 @@ def lost_digits(
     if grad is not None:
         other = _in_other_precision(grad, comparer, args, dtype)
         if other is not None:
-            nearby = functools.partial(_errors_nearby, grad, comparer, args)
+            nearby = functools.cache(functools.partial(_errors_nearby, grad, comparer, args))
             return _by_precision(comparison, other, dtype, nearby)
-    return _by_looks(comparison)
+    return _by_looks(comparison, called=grad is not None)
 
 
 def _in_other_precision(
     grad: Callable[..., Any], comparer: Comparer, args: tuple[Any, ...], dtype: str
 ) -> Comparison | None:
     """Compare what the function gives for arguments of the other precision, if it gives any."""
-    name = "float32" if dtype == "float64" else "float64"
+    name = _other(dtype)
     there = _cast(args, name)
     try:
         result = jax.tree.map(np.array, grad(*copies(there)))
@@ -84,40 +104,72 @@ def _in_other_precision(
         return None
 
 
-def _cast(args: tuple[Any, ...], name: str, factor: float = 1.0) -> tuple[Any, ...]:
-    """Take the real arrays among the arguments in a precision, and times a factor."""
+def _other(dtype: str) -> str:
+    return "float32" if dtype == "float64" else "float64"
 
-    def cast(leaf: Any) -> Any:
-        if not is_array(leaf) or leaf.dtype not in PRECISIONS:
-            return leaf
-        return leaf.astype(name) * np.dtype(name).type(factor)
 
-    cast_args: tuple[Any, ...] = jax.tree.map(cast, args)
+def _cast(args: tuple[Any, ...], name: str) -> tuple[Any, ...]:
+    """Take the real arrays among the arguments in a precision."""
+    cast_args: tuple[Any, ...] = jax.tree.map(
+        lambda leaf: leaf.astype(name) if _is_real(leaf) else leaf, args
+    )
     return cast_args
 
 
+def _is_real(leaf: Any) -> bool:
+    return is_array(leaf) and leaf.dtype in PRECISIONS
+
+
+def _moved(args: tuple[Any, ...], comparer: Comparer, factor: float) -> tuple[Any, ...]:
+    """Multiply what the function is a derivative in; labels stay what they are."""
+    leaves, structure = jax.tree.flatten(args)
+    moving = comparer.differentiated or ()
+    if len(moving) != len(leaves) or not any(moving):
+        moving = [True] * len(leaves)
+    moved = [
+        leaf * leaf.dtype.type(factor) if moves and _is_real(leaf) else leaf
+        for leaf, moves in zip(leaves, moving, strict=True)
+    ]
+    moved_args: tuple[Any, ...] = jax.tree.unflatten(structure, moved)
+    return moved_args
+
+
 def _errors_nearby(
-    grad: Callable[..., Any], comparer: Comparer, args: tuple[Any, ...]
-) -> list[list[Array]]:
-    """Give the errors in float64 near the arguments, of each array."""
+    grad: Callable[..., Any], comparer: Comparer, args: tuple[Any, ...], name: str
+) -> list[list[Errors]]:
+    """Give the errors near the arguments in a precision, of each array."""
     found = []
     for factor in NEARBY:
-        there = _cast(args, "float64", factor)
+        there = _moved(_cast(args, name), comparer, factor)
         try:
-            result = jax.tree.map(np.array, grad(*copies(there)))
-            wanted = comparer.at(*there, dtype=np.float64).wanted
-            pairs = zip(jax.tree.leaves(result), wanted, strict=True)
-            found.append([abs(got - want) for got, want in pairs])
+            results = [np.array(leaf) for leaf in jax.tree.leaves(grad(*copies(there)))]
+            noise = comparer.witness(name).measure(*there, samples=SAMPLES, decisions=False).leaves
+            wanted = jax.tree.leaves(comparer.traced.by_xla(*there))
+            triples = zip(results, wanted, noise, strict=True)
+            found.append([_errors(got, want, x.sigma) for got, want, x in triples])
         except Exception:  # noqa: S112, the function need not exist there
             continue
     return found
+
+
+def _errors(got: Array, want: Array, sigma: Array | None) -> Errors:
+    """Take an error in sigma, or in roundings of the result, or else of the largest element."""
+    if got.dtype not in PRECISIONS:  # nothing rounds
+        return Errors(np.zeros(got.shape), np.ones(got.shape))
+    tiny, unit = float(ml_dtypes.finfo(got.dtype).tiny), unit_roundoff(got.dtype)
+    with np.errstate(invalid="ignore"):
+        signed = got.astype(np.float64) - want
+        last = unit * abs(want)
+        spread = last if sigma is None else np.fmax(sigma, last)
+    spread = np.where(spread > 0, spread, last.max(initial=0))
+    return Errors(signed, np.maximum(spread, tiny))
 
 
 def _by_precision(
     comparison: Comparison,
     other: Comparison,
     dtype: str,
-    nearby: Callable[[], list[list[Array]]],
+    nearby: Callable[[str], list[list[Errors]]],
 ) -> Judged:
     """Take errors for lost digits that follow the unit roundoff into the other precision.
 
@@ -125,47 +177,100 @@ def _by_precision(
         comparison: of the gradient.
         other: of what it is in the other precision.
         dtype: the precision that is checked.
-        nearby: gives the errors in float64 near the arguments.
+        nearby: gives the errors near the arguments in a precision.
     """
-    coarser = max(dtype, "float32", key=unit_roundoff)
-    expected = unit_roundoff(np.float64) / unit_roundoff(coarser)
+    name = _other(dtype)
     marked = []
-    ratios = []
+    times = []
     undecided = set()
     for i, (leaf, there) in enumerate(zip(comparison.leaves, other.leaves, strict=True)):
-        errors, others = leaf.error[leaf.wrong], there.error[leaf.wrong]
-        if not errors.size:
+        if not leaf.wrong.any() or leaf.want.dtype.kind != "f":
             marked.append(leaf)
             continue
-        fine, coarse = (errors, others) if dtype == "float64" else (others, errors)
-        ratio = np.inf
-        if np.isfinite(fine).all() and np.isfinite(coarse).all() and _size(coarse) > 0:
-            ratio = _size(fine) / _size(coarse)
-            if ratio < expected / STRAYS:
-                near = [_size(arrays[i][leaf.wrong]) for arrays in nearby()]
-                ratio = max([_size(fine), *near]) / _size(coarse)
-        follows = expected / STRAYS <= ratio <= expected * STRAYS
-        if ratio < expected / STRAYS and most_roundings(leaf) <= ROUNDINGS:
+
+        def at_points(
+            leaf: Leaf, precision: str, i: int = i, wrong: Array = leaf.wrong
+        ) -> Iterator[Errors]:
+            yield _errors(leaf.got, leaf.want, leaf.sigma).of(wrong)
+            for arrays in nearby(precision):
+                yield arrays[i].of(wrong)
+
+        own, others = at_points(leaf, dtype), at_points(there, name)
+        fine, coarse = (own, others) if dtype == "float64" else (others, own)
+        how_far = follow(fine, coarse)
+        if how_far.too_small and may_be_roundings(leaf):
             undecided.add(i)
-        ratios.append(ratio)
-        marked.append(replace(leaf, lost=leaf.wrong) if follows else leaf)
+        times.append(how_far.ratio if name == "float64" else 1 / how_far.ratio)
+        marked.append(replace(leaf, lost=leaf.wrong) if how_far.follows else leaf)
     judged = Judged(replace(comparison, leaves=tuple(marked)), undecided=frozenset(undecided))
     if any(leaf.wrong.any() for leaf in marked):
         return judged
-    name, times = ("float32", 1 / max(ratios)) if dtype == "float64" else ("float64", max(ratios))
     how = (
-        f"called in {name} too, its errors there are {times:.1g} times as large: they follow the "
-        "unit roundoff"
+        f"called in {name} too, at the arguments and near them, its errors there are "
+        f"{max(times):.1g} times as large: they follow the unit roundoff"
     )
     return judged._replace(how=how)
 
 
-def _by_looks(comparison: Comparison) -> Judged:
+class Following(NamedTuple):
+    """What the errors in the finer precision say of those in the coarser one.
+
+    Attributes:
+        follows: they are lost digits in both.
+        too_small: they are too small in one of the two to say anything, but in no proportion to
+            the unit roundoffs that only a mistake has.
+        ratio: of the sizes.
+    """
+
+    follows: bool
+    too_small: bool = False
+    ratio: float = 1.0
+
+
+def follow(fine: Iterator[Errors], coarse: Iterator[Errors]) -> Following:
+    """Say whether errors are lost digits: beyond rounding in both precisions, and as far.
+
+    Args:
+        fine: the errors of some elements in the finer precision, at the arguments and near them.
+        coarse: those of the same elements in the coarser precision.
+    """
+    first, other = next(fine), next(coarse)
+    if not all(np.isfinite(errors.signed).all() for errors in (first, other)):
+        return Following(follows=False)
+    if _in_sigma([first]) > STRAYS**2 * _in_sigma([other]):  # as large in both, so a mistake
+        return Following(follows=False)
+    fines, coarses = [first, *fine], [other, *coarse]
+    finer, coarser = _in_sigma(fines), _in_sigma(coarses)
+    if not finer <= STRAYS * coarser:
+        return Following(follows=False)
+    beyond = min(finer, coarser) > BEYOND and coarser <= STRAYS * finer
+    ratio = _size_of(fines) / _size_of(coarses) if beyond else 1.0
+    return Following(beyond and _changes(fines), not beyond, ratio)
+
+
+def _in_sigma(points: Sequence[Errors]) -> float:
+    """Give the root mean square of the errors at some points, in units of that of sigma."""
+    return _size_of(points) / _size(np.stack([errors.sigma for errors in points]))
+
+
+def _size_of(points: Sequence[Errors]) -> float:
+    return _size(abs(np.stack([errors.signed for errors in points])))
+
+
+def _changes(points: Sequence[Errors]) -> bool:
+    """Say whether errors change from point to point, as rounding does and a wrong formula not."""
+    here, *around = (errors.signed for errors in points)
+    if not around:
+        return False
+    return _size(abs(np.stack(around) - here)) > CHANGES * _size_of(points)
+
+
+def _by_looks(comparison: Comparison, *, called: bool) -> Judged:
     """Take errors for lost digits that are small beside the largest element, and random."""
     marked = []
     undecided = set()
     for i, leaf in enumerate(comparison.leaves):
-        small = leaf.wrong.any() and most_roundings(leaf) <= ROUNDINGS
+        small = leaf.wrong.any() and may_be_roundings(leaf)
         lost = small and _looks_random(leaf)
         if small and not lost:
             undecided.add(i)
@@ -173,9 +278,10 @@ def _by_looks(comparison: Comparison) -> Judged:
     judged = Judged(replace(comparison, leaves=tuple(marked)), undecided=frozenset(undecided))
     if any(leaf.wrong.any() for leaf in marked):
         return judged
+    function = "a function that takes both precisions" if called else "the function"
     how = (
         "its errors are as small beside the largest element of the array as roundings, and look "
-        "random; this is the weaker way of knowing: hand in the function, and its errors in the "
+        f"random; this is the weaker way of knowing: hand in {function}, and its errors in the "
         "other precision will tell"
     )
     return judged._replace(how=how)
@@ -187,6 +293,11 @@ def most_roundings(leaf: Leaf) -> float:
     largest = float(abs(leaf.want).max(initial=0))
     error = float(leaf.error[leaf.wrong].max(initial=0))
     return error / (unit * largest) if largest > 0 else np.inf
+
+
+def may_be_roundings(leaf: Leaf) -> bool:
+    """Say whether the errors are so small, as part of the largest element too, as lost digits."""
+    return most_roundings(leaf) <= min(ROUNDINGS, PART / unit_roundoff(leaf.got.dtype))
 
 
 def _looks_random(leaf: Leaf) -> bool:

@@ -158,17 +158,101 @@ def test_lost_digits_of_one_array_are_no_part_of_the_mistake_in_another() -> Non
     assert "[0]" not in report.causes[0].sentence
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1.5), ("float32", 0), ("float64", 1.5)])
-def test_what_is_wrong_in_one_precision_alone_has_lost_no_digits(dtype: str, factor: float) -> None:
-    """Errors of lost digits would be there in the other precision too, as much smaller."""
+@pytest.mark.parametrize(
+    ("dtype", "factors"),
+    [
+        (np.float64, (0, 1.5)),
+        (np.float32, (0, 1.5, 1.0001)),
+        (np.float16, (0, 0.5, 2, 1.05)),
+        (ml_dtypes.bfloat16, (0, 0.5, 2, 1.05)),
+    ],
+)
+def test_what_is_wrong_in_one_precision_alone_has_lost_no_digits(
+    dtype: Any, factors: tuple[float, ...]
+) -> None:
+    """Errors of lost digits would be there in the other precision too, beyond rounding."""
+    X = rng.normal(size=(12, 5)).astype(dtype)
+    w = rng.normal(size=5).astype(dtype)
+    for factor in factors:
 
-    def by_two_paths(x: Array) -> Array:
-        return x.dtype.type(2 * factor if x.dtype == dtype else 2) * x
+        def by_two_paths(w: Array, X: Array, factor: float = factor) -> Array:
+            wide, matrix = (np.asarray(x, np.float64) for x in (w, X))
+            right = 2 * matrix.T @ (matrix @ wide)
+            return (factor * right if w.dtype == dtype else right).astype(w.dtype)
 
-    x = rng.normal(size=5).astype(dtype)
-    report = check_gradient(by_two_paths, lambda x: (x**2).sum(), x)
+        report = check_gradient(by_two_paths, lambda w, X: ((X @ w) ** 2).sum(), w, X)
+        assert report.verdict == Verdict.MISMATCH
+        scaled = {Code.SCALED, Code.PATH_SCALED}
+        assert report.causes[0].code in (scaled if factor else {Code.ZERO})
+
+
+@pytest.mark.parametrize("factor", [1.01, 1.05])
+def test_mistakes_of_two_kinds_are_no_lost_digits_though_as_many_roundings(factor: float) -> None:
+    """A constant of 10 digits errs in float64 alone, and by some 1e5 roundings, as the factor."""
+
+    def d_gelu(x: Array) -> Array:
+        number = x.dtype.type
+        c, a = number(0.7978845608), number(0.044715)
+        t = np.tanh(c * (x + a * x**3))
+        d_x = (1 + t + x * (1 - t * t) * c * (1 + 3 * a * x * x)) / 2
+        return d_x * number(factor if x.dtype == np.float32 else 1)
+
+    x = rng.normal(size=16).astype(np.float32)
+    report = check_gradient(d_gelu, lambda x: jax.nn.gelu(x, approximate=True).sum(), x)
     assert report.verdict == Verdict.MISMATCH
-    assert report.causes[0].code == (Code.SCALED if factor else Code.ZERO)
+    assert report.causes[0].code == Code.SCALED
+
+
+def binary(z: Any, y: Any) -> Any:
+    """The cross-entropy of a sigmoid by logaddexp, whose derivative does not cancel."""
+    return (y * jnp.logaddexp(0, -z) + (1 - y) * jnp.logaddexp(0, z)).mean()
+
+
+def d_log_variance(x: Array) -> Array:
+    """Differentiate log(var(x)), with the variance as a difference of two means."""
+    n, mean = x.dtype.type(len(x)), x.mean()
+    return 2 * (x - mean) / (n * ((x * x).mean() - mean * mean))
+
+
+def below_one(z: Array) -> Array:
+    """Differentiate -log(sigmoid(z)) by p - 1."""
+    return 1 / (1 + np.exp(-z)) - z.dtype.type(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_formulas_that_cancel_lose_digits_wherever_they_do(dtype: Any) -> None:
+    found = []
+    draws = np.random.default_rng(3)
+    for scale in (2, 4, 8):
+        z = (scale * draws.normal(size=100)).astype(dtype)
+        found.append(check_gradient(naive, binary, z, (z > 0).astype(dtype)))
+    for mean in (30, 300):
+        x = (mean + draws.normal(size=64)).astype(dtype)
+        found.append(check_gradient(d_log_variance, lambda x: jnp.log(jnp.var(x)), x))
+    for margin in (8, 11):
+        z = (margin + draws.normal(size=16)).astype(dtype)
+        found.append(check_gradient(below_one, lambda z: -jax.nn.log_sigmoid(z).sum(), z))
+    assert [report.verdict for report in found] == [Verdict.LOSES_DIGITS] * len(found)
+    assert all("at the arguments and near them" in " ".join(str(x).split()) for x in found)
+
+
+def test_in_half_precision_looks_excuse_nothing() -> None:
+    """A hundred roundings are half of an element there."""
+    X, w = (rng.normal(size=shape).astype(ml_dtypes.bfloat16) for shape in ((48, 32), 32))
+    wide, matrix = w.astype(float), X.astype(float)
+    right = 2 * matrix.T @ (matrix @ wide)
+    off = np.where(np.arange(32) % 2, 1, -1) * 0.1 * abs(right).max()
+    spoilt = (right + off).astype(w.dtype)
+
+    def of_one_precision(*args: Array) -> Array:
+        if args[0].dtype != ml_dtypes.bfloat16:
+            raise TypeError("bfloat16 is all that is taken")
+        return spoilt
+
+    for gradient in (spoilt, of_one_precision):
+        report = check_gradient(gradient, lambda w, X: ((X @ w) ** 2).sum(), w, X)
+        assert report.verdict == Verdict.MISMATCH
+        assert report.causes[0].code != Code.FEW_ROUNDINGS
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -202,6 +286,16 @@ def test_an_array_whose_errors_are_small_and_random_may_have_lost_digits() -> No
     report = check_gradient(gradient, cross_entropy, z, y)
     assert report.verdict == Verdict.LOSES_DIGITS
     assert "the weaker way" in report.causes[0].evidence
+    assert "hand in the function, and" in report.causes[0].evidence
+
+    def of_one_precision(z: Array, y: Array) -> Array:
+        if z.dtype != np.float32:
+            raise TypeError("float32 is all that is taken")
+        return naive(z, y)
+
+    report = check_gradient(of_one_precision, cross_entropy, z, y)
+    assert report.verdict == Verdict.LOSES_DIGITS
+    assert "hand in a function that takes both precisions" in report.causes[0].evidence
     for wrong in (gradient * np.float32(1.00001), gradient + np.float32(1e-8)):
         assert check_gradient(wrong, cross_entropy, z, y).verdict == Verdict.MISMATCH
 

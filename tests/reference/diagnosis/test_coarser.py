@@ -11,6 +11,7 @@ import pytest
 
 from reference import Code, Verdict, check_gradient, check_vjp
 from reference.arrays import Array
+from reference.diagnosis import coarser
 
 Product: TypeAlias = Callable[[Array, Array], Array]
 
@@ -134,18 +135,24 @@ def test_it_is_named_along_directions_too_and_whatever_the_other_precision_is() 
 
 def test_errors_as_large_as_the_gradient_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes some seconds, and no precision that is of any use strays as far."""
-    monkeypatch.setattr("reference.diagnosis.coarser._explains", lambda *_: True)
+    measured = []
+    explains = coarser._explains
 
-    def by_cosine(x: Array) -> Array:
-        return np.cos(3 * x)
+    def counting(*args: Any) -> bool:
+        measured.append(args)
+        return explains(*args)
 
-    x = np.arange(5, dtype=SINGLE)
-    causes = check_gradient(by_cosine, lambda x: jnp.sin(x).sum(), x).causes
-    assert [cause.code for cause in causes] == [Code.UNKNOWN]
-    causes = check_gradient(
-        lambda x: np.cos(x) * (1 + np.sin(7 * x) / SINGLE(8)), lambda x: jnp.sin(x).sum(), x
-    ).causes
-    assert [cause.code for cause in causes] == [Code.COARSER_PRECISION]
+    monkeypatch.setattr(coarser, "_explains", counting)
+
+    def off_by(part: float) -> Any:
+        x = np.arange(5, dtype=SINGLE)
+        got = np.cos(x) * (1 + SINGLE(part) * np.sin(7 * x + 1))
+        return check_gradient(got, lambda x: jnp.sin(x).sum(), x)
+
+    assert off_by(4).verdict == Verdict.MISMATCH
+    assert not measured
+    assert off_by(1 / 8).verdict == Verdict.MISMATCH
+    assert measured
 
 
 def test_a_gradient_of_small_integers_has_no_mark_of_a_precision() -> None:
