@@ -2,7 +2,7 @@
 
 A wrong formula is wrong by the same amount in every precision; digits that are lost to cancellation
 or to a long sum come back where the unit roundoff is smaller. What is wrong in one precision alone,
-by a path of its own, has errors that leave no trace in the other. NOISE.md explains the rules.
+by a path of its own, leaves only rounding in the other. NOISE.md explains the rules.
 """
 
 import functools
@@ -228,7 +228,7 @@ class Following(NamedTuple):
 
 
 def follow(fine: Iterator[Errors], coarse: Iterator[Errors]) -> Following:
-    """Say whether errors are lost digits: beyond rounding in both precisions, and as far.
+    """Say whether errors are lost digits: beyond rounding in both precisions; NOISE.md (13).
 
     Args:
         fine: the errors of some elements in the finer precision, at the arguments and near them.

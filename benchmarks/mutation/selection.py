@@ -90,7 +90,7 @@ INSTEAD = {
     "reference/command_line.py": (_OPTIONS,),  # where nothing is run
     "reference/derivatives/curvature.py": (_TWINS, _PRODUCTS),
     "reference/derivatives/per_example.py": (_TWINS, _PRODUCTS),
-    "reference/digits.py": ("tests/reference/test_verdicts.py",),
+    "reference/digits.py": ("tests/reference/test_digits.py", "tests/reference/test_verdicts.py"),
     "reference/directions.py": ("tests/reference/test_check_layer.py",),
     "reference/models/mlp.py": (_TWINS, _PRODUCTS),
     "reference/walk.py": ("tests/reference/test_check.py", "tests/reference/test_check_layer.py"),

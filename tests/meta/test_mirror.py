@@ -31,7 +31,6 @@ TESTED_IN = {
     "reference/diagnosis/mlp/passes.py": "tests/reference/diagnosis/mlp/test_faults.py",
     "reference/diagnosis/models.py": "tests/reference/diagnosis/mlp/test_model.py",
     "reference/diagnosis/permutations.py": "tests/reference/diagnosis/test_hypotheses.py",
-    "reference/digits.py": "tests/reference/test_verdicts.py",
     "reference/directions.py": "tests/reference/test_check_layer.py",
     "reference/models/mlp.py": "tests/meta/test_twins.py",
     "reference/noise/evaluation.py": "tests/reference/noise/test_measure.py",

@@ -226,22 +226,20 @@ def test_formulas_that_cancel_lose_digits_wherever_they_do(dtype: Any) -> None:
     for scale in (2, 4, 8):
         z = (scale * draws.normal(size=100)).astype(dtype)
         found.append(check_gradient(naive, binary, z, (z > 0).astype(dtype)))
-    for mean in (30, 300):
-        x = (mean + draws.normal(size=64)).astype(dtype)
-        found.append(check_gradient(d_log_variance, lambda x: jnp.log(jnp.var(x)), x))
-    for margin in (8, 11):
-        z = (margin + draws.normal(size=16)).astype(dtype)
-        found.append(check_gradient(below_one, lambda z: -jax.nn.log_sigmoid(z).sum(), z))
+    x = (30 + draws.normal(size=64)).astype(dtype)
+    found.append(check_gradient(d_log_variance, lambda x: jnp.log(jnp.var(x)), x))
+    z = (9 + draws.normal(size=16)).astype(dtype)
+    found.append(check_gradient(below_one, lambda z: -jax.nn.log_sigmoid(z).sum(), z))
     assert [report.verdict for report in found] == [Verdict.LOSES_DIGITS] * len(found)
     assert all("at the arguments and near them" in " ".join(str(x).split()) for x in found)
 
 
 def test_in_half_precision_looks_excuse_nothing() -> None:
     """A hundred roundings are half of an element there."""
-    X, w = (rng.normal(size=shape).astype(ml_dtypes.bfloat16) for shape in ((48, 32), 32))
+    X, w = (rng.normal(size=shape).astype(ml_dtypes.bfloat16) for shape in ((24, 16), 16))
     wide, matrix = w.astype(float), X.astype(float)
     right = 2 * matrix.T @ (matrix @ wide)
-    off = np.where(np.arange(32) % 2, 1, -1) * 0.1 * abs(right).max()
+    off = np.where(np.arange(16) % 2, 1, -1) * 0.1 * abs(right).max()
     spoilt = (right + off).astype(w.dtype)
 
     def of_one_precision(*args: Array) -> Array:
