@@ -78,7 +78,7 @@ Mistakes planted at random edges of the backward passes of many losses, and what
 each. They are planted by running the backward pass operation by operation with one rule changed,
 which shares no code with the search that is to find them."""
 LEGEND = """
-*caught*: not called right. *cause first*: what is named first, planted in its turn, gives the
+*caught*: called wrong. *cause first*: what is named first, planted in turn, gives the
 identical fault, to half of the digits of the precision: it is the edge and the mistake that was
 planted, or another that nobody could tell from it. *line first*: the line that is named first is
 the one where the mistake was planted, or the cause is right. *same line*: the former alone.
