@@ -13,7 +13,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like
 from manual_nn.layers.convolution import Geometry, Padding, places_of
-from manual_nn.layers.max_pool import pool_geometry
+from manual_nn.layers.max_pool import pool_geometry, within_x
 
 
 class Kept(NamedTuple):
@@ -102,9 +102,7 @@ def _counts(geometry: Geometry, *, include_pad: bool) -> Array:
     """
     if include_pad:
         return np.full([1] * (len(geometry.size) + 1), math.prod(geometry.window), float)
-    inside = np.zeros(geometry.padded)
-    inside[geometry.inside] = 1
     counts = np.zeros(geometry.size)
-    for _, places in places_of(geometry):
-        counts += inside[places[1:]]
+    for within in within_x(geometry):
+        counts += within
     return counts[..., np.newaxis]

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_floats, check_like
-from manual_nn.layers.lstm import before, steps_within
+from manual_nn.checks.arrays import check_like
+from manual_nn.layers.lstm import before, check_before, check_params, steps_within
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
 from manual_nn.sums import sum_rows
@@ -78,9 +78,10 @@ def forward(
             [0.75 ],
             [0.875]]])
     """
-    _check(params, x)
     sequence, h = x
-    (N, T, _), H = sequence.shape, h.shape[-1]
+    D, H = check_before(sequence, {"state": h}, like="x.sequence")
+    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)
+    N, T, _ = sequence.shape
     seen = steps_within(lengths, N, T)
     z = np.matmul(sequence, params.weight) + params.bias  # (N, T, 3 H)
     all_a, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
@@ -151,16 +152,3 @@ def last_state(kept: Kept) -> Array:
     back to the state is not passed on.
     """
     return kept.h[:, -1].copy()
-
-
-def _check(params: GRU, x: Inputs) -> None:
-    """Check that the parameters, the sequence and the state fit each other."""
-    check_floats(x.sequence, name="x.sequence", ndim=3)
-    check_floats(x.state, name="x.state", ndim=2)
-    if x.sequence.ndim != 3:
-        raise ValueError(f"x.sequence must have shape (N, T, D), got {x.sequence.shape}")
-    (N, _, D), H, dtype = x.sequence.shape, x.state.shape[-1], x.sequence.dtype
-    check_like(x.state, (N, H), dtype, name="x.state", like="x.sequence")
-    shapes = ((D, 3 * H), (H, 3 * H), (3 * H,), (H,))
-    for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
-        check_like(array, shape, dtype, name=f"params.{name}", like="x")

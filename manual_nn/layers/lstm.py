@@ -4,6 +4,7 @@ lstm.md derives the equations. Axes: N examples, T steps, D features of the inpu
 the pre-activations of input gate, forget gate, candidate and output gate, in this order.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,8 +84,10 @@ def forward(
             [1.5 ],
             [1.75]]])
     """
-    (sequence, (h, c)), H = x, x.state.h.shape[-1]
-    _check(params, x)
+    sequence, (h, c) = x
+    state = {"state.h": h, "state.c": c}
+    D, H = check_before(sequence, state, like="x.sequence and x.state.h")
+    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], sequence.dtype)
     N, T, _ = sequence.shape
     seen = steps_within(lengths, N, T)
     z = np.matmul(sequence, params.weight) + params.bias  # (N, T, 4 H)
@@ -184,15 +187,32 @@ def steps_within(
     return np.arange(T) < lengths[:, np.newaxis]
 
 
-def _check(params: LSTM, x: Inputs) -> None:
-    """Check that the parameters, the sequence and the state fit each other."""
-    check_floats(x.sequence, name="x.sequence", ndim=3)
-    check_floats(x.state.h, name="x.state.h", ndim=2)
-    if x.sequence.ndim != 3:
-        raise ValueError(f"x.sequence must have shape (N, T, D), got {x.sequence.shape}")
-    (N, _, D), H, dtype = x.sequence.shape, x.state.h.shape[-1], x.sequence.dtype
-    for name, array in x.state._asdict().items():
-        check_like(array, (N, H), dtype, name=f"x.state.{name}", like="x.sequence and x.state.h")
-    shapes = ((D, 4 * H), (H, 4 * H), (4 * H,))
+def check_before(sequence: Array, state: Mapping[str, Array], *, like: str) -> tuple[int, int]:
+    """Check that a sequence and the state before it fit each other, and give D and H; eq. (1).
+
+    Args:
+        sequence: (N, T, D).
+        state: its arrays by their names in x, (N, H) each; the first says what H is.
+        like: names what they have to fit.
+
+    Raises:
+        TypeError: one of them is not an array of the dtype of the sequence, float32 or float64.
+        ValueError: the shapes do not fit.
+    """
+    first = next(iter(state))
+    check_floats(sequence, name="x.sequence", ndim=3)
+    check_floats(state[first], name=f"x.{first}", ndim=2)
+    if sequence.ndim != 3:
+        raise ValueError(f"x.sequence must have shape (N, T, D), got {sequence.shape}")
+    (N, _, D), H = sequence.shape, state[first].shape[-1]
+    for name, array in state.items():
+        check_like(array, (N, H), sequence.dtype, name=f"x.{name}", like=like)
+    return D, H
+
+
+def check_params(
+    params: NamedTuple, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+) -> None:
+    """Check that the parameters have these shapes, and the dtype of the sequence; eq. (1)."""
     for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
         check_like(array, shape, dtype, name=f"params.{name}", like="x")

@@ -4,7 +4,7 @@ max_pool.md derives the equations. Axes: N examples; `...` one axis of places of
 an image (height, width), and so on, of the input's or the output's size; C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,12 +97,18 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 def _first_inside(geometry: Geometry) -> npt.NDArray[np.integer[Any]]:
     """Find the first place of each window that lies within x, (..., 1); eq. (1)."""
+    first = np.zeros((*geometry.size, 1), int)
+    for number, within in reversed([*enumerate(within_x(geometry))]):
+        first[within] = number
+    return first
+
+
+def within_x(geometry: Geometry) -> Iterator[npt.NDArray[np.bool_]]:
+    """Say for each place of the windows in which of them it lies within x, (...); eq. (1)."""
     inside = np.zeros(geometry.padded, bool)
     inside[geometry.inside] = True
-    first = np.zeros((*geometry.size, 1), int)
-    for number, (_, places) in reversed([*enumerate(places_of(geometry))]):
-        first[inside[places[1:]]] = number
-    return first
+    for _, places in places_of(geometry):
+        yield inside[places[1:]]
 
 
 def pool_geometry(
