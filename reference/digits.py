@@ -187,15 +187,10 @@ def _by_precision(
         if not leaf.wrong.any() or leaf.want.dtype.kind != "f":
             marked.append(leaf)
             continue
-
-        def at_points(
-            leaf: Leaf, precision: str, i: int = i, wrong: Array = leaf.wrong
-        ) -> Iterator[Errors]:
-            yield _errors(leaf.got, leaf.want, leaf.sigma).of(wrong)
-            for arrays in nearby(precision):
-                yield arrays[i].of(wrong)
-
-        own, others = at_points(leaf, dtype), at_points(there, name)
+        own, others = (
+            _at_points(one, leaf.wrong, nearby, precision, i)
+            for one, precision in ((leaf, dtype), (there, name))
+        )
         fine, coarse = (own, others) if dtype == "float64" else (others, own)
         how_far = follow(fine, coarse)
         if how_far.too_small and may_be_roundings(leaf):
@@ -210,6 +205,19 @@ def _by_precision(
         f"{max(times):.1g} times as large: they follow the unit roundoff"
     )
     return judged._replace(how=how)
+
+
+def _at_points(
+    leaf: Leaf,
+    elements: Array,
+    nearby: Callable[[str], list[list[Errors]]],
+    precision: str,
+    place: int,
+) -> Iterator[Errors]:
+    """Give the errors of some elements of an array, at the arguments and then near them."""
+    yield _errors(leaf.got, leaf.want, leaf.sigma).of(elements)
+    for arrays in nearby(precision):
+        yield arrays[place].of(elements)
 
 
 class Following(NamedTuple):
