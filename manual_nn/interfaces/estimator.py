@@ -6,6 +6,7 @@ Axes: N rows, D inputs, K classes.
 import contextlib
 import copy
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, Literal, Self
@@ -21,13 +22,14 @@ from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
 from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History
-from manual_nn.training.loop import train
+from manual_nn.training.loop import train_epochs
 
 with train_extra("scikit-learn"):
+    from sklearn import get_config
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelEncoder
-    from sklearn.utils import check_random_state
+    from sklearn.utils import check_random_state, gen_batches
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -46,7 +48,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     A network computes in float32 if its first X was float32, otherwise in float64.
 
     Args:
-        hidden_layer_sizes: the hidden widths; () is softmax regression.
+        hidden_layer_sizes: the hidden widths, or one as a number; () is softmax regression.
         weight_decay: the factor of the penalty, weight_decay * sum ||W_l||^2.
         batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
         learning_rate_init: the factor of the gradient in a step.
@@ -59,7 +61,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         warm_start: whether `fit` continues with the present network, and its random order of the
             rows, instead of a new one.
         random_state: a seed, or a generator to draw it from; None for NumPy's global one.
-        verbose: show a progress bar for each epoch on the standard error stream.
+        verbose: print the loss and the accuracy after each epoch; on a terminal, show a progress
+            bar on the standard error stream, too.
 
     Attributes:
         classes_: the labels, sorted, (K,).
@@ -83,7 +86,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (100,),
+        hidden_layer_sizes: Sequence[int] | int = (100,),
         *,
         weight_decay: float = 1e-4,
         batch_size: int | Literal["auto"] = "auto",
@@ -172,6 +175,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         fresh = not hasattr(self, "params_")
         if fresh and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit, got None")
+        if classes is not None and np.ndim(classes) != 1:
+            raise ValueError(f"classes must be a sequence of labels, (K,), got {classes!r}")
         if not (fresh or classes is None or np.array_equal(np.unique(classes), self.classes_)):
             msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
             raise ValueError(msg)
@@ -194,8 +199,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             NotFittedError: there is no network yet.
             ValueError: X does not fit the network, or is not finite.
         """
-        numbers = mlp.predict(*self._network_and(X))
-        return self.classes_[numbers]
+        check_is_fitted(self, "params_")
+        numbers = [mlp.predict(self.params_, rows) for rows in self._blocks(X)]
+        return self.classes_[np.concatenate(numbers)]
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
         """Compute the probabilities of the classes, as `manual_nn.predict_proba` does.
@@ -209,7 +215,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        return mlp.predict_proba(*self._network_and(X))
+        check_is_fitted(self, "params_")
+        return np.concatenate([mlp.predict_proba(self.params_, rows) for rows in self._blocks(X)])
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Array:
         """Compute the logarithms of the probabilities, which are finite even where these are 0.
@@ -223,7 +230,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        return log_softmax(mlp.logits(*self._network_and(X)))
+        check_is_fitted(self, "params_")
+        blocks = self._blocks(X)
+        return np.concatenate([log_softmax(mlp.logits(self.params_, rows)) for rows in blocks])
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -255,13 +264,14 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
             msg = f"hidden_layer_sizes must be those of the network, {those}, got {hidden_sizes}"
             raise ValueError(msg)
-        X, y, weight = self._weigh(X, self._encoder.transform(y), sample_weight)
+        X, y, weight = self._weigh(X, self._class_numbers(y), sample_weight)
         X_val = y_val = None
         if early_stopping is not None:
             kept, held_out = self._split(y)
             X, X_val, y, y_val = X[kept], X[held_out], y[kept], y[held_out]
             weight = None if weight is None else weight[kept]
-        self.params_, history, _ = train(
+        before = self.history_
+        for result in train_epochs(
             self.params_,
             X,
             y,
@@ -272,8 +282,11 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             sample_weight=weight,
             rng=self._rng,
             **settings,
-        )
-        self.history_ = History(*map(operator.add, astuple(self.history_), astuple(history)))
+        ):
+            self.params_ = result.params
+            self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
+            if self.verbose:
+                print(_epoch_in_words(self.history_), flush=True)
 
     def _settings(self) -> dict[str, Any]:
         """Give the parameters that `train` takes; check those that have another name there."""
@@ -284,7 +297,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                 self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True
             ),
             "weight_decay": self.weight_decay,
-            "progress": bool(self.verbose),
+            "progress": bool(self.verbose) and sys.stderr.isatty(),
         }
 
     def _begin(self, X: Array, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
@@ -333,9 +346,23 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
         return kept, held_out
 
-    def _network_and(self, X: npt.ArrayLike) -> tuple[Params, Array]:
-        check_is_fitted(self, "params_")
-        return self.params_, _as_float(validate_data(self, X, reset=False))
+    def _class_numbers(self, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Give each label its place in `classes_`."""
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen) > 0:
+            known, new = (labels.tolist() for labels in (self.classes_, unseen))
+            msg = f"y must hold labels that the network was made for, {known}, got {new} too"
+            raise ValueError(f"{msg}; partial_fit takes all that there will be as classes")
+        return self._encoder.transform(y)
+
+    def _blocks(self, X: npt.ArrayLike) -> Iterator[Array]:
+        """Check the rows, and give as many at a time as scikit-learn's working memory holds."""
+        checked: Array = validate_data(self, X, reset=False)
+        numbers = checked.shape[1] + sum(bias.size for _, bias in self.params_)  # in a forward pass
+        memory = get_config()["working_memory"] * 2**20  # it is in MiB
+        block_size = max(1, int(memory / (numbers * self.params_[0].bias.itemsize)))
+        for rows in gen_batches(len(checked), block_size):
+            yield checked[rows]
 
 
 @contextlib.contextmanager
@@ -358,9 +385,11 @@ def _as_float(X: npt.NDArray[Any]) -> Array:
 
 
 def _as_hidden_sizes(sizes: object) -> list[int]:
-    if not isinstance(sizes, Sequence | np.ndarray):
+    if isinstance(sizes, int | np.integer):
+        return [as_count(sizes, name="hidden_layer_sizes")]
+    if not isinstance(sizes, Sequence | np.ndarray) or isinstance(sizes, str):
         got = type(sizes).__name__
-        raise TypeError(f"hidden_layer_sizes must be a sequence of whole numbers, got {got}")
+        raise TypeError(f"hidden_layer_sizes must be whole numbers, one or several, got {got}")
     return [as_count(size, name=f"hidden_layer_sizes[{l}]") for l, size in enumerate(sizes)]
 
 
@@ -371,3 +400,12 @@ def _as_rule(early_stopping: object) -> EarlyStopping | None:
         got = type(early_stopping).__name__
         raise TypeError(f"early_stopping must be a bool or an EarlyStopping, got {got}")
     return EarlyStopping() if early_stopping else None
+
+
+def _epoch_in_words(history: History) -> str:
+    """Write the last values of the curves, and the epoch before them."""
+    curves = {"loss": history.train_loss, "accuracy": history.train_acc}
+    if history.val_loss:
+        curves |= {"validation loss": history.val_loss, "validation accuracy": history.val_acc}
+    values = (f"{name} {curve[-1]:.4f}" for name, curve in curves.items())
+    return f"Epoch {len(history)}: {', '.join(values)}"

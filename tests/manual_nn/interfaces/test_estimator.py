@@ -43,6 +43,7 @@ from threadpoolctl import threadpool_limits
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
+from manual_nn.models import mlp
 from manual_nn.training.history import TrainingDiverged
 from reference.arrays import Array
 from tests.conftest import depth, half_of
@@ -172,6 +173,31 @@ def test_a_probability_that_underflows_has_its_logarithm() -> None:
     assert fitted.predict_log_proba(X[:1]).tolist() == [[0, -2000, -1000]]
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+def test_predictions_need_no_more_than_the_working_memory(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,000 rows at a time, in each of which there are D + 5 + K numbers."""
+    fitted = classifier().fit(X, LABELS[Y])
+    rows = RNG.integers(-9, 9, (10_000, D))
+    whole = getattr(fitted, method)(rows)
+    sizes: list[int] = []
+
+    def noted(params: Params, X: Array) -> Array:
+        sizes.append(len(X))
+        return logits(params, X)
+
+    logits = mlp.logits
+    monkeypatch.setattr(mlp, "logits", noted)
+    with config_context(working_memory=2_000 * (D + 5 + K) * 8 / 2**20):
+        parts = getattr(fitted, method)(rows)
+    assert sizes == [2_000] * 5
+    if method == "predict":
+        assert (parts == whole).all()
+    else:  # BLAS may add up another number of rows in another order
+        assert np.allclose(parts, whole, rtol=1e-12, atol=0)
+
+
 def test_auto_is_200_rows_a_batch_or_all_of_them() -> None:
     many, labels = np.resize(X, (450, D)), np.resize(Y, 450)
     for inputs, y in ((X, Y), (many, labels)):
@@ -194,10 +220,10 @@ def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line(
     assert ours == {name: theirs[name] for name in ours if name not in own} | own
 
 
-@pytest.mark.parametrize("sizes", [(), (5,), (6, 3), np.array([6, 3])], ids=str)
+@pytest.mark.parametrize("sizes", [(), (5,), (6, 3), np.array([6, 3]), 5, np.int64(5)], ids=str)
 def test_the_hidden_widths_are_those_asked_for(sizes: Any) -> None:
     fitted = classifier(hidden_layer_sizes=sizes).fit(X, Y)
-    assert [bias.size for _, bias in fitted.params_] == [*sizes, K]
+    assert [bias.size for _, bias in fitted.params_] == [*np.atleast_1d(sizes), K]
 
 
 def test_whole_numbers_are_computed_with_in_float64() -> None:
@@ -211,11 +237,34 @@ def test_a_float32_network_stays_one_with_float64_rows() -> None:
     assert fitted.predict_proba(X).dtype == np.float32
 
 
-def test_verbose_shows_the_progress(capsys: pytest.CaptureFixture[str]) -> None:
-    classifier().fit(X, Y)
-    assert not capsys.readouterr().err
+def test_verbose_prints_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = classifier().fit(X, Y)
+    assert capsys.readouterr() == ("", "")
+    fitted = classifier(verbose=True).fit(X, Y).partial_fit(X, Y)
+    history = fitted.history_
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"Epoch {epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}"
+        for epoch, (loss, accuracy) in enumerate(
+            zip(history.train_loss, history.train_acc, strict=True), start=1
+        )
+    ]
+    assert not said.err
+    assert same_bits(quiet.partial_fit(X, Y).params_, fitted.params_)
+    held_out = classifier(verbose=True, early_stopping=NEVER, validation_fraction=0.2).fit(X, Y)
+    loss, accuracy = held_out.history_.val_loss[-1], held_out.history_.val_acc[-1]
+    line = f", validation loss {loss:.4f}, validation accuracy {accuracy:.4f}\n"
+    assert capsys.readouterr().out.endswith(line)
+
+
+def test_on_a_terminal_verbose_shows_a_bar_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     classifier(verbose=True).fit(X, Y)
-    assert "epoch 4" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "epoch 4" in said.err
+    assert len(said.out.splitlines()) == 4
 
 
 # Labels.
@@ -327,8 +376,12 @@ def test_partial_fit_says_what_is_wrong_with_the_classes() -> None:
     parts = classifier().partial_fit(X, Y, classes=range(K))
     with pytest.raises(ValueError, match=r"classes must be those of the first call, \[0 1 2\]"):
         parts.partial_fit(X, Y, classes=range(K + 1))
-    with pytest.raises(ValueError, match=r"previously unseen labels: \[np\.int64\(3\)\]"):
+    with pytest.raises(ValueError, match=r"y must hold labels .*, \[0, 1, 2\], got \[3\] too"):
         parts.partial_fit(X, Y + 1)
+    with pytest.raises(ValueError, match=r"'oak'\] too; partial_fit takes all .* as classes"):
+        classifier().partial_fit(X, LABELS[Y], classes=LABELS[:2])
+    with pytest.raises(ValueError, match=r"classes must be a sequence of labels, \(K,\), got 3"):
+        classifier().partial_fit(X, Y, classes=K)
     with pytest.raises(ValueError, match="class_weight must be a dict or None for partial_fit"):
         classifier(class_weight="balanced").partial_fit(X, Y, classes=range(K))
 
@@ -359,7 +412,7 @@ def test_a_warm_start_says_what_does_not_fit_the_network() -> None:
     fitted = classifier(warm_start=True).fit(X, Y)
     with pytest.raises(ValueError, match="X has 3 features, but BackpropClassifier is expecting 4"):
         fitted.fit(X[:, :3], Y)
-    with pytest.raises(ValueError, match=r"previously unseen labels: \[np\.int64\(3\)\]"):
+    with pytest.raises(ValueError, match=r"y must hold labels .*, \[0, 1, 2\], got \[3\] too"):
         fitted.fit(X, Y + 1)
     fitted.set_params(hidden_layer_sizes=(6,))
     with pytest.raises(ValueError, match=r"must be those of the network, \[5\], got \[6\]"):
@@ -588,7 +641,10 @@ def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float,
 @each(
     ("name", "value", "error", "said"),
     [
-        ("hidden_layer_sizes", 5, TypeError, "a sequence of whole numbers, got int"),
+        ("hidden_layer_sizes", 5.0, TypeError, "whole numbers, one or several, got float"),
+        ("hidden_layer_sizes", "64", TypeError, "whole numbers, one or several, got str"),
+        ("hidden_layer_sizes", 0, ValueError, "at least 1, got 0"),
+        ("hidden_layer_sizes", True, TypeError, "a whole number, got True"),
         ("hidden_layer_sizes", (5, 2.5), TypeError, r"\[1\] must be a whole number, got 2.5"),
         ("hidden_layer_sizes", (0,), ValueError, r"\[0\] must be at least 1, got 0"),
         ("weight_decay", -1, ValueError, "a finite number of at least 0, got -1"),
