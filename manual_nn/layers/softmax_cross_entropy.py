@@ -1,37 +1,114 @@
 """The softmax and the cross-entropy of its probabilities: derived in softmax_cross_entropy.md.
 
-Axes: N rows, K classes. The targets are probabilities, (N, K), whose rows sum to 1. `row_weight` is
-the factor of each row in the mean over the rows: 1/N, or w_n / sum_m w_m, (N, 1).
+Axes: N rows, K classes. `row_weight` is the factor of each row in the mean over the rows: 1/N, or
+w_n / sum_m w_m, (N, 1).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
+from manual_nn.checks.arguments import as_number
+from manual_nn.checks.arrays import check_floats, check_integers, check_like, check_scalar
+
+Classes: TypeAlias = npt.NDArray[np.integer[Any]]
 
 
 class Kept(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
     p: Array  # (N, K), the softmax of the logits
-    target: Array  # (N, K)
+    target: Any  # probabilities, (N, K), or class numbers, (N,)
     row_weight: RowWeight
+    class_weight: Array | None = None  # (K,)
+    label_smoothing: float = 0.0
 
 
 def forward(
-    params: tuple[()], x: Array, *, target: Array, row_weight: RowWeight
+    params: tuple[()],
+    x: Array,
+    *,
+    target: Array | Classes,
+    row_weight: RowWeight | float | None = None,
+    class_weight: Array | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
 ) -> tuple[np.floating[Any], Kept]:
-    """Compute the loss of the logits x, the mean of -sum_k target ln p; eq. (6), (7), (9)."""
-    shifted, e, total = _exponentials(x)
-    loss = cross_entropy(_log_softmax(shifted, total), target, row_weight)
-    return loss, Kept(_softmax(e, total), target, row_weight)
+    """Compute the mean over the rows of -sum_k u_k ln p_k, p = softmax(x); eq. (6), (7), (9), (12).
+
+    u is the target. Label smoothing makes it (1 - s) target + s / K, and class weights multiply it.
+
+    Args:
+        params: there are none: ().
+        x: the logits, (N, K), float32 or float64.
+        target: probabilities, (N, K), of the dtype of x, whose rows sum to 1; or the number of each
+            row's class, (N,), integers from 0 to K - 1.
+        row_weight: the factor of each row, a number or (N, 1), of the dtype of x. By default that
+            of the mean: 1/N; where the target is class numbers, 1 over the sum of the weights of
+            the rows' classes.
+        class_weight: how much each class counts, (K,), of the dtype of x, none negative.
+        label_smoothing: s, the share of the target that is spread evenly over the classes, from 0
+            to 1.
+        ignore_index: a class number, perhaps none of 0 to K - 1, whose rows do not count, and not
+            in the mean either. If no row counts, the loss is 0.
+
+    Returns:
+        The loss, a scalar, and what `backward` needs.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the shapes do not fit, or a number is outside of its range.
+
+    Source: for label smoothing Szegedy et al., Rethinking the Inception Architecture for Computer
+    Vision, 2015, arXiv:1512.00567.
+
+    >>> x = np.log(np.array([[1.0, 3.0], [1.0, 1.0]]))
+    >>> loss, kept = forward((), x, target=np.array([1, -100]), ignore_index=-100)
+    >>> print(f"{np.exp(-loss):.2f}")  # the probability of class 1 in row 0
+    0.75
+    """
+    check_floats(x, name="x", ndim=2)
+    class_weight = _as_class_weight(class_weight, x)
+    label_smoothing = _as_share(label_smoothing) if label_smoothing else 0.0
+    target, row_weight = _as_target(target, x, row_weight, class_weight, ignore_index)
+    shifted, e, s = _exponentials(x)
+    kept = Kept(_softmax(e, s), target, row_weight, class_weight, label_smoothing)
+    if target.ndim == 2:
+        return cross_entropy(_log_softmax(shifted, s), _smoothed(kept), row_weight), kept
+    certain, spread = _smoothed_classes(kept)
+    log_s: Any = np.log(s)  # (N, 1)
+    losses = certain * (log_s - np.take_along_axis(shifted, kept.target[:, None], axis=1))  # (N, 1)
+    if label_smoothing:
+        losses += ((log_s - shifted) * spread).sum(axis=1, keepdims=True)
+    return (losses * row_weight).sum(), kept
 
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:
-    """Compute d_logits = d_out (p - target) / N, (N, K), the one place with 1/N; eq. (8), (10)."""
-    d_logits = kept.p - kept.target
-    d_logits *= kept.row_weight
+    """Compute d_logits = d_out (sum_j u_j p - u) / N, the one place with 1/N; eq. (8), (10), (13).
+
+    Without class weights sum_j u_j = 1.
+
+    Args:
+        params: there are none: ().
+        kept: what `forward` has kept.
+        d_out: the derivative of what is made of the loss with respect to it.
+
+    Returns:
+        (), and d_logits, (N, K).
+    """
+    p, target, row_weight, class_weight, label_smoothing = kept
+    if target.ndim == 2:
+        u = _smoothed(kept)  # (N, K)
+        d_logits = p - u if class_weight is None else p * u.sum(axis=1, keepdims=True) - u
+    else:
+        certain, spread = _smoothed_classes(kept)
+        d_logits = p.copy() if class_weight is None else p * (certain + spread.sum())
+        if label_smoothing:
+            d_logits -= spread
+        d_logits[np.arange(len(p)), target] -= np.ravel(certain)
+    d_logits *= row_weight
     if d_out != 1:
         d_logits *= d_out
     return (), d_logits
@@ -73,3 +150,78 @@ def _log_softmax(shifted: Array, total: Array) -> Array:
     """Subtract the logarithm of the row sums from z - m, in place; eq. (6)."""
     shifted -= np.log(total)
     return shifted
+
+
+def _smoothed(kept: Kept) -> Array:
+    """Compute u = w ((1 - s) target + s / K) of probabilities, (N, K); eq. (11)."""
+    u: Array = kept.target
+    if kept.label_smoothing:
+        u = u * (1 - kept.label_smoothing) + kept.label_smoothing / u.shape[1]
+    return u if kept.class_weight is None else u * kept.class_weight
+
+
+def _smoothed_classes(kept: Kept) -> tuple[Array, Array]:
+    """Compute the two parts of u: that of the row's class, (N, 1), and of all, (K,); eq. (11)."""
+    p, target, _, class_weight, label_smoothing = kept
+    weights = np.ones(p.shape[1], p.dtype) if class_weight is None else class_weight  # (K,)
+    return (1 - label_smoothing) * weights[target, None], label_smoothing / len(weights) * weights
+
+
+def _as_target(
+    target: Any,
+    x: Array,
+    row_weight: RowWeight | float | None,
+    class_weight: Array | None,
+    ignore_index: int | None,
+) -> tuple[Any, RowWeight]:
+    """Check the target, and give each row its factor; eq. (12). What is ignored gets class 0."""
+    if row_weight is not None:
+        row_weight = _as_row_weight(row_weight, x)
+    if isinstance(target, np.ndarray) and target.ndim == 2:
+        check_like(target, x.shape, x.dtype, name="target", like="x")
+        if ignore_index is not None:
+            raise ValueError("ignore_index must be None where the target is probabilities")
+        return target, x.dtype.type(1 / len(x)) if row_weight is None else row_weight
+    check_integers(target, name="target")
+    N, K = x.shape
+    if target.shape != (N,):
+        raise ValueError(f"target must have shape ({N},) or {x.shape} to fit x, got {target.shape}")
+    counted = np.ones(N, bool) if ignore_index is None else target != ignore_index  # (N,)
+    target = np.where(counted, target, 0)
+    outside = (target < 0) | (target >= K)
+    if outside.any():
+        got = target[outside][0]
+        raise ValueError(f"target must hold class numbers from 0 to {K - 1}, got {got}")
+    if row_weight is None:
+        total = counted.sum() if class_weight is None else class_weight[target[counted]].sum()
+        row_weight = x.dtype.type(1 / total if total else 0)
+    if ignore_index is not None:
+        row_weight = np.where(counted[:, None], row_weight, x.dtype.type(0))
+    return target, row_weight
+
+
+def _as_class_weight(class_weight: Array | None, x: Array) -> Array | None:
+    """Check that the weights of the classes are numbers of the dtype of x, none negative."""
+    if class_weight is None:
+        return None
+    check_like(class_weight, x.shape[1:], x.dtype, name="class_weight", like="the columns of x")
+    if not (np.isfinite(class_weight) & (class_weight >= 0)).all():
+        raise ValueError("class_weight must hold finite numbers, none negative")
+    return class_weight
+
+
+def _as_row_weight(row_weight: Any, x: Array) -> RowWeight:
+    """Check that the factors of the rows are one number, or a column of the dtype of x."""
+    if isinstance(row_weight, np.ndarray) and row_weight.ndim:
+        check_like(row_weight, (len(x), 1), x.dtype, name="row_weight", like="the rows of x")
+        return row_weight
+    check_scalar(row_weight, name="row_weight")
+    return x.dtype.type(row_weight)
+
+
+def _as_share(label_smoothing: object) -> float:
+    """Check that the share of the target that is spread out is from 0 to 1."""
+    share = as_number(label_smoothing, name="label_smoothing", minimum=0)
+    if share > 1:
+        raise ValueError(f"label_smoothing must be at most 1, got {share:g}")
+    return share

@@ -74,6 +74,7 @@ def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() 
         "arrays",
         "checks",
         "checks.arguments",
+        "checks.arrays",
         "checks.finite",
         "layers",
         "layers.dense",

@@ -3,7 +3,6 @@
 Axes: N rows, K classes.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from manual_nn.arrays import Array
 from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.softmax_cross_entropy import (
+    Kept,
     backward,
     cross_entropy,
     forward,
@@ -114,44 +114,149 @@ def test_the_passes_leave_their_arguments_alone() -> None:
     np.testing.assert_array_equal(target, [[0.5, 0.5]])
 
 
-def subject_of(N: int, K: int, seed: int) -> Subject:
-    """Make logits against class numbers, as probabilities; every row has the weight 1/N."""
-    classes = np.random.default_rng(seed).integers(K, size=N)
-    options = {"target": np.eye(K)[classes], "row_weight": 1 / N}
-    return Subject(lambda draw, _: ((), draw(N, K)), options)
+def subject_of(N: int, K: int, seed: int, *, soft: bool = False, **options: Any) -> Subject:
+    """Make logits against class numbers, or against probabilities that are whole eighths."""
+    rng = np.random.default_rng(seed)
+    target = rng.multinomial(8, np.ones(K) / K, size=N) / 8 if soft else rng.integers(K, size=N)
+    return Subject(lambda draw, _: ((), draw(N, K)), {"target": target, **options})
 
 
-def mean_by_jax(params: Any, x: Any, *, target: Any, row_weight: float) -> Any:
-    """Take the mean as the twin does, which needs no weights for that."""
-    assert row_weight == 1 / len(target)
-    return twin.forward(params, x, target=target)
-
-
-MEAN_BY_JAX: Any = SimpleNamespace(forward=mean_by_jax)
-
-
-@given(N=st.integers(1, 6), K=st.integers(1, 6), seed=seeds)
+@given(
+    N=st.integers(1, 6),
+    K=st.integers(1, 6),
+    soft=st.booleans(),
+    weighted=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    ignored=st.sampled_from([None, 0, -100]),
+    seed=seeds,
+)
 @FEW
-def test_values_and_gradients_agree_with_jax(N: int, K: int, seed: int) -> None:
-    prove(softmax_cross_entropy, MEAN_BY_JAX, subject_of(N, K, seed), seed)
+def test_values_and_gradients_agree_with_jax(
+    N: int, K: int, soft: bool, weighted: bool, smoothing: float, ignored: int | None, seed: int
+) -> None:
+    """Some classes have the weight 0, and sometimes no row counts."""
+    weights = np.random.default_rng(seed).integers(4, size=K) / 2 if weighted else None
+    subject = subject_of(N, K, seed, soft=soft, class_weight=weights, label_smoothing=smoothing)
+    if not soft:
+        subject.options["ignore_index"] = ignored
+        subject.options["target"][1::2] = (
+            subject.options["target"][1::2] if ignored is None else ignored
+        )
+    prove(softmax_cross_entropy, twin, subject, seed)
 
 
-def without_the_mean(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
-    return (), (kept.p - kept.target) * d_out
+def without_the_mean(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = backward(params, kept, d_out)
+    return (), d_x / kept.row_weight.max()
 
 
-def with_the_diagonal_of_the_jacobian(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
-    return (), kept.target * (kept.p - 1) * kept.row_weight * d_out
+def with_the_diagonal_of_the_jacobian(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = backward(params, kept, d_out)
+    of_its_class = np.eye(d_x.shape[1])[kept.target].astype(bool)
+    return (), np.where(of_its_class, d_x, 0)
+
+
+def with_a_mean_over_what_is_ignored(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Divide by all rows, as nobody sees where no row is ignored."""
+    counted = kept.row_weight > 0
+    return backward(params, kept._replace(row_weight=kept.row_weight * counted.mean()), d_out)
+
+
+def with_a_gradient_for_what_is_ignored(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    row_weight = np.full_like(kept.row_weight, kept.row_weight.max())
+    return backward(params, kept._replace(row_weight=row_weight), d_out)
+
+
+def with_the_weight_of_each_entry(params: tuple[()], kept: Any, d_out: Any) -> Any:
+    """Weigh p - u where the sum of u stands before p."""
+    plain = kept._replace(class_weight=None)
+    return (), backward(params, plain, d_out)[1] * kept.class_weight
+
+
+def smoothed_over_the_other_classes(params: tuple[()], kept: Any, d_out: Any) -> Any:
+    """Give each of the other K - 1 classes s / K, and the row's class 1 - s alone."""
+    _, d_x = backward(params, kept, d_out)
+    share = kept.label_smoothing / kept.p.shape[1] * kept.class_weight * kept.row_weight
+    return (), d_x + d_out * share * np.eye(kept.p.shape[1], dtype=kept.p.dtype)[kept.target]
 
 
 def test_the_mistakes_that_people_make_are_seen() -> None:
+    subject = subject_of(
+        4,
+        5,
+        0,
+        class_weight=np.array([1, 0.5, 2, 3, 0.25]),
+        label_smoothing=0.25,
+        ignore_index=-100,
+    )
+    subject.options["target"][1] = -100
     refute(
         softmax_cross_entropy,
-        MEAN_BY_JAX,
-        subject_of(4, 5, 0),
+        twin,
+        subject,
         without_the_mean,
         with_the_diagonal_of_the_jacobian,
+        with_a_mean_over_what_is_ignored,
+        with_a_gradient_for_what_is_ignored,
+        with_the_weight_of_each_entry,
+        smoothed_over_the_other_classes,
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_class_numbers_are_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+    """Logits 1024 apart, so that p is 0 or 1; the weights of the rows' classes sum to 2 + 2."""
+    x = np.array([[0, 1024, 0, 0], [1024, 0, 0, 0], [7, 7, 0, 0]], dtype)
+    target, weights = np.array([1, 2, -1]), np.array([4, 2, 2, 8], dtype)
+    loss, kept = forward(
+        (), x, target=target, class_weight=weights, label_smoothing=0.5, ignore_index=-1
+    )
+    # u = (0.5, 1.25, 0.25, 1) and (0.5, 0.25, 1.25, 1): against all but the likeliest class
+    assert loss == 1024 * (1.75 + 2.5) / 4
+    _, d_x = backward((), kept, 2.0)
+    want = np.array([[-0.5, 1.75, -0.25, -1], [2.5, -0.25, -1.25, -1], [0] * 4], dtype) / 2
+    np.testing.assert_array_equal(d_x, want)
+    assert loss.dtype == d_x.dtype == dtype
+
+
+def test_nothing_is_lost_where_no_row_counts() -> None:
+    x = np.array([[0.0, 1.0]])
+    for target, options in (
+        (np.array([-100]), {"ignore_index": -100}),
+        (np.array([0]), {"class_weight": np.array([0.0, 1.0])}),
+    ):
+        loss, kept = forward((), x, target=target, **options)
+        assert loss == 0
+        np.testing.assert_array_equal(backward((), kept)[1], [[0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (
+            TypeError,
+            "target must be a NumPy array of integers, got float64",
+            {"target": np.ones(2)},
+        ),
+        (TypeError, "target must be float64 like x, got int64", {"target": np.ones((2, 3), int)}),
+        (ValueError, r"target must have shape \(2,\) or \(2, 3\) to", {"target": np.zeros(3, int)}),
+        (ValueError, "numbers from 0 to 2, got 3", {"target": np.array([0, 3])}),
+        (ValueError, "numbers from 0 to 2, got -1", {"target": np.array([-1, 0])}),
+        (ValueError, "ignore_index must be None", {"target": np.eye(3)[:2], "ignore_index": 0}),
+        (ValueError, "row_weight must have shape", {"row_weight": np.ones(2)}),
+        (TypeError, "row_weight must be a real number, got str", {"row_weight": "mean"}),
+        (ValueError, r"class_weight must have shape \(3,\)", {"class_weight": np.ones(2)}),
+        (ValueError, "class_weight must hold", {"class_weight": np.array([1, -1.0, 1])}),
+        (ValueError, "class_weight must hold", {"class_weight": np.array([1, np.inf, 1])}),
+        (ValueError, "label_smoothing must be at most 1, got 2", {"label_smoothing": 2}),
+        (ValueError, "label_smoothing must be .* at least 0, got -1", {"label_smoothing": -1}),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(
+    error: type[Exception], message: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(error, match=message):
+        forward((), np.ones((2, 3)), **{"target": np.array([0, 1]), **options})
 
 
 def test_the_twin_takes_class_numbers_for_probabilities_and_weighs_the_rows() -> None:
