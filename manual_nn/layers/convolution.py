@@ -2,7 +2,8 @@
 
 convolution.md derives the equations. Axes: N examples; `...` one axis of a sequence, two of an
 image (height, width), and so on, of the input's or the output's size; `w...` the same axes of a
-window (the kernel); C channels in, K channels out.
+window (the kernel); C channels in, K channels out, in G groups of c and k of them; P places of all
+outputs.
 """
 
 import itertools
@@ -24,7 +25,7 @@ Place: TypeAlias = tuple[int | slice, ...]
 class Convolution(NamedTuple):
     """A dense layer for each place of the window, and the offset of each channel."""
 
-    weight: Array  # (w..., C, K)
+    weight: Array  # (w..., c, K)
     bias: Array  # (K,)
 
 
@@ -60,6 +61,7 @@ class Kept(NamedTuple):
 
     padded: Array  # (N, ..., C), the input with zeros around it
     geometry: Geometry
+    groups: int
 
 
 def forward(
@@ -69,20 +71,23 @@ def forward(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
     padding: Padding = "valid",
+    groups: int = 1,
 ) -> tuple[Array, Kept]:
-    """Lay the window on each place and multiply; eq. (1).
+    """Lay the window on each place and multiply; eq. (1), (5).
 
     out[n, t] = bias + sum over the window's places w of x[n, stride t + dilation w] weight[w],
     where x is padded with zeros. As usual the window is not flipped (a correlation, strictly).
 
     Args:
-        params: weight, (w..., C, K), and bias, (K,).
+        params: weight, (w..., C / groups, K), and bias, (K,).
         x: (N, ..., C), float32 or float64 as are the parameters.
         stride: steps of the input between windows, one number or one for each axis.
         dilation: steps of the input between places of a window, likewise.
         padding: zeros before and after, a pair for each axis; or "valid", none, or "same", as many
             as make the output's size that of the input divided by the stride, rounded up, with one
             more after than before if their number is odd.
+        groups: into how many parts the channels are divided, those in and those out alike, each of
+            which sees only its own; C of them is a depthwise convolution.
 
     Returns:
         out, (N, ..., K), and what `backward` needs.
@@ -98,18 +103,21 @@ def forward(
     """
     check_floats(x, name="x", ndim=3)
     check_floats(params.weight, name="params.weight", ndim=3)
-    shape = (*params.weight.shape[: x.ndim - 2], x.shape[-1], params.weight.shape[-1])
+    C, K = x.shape[-1], params.weight.shape[-1]
+    groups = as_groups(groups, C, K)
+    shape = (*params.weight.shape[: x.ndim - 2], C // groups, K)
     check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
     check_like(params.bias, shape[-1:], x.dtype, name="params.bias", like="params.weight")
     geometry = geometry_of(
         x.shape[1:-1], shape[:-2], stride, dilation, padding, name="params.weight"
     )
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
-    out = np.zeros((len(x), *geometry.size, shape[-1]), x.dtype)  # (N, ..., K)
+    out = np.zeros((groups, len(x), *geometry.size, K // groups), x.dtype)  # (G, N, ..., k)
     for w, places in places_of(geometry):
-        out += np.matmul(padded[places], params.weight[w])
-    out += params.bias
-    return out, Kept(padded, geometry)
+        weight = by_group(params.weight[w], groups)  # (G, c, k)
+        weight = np.expand_dims(weight, tuple(range(1, x.ndim - 1)))  # (G, 1..., c, k)
+        out += np.matmul(by_group(padded[places], groups), weight)
+    return joined(out) + params.bias, Kept(padded, geometry, groups)
 
 
 def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution, Array]:
@@ -127,17 +135,34 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
         TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    (weight, bias), (padded, geometry) = params, kept
+    (weight, bias), (padded, geometry, G) = params, kept
     shape = (len(padded), *geometry.size, len(bias))
     check_like(d_out, shape, padded.dtype, name="d_out", like="out")
-    rows = tuple(range(d_out.ndim - 1))
-    d_weight = np.empty(weight.shape, weight.dtype)  # (w..., C, K)
+    d_rows = rows_by_group(d_out, G)  # (G, P, k)
+    d_weight = np.empty(weight.shape, weight.dtype)  # (w..., c, K)
     d_padded = np.zeros(padded.shape, padded.dtype)  # (N, ..., C)
     for w, places in places_of(geometry):
-        d_weight[w] = np.tensordot(padded[places], d_out, axes=(rows, rows))
-        d_padded[places] += np.matmul(d_out, weight[w].T)
+        rows = rows_by_group(padded[places], G)  # (G, P, c)
+        d_weight[w] = joined(np.matmul(rows.swapaxes(1, 2), d_rows))
+        below = np.matmul(d_rows, by_group(weight[w], G).swapaxes(1, 2))  # (G, P, c)
+        d_padded[places] += joined(below).reshape(padded[places].shape)
     d_x = d_padded[:, *geometry.inside]  # (N, ..., C)
     return Convolution(d_weight, sum_rows(d_out.reshape(-1, len(bias)))), d_x
+
+
+def by_group(x: Array, groups: int) -> Array:
+    """Give each group its channels, (G, ..., c) of (..., C); eq. (5)."""
+    return np.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 0)
+
+
+def rows_by_group(x: Array, groups: int) -> Array:
+    """Give each group its channels at all places, (G, P, c) of (N, ..., C); eq. (5)."""
+    return by_group(x.reshape(-1, x.shape[-1]), groups)
+
+
+def joined(x: Array) -> Array:
+    """Put the channels of the groups side by side, (..., C) of (G, ..., c); eq. (5)."""
+    return np.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 def places_of(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
@@ -147,6 +172,14 @@ def places_of(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Place]]:
         axes = zip(starts, geometry.stride, geometry.size, strict=True)
         places = (slice(start, start + step * (n - 1) + 1, step) for start, step, n in axes)
         yield w, (slice(None), *places)
+
+
+def as_groups(groups: object, C: int, K: int) -> int:
+    """Check that the channels in and out are divided without a remainder; eq. (5)."""
+    G = as_count(groups, name="groups")
+    if C % G or K % G:
+        raise ValueError(f"groups must divide the {C} channels in and {K} out, got {G}")
+    return G
 
 
 def geometry_of(

@@ -18,8 +18,9 @@ def forward(
     stride: int | Sequence[int] = 1,
     dilation: int | Sequence[int] = 1,
     padding: str | Sequence[tuple[int, int]] = "valid",
+    groups: int = 1,
 ) -> jax.Array:
-    """The window on each place, x (N, ..., C), weight (window..., C, K); (N, ..., K)."""
+    """The window on each place, x (N, ..., C), weight (window..., C / groups, K); (N, ..., K)."""
     weight, bias = params
     axes = "DHW"[3 - (x.ndim - 2) :]
 
@@ -32,6 +33,7 @@ def forward(
         window_strides=each(stride),
         padding=padding.upper() if isinstance(padding, str) else padding,
         rhs_dilation=each(dilation),
+        feature_group_count=groups,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
     )
     return out + jnp.expand_dims(bias, range(out.ndim - 1))

@@ -17,14 +17,15 @@ from tests.support.strategies import seeds
 def subject_of(
     N: int, sizes: list[int], window: list[int], C: int, K: int, **options: Any
 ) -> Subject:
+    c = C // options.get("groups", 1)
     return Subject(
-        lambda draw, _: (Convolution(draw(*window, C, K), draw(K)), draw(N, *sizes, C)), options
+        lambda draw, _: (Convolution(draw(*window, c, K), draw(K)), draw(N, *sizes, C)), options
     )
 
 
 @st.composite
 def subjects(draw: st.DrawFn) -> Subject:
-    """Windows that fit into the input, of one or two axes."""
+    """Windows that fit into the input, of one or two axes; up to three groups of channels."""
     axes = draw(st.integers(1, 2))
 
     def each(most: int, least: int = 1) -> list[int]:
@@ -35,13 +36,14 @@ def subjects(draw: st.DrawFn) -> Subject:
     sizes = [extent + more for extent, more in zip(extents, each(3, least=0), strict=True)]
     stride, pairs = each(3), list(zip(each(2, least=0), each(2, least=0), strict=True))
     padding = draw(st.sampled_from(["valid", "same", pairs]))
-    options = {"stride": stride, "dilation": dilation, "padding": padding}
+    groups = draw(st.integers(1, 3))
+    options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
     return subject_of(
         draw(st.integers(1, 3)),
         sizes,
         window,
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
+        groups * draw(st.integers(1, 2)),
+        groups * draw(st.integers(1, 2)),
         **draw(st.sampled_from([options, options, {}])),
     )
 
@@ -71,7 +73,7 @@ def with_the_window_flipped(params: Convolution, kept: Kept, d_out: Any) -> Any:
 def padded_in_front(params: Convolution, kept: Kept, d_out: Any) -> Any:
     """The extra zero of an even window stands before the input."""
     pairs = tuple((after, before) for before, after in kept.geometry.padding)
-    turned = Kept(kept.padded, kept.geometry._replace(padding=pairs))
+    turned = kept._replace(geometry=kept.geometry._replace(padding=pairs))
     return convolution.backward(params, turned, d_out)
 
 
@@ -89,6 +91,30 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_window_flipped,
         padded_in_front,
         with_a_bias_for_each_place,
+    )
+
+
+def with_the_channels_shuffled(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    """Let channel k belong to group k mod G, as where the axes of a reshape are exchanged."""
+    K, G = len(params.bias), kept.groups
+    order = np.arange(K).reshape(-1, G).T.ravel()
+    (d_weight, _), d_x = convolution.backward(params, kept, d_out[..., order])
+    right, _ = convolution.backward(params, kept, d_out)
+    return Convolution(d_weight[..., np.argsort(order)], right.bias), d_x
+
+
+def of_the_first_group_alone(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = convolution.backward(params, kept, d_out)
+    return d_params, np.where(np.arange(d_x.shape[-1]) < d_x.shape[-1] // kept.groups, d_x, 0)
+
+
+def test_the_mistakes_that_people_make_with_groups_are_seen() -> None:
+    refute(
+        convolution,
+        twin,
+        subject_of(2, [5, 4], [3, 2], 4, 6, groups=2),
+        with_the_channels_shuffled,
+        of_the_first_group_alone,
     )
 
 
@@ -135,6 +161,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         convolution.forward(params, x, stride=0)
     with pytest.raises(ValueError, match=r"dilation must have 2 numbers, one an axis, got \[1\]"):
         convolution.forward(params, x, dilation=[1])
+    with pytest.raises(ValueError, match="groups must divide the 3 channels in and 4 out, got 2"):
+        convolution.forward(params, x, groups=2)
+    with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 2, 1, 3\)"):
+        convolution.forward(Convolution(np.ones((2, 2, 3, 3)), np.ones(3)), x, groups=3)
     for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)], [(0, 0), (1,)]):
         with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
             convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
