@@ -74,7 +74,7 @@ DEPTHS = {
         workers=1,
         optimised=False,
     ),
-    "ci": Depth(60, 5, draws=6, networks=20, seeds=3, kills=40),
+    "ci": Depth(40, 4, draws=4, networks=6, seeds=2, kills=20),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10, optimised=False),
 }

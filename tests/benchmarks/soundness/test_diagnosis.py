@@ -17,9 +17,9 @@ COUNTED = "1 planted faults, 1 caught"
 def test_the_line_that_the_tests_print_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, status: int
 ) -> None:
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        assert command == [sys.executable, "-m", "pytest", "-q", diagnosis.TESTS]
-        assert options["env"]["CI"] == "true"
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        profile = "--hypothesis-profile=deep"
+        assert command == [sys.executable, "-m", "pytest", "-q", profile, diagnosis.TESTS]
         return subprocess.CompletedProcess(command, status, printed)
 
     monkeypatch.setattr(subprocess, "run", run)
