@@ -7,6 +7,7 @@ import contextlib
 import copy
 import operator
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
 from manual_nn.files.data_sets import train_extra
+from manual_nn.interfaces.advice import of_dead_units, of_sizes
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
@@ -27,8 +29,9 @@ from manual_nn.training.loop import train_epochs
 with train_extra("scikit-learn"):
     from sklearn import get_config
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
-    from sklearn.preprocessing import LabelEncoder
+    from sklearn.preprocessing import LabelEncoder, MaxAbsScaler, StandardScaler
     from sklearn.utils import check_random_state, gen_batches
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
@@ -53,6 +56,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
         learning_rate_init: the factor of the gradient in a step.
         max_iter: how many epochs `fit` runs at most.
+        standardize: whether each feature is shifted and scaled to mean 0 and variance 1, as in the
+            rows that the network is first trained on, with their weights; "auto": only if features
+            are of very unequal size, or all of them are huge or tiny, by a factor of 1,000.
         class_weight: a factor for the weights of each class's rows, {label: factor}, or "balanced"
             for those that give all classes the same weight, or None.
         early_stopping: whether `fit` holds rows out and stops by their accuracy, and by which
@@ -67,6 +73,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     Attributes:
         classes_: the labels, sorted, (K,).
         params_: the layers of the network.
+        scaler_: what standardises the rows that the network takes, or None.
         history_: loss and accuracy after each epoch of this network.
         loss_curve_: the training loss, with the penalty, after each of them.
         n_iter_: the number of these epochs.
@@ -81,6 +88,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     """
 
     params_: Params
+    scaler_: StandardScaler | None
     history_: History
     classes_: npt.NDArray[Any]
 
@@ -92,6 +100,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         batch_size: int | Literal["auto"] = "auto",
         learning_rate_init: float = 0.1,
         max_iter: int = 200,
+        standardize: bool | Literal["auto"] = "auto",
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         early_stopping: EarlyStopping | bool = False,
         validation_fraction: float = 0.1,
@@ -105,6 +114,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter
+        self.standardize = standardize
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -133,11 +143,22 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             TrainingDiverged: the network has reached numbers that are not finite.
             TypeError: a parameter or an argument is of the wrong type.
             ValueError: shapes do not fit each other, or a number is out of range.
+
+        Warns:
+            ConvergenceWarning: three quarters of the units of a hidden layer are 0 for all rows.
+            UserWarning: features are of very unequal size, or all of them are huge or tiny, and
+                `standardize` is False.
         """
         fresh = not (self.warm_start and hasattr(self, "params_"))
         epochs, rule = as_count(self.max_iter, name="max_iter"), _as_rule(self.early_stopping)
         with _unchanged_on_failure(self):
-            self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
+            rows = self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
+        advice = of_dead_units(self.params_, self._blocks(rows))
+        if advice is not None:
+            remedy = "choose a smaller learning_rate_init"
+            if self.scaler_ is None:
+                remedy += " or set standardize=True"
+            warnings.warn(f"{advice}: {remedy}", ConvergenceWarning, stacklevel=2)
         return self
 
     def partial_fit(
@@ -200,7 +221,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             ValueError: X does not fit the network, or is not finite.
         """
         check_is_fitted(self, "params_")
-        numbers = [mlp.predict(self.params_, rows) for rows in self._blocks(X)]
+        numbers = [mlp.predict(self.params_, rows) for rows in self._inputs(X)]
         return self.classes_[np.concatenate(numbers)]
 
     def predict_proba(self, X: npt.ArrayLike) -> Array:
@@ -216,7 +237,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             NotFittedError, ValueError: as for `predict`.
         """
         check_is_fitted(self, "params_")
-        return np.concatenate([mlp.predict_proba(self.params_, rows) for rows in self._blocks(X)])
+        return np.concatenate([mlp.predict_proba(self.params_, rows) for rows in self._inputs(X)])
 
     def predict_log_proba(self, X: npt.ArrayLike) -> Array:
         """Compute the logarithms of the probabilities, which are finite even where these are 0.
@@ -231,8 +252,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             NotFittedError, ValueError: as for `predict`.
         """
         check_is_fitted(self, "params_")
-        blocks = self._blocks(X)
-        return np.concatenate([log_softmax(mlp.logits(self.params_, rows)) for rows in blocks])
+        return np.concatenate(
+            [log_softmax(mlp.logits(self.params_, rows)) for rows in self._inputs(X)]
+        )
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -254,7 +276,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         classes: npt.ArrayLike | None = None,
         epochs: int,
         early_stopping: EarlyStopping | None,
-    ) -> None:
+    ) -> Array:
+        """Train for some epochs; returns the rows, as the network takes them."""
         X, y = validate_data(self, X, y, reset=fresh)
         check_classification_targets(y)
         settings, hidden_sizes = self._settings(), _as_hidden_sizes(self.hidden_layer_sizes)
@@ -270,6 +293,11 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             kept, held_out = self._split(y)
             X, X_val, y, y_val = X[kept], X[held_out], y[kept], y[held_out]
             weight = None if weight is None else weight[kept]
+        if fresh:
+            self.scaler_ = self._new_scaler(X, weight)
+        if self.scaler_ is not None:
+            X = self.scaler_.transform(X)
+            X_val = None if X_val is None else self.scaler_.transform(X_val)
         before = self.history_
         for result in train_epochs(
             self.params_,
@@ -287,6 +315,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
             if self.verbose:
                 print(_epoch_in_words(self.history_), flush=True)
+        return X
 
     def _settings(self) -> dict[str, Any]:
         """Give the parameters that `train` takes; check those that have another name there."""
@@ -334,6 +363,27 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"class_weight must not be 0 for all rows, got {self.class_weight}")
         return X, y, factor if weight is None else factor * weight
 
+    def _new_scaler(self, X: Array, weight: Array | None) -> StandardScaler | None:
+        """Learn how to standardise the rows, or warn that this may be needed, or do neither."""
+        wanted = self.standardize
+        if not isinstance(wanted, bool | np.bool) and str(wanted) != "auto":
+            raise ValueError(f"standardize must be True, False or 'auto', got {wanted!r}")
+        largest = MaxAbsScaler().fit(X).max_abs_
+        advice = of_sizes(largest, getattr(self, "feature_names_in_", None))
+        if advice is None and wanted == "auto":
+            return None
+        if not wanted:
+            if advice is not None:
+                warnings.warn(f"{advice}: set standardize='auto' or True", stacklevel=4)
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            scaler = StandardScaler().set_output(transform="default").fit(X, sample_weight=weight)
+        if not np.isfinite(scaler.var_).all():
+            j = int(np.isfinite(scaler.var_).argmin())
+            msg = f"X must have finite variances to be standardised, but [{j}] reaches {largest[j]}"
+            raise ValueError(msg)
+        return scaler
+
     def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
         """Draw the rows to train on and those held out: the same ones after a warm start."""
         fraction = as_number(
@@ -355,14 +405,18 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"{msg}; partial_fit takes all that there will be as classes")
         return self._encoder.transform(y)
 
-    def _blocks(self, X: npt.ArrayLike) -> Iterator[Array]:
-        """Check the rows, and give as many at a time as scikit-learn's working memory holds."""
-        checked: Array = validate_data(self, X, reset=False)
-        numbers = checked.shape[1] + sum(bias.size for _, bias in self.params_)  # in a forward pass
-        memory = get_config()["working_memory"] * 2**20  # it is in MiB
+    def _inputs(self, X: npt.ArrayLike) -> Iterator[Array]:
+        """Check the rows, and give them as the network takes them, in blocks."""
+        for rows in self._blocks(validate_data(self, X, reset=False)):
+            yield _as_float(rows) if self.scaler_ is None else self.scaler_.transform(rows)
+
+    def _blocks(self, X: Array) -> Iterator[Array]:
+        """Give as many rows at a time as pass within scikit-learn's working memory."""
+        numbers = X.shape[1] + sum(bias.size for _, bias in self.params_)  # of each row
+        memory = get_config()["working_memory"] * 2**20  # which is in MiB
         block_size = max(1, int(memory / (numbers * self.params_[0].bias.itemsize)))
-        for rows in gen_batches(len(checked), block_size):
-            yield checked[rows]
+        for rows in gen_batches(len(X), block_size):
+            yield X[rows]
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits, load_iris
-from sklearn.exceptions import NotFittedError
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import (
     GridSearchCV,
     cross_val_score,
@@ -49,6 +49,9 @@ from reference.arrays import Array
 from tests.conftest import depth, half_of
 from tests.support.bits import same_bits
 from tests.support.cases import each
+
+# Most networks here are trained for too short a time to learn anything.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 Params = tuple[Dense, ...]
 
@@ -214,6 +217,7 @@ def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line(
     )
     own = {
         "class_weight": None,
+        "standardize": "auto",
         "learning_rate_init": settings.learning_rate,
         "weight_decay": settings.weight_decay,
     }
@@ -329,6 +333,97 @@ def test_balanced_weights_count_a_row_as_often_as_its_weight_says() -> None:
     balanced = classifier(class_weight="balanced").fit(X, y, sample_weight=WEIGHT)
     assert same_bits(balanced.params_, train(X, y, sample_weight=factor[y] * WEIGHT).params)
     assert np.ptp(np.bincount(y, weights=factor[y] * WEIGHT)) < np.ptp(np.bincount(repeated))
+
+
+# Features of unequal size.
+
+SIZES = np.array([1e3, 1.0, 1e-3, 1.0])
+FAR = X * SIZES + 100 * SIZES  # far from 0, too
+
+
+def standardised(inputs: Array, weight: Array | None = None) -> Array:
+    """Shift and scale to mean 0 and variance 1, of rows that count as often as their weights."""
+    mean = np.average(inputs, axis=0, weights=weight)
+    variance = np.average((inputs - mean) ** 2, axis=0, weights=weight)
+    return (inputs - mean) / np.sqrt(variance)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize("standardize", ["auto", True])
+def test_rows_are_standardised(standardize: object, weight: Array | None) -> None:
+    fitted = classifier(standardize=standardize).fit(FAR, Y, sample_weight=weight)
+    want = train(standardised(FAR, weight), Y, sample_weight=weight)
+    for layer, expected in zip(fitted.params_, want.params, strict=True):
+        for array, expected_array in zip(layer, expected, strict=True):
+            assert np.allclose(array, expected_array, rtol=1e-9, atol=1e-9)
+    probabilities = manual_nn.predict_proba(fitted.params_, standardised(FAR, weight))
+    assert np.allclose(fitted.predict_proba(FAR), probabilities, rtol=1e-9, atol=1e-9)
+    assert (fitted.predict(FAR) == probabilities.argmax(axis=1)).all()
+
+
+def test_rows_held_out_have_no_part_in_the_standards() -> None:
+    fitted = classifier(standardize=True, early_stopping=NEVER, validation_fraction=0.2).fit(X, Y)
+    kept, held_out = train_test_split(
+        np.arange(N), test_size=0.2, stratify=Y, random_state=seeds()[1]
+    )
+    scaler = StandardScaler().fit(X[kept])
+    rows = (scaler.transform(X[kept]), Y[kept], scaler.transform(X[held_out]), Y[held_out])
+    result = train(*rows, early_stopping=NEVER)
+    assert same_bits(fitted.params_, result.params)
+    assert fitted.history_ == result.history
+
+
+def test_features_of_like_size_are_left_as_they_are_unless_asked_for() -> None:
+    assert classifier().fit(X, Y).scaler_ is None
+    assert classifier(standardize=True).fit(X, Y).scaler_ is not None
+
+
+def test_standards_stay_what_they_were_in_the_first_fit() -> None:
+    parts = classifier().partial_fit(FAR, Y, classes=range(K))
+    first = parts.scaler_
+    assert first is not None
+    mean = first.mean_.copy()
+    parts.partial_fit(X, Y)
+    parts.set_params(warm_start=True).fit(X, Y)
+    assert (first.mean_ == mean).all()
+    assert parts.scaler_ is first
+    assert parts.set_params(warm_start=False).fit(X, Y).scaler_ is None
+
+
+def test_unequal_features_are_warned_of_where_they_are_not_to_be_standardised() -> None:
+    plain = classifier(standardize=False, learning_rate_init=1e-6)
+    with pytest.warns(UserWarning, match=r"unequal size: \[0\] reaches .* set standardize='auto'"):
+        plain.fit(FAR, Y)
+    assert plain.scaler_ is None
+    frame = pd.DataFrame(FAR, columns=["a", "b", "c", "d"])
+    with pytest.warns(UserWarning, match=r"size: a reaches .*, c no more than") as warned:
+        plain.fit(frame, Y)
+    assert warned[0].filename == __file__
+    plain.fit(X, Y)  # and here nothing is said
+
+
+def test_standards_take_float32_and_any_way_of_output() -> None:
+    with config_context(transform_output="pandas"):
+        fitted = classifier().fit(FAR.astype(np.float32), Y)
+        assert fitted.predict_proba(FAR).dtype == np.float32
+    assert fitted.scaler_ is not None
+
+
+def test_rows_whose_variance_overflows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"finite variances to be standardised, but \[1\] reaches"):
+        classifier().fit(X * [1.0, 1e200, 1.0, 1.0], Y)
+
+
+@pytest.mark.filterwarnings("ignore:features of X")
+def test_units_that_died_are_warned_of() -> None:
+    """They do where no input is negative and the first loss is 100, and where all inputs are 0."""
+    dead = classifier(standardize=False, learning_rate_init=0.1)
+    said = "^5 of 5 units of hidden layer 1 are 0 .*: choose a smaller learning_rate_init"
+    with pytest.warns(ConvergenceWarning, match=f"{said} or set standardize=True$") as warned:
+        dead.fit(*load_wine(return_X_y=True))
+    assert warned[-1].filename == __file__
+    with pytest.warns(ConvergenceWarning, match=f"{said}$"):
+        dead.set_params(standardize=True).fit(np.ones((N, D)), Y)
 
 
 # One epoch after the other.
@@ -658,6 +753,8 @@ def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float,
         ("class_weight", {0: -1.0}, ValueError, r"\[0\] must be a finite number of at least 0"),
         ("class_weight", {0: np.nan}, ValueError, r"\[0\] must be a finite number of at least 0"),
         ("class_weight", "even", ValueError, "'class_weight' parameter .* Got 'even' instead"),
+        ("standardize", "yes", ValueError, "True, False or 'auto', got 'yes'"),
+        ("standardize", 1, ValueError, "True, False or 'auto', got 1"),
         ("early_stopping", 0.9, TypeError, "a bool or an EarlyStopping, got float"),
         ("early_stopping", EarlyStopping(-1), ValueError, "min_accuracy must be .*, got -1"),
         ("validation_fraction", 0, ValueError, "a finite number above 0, got 0"),
