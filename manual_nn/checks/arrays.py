@@ -68,7 +68,7 @@ def check_scalar(number: object, *, name: str) -> None:
         raise TypeError(f"{name} must be a real number, got {what}")
 
 
-def check_mask(mask: object, shape: tuple[int, ...], *, like: str) -> None:
+def check_mask(mask: object, shape: tuple[int, ...], *, like: str, name: str = "mask") -> None:
     """Check that it is an array of booleans that broadcasts to this shape, which is that of `like`.
 
     Raises:
@@ -77,8 +77,8 @@ def check_mask(mask: object, shape: tuple[int, ...], *, like: str) -> None:
     """
     if not isinstance(mask, np.ndarray) or mask.dtype != bool:
         got = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"mask must be a NumPy array of booleans, got {got}")
-    check_broadcasts(mask, shape, name="mask", like=like)
+        raise TypeError(f"{name} must be a NumPy array of booleans, got {got}")
+    check_broadcasts(mask, shape, name=name, like=like)
 
 
 def check_broadcasts(

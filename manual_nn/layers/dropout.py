@@ -54,7 +54,7 @@ def forward(
     array([2., 0., 6.])
     """
     check_floats(x, name="x", ndim=1)
-    kept = Kept(mask, _as_rate(rate), x.shape, x.dtype)
+    kept = Kept(mask, as_rate(rate), x.shape, x.dtype)
     if mask is not None:
         check_mask(mask, x.shape, like="x")
     return _dropped(x, kept), kept
@@ -94,7 +94,7 @@ def draw_mask(shape: Sequence[int], *, rate: float, rng: np.random.Generator) ->
         TypeError: an argument has another type than these.
         ValueError: the rate is out of range, or a length is negative.
     """
-    rate, rng = _as_rate(rate), as_rng(rng)
+    rate, rng = as_rate(rate), as_rng(rng)
     lengths = [as_count(n, name=f"shape[{axis}]", minimum=0) for axis, n in enumerate(shape)]
     return np.asarray(rng.random(lengths) >= rate)
 
@@ -106,8 +106,8 @@ def _dropped(x: Array, kept: Kept) -> Array:
     return np.where(kept.mask, x * (1 / (1 - kept.rate)), 0)
 
 
-def _as_rate(rate: object) -> float:
-    """Check that the rate is a probability, and below 1."""
+def as_rate(rate: object) -> float:
+    """Check that the rate is a probability, and below 1; eq. (1)."""
     number = as_number(rate, name="rate", minimum=0)
     if number >= 1:
         raise ValueError(f"rate must be below 1, got {number:g}")

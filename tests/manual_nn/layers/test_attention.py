@@ -9,14 +9,19 @@ from hypothesis import strategies as st
 
 from manual_nn.layers import attention
 from manual_nn.layers.attention import Inputs, Kept
+from manual_nn.layers.dropout import draw_mask
 from reference.layers import attention as twin
 from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
-def subject_of(batch: list[int], T: int, S: int, D: int, K: int, **options: Any) -> Subject:
+def subject_of(
+    batch: list[int], T: int, S: int, D: int, K: int, *, group: int = 1, **options: Any
+) -> Subject:
+    """Make inputs in which each head of keys, the last axis of the batch, is seen by a group."""
+    heads = [*batch[:-1], batch[-1] * group] if batch else []
     return Subject(
-        lambda draw, _: ((), Inputs(draw(*batch, T, D), draw(*batch, S, D), draw(*batch, S, K))),
+        lambda draw, _: ((), Inputs(draw(*heads, T, D), draw(*batch, S, D), draw(*batch, S, K))),
         options,
     )
 
@@ -27,24 +32,35 @@ sizes = st.integers(1, 5)
 @given(
     batch=st.lists(st.integers(1, 3), max_size=2),
     shape=st.tuples(sizes, sizes, sizes, sizes),
+    group=st.integers(1, 3),
     causal=st.booleans(),
-    masked=st.booleans(),
+    masked=st.sampled_from(["none", "all heads alike", "each head"]),
     scale=st.sampled_from([None, 1.0, 0.125]),
+    rate=st.sampled_from([None, 0.25]),
     seed=seeds,
 )
 @FEW
 def test_values_and_gradients_agree_with_jax(
     batch: list[int],
     shape: tuple[int, int, int, int],
+    group: int,
     causal: bool,
-    masked: bool,
+    masked: str,
     scale: float | None,
+    rate: float | None,
     seed: int,
 ) -> None:
-    """Masks of random keys, in which some queries see none."""
-    mask = np.random.default_rng(seed).random([*batch, *shape[:2]]) < 0.5 if masked else None
-    subject = subject_of(batch, *shape, causal=causal, mask=mask, scale=scale)
-    prove(attention, twin, subject, seed)
+    """Masks of random keys, in which some queries see none; weights dropped, or not."""
+    rng = np.random.default_rng(seed)
+    full = [*batch[:-1], batch[-1] * group, *shape[:2]] if batch else list(shape[:2])
+    alike = [*[1] * len(batch), *shape[:2]]
+    options: dict[str, Any] = {"causal": causal, "scale": scale}
+    if masked != "none":
+        options["mask"] = rng.random(full if masked == "each head" else alike) < 0.5
+    if rate is not None:
+        options["dropout_mask"] = draw_mask(full, rate=rate, rng=rng)
+        options["dropout_rate"] = rate
+    prove(attention, twin, subject_of(batch, *shape, group=group, **options), seed)
 
 
 def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:
@@ -84,6 +100,60 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         without_the_transpose,
         with_sums_over_queries,
     )
+
+
+def of_the_last_head_of_the_group(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Write where one has to add, as in marin-community/levanter#449."""
+    _, right = attention.backward(params, kept, d_out)
+    last = np.arange(d_out.shape[-3])[:, None, None] % 2 == 1
+    _, (_, d_key, d_value) = attention.backward(params, kept, np.where(last, d_out, 0))
+    return (), Inputs(right.query, d_key, d_value)
+
+
+def with_the_mean_of_the_group(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, (d_query, d_key, d_value) = attention.backward(params, kept, d_out)
+    return (), Inputs(d_query, d_key / 2, d_value / 2)
+
+
+def with_the_heads_in_another_order(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Let head h see keys h mod H / G, as in XunhaoLai/native-sparse-attention-triton#27."""
+    _, (d_query, d_key, d_value) = attention.backward(params, kept, d_out)
+    return (), Inputs(d_query, d_key[..., ::-1, :, :], d_value)
+
+
+def without_the_dropout(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return attention.backward(params, kept._replace(dropout_mask=None), d_out)
+
+
+def with_the_dropped_weights_in_the_softmax(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    dropping = kept.dropout_mask, kept.dropout_rate
+    weights = attention.dropped(kept.weights, *dropping)
+    _, right = attention.backward(params, kept, d_out)
+    _, (d_query, d_key, _) = attention.backward(params, kept._replace(weights=weights), d_out)
+    return (), Inputs(d_query, d_key, right.value)
+
+
+def test_the_mistakes_that_people_make_with_groups_and_dropout_are_seen() -> None:
+    mask = draw_mask([4, 3, 4], rate=0.25, rng=np.random.default_rng(1))
+    refute(
+        attention,
+        twin,
+        subject_of([2], 3, 4, 3, 2, group=2, dropout_mask=mask, dropout_rate=0.25),
+        of_the_last_head_of_the_group,
+        with_the_mean_of_the_group,
+        with_the_heads_in_another_order,
+        without_the_dropout,
+        with_the_dropped_weights_in_the_softmax,
+    )
+
+
+def test_a_group_of_heads_is_the_same_as_keys_that_are_repeated() -> None:
+    rng = np.random.default_rng(0)
+    query, key, value = (rng.integers(-2, 3, (h, 3, 2)) / 1.0 for h in (6, 2, 2))
+    mask = rng.random((6, 3, 3)) < 0.5
+    out, _ = attention.forward((), Inputs(query, key, value), mask=mask)
+    repeated = Inputs(query, np.repeat(key, 3, axis=0), np.repeat(value, 3, axis=0))
+    np.testing.assert_array_equal(out, attention.forward((), repeated, mask=mask)[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -135,6 +205,14 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     for shape in ((5, 3), (4, 2, 3, 5)):
         with pytest.raises(ValueError, match=r"mask must .* broadcasts to \(2, 3, 5\), .* got"):
             attention.forward((), x, mask=np.ones(shape, bool))
+    with pytest.raises(
+        TypeError, match="dropout_mask must be a NumPy array of booleans, got int64"
+    ):
+        attention.forward((), x, dropout_mask=np.ones((3, 5), int))
+    with pytest.raises(ValueError, match="rate must be below 1, got 1"):
+        attention.forward((), x, dropout_mask=np.ones((3, 5), bool), dropout_rate=1)
+    with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(3, 5, 4\)"):
+        attention.forward((), x._replace(key=np.ones((3, 5, 4))))
     with pytest.raises(ValueError, match="scale must be a finite number above 0, got 0"):
         attention.forward((), x, scale=0)
     with pytest.raises(
