@@ -40,9 +40,13 @@ if TYPE_CHECKING:
     from manual_nn.interfaces import distributed as distributed
     from manual_nn.interfaces.estimator import BackpropClassifier as BackpropClassifier
     from manual_nn.models import mlp_by_rows as rowwise
+    from manual_nn.training.adam import Adam, AdamW
     from manual_nn.training.early_stopping import EarlyStopping
     from manual_nn.training.history import History, TrainingDiverged, TrainingResult
     from manual_nn.training.loop import train
+    from manual_nn.training.optimizer import OptimizerState
+    from manual_nn.training.schedule import CosineSchedule
+    from manual_nn.training.sgd import SGD
 
     check_autograd_function: Callable[..., Any]
     check_custom_rule: Callable[..., Any]
@@ -53,10 +57,15 @@ if TYPE_CHECKING:
     check_vjp: Callable[..., Any]
 
 # Without checks and estimator: a star import must not need JAX or scikit-learn, nor wait for them.
-__all__ = [
+__all__ = [  # noqa: RUF022, SGD is a class like the others
+    "Adam",
+    "AdamW",
+    "CosineSchedule",
     "Dense",
     "EarlyStopping",
     "History",
+    "OptimizerState",
+    "SGD",
     "TrainingDiverged",
     "TrainingResult",
     "Workspace",
@@ -87,9 +96,13 @@ _MODULE_OF = {
         "derivatives.curvature": "fisher_diagonal ggn ggn_diagonal ggnvp hessian hvp jvp",
         "derivatives.per_example": "clipped_grad per_example_grad_norms per_example_grads",
         "interfaces.estimator": "BackpropClassifier",
+        "training.adam": "Adam AdamW",
         "training.early_stopping": "EarlyStopping",
         "training.history": "History TrainingDiverged TrainingResult",
         "training.loop": "train",
+        "training.optimizer": "OptimizerState",
+        "training.schedule": "CosineSchedule",
+        "training.sgd": "SGD",
     }.items()
     for name in names.split()
 }

@@ -42,6 +42,8 @@ from manual_nn.files import data_sets, parameters
 from manual_nn.interfaces import command_line
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint
+from manual_nn.training.history import History, Reached
+from manual_nn.training.optimizer import OptimizerState
 from reference.arrays import Array
 
 Rng: TypeAlias = np.random.Generator
@@ -453,7 +455,7 @@ def _right_members(name: str) -> dict[str, bytes]:
         path = Path(folder) / name
         if name == "checkpoint":
             params, _, rng = _training()
-            _checkpoint(path).save(params, _curves(), rng)
+            _checkpoint(path).save(_reached(params), rng)
         else:
             _save_model(path)
         with zipfile.ZipFile(path) as archive:
@@ -478,9 +480,9 @@ def _checkpoint(path: Path) -> checkpoint.CheckpointFile:
     return checkpoint.CheckpointFile(path, settings, facts)
 
 
-def _curves() -> dict[str, list[float]]:
-    names = ("train_loss", "train_acc", "val_loss", "val_acc")
-    return {name: [0.5, 0.25] for name in names}
+def _reached(params: Params) -> Reached:
+    curves = [[0.5, 0.25] for _ in range(4)]
+    return Reached(params, OptimizerState(4, ()), History(*curves))
 
 
 def _npz_file(name: str, rng: Rng) -> bytes:
@@ -556,7 +558,7 @@ def _odd_metadata(content: bytes, rng: Rng) -> bytes:
     if isinstance(facts, dict) and rng.random() < 0.8:
         facts.pop("sha256", None)
         with contextlib.suppress(UnicodeEncodeError):
-            facts["sha256"] = checkpoint._checksum(_training()[0], facts)
+            facts["sha256"] = checkpoint._checksum([_training()[0]], facts)
     return npy_bytes(np.array(json.dumps(metadata)))
 
 
@@ -591,17 +593,18 @@ def _check_layers(params: Params, sizes: list[int], content: bytes) -> None:
                 assert np.array_equal(getattr(layer, leaf), arrays[f"{leaf}_{l}"], equal_nan=True)
 
 
-def read_checkpoint(path: Path) -> tuple[Params, dict[str, list[float]], Rng]:
+def read_checkpoint(path: Path) -> tuple[Reached, Rng]:
     """Read as training does that goes on from a checkpoint."""
     params, _, rng = _training()
-    return *_checkpoint(path).load(params, _curves(), rng), rng
+    return _checkpoint(path).load(_reached(params), rng), rng
 
 
-def check_checkpoint(result: tuple[Params, dict[str, list[float]], Rng], content: bytes) -> None:
+def check_checkpoint(result: tuple[Reached, Rng], content: bytes) -> None:
     """Compare the layers with what NumPy reads, and draw from the generator."""
-    params, curves, rng = result
-    _check_layers(params, [D, H, K], content)
-    assert {len(curve) for curve in curves.values()} == {len(curves["val_acc"])}
+    reached, rng = result
+    _check_layers(reached.params, [D, H, K], content)
+    assert {len(curve) for curve in vars(reached.history).values()} == {len(reached.history)}
+    assert reached.state.steps >= 0
     assert 0 <= rng.random() < 1
     assert np.array_equal(np.sort(rng.permutation(5)), np.arange(5))
 

@@ -23,6 +23,7 @@ from benchmarks.speed.peers import (
 from benchmarks.speed.timing import Timings, compare, interleave
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.models.arguments import as_targets
+from manual_nn.training.descent import Descent
 from manual_nn.training.sgd import SGD
 
 N = 51_072  # near the 51,000 of MNIST, and a multiple of both batches
@@ -61,11 +62,12 @@ def measure(setting: Setting, rounds: int, threads: int) -> Timings:
 def our_epoch(training: Training) -> Contender:
     """The loop of `manual_nn.train`, without what it does after an epoch."""
     (params, X, y, weight_decay), batch_size, learning_rate, seed = training
-    sgd = SGD(
+    descent = Descent(
         params,
         X,
         as_targets(params, len(X), y),
         batch_size=batch_size,
+        optimizer=SGD(),
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
@@ -74,8 +76,8 @@ def our_epoch(training: Training) -> Contender:
     def run() -> Params:
         order = rng.permutation(len(X))
         for start in range(0, len(X), batch_size):
-            sgd.step(order[start : start + batch_size])
-        return sgd.params
+            descent.step(order[start : start + batch_size])
+        return descent.params
 
     return Contender(run, lambda params: params)
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.layers.dense import Dense, Params
-from manual_nn.models.arguments import as_params
+from manual_nn.models.arguments import as_params, as_tangents
 
 FORMAT_VERSION = 1
 
@@ -33,16 +33,41 @@ def save_params(path: str | os.PathLike[str], params: Params, **metadata: object
         TypeError: a value in the metadata cannot be held by JSON.
         ValueError: the parameters do not fit each other.
     """
+    save_params_and_beside(path, params, {}, **metadata)
+
+
+def save_params_and_beside(
+    path: str | os.PathLike[str],
+    params: Params,
+    beside: Mapping[str, Params],
+    /,
+    **metadata: object,
+) -> None:
+    """Write what `save_params` does and, beside the parameters, layers like them.
+
+    Args:
+        path: the file, which is replaced.
+        params: the layers, float32 or float64.
+        beside: layers of the same shapes, by name; the names are added to the metadata.
+        **metadata: as for `save_params`.
+
+    Raises:
+        OSError, TypeError, ValueError: as for `save_params`.
+    """
     params = as_params(params)
     description = {
         **metadata,
+        **({"beside": list(beside)} if beside else {}),
         "format_version": FORMAT_VERSION,
         "sizes": [len(params[0].weight), *(layer.bias.size for layer in params)],
         "dtype": str(params[0].weight.dtype),
     }
     arrays: dict[str, npt.NDArray[Any]] = {"metadata": np.array(json.dumps(description))}
-    for name, array in zip(_names(len(params)), _flat(params), strict=True):
-        arrays[name] = array
+    names = _names(len(params))
+    arrays |= zip(names, _flat(params), strict=True)
+    for label, layers in beside.items():
+        as_tangents(params, layers, name=label)
+        arrays |= zip([f"{label}_{name}" for name in names], _flat(layers), strict=True)
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -60,17 +85,41 @@ def load_params(path: str | os.PathLike[str]) -> tuple[Params, dict[str, Any]]:
         OSError: the file is missing or cannot be read.
         ValueError: the file is damaged, or was not written by `save_params`.
     """
+    params, metadata, _ = load_params_and_beside(path)
+    return params, metadata
+
+
+def load_params_and_beside(
+    path: str | os.PathLike[str],
+) -> tuple[Params, dict[str, Any], dict[str, Params]]:
+    """Read what `save_params_and_beside` has written.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The parameters, the metadata, and what is beside the parameters, by name: layers of the same
+        shapes and dtype.
+
+    Raises:
+        OSError, ValueError: as for `load_params`.
+    """
     content = Path(path).read_bytes()
     try:
         arrays = _read_npz(content)
         metadata = _read_metadata(arrays)
         names = _names(len(metadata["sizes"]) - 1)
-        flat = [_take(arrays, name) for name in names]
-        params = as_params([Dense(*flat[i : i + 2]) for i in range(0, len(flat), 2)])
+        params = as_params(_layers([_take(arrays, name) for name in names]))
         _check_description(params, metadata)
+        beside = {
+            label: as_tangents(
+                params, _layers([_take(arrays, f"{label}_{name}") for name in names]), name=label
+            )
+            for label in _labels_in(metadata)
+        }
     except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
-    return params, metadata
+    return params, metadata, beside
 
 
 def read_npy(content: bytes) -> npt.NDArray[Any]:
@@ -180,6 +229,10 @@ def _names(layers: int) -> list[str]:
     return [f"{leaf}_{l}" for l in range(1, layers + 1) for leaf in ("weight", "bias")]
 
 
+def _layers(flat: list[npt.NDArray[Any]]) -> list[Dense]:
+    return [Dense(*flat[i : i + 2]) for i in range(0, len(flat), 2)]
+
+
 def _flat(params: Params) -> list[npt.NDArray[Any]]:
     return [leaf for layer in params for leaf in layer]
 
@@ -235,6 +288,13 @@ def _read_metadata(arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
     if not isinstance(sizes, list) or len(sizes) < 2:
         raise ValueError(f"the sizes must be a list of two or more, got {sizes!r}")
     return metadata
+
+
+def _labels_in(metadata: dict[str, Any]) -> list[str]:
+    labels = metadata.get("beside", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"what is beside the parameters must be a list of names, got {labels!r}")
+    return labels
 
 
 def _check_description(params: Params, metadata: dict[str, Any]) -> None:

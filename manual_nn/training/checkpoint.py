@@ -1,25 +1,34 @@
 """Checkpoints: the state of a training in a file, from which another process can continue.
 
 It is a file of parameters, as `manual_nn.files.parameters` writes them, whose metadata hold the
-rest under `checkpoint`: the curves of the history, which are all that early stopping remembers; the
-state of the random generator; the settings; fingerprints of the data; and a checksum over
-everything. Nothing in it is a pickle.
+rest under `checkpoint`: the curves of the history, which are all that early stopping remembers; how
+many steps were taken; the state of the random generator; the settings; fingerprints of the data;
+and a checksum over everything. What the optimizer keeps beside the parameters stands beside them.
+Nothing in it is a pickle.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.files.parameters import check_version, load_params, remove_drafts, save_params
-from manual_nn.layers.dense import Dense, Params
+from manual_nn.checks.arguments import as_count
+from manual_nn.files.parameters import (
+    check_version,
+    load_params_and_beside,
+    remove_drafts,
+    save_params_and_beside,
+)
+from manual_nn.layers.dense import Params
+from manual_nn.training.history import History, Reached
+from manual_nn.training.optimizer import OptimizerState, copy_of
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 Curves: TypeAlias = dict[str, list[float]]  # by the names of `History`, a value for each epoch
 
@@ -34,49 +43,53 @@ class CheckpointFile(NamedTuple):
     settings: Mapping[str, Any]  # what determines the steps, with the data; JSON
     data: Mapping[str, Any]  # the fingerprint of each array
 
-    def save(self, params: Params, curves: Curves, rng: np.random.Generator) -> None:
+    def save(self, reached: Reached, rng: np.random.Generator) -> None:
         """Replace the file, whole or not at all."""
         facts = {
             "version": CHECKPOINT_VERSION,
             "settings": self.settings,
             "data": self.data,
-            "curves": curves,
+            "curves": vars(reached.history),
+            "steps": reached.state.steps,
             "rng": _as_json(rng.bit_generator.state),
         }
-        facts["sha256"] = _checksum(params, facts)
-        save_params(self.path, params, checkpoint=facts)
+        beside = _labelled(reached.state.moments)
+        facts["sha256"] = _checksum([reached.params, *beside.values()], facts)
+        save_params_and_beside(self.path, reached.params, beside, checkpoint=facts)
 
-    def load(
-        self, params: Params, curves: Curves, rng: np.random.Generator
-    ) -> tuple[Params, Curves]:
+    def load(self, start: Reached, rng: np.random.Generator) -> Reached:
         """Read the file, and put the generator into its state.
 
         Args:
-            params: with as many layers, of the same sizes and dtype.
-            curves: with the same names.
+            start: where the training would begin, with layers of the same sizes and dtype, and as
+                many moments.
             rng: a generator of the same kind; changed only if all else is right.
 
         Returns:
-            The parameters and the curves.
+            Where the training is.
 
         Raises:
             OSError: the file is missing or cannot be read.
             ValueError: the file is damaged, or is the checkpoint of another training.
         """
-        saved_params, metadata = load_params(self.path)
+        params, metadata, beside = load_params_and_beside(self.path)
         try:
-            facts = _checked(saved_params, metadata.get("checkpoint"))
-            _check_layers(params, saved_params)
+            facts = _checked([params, *beside.values()], metadata.get("checkpoint"))
+            _check_layers(start.params, params)
             for name, value in self.settings.items():
                 _check_setting(name, value, facts["settings"].get(name))
             for name, print_ in self.data.items():
                 _check_fingerprint(name, print_, facts["data"].get(name))
-            saved_curves = {name: _curve(facts["curves"].get(name), name) for name in curves}
-            _check_lengths(saved_curves, validated=self.data["X_val"] is not None)
+            curves = {name: _curve(facts["curves"].get(name), name) for name in vars(start.history)}
+            _check_lengths(curves, validated=self.data["X_val"] is not None)
+            steps = as_count(facts.get("steps"), name="steps", minimum=0)
+            moments = _taken(beside, _labelled(start.state.moments))
             _set_state(rng, facts["rng"])
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{os.fspath(self.path)}: {error}") from error
-        return _writeable(saved_params), saved_curves
+        return Reached(
+            copy_of(params), OptimizerState(steps, tuple(map(copy_of, moments))), History(**curves)
+        )
 
     def remove_drafts(self) -> None:
         """Remove the drafts of processes that were killed while writing the file."""
@@ -95,24 +108,31 @@ def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
     return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
 
 
-def _writeable(params: Params) -> Params:
-    """Copy the parameters in their memory order: in another one BLAS may round differently."""
-    return tuple(Dense(*map(np.array, layer)) for layer in params)
+def _labelled(moments: Sequence[Params]) -> dict[str, Params]:
+    """Name what is kept beside the parameters."""
+    return {f"moment_{i}": moment for i, moment in enumerate(moments, start=1)}
 
 
-def _checksum(params: Params, facts: Mapping[str, Any]) -> str:
-    leaves = [fingerprint(leaf) for layer in params for leaf in layer]
+def _taken(beside: dict[str, Params], labels: Iterable[str]) -> list[Params]:
+    if list(beside) != list(labels):
+        expected, got = (", ".join(names) or "nothing" for names in (labels, beside))
+        raise ValueError(f"beside the parameters there must be {expected}, got {got}")
+    return list(beside.values())
+
+
+def _checksum(kept: Iterable[Params], facts: Mapping[str, Any]) -> str:
+    leaves = [fingerprint(leaf) for params in kept for layer in params for leaf in layer]
     content = json.dumps([leaves, facts], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _checked(params: Params, facts: Any) -> dict[str, Any]:
+def _checked(kept: Iterable[Params], facts: Any) -> dict[str, Any]:
     """Check that the file holds what some version of `CheckpointFile.save` has written."""
     if not isinstance(facts, dict):
         raise ValueError("it holds parameters, but no checkpoint")  # noqa: TRY004, the file is wrong
     check_version(facts.get("version"), CHECKPOINT_VERSION)
     content = {name: value for name, value in facts.items() if name != "sha256"}
-    if facts.get("sha256") != _checksum(params, content):
+    if facts.get("sha256") != _checksum(kept, content):
         raise ValueError("its content has been altered: the checksum does not match")
     for name in ("settings", "data", "curves", "rng"):
         if not isinstance(facts.get(name), dict):

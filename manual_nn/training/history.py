@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from manual_nn.layers.dense import Params
+from manual_nn.training.optimizer import OptimizerState
 
 
 @dataclass
@@ -28,12 +29,24 @@ class History:
         return History(*(list(curve) for curve in vars(self).values()))
 
 
+class Reached(NamedTuple):
+    """Where a training is after an epoch: what the next one goes on from."""
+
+    params: Params
+    state: OptimizerState
+    history: History
+
+
 class TrainingResult(NamedTuple):
-    """The result of a training after an epoch."""
+    """The result of a training after an epoch.
+
+    `optimizer_state` is what the optimizer remembers, with which another training may go on.
+    """
 
     params: Params
     history: History
     stopped_early: bool
+    optimizer_state: OptimizerState | None = None
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818, not an error in the program

@@ -5,12 +5,13 @@ Axes: N rows in the batch, D inputs, K classes, L layers.
 
 import collections
 import contextlib
+import dataclasses
 import errno
 import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,21 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
 from manual_nn.checks.finite import check_finite, check_finite_params
-from manual_nn.layers.dense import Dense, Params
+from manual_nn.layers.dense import Params
 from manual_nn.models.arguments import as_inputs, as_params, as_targets
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
+from manual_nn.training.descent import Descent
 from manual_nn.training.early_stopping import EarlyStopping, as_early_stopping
 from manual_nn.training.evaluation import evaluate
-from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.history import History, Reached, TrainingDiverged, TrainingResult
+from manual_nn.training.optimizer import (
+    Optimizer,
+    OptimizerState,
+    as_optimizer,
+    as_optimizer_state,
+    copy_of,
+)
+from manual_nn.training.schedule import CosineSchedule, as_learning_rate
 from manual_nn.training.sgd import SGD
 
 
@@ -35,20 +45,24 @@ def train(
     y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int = 32,
-    learning_rate: float = 0.1,
+    optimizer: Optimizer = SGD(),  # noqa: B008, it cannot be changed
+    learning_rate: float | CosineSchedule | None = None,
     weight_decay: float = 1e-4,
+    max_grad_norm: float | None = None,
     epochs: int = 30,
     early_stopping: EarlyStopping | None = EarlyStopping(),  # noqa: B008, it cannot be changed
     sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
+    optimizer_state: OptimizerState | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = False,
 ) -> TrainingResult:
-    """Train by minibatch stochastic gradient descent from the given parameters.
+    """Train on minibatches from the given parameters.
 
-    Each epoch goes through the training rows in a new random order, batch by batch, and takes the
-    step of sgd.md (1) for each: W_l <- W_l - learning_rate * d_W_l, likewise b_l.
+    Each epoch goes through the training rows in a new random order, batch by batch, and takes a
+    step for each: that of sgd.md (1), W_l <- W_l - learning_rate * d_W_l, likewise b_l, unless
+    another optimizer is given.
 
     Args:
         params: where to start, float32 or float64; unchanged.
@@ -57,8 +71,12 @@ def train(
         X_val: the validation inputs, (N_val, D), or None for no validation.
         y_val: their targets, likewise; given if and only if X_val is.
         batch_size: rows in a step; the last batch of an epoch has what remains.
-        learning_rate: the factor of the gradient in a step.
-        weight_decay: the factor of the penalty on the weights.
+        optimizer: how a gradient becomes a step: `SGD` with its momentum, `Adam` or `AdamW`.
+        learning_rate: the factor of each step, a number or a `CosineSchedule`; None is 0.1 for
+            `SGD`, 0.001 for `Adam` and `AdamW`.
+        weight_decay: the factor of the penalty on the weights; for `AdamW` see adam.md (4).
+        max_grad_norm: the norm to which a batch's gradient is shortened if it is longer,
+            clipping.md (1), or None for no limit.
         epochs: how many to run at most.
         early_stopping: when to stop before that, or None to run all epochs, which is required
             without validation rows.
@@ -67,12 +85,15 @@ def train(
             rows, and the history's likewise. A row of weight 0 might as well be absent, except that
             its numbers must be finite.
         rng: draws the order of the rows; the same state gives the same result, bit for bit.
+        optimizer_state: the state in which an earlier training with the same optimizer has left
+            it, `TrainingResult.optimizer_state`, or None to begin.
         checkpoint: the file that holds the state of the training, replaced after each epoch,
             completely or not at all, or None for no file. It must not exist yet, unless training
             resumes.
         resume: continue from the checkpoint, if it exists, to the result of a training without
             interruption, bit for bit. The settings and the data must be the same, except that
-            `epochs` may be larger. `params` and `rng` then give way to those of the checkpoint.
+            `epochs` may be larger. `params`, `rng` and `optimizer_state` then give way to those of
+            the checkpoint.
         progress: show a progress bar on the standard error stream, which needs tqdm.
 
     Returns:
@@ -100,12 +121,15 @@ def train(
         X_val,
         y_val,
         batch_size=batch_size,
+        optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
         epochs=epochs,
         early_stopping=early_stopping,
         sample_weight=sample_weight,
         rng=rng,
+        optimizer_state=optimizer_state,
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
@@ -121,12 +145,15 @@ def train_epochs(
     y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int,
-    learning_rate: float,
+    optimizer: Optimizer = SGD(),  # noqa: B008, as above
+    learning_rate: float | CosineSchedule | None,
     weight_decay: float,
+    max_grad_norm: float | None = None,
     epochs: int,
     early_stopping: EarlyStopping | None,
     sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
+    optimizer_state: OptimizerState | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = False,
@@ -138,30 +165,34 @@ def train_epochs(
     """
     params = as_params(params)
     check_finite_params(params)
+    optimizer = as_optimizer(optimizer, params[0].weight.dtype)
     task = _Task(
         *_as_training_rows(params, X_train, y_train, sample_weight),
         *_as_validation_rows(params, X_val, y_val),
         as_count(batch_size, name="batch_size"),
-        as_number(learning_rate, name="learning_rate", minimum=0, strict=True),
+        optimizer,
+        as_learning_rate(learning_rate, usual=optimizer.usual_learning_rate),
         as_number(weight_decay, name="weight_decay", minimum=0),
+        _as_max_grad_norm(max_grad_norm),
         as_early_stopping(early_stopping, validated=X_val is not None),
     )
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
-    reached = TrainingResult(params, History(), stopped_early=False)
+    state = as_optimizer_state(optimizer_state, optimizer, params)
+    reached = Reached(params, state, History())
     file = _as_checkpoint_file(checkpoint, task, resume=resume)
     if file is not None:
-        reached = _take_up(file, reached, task, rng, resume=resume)
+        reached = _take_up(file, reached, rng, resume=resume)
         if len(reached.history) > epochs:
             msg = f"epochs must be at least the {len(reached.history)} that {file.path} has reached"
             raise ValueError(f"{msg}, got {epochs}")
         if len(reached.history) > 0:
-            yield _given_out(reached)
-    while len(reached.history) < epochs and not reached.stopped_early:
+            yield _given_out(reached, task)
+    while len(reached.history) < epochs and not _stops(reached, task):
         reached = _next_epoch(reached, task, rng, progress=progress)
         if file is not None:
-            file.save(reached.params, vars(reached.history), rng)
-        yield _given_out(reached)
+            file.save(reached, rng)
+        yield _given_out(reached, task)
 
 
 class _Task(NamedTuple):
@@ -173,35 +204,44 @@ class _Task(NamedTuple):
     X_val: Array | None  # (N_val, D)
     y_val: Array | None  # (N_val, K)
     batch_size: int
-    learning_rate: float
+    optimizer: Optimizer
+    learning_rate: float | CosineSchedule
     weight_decay: float
+    max_grad_norm: float | None
     early_stopping: EarlyStopping | None
 
 
-def _given_out(reached: TrainingResult) -> TrainingResult:
+def _stops(reached: Reached, task: _Task) -> bool:
+    return task.early_stopping is not None and task.early_stopping.reached(reached.history.val_acc)
+
+
+def _given_out(reached: Reached, task: _Task) -> TrainingResult:
     """Copy the arrays and the history, which the caller may change."""
-    params = tuple(Dense(*map(np.array, layer)) for layer in reached.params)
-    return TrainingResult(params, reached.history.copy(), reached.stopped_early)
+    return TrainingResult(
+        copy_of(reached.params),
+        reached.history.copy(),
+        _stops(reached, task),
+        reached.state.copy(),
+    )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
 def _next_epoch(
-    reached: TrainingResult, task: _Task, rng: np.random.Generator, *, progress: bool
-) -> TrainingResult:
+    reached: Reached, task: _Task, rng: np.random.Generator, *, progress: bool
+) -> Reached:
     """Train for one more epoch, and measure the result."""
     epoch = len(reached.history) + 1
     try:
-        params = _epoch(
-            reached.params,
+        params, state = _epoch(
+            reached,
             task,
             rng.permutation(len(task.X_train)),
             description=f"epoch {epoch}" if progress else None,
         )
-        history = _with_measures(reached.history, params, task)
+        return Reached(params, state, _with_measures(reached.history, params, task))
     except _NotFiniteError as error:
-        raise TrainingDiverged(epoch, error.batch, error.reason, _given_out(reached)) from error
-    stop = task.early_stopping is not None and task.early_stopping.reached(history.val_acc)
-    return TrainingResult(params, history, stop)
+        before = _given_out(reached, task)
+        raise TrainingDiverged(epoch, error.batch, error.reason, before) from error
 
 
 class _NotFiniteError(ArithmeticError):
@@ -212,29 +252,32 @@ class _NotFiniteError(ArithmeticError):
 
 
 def _epoch(
-    params: Params,
+    reached: Reached,
     task: _Task,
     order: npt.NDArray[np.int64],
     *,
     description: str | None,
-) -> Params:
+) -> tuple[Params, OptimizerState]:
     """Take a step for each batch of the rows in this order."""
-    sgd = SGD(
-        params,
+    descent = Descent(
+        reached.params,
         task.X_train,
         task.y_train,
         batch_size=min(task.batch_size, len(order)),
+        optimizer=task.optimizer,
         learning_rate=task.learning_rate,
         weight_decay=task.weight_decay,
+        max_grad_norm=task.max_grad_norm,
         sample_weight=task.sample_weight,
+        state=reached.state.copy(),
     )
     with _bar(range(0, len(order), task.batch_size), description) as starts:
         for batch, start in enumerate(starts, start=1):
             try:
-                sgd.step(order[start : start + task.batch_size])
+                descent.step(order[start : start + task.batch_size])
             except ValueError as error:  # X_train was checked: the parameters have grown too large
                 raise _NotFiniteError(batch, str(error)) from error
-    return sgd.params
+    return descent.params, descent.state
 
 
 def _with_measures(history: History, params: Params, task: _Task) -> History:
@@ -263,25 +306,19 @@ def _with_measures(history: History, params: Params, task: _Task) -> History:
 
 
 def _take_up(
-    file: CheckpointFile,
-    start: TrainingResult,
-    task: _Task,
-    rng: np.random.Generator,
-    *,
-    resume: bool,
-) -> TrainingResult:
+    file: CheckpointFile, start: Reached, rng: np.random.Generator, *, resume: bool
+) -> Reached:
     """Resume from the checkpoint, or begin by writing it, which shows that it can be written."""
     if not file.path.exists():
         file.remove_drafts()
-        file.save(start.params, vars(start.history), rng)
+        file.save(start, rng)
         return start
     if not resume:
         what = "there is a checkpoint already, resume from it or remove it"
         raise FileExistsError(errno.EEXIST, what, os.fspath(file.path))
-    params, curves = file.load(start.params, vars(start.history), rng)
+    reached = file.load(start, rng)
     file.remove_drafts()
-    stop = task.early_stopping is not None and task.early_stopping.reached(curves["val_acc"])
-    return TrainingResult(params, History(**curves), stop)
+    return reached
 
 
 def _as_training_rows(
@@ -326,9 +363,23 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
     facts = task._asdict()
     arrays = ("X_train", "y_train", "sample_weight", "X_val", "y_val")
     data = {name: fingerprint(facts.pop(name)) for name in arrays}
-    if task.early_stopping is not None:
-        facts["early_stopping"] = task.early_stopping._asdict()
-    return CheckpointFile(Path(checkpoint), settings=facts, data=data)
+    settings = {name: _as_json(value) for name, value in facts.items()}
+    return CheckpointFile(Path(checkpoint), settings=settings, data=data)
+
+
+def _as_json(setting: Any) -> Any:
+    """Turn a setting into what JSON can hold, which names the kind of what has settings itself."""
+    if isinstance(setting, EarlyStopping):
+        return setting._asdict()
+    if dataclasses.is_dataclass(setting):
+        return {"kind": type(setting).__name__, **vars(setting)}
+    return setting
+
+
+def _as_max_grad_norm(value: object) -> float | None:
+    if value is None:
+        return None
+    return as_number(value, name="max_grad_norm", minimum=0, strict=True)
 
 
 def _bar(

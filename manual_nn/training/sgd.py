@@ -1,29 +1,81 @@
-"""Steps of stochastic gradient descent, in place, in arrays that are allocated once.
+"""Stochastic gradient descent, plain or with momentum; derived in sgd.md.
 
-A step, eq. (1), uses the gradient only to subtract it from the parameters, and needs no loss:
-
-    W <- W - (a^T (learning_rate d_z) + 2 learning_rate weight_decay W)
-
-The learning rate goes into d_z, which is small beside W. The decay does not go into a factor of W,
-1 - 2 learning_rate weight_decay: rounded to float32, that factor would be off by the same amount in
-every step.
-`step_name` is learning_rate d_name.
-Axes: N rows to train on, n of them in a batch; D inputs, K classes.
+`d_name` is dL/d(name) of one batch.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
-from manual_nn.layers.softmax_cross_entropy import softmax
-from manual_nn.models import mlp
-from manual_nn.models.arguments import as_row_weight
-from manual_nn.models.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent: down the gradient, or down a decaying sum of all gradients.
+
+    W <- W - learning_rate * d_W; with momentum, v <- momentum * v + d_W and W <- W -
+    learning_rate * v; with Nesterov's, W <- W - learning_rate * (d_W + momentum * v);
+    eq. (1) to (3).
+
+    Args:
+        momentum: what remains of the velocity v after a step, from 0 to below 1.
+        nesterov: whether to take the gradient's step from where the velocity leads; needs momentum.
+
+    Raises:
+        TypeError: momentum is not a real number, or nesterov not a bool.
+        ValueError: momentum is out of range, or 0 with nesterov.
+
+    Source: Sutskever et al. (2013), On the importance of initialization and momentum in deep
+    learning; the form is that of torch.optim.SGD and optax.sgd.
+
+    >>> velocity, d_weight, spare = np.array([4.0]), np.array([1.0]), np.empty(1)
+    >>> SGD(momentum=0.5).direction(d_weight, [velocity], 1, spare)  # 4/2 + 1
+    array([3.])
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    usual_learning_rate: ClassVar[float] = 0.1
+    decoupled: ClassVar[bool] = False  # the penalty's gradient is part of the gradient
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        momentum = as_number(self.momentum, name="momentum", minimum=0)
+        if momentum >= 1:
+            raise ValueError(f"momentum must be below 1, got {self.momentum}")
+        if not isinstance(self.nesterov, bool):
+            raise TypeError(f"nesterov must be a bool, got {type(self.nesterov).__name__}")
+        if self.nesterov and momentum == 0:
+            raise ValueError("momentum must be above 0 with nesterov, got 0")
+        object.__setattr__(self, "momentum", momentum)
+
+    @property
+    def moments(self) -> int:
+        """How many arrays are kept beside each weight and each bias."""
+        return 1 if self.momentum else 0
+
+    def direction(self, d_array: Array, moments: list[Array], _step: int, spare: Array) -> Array:
+        """Move the velocity, and give what the learning rate multiplies; eq. (2) and (3).
+
+        Args:
+            d_array: the gradient in a weight or a bias; written to.
+            moments: the velocity, like `d_array`, or without momentum nothing.
+            spare: an array to write to, likewise.
+        """
+        if not moments:
+            return d_array
+        (velocity,) = moments
+        velocity *= self.momentum
+        velocity += d_array
+        if not self.nesterov:
+            return velocity
+        d_array += np.multiply(self.momentum, velocity, out=spare)
+        return d_array
 
 
 def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
@@ -49,81 +101,3 @@ def sgd_step(params: Params, gradient: Params, learning_rate: float) -> Params:
         Dense(weight - learning_rate * d_weight, bias - learning_rate * d_bias)
         for (weight, bias), (d_weight, d_bias) in zip(params, gradient, strict=True)
     )
-
-
-class SGD:
-    """Parameters on their way down: each step moves them against the gradient of one batch.
-
-    It is `loss_and_grad` followed by `sgd_step`, up to the rounding of the update.
-
-    Args:
-        params: where to start; unchanged, because the steps update a copy, `SGD.params`.
-        X: the inputs, (N, D), in the dtype of the parameters.
-        target: the target probabilities, (N, K), in the dtype of the parameters.
-        batch_size: the most rows of a batch.
-        learning_rate: the factor of the gradient.
-        weight_decay: the factor of the penalty on the weights.
-        sample_weight: the weights of the rows within their batch, (N,), or None for equal ones.
-
-    >>> sgd = SGD(
-    ...     (Dense(np.zeros((1, 2)), np.zeros(2)),),
-    ...     X=np.array([[1.0], [2.0]]),
-    ...     target=np.eye(2),
-    ...     batch_size=1,
-    ...     learning_rate=0.5,
-    ...     weight_decay=0.0,
-    ... )
-    >>> sgd.step(np.array([1]))
-    >>> sgd.params[0].weight  # d_W = 2 (1/2, -1/2)
-    array([[-0.5,  0.5]])
-    """
-
-    def __init__(
-        self,
-        params: Params,
-        X: Array,
-        target: Array,
-        *,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        sample_weight: Array | None = None,
-    ) -> None:
-        """Copy the parameters, and make the arrays that the steps write to."""
-        self.params: Params = tuple(
-            Dense(weight.copy(order="C"), bias.copy()) for weight, bias in params
-        )
-        self.X, self.target, self.sample_weight = X, target, sample_weight
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self._workspace = Workspace(params, batch_size)
-        self._X = np.empty((batch_size, X.shape[1]), X.dtype)
-        self._target = np.empty((batch_size, target.shape[1]), X.dtype)
-
-    def step(self, rows: npt.NDArray[np.integer[Any]]) -> None:
-        """Take the step for the batch of these rows, (n,); eq. (1).
-
-        Raises:
-            ValueError: the pre-activations are infinite or NaN.
-        """
-        n = len(rows)
-        # "clip" has NumPy write into place; no row number is out of range
-        X = np.take(self.X, rows, axis=0, out=self._X[:n], mode="clip")
-        target = np.take(self.target, rows, axis=0, out=self._target[:n], mode="clip")
-        weights = None if self.sample_weight is None else self.sample_weight[rows]
-        row_weight = as_row_weight(self.params, n, weights)
-        out = self._workspace.arrays(n)
-
-        z, a = mlp.forward(self.params, X, out=out.z)
-        kept = softmax_cross_entropy.Kept(softmax(z), target, row_weight)
-        _, step_logits = softmax_cross_entropy.backward((), kept, d_out=self.learning_rate)
-        step_z = mlp.backward(self.params, a, step_logits, out=out.d_z)  # linear in its start
-
-        decay = self.learning_rate * self.weight_decay
-        for layer, a_below, step_z_l, out_l, decay_out in zip(
-            self.params, a, step_z, out.gradient, out.decay, strict=True
-        ):
-            step = mlp.layer_backward(
-                layer, a_below, step_z_l, decay, out=out_l, decay_out=decay_out
-            )
-            for array, step_array in zip(layer, step, strict=True):
-                array -= step_array

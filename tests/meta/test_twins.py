@@ -19,8 +19,13 @@ from tests.support.cases import each
 WITHOUT_TWIN = {
     manual_nn: {
         # training, and the row-by-row witness
+        "Adam",
+        "AdamW",
+        "CosineSchedule",
         "EarlyStopping",
         "History",
+        "OptimizerState",
+        "SGD",
         "TrainingDiverged",
         "TrainingResult",
         "Workspace",

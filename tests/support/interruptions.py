@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 import manual_nn
-from manual_nn import TrainingResult
+from manual_nn import OptimizerState, TrainingResult
 from manual_nn.files import parameters
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
+from manual_nn.training.history import Reached
 
 LONGEST = 0.06  # seconds until a kill, of a training that takes some ten times that
 EPOCHS = 100
@@ -147,7 +148,8 @@ class Save:
 
     def save(self, result: TrainingResult) -> None:
         """Write a checkpoint."""
-        self.file.save(result.params, vars(result.history), np.random.default_rng(0))
+        reached = Reached(result.params, OptimizerState(0, ()), result.history)
+        self.file.save(reached, np.random.default_rng(0))
 
     def outcome_of(self, action: Callable[..., object], *args: object) -> tuple[str, bool]:
         """Let the action replace the old one; says what is there then, and if it was killed."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import manual_nn
-from manual_nn import Dense, EarlyStopping
+from manual_nn import SGD, Adam, AdamW, CosineSchedule, Dense, EarlyStopping, OptimizerState
 from reference.arrays import Array
 from tests.support.strategies import Shape, make_directed_network
 
@@ -53,7 +53,10 @@ def good_arguments(shape: Shape, dtype: npt.DTypeLike, seed: int) -> Arguments:
         **{f"y_{part}": network.y for part in ("train", "val")},
         "sample_weight": rng.uniform(0.5, 2, size=shape.N),
         "batch_size": 2,
+        "optimizer": SGD(),
+        "optimizer_state": None,
         "learning_rate": 2.0**-7,
+        "max_grad_norm": None,
         "epochs": 2,
         "early_stopping": EarlyStopping(),
         "chunk_size": 3,
@@ -262,7 +265,24 @@ early_stoppings = st.one_of(
     st.builds(EarlyStopping, numbers(zero=True)),
     st.builds(EarlyStopping, st.just(0.5), numbers(zero=True)),
 )
+optimizers: Strategy = st.sampled_from(
+    [None, "adam", 0.1, SGD, Adam, {"momentum": 0.5}, (0.9, 0.999), []]
+)
 paths = st.sampled_from([3, 0.5, b"run.npz", [], object(), True, ("a", "b")])
+
+
+def optimizer_states(good: Arguments) -> Strategy:
+    """Draw what is no state of plain descent."""
+    params = good["params"]
+    other = st.sampled_from([3, "state", (0, ()), params, OptimizerState])
+    moments = st.sampled_from([(params,), (params, params)])
+    return st.one_of(
+        other,
+        st.builds(
+            OptimizerState, counts.filter(lambda n: type(n) is not int or n < 0), st.just(())
+        ),
+        st.builds(OptimizerState, st.just(1), moments),
+    )
 
 
 def workspaces(good: Arguments) -> Strategy:
@@ -295,7 +315,10 @@ MALFORMED: dict[str, Callable[[Arguments], Strategy]] = {
     "sample_weight": sample_weights,
     "weight_decay": lambda _: numbers(zero=True),
     "max_norm": lambda _: numbers(zero=False),
-    "learning_rate": lambda _: numbers(zero=False),
+    "learning_rate": lambda _: numbers(zero=False).filter(lambda value: value is not None),
+    "max_grad_norm": lambda _: numbers(zero=False).filter(lambda value: value is not None),
+    "optimizer": lambda _: optimizers,
+    "optimizer_state": optimizer_states,
     "batch_size": lambda _: counts,
     "epochs": lambda _: counts,
     "rows": lambda _: counts,
@@ -384,7 +407,14 @@ RIGHT: dict[str, Callable[[Arguments], Strategy]] = {
     "max_norm": lambda _: st.sampled_from(
         [2.0**-1074, 1e-40, 1.0, 1e40, 1e308, 2**70, np.float32(2)]
     ),
-    "learning_rate": lambda _: st.sampled_from([2.0**-1074, 1e-40, 2.0**-20, np.float32(2.0**-20)]),
+    "learning_rate": lambda _: st.sampled_from(
+        [None, 2.0**-1074, 1e-40, 2.0**-20, np.float32(2.0**-20), CosineSchedule(2.0**-20, 2)]
+    ),
+    "max_grad_norm": lambda _: st.sampled_from([None, 2.0**-1074, 1e-40, 1, np.float32(2), 1e308]),
+    "optimizer": lambda _: st.sampled_from(
+        [SGD(), SGD(0.5), SGD(0.5, nesterov=True), Adam(), Adam(0, 0, 1e-30), AdamW()]
+    ),
+    "optimizer_state": lambda _: st.none(),
     "batch_size": lambda _: right_counts,
     "chunk_size": lambda _: st.none() | right_counts,
     "rows": lambda _: st.integers(1, 50),

@@ -21,10 +21,12 @@ from manual_nn.files import parameters
 from manual_nn.files.parameters import (
     draft_of,
     load_params,
+    load_params_and_beside,
     read_npy,
     remove_drafts,
     replacing,
     save_params,
+    save_params_and_beside,
 )
 from manual_nn.layers.dense import Params
 
@@ -304,6 +306,53 @@ def test_what_is_no_npy_file_is_refused(content: bytes) -> None:
 def test_an_npy_file_of_a_negative_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"it claims the shape {shape}")):
         read_npy(npy_claiming(shape))
+
+
+def test_what_is_saved_beside_the_parameters_is_loaded_by_its_name(path: Path) -> None:
+    params = some_params()
+    beside = {
+        name: tuple(layer._replace(weight=factor * layer.weight) for layer in params)
+        for name, factor in (("b", 2), ("a", 3))
+    }
+    save_params_and_beside(path, params, beside, **METADATA)
+    loaded, metadata, others = load_params_and_beside(path)
+    assert_same(loaded, params)
+    assert list(others) == metadata["beside"] == ["b", "a"]
+    for name, layers in others.items():
+        assert_same(layers, beside[name])
+    assert {key: metadata[key] for key in METADATA} == METADATA
+    assert_same(load_params(path)[0], params)
+
+
+def test_without_anything_beside_the_file_says_nothing_of_it(path: Path) -> None:
+    assert load_params_and_beside(path)[2] == {}
+    assert "beside" not in load_params(path)[1]
+
+
+@pytest.mark.parametrize("others", [some_params((6, 5)), some_params(dtype=np.float64)])
+def test_what_is_not_like_the_parameters_is_not_saved_beside_them(
+    path: Path, others: Params
+) -> None:
+    before = path.read_bytes()
+    with pytest.raises((TypeError, ValueError), match=r"^moment\b.* must "):
+        save_params_and_beside(path, some_params(), {"moment": others})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("beside", "reason"),
+    [
+        ("a", "must be a list of names, got 'a'"),
+        ([3], r"must be a list of names, got \[3\]"),
+        (["a"], "there is no array 'a_weight_1'"),
+    ],
+)
+def test_what_is_said_to_be_beside_the_parameters_must_be_there(
+    path: Path, beside: object, reason: str
+) -> None:
+    save_params(path, some_params(), beside=beside)
+    with pytest.raises(ValueError, match=rf"model\.npz: .*{reason}"):
+        load_params(path)
 
 
 @pytest.mark.long

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn import Dense, EarlyStopping, Workspace
+from manual_nn import SGD, Adam, Dense, EarlyStopping, OptimizerState, Workspace
 from manual_nn.arrays import Array
 from manual_nn.checks import arguments
 from manual_nn.models.arguments import as_batch, as_inputs, as_row_weight, as_targets
@@ -50,7 +50,10 @@ def good_arguments() -> dict[str, Any]:
         "X_val": X,
         "y_val": y,
         "batch_size": 2,
+        "optimizer": SGD(),
+        "optimizer_state": None,
         "learning_rate": 0.1,
+        "max_grad_norm": None,
         "epochs": 2,
         "early_stopping": EarlyStopping(),
         "sample_weight": np.array([2.0, 1.0, 0.5, 0.0, 3.0]),
@@ -400,8 +403,25 @@ BAD: dict[str, list[Bad]] = {
     "chunk_size": [bad for bad in BAD_COUNTS if bad.value is not None],
     "workspace": BAD_WORKSPACES,
     "learning_rate": [
-        *bad_numbers("above 0"),
+        *(bad for bad in bad_numbers("above 0") if bad.value is not None),
         Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
+    ],
+    "max_grad_norm": [
+        *(bad for bad in bad_numbers("above 0") if bad.value is not None),
+        Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
+    ],
+    "optimizer": [
+        Bad("a word", "adam", TypeError, ("{name} must be an SGD, Adam or AdamW", "got str")),
+        Bad("a class", Adam, TypeError, ("{name} must be an SGD, Adam or AdamW", "got Adam")),
+    ],
+    "optimizer_state": [
+        Bad("a number", 3, TypeError, ("{name} must be an OptimizerState or None", "got int")),
+        Bad(
+            "of another",
+            OptimizerState(0, (good_arguments()["params"],)),
+            ValueError,
+            ("{name} must be of SGD(momentum=0.0, nesterov=False), with 0 moments", "got 1"),
+        ),
     ],
     "epochs": BAD_COUNTS,
     "early_stopping": BAD_EARLY_STOPPING,

@@ -19,11 +19,24 @@ import numpy.typing as npt
 import pytest
 
 import manual_nn
-from manual_nn import Dense, EarlyStopping, TrainingDiverged, TrainingResult
+from manual_nn import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineSchedule,
+    Dense,
+    EarlyStopping,
+    History,
+    OptimizerState,
+    TrainingDiverged,
+    TrainingResult,
+)
 from manual_nn.arrays import Array
 from manual_nn.files.parameters import draft_of, load_params, save_params
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
+from manual_nn.training.history import Reached
+from manual_nn.training.optimizer import first_state
 from tests.conftest import depth
 from tests.support.project import ROOT
 
@@ -33,6 +46,10 @@ NOBODY = 65534  # a user without any rights
 
 def draw_params(dtype: npt.DTypeLike = np.float64) -> Params:
     return manual_nn.init_params([3, 5, 4], rng=np.random.default_rng(0), dtype=dtype)
+
+
+def plain_start(history: History) -> Reached:
+    return Reached(draw_params(), OptimizerState(0, ()), history)
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
@@ -117,6 +134,13 @@ VARIANTS: dict[str, Callable[[], dict[str, Any]]] = {
     "columns first": lambda: {"params": rearranged(np.asfortranarray)},
     "a view": lambda: {"params": rearranged(every_other)},
     "early stopping": lambda: {"early_stopping": ALWAYS},
+    "momentum": lambda: {"optimizer": SGD(momentum=0.5)},
+    "Adam": lambda: {"optimizer": Adam(), "max_grad_norm": 0.5},
+    "AdamW, columns first": lambda: {
+        "optimizer": AdamW(eps=1e-3),
+        "params": rearranged(np.asfortranarray),
+        "learning_rate": CosineSchedule(0.3, epochs=4),
+    },
     "PCG64DXSM": lambda: {"rng": np.random.Generator(np.random.PCG64DXSM(3))},
     "MT19937": lambda: {"rng": np.random.Generator(np.random.MT19937(3))},
     "Philox": lambda: {"rng": np.random.Generator(np.random.Philox(3))},
@@ -207,9 +231,12 @@ def test_the_parameters_come_back_in_the_order_that_they_had(
 ) -> None:
     params, rng = rearranged(arrange), np.random.default_rng(0)
     file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
-    file.save(params, {"train_loss": []}, rng)
-    loaded, _ = file.load(params, {"train_loss": []}, rng)
-    for got, want in zip(leaves(loaded), leaves(params), strict=True):
+    start = Reached(params, first_state(Adam(), params), History())
+    file.save(start, rng)
+    loaded = file.load(start, rng)
+    for got, want in zip(
+        leaves(loaded.params + sum(loaded.state.moments, ())), leaves(params * 3), strict=True
+    ):
         assert got.strides == want.strides
         assert got.flags.writeable
 
@@ -518,7 +545,7 @@ def forge(path: Path, *, checksum: bool = True, **changes: Any) -> None:
     del facts["sha256"]
     facts |= changes
     if checksum:
-        facts["sha256"] = checkpoint._checksum(params, facts)
+        facts["sha256"] = checkpoint._checksum([params], facts)
     save_params(path, params, checkpoint=facts)
 
 
@@ -536,7 +563,7 @@ def test_parameters_alone_are_no_checkpoint(path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": 2}, "format version is 2; this program knows 1, update it"),
+        ({"version": 3}, "format version is 3; this program knows 2, update it"),
         ({"version": "1"}, "format version must be a number from 1 on, got '1'"),
         ({"version": True}, "format version must be a number"),
         ({"settings": None}, "settings must be a JSON object, got NoneType"),
@@ -573,16 +600,16 @@ def test_the_order_of_the_facts_means_nothing(path: Path) -> None:
 
 def test_without_validation_only_its_curves_are_empty(tmp_path: Path) -> None:
     file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
-    params, rng = draw_params(), np.random.default_rng(0)
-    curves: checkpoint.Curves = {"train_loss": [0.5, 0.25], "train_acc": [1.0, 1.0], "val_acc": []}
-    file.save(params, curves, rng)
-    assert file.load(params, curves, rng)[1] == curves
-    file.save(params, curves | {"val_acc": [0.5, 0.5]}, rng)
+    rng, history = np.random.default_rng(0), History([0.5, 0.25], [1.0, 1.0])
+    start = plain_start(history)
+    file.save(start, rng)
+    assert file.load(start, rng).history == history
+    file.save(plain_start(History([0.5, 0.25], [1.0, 1.0], [], [0.5, 0.5])), rng)
     with pytest.raises(ValueError, match="val_acc must have 0 values, got 2"):
-        file.load(params, curves, rng)
-    file.save(params, curves | {"train_acc": []}, rng)
+        file.load(start, rng)
+    file.save(plain_start(History([0.5, 0.25], [])), rng)
     with pytest.raises(ValueError, match="train_acc must have 2 values, got 0"):
-        file.load(params, curves, rng)
+        file.load(start, rng)
 
 
 @pytest.mark.parametrize(
@@ -605,8 +632,8 @@ def test_a_generator_may_be_at_either_end_of_its_buffer(
         state["buffer_pos"] = position
     saved.bit_generator.state = state
     file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
-    file.save(draw_params(), {"train_loss": []}, saved)
-    file.load(draw_params(), {"train_loss": []}, loaded)
+    file.save(plain_start(History()), saved)
+    file.load(plain_start(History()), loaded)
     np.testing.assert_equal(loaded.bit_generator.state, state)
     assert np.array_equal(loaded.integers(2**32, size=9), saved.integers(2**32, size=9))
 

@@ -17,9 +17,9 @@ import pytest
 
 import manual_nn
 import reference
-from manual_nn import Dense, EarlyStopping, History, TrainingResult
+from manual_nn import SGD, Dense, EarlyStopping, History, TrainingResult
 from manual_nn.training import loop
-from manual_nn.training.sgd import SGD
+from manual_nn.training.descent import Descent
 from reference.arrays import Array
 from tests.support.bits import same_bits
 
@@ -83,17 +83,18 @@ def step_along(
 ) -> Params:
     """Take one step for a batch that is all there is."""
     dtype, K = params[-1].bias.dtype, params[-1].bias.size
-    sgd = SGD(
+    descent = Descent(
         params,
         X.astype(dtype),
         y.astype(dtype) if y.ndim == 2 else np.eye(K, dtype=dtype)[y],
         batch_size=len(X),
+        optimizer=SGD(),
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         sample_weight=sample_weight,
     )
-    sgd.step(np.arange(len(X)))
-    return sgd.params
+    descent.step(np.arange(len(X)))
+    return descent.params
 
 
 def test_there_are_as_many_results_as_epochs_and_each_is_an_epoch_longer() -> None:
@@ -320,14 +321,14 @@ def test_one_epoch_of_one_batch_is_one_step_by_hand() -> None:
 def test_each_epoch_uses_each_row_once_in_an_order_drawn_from_rng(
     batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    N, seen, step = 10, [], SGD.step
+    N, seen, step = 10, [], Descent.step
 
-    def spy(sgd: SGD, rows: Array) -> None:
-        assert np.array_equal(sgd.X[:, 0], sgd.target.argmax(axis=1)), "rows came apart"
+    def spy(descent: Descent, rows: Array) -> None:
+        assert np.array_equal(descent.X[:, 0], descent.target.argmax(axis=1)), "rows came apart"
         seen.append(rows.copy())
-        step(sgd, rows)
+        step(descent, rows)
 
-    monkeypatch.setattr(SGD, "step", spy)
+    monkeypatch.setattr(Descent, "step", spy)
     X, y = np.arange(N, dtype=float)[:, None], np.arange(N)  # the row's number is its input
     zero = (Dense(np.zeros((1, N)), np.zeros(N)),)
     train(Problem(zero, X, y, X, y), epochs=2, batch_size=batch_size, learning_rate=2.0**-10)
@@ -368,7 +369,7 @@ def test_train_loss_has_the_penalty_and_val_loss_has_not(
     dtype: npt.DTypeLike, *, soft: bool
 ) -> None:
     problem = draw_problem(dtype=dtype, soft=soft)
-    params, history, _ = train(problem, weight_decay=0.01)
+    params, history, *_ = train(problem, weight_decay=0.01)
     _, X_train, y_train, X_val, y_val = problem
     assert history.train_loss[-1] == manual_nn.loss(params, X_train, y_train, weight_decay=0.01)
     assert history.train_loss[-1] > manual_nn.loss(params, X_train, y_train)
@@ -378,7 +379,7 @@ def test_train_loss_has_the_penalty_and_val_loss_has_not(
 @pytest.mark.parametrize("soft", [False, True])
 def test_accuracies_are_the_shares_of_rows_predicted_right(*, soft: bool) -> None:
     problem = draw_problem(soft=soft)
-    params, history, _ = train(problem)
+    params, history, *_ = train(problem)
     _, X_train, y_train, X_val, y_val = problem
     if soft:
         y_train, y_val = y_train.argmax(axis=1), y_val.argmax(axis=1)
@@ -393,7 +394,7 @@ def test_the_history_holds_python_floats() -> None:
 
 
 def test_float32_stays_float32() -> None:
-    params, history, _ = train(draw_problem(dtype=np.float32))
+    params, history, *_ = train(draw_problem(dtype=np.float32))
     assert {array.dtype for array in itertools.chain(*params)} == {np.dtype(np.float32)}
     for value in history.train_loss + history.val_loss:
         assert float(np.float32(value)) == value
@@ -416,7 +417,7 @@ def test_training_lowers_the_loss() -> None:
 
 def test_without_validation_the_steps_are_the_same_and_its_measures_stay_empty() -> None:
     problem = draw_problem()
-    params, history, stopped_early = manual_nn.train(
+    params, history, stopped_early, _ = manual_nn.train(
         *problem[:3], batch_size=4, epochs=3, early_stopping=None, rng=np.random.default_rng(0)
     )
     whole = train(problem)
@@ -485,7 +486,7 @@ def test_the_measures_of_the_training_rows_have_the_weights_and_those_of_validat
 ) -> None:
     problem = draw_problem(soft=soft)
     weights = np.arange(1.0, 11.0)
-    params, history, _ = train(problem, sample_weight=weights, weight_decay=0.01)
+    params, history, *_ = train(problem, sample_weight=weights, weight_decay=0.01)
     _, X, y, X_val, y_val = problem
     weighted_loss = manual_nn.loss(params, X, y, weight_decay=0.01, sample_weight=weights)
     assert history.train_loss[-1] == weighted_loss

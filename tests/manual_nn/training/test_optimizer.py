@@ -1,0 +1,83 @@
+"""What training takes for an optimizer and for its state."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import manual_nn
+from manual_nn import SGD, Adam, AdamW, Dense, OptimizerState
+from manual_nn.training.optimizer import as_optimizer, as_optimizer_state, first_state
+from tests.support.bits import same_bits
+
+PARAMS = manual_nn.init_params([3, 4, 2], rng=np.random.default_rng(0), dtype=np.float32)
+FLOAT32 = np.dtype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "moments"),
+    [(SGD(), 0), (SGD(momentum=0.5), 1), (SGD(0.5, nesterov=True), 1), (Adam(), 2), (AdamW(), 2)],
+)
+def test_an_optimizer_begins_with_no_step_and_moments_of_zero(optimizer: Any, moments: int) -> None:
+    assert as_optimizer(optimizer, FLOAT32) is optimizer
+    for state in (first_state(optimizer, PARAMS), as_optimizer_state(None, optimizer, PARAMS)):
+        assert state.steps == 0
+        assert len(state.moments) == moments
+        for moment in state.moments:
+            assert same_bits(moment, tuple(Dense(*map(np.zeros_like, layer)) for layer in PARAMS))
+
+
+def test_no_moment_shares_memory_with_another_or_with_what_was_given() -> None:
+    given = OptimizerState(3, (PARAMS, PARAMS))
+    taken = as_optimizer_state(given, Adam(), PARAMS)
+    assert taken.steps == 3
+    for state in (first_state(Adam(), PARAMS), taken, taken.copy()):
+        one, other = (moment[0].weight for moment in state.moments)
+        assert not np.shares_memory(one, other)
+        assert not np.shares_memory(one, PARAMS[0].weight)
+    assert same_bits(taken.moments, given.moments)
+    assert same_bits(taken.copy().moments, given.moments)
+
+
+@pytest.mark.parametrize("value", ["adam", None, 0.1, Adam, object()])
+def test_what_is_no_optimizer_is_refused(value: object) -> None:
+    got = "Adam" if value is Adam else type(value).__name__
+    with pytest.raises(TypeError, match=f"^optimizer must be an SGD, Adam or AdamW .*got {got}$"):
+        as_optimizer(value, FLOAT32)
+
+
+def test_an_eps_that_vanishes_in_the_dtype_is_refused() -> None:
+    """There 0 / (0 + eps) would be NaN."""
+    assert as_optimizer(Adam(eps=1e-60), np.dtype(np.float64)) == Adam(eps=1e-60)
+    message = r"optimizer\.eps must be a finite number above 0 in float32, got 1e-60"
+    with pytest.raises(ValueError, match=message):
+        as_optimizer(Adam(eps=1e-60), FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (3, TypeError, "optimizer_state must be an OptimizerState or None, got int"),
+        ((0, ()), TypeError, "optimizer_state must be an OptimizerState or None, got tuple"),
+        (
+            OptimizerState(0, ()),
+            ValueError,
+            r"optimizer_state must be of Adam\(.*\), with 2 moments, got 0",
+        ),
+        (
+            OptimizerState(-1, (PARAMS, PARAMS)),
+            ValueError,
+            r"optimizer_state\.steps must be at least 0, got -1",
+        ),
+        (
+            OptimizerState(0, (PARAMS, PARAMS[:1])),
+            ValueError,
+            r"optimizer_state\.moments\[1\] must have 2 layers like params, got 1",
+        ),
+    ],
+)
+def test_what_is_no_state_of_the_optimizer_is_refused(
+    state: object, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{message}$"):
+        as_optimizer_state(state, Adam(), PARAMS)
