@@ -1,6 +1,7 @@
 """Equal operations are compiled once, and operations that differ in anything are not equal."""
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -144,7 +145,11 @@ def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     assert compiled[4:] == ["None", "None"]
 
 
-def test_a_function_that_is_traced_again_is_not_compiled_again() -> None:
+def test_a_function_that_is_traced_again_is_not_compiled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(programs, "_programs", OrderedDict())  # none is given up for want of room
+
     def once_more(exponent: int) -> Any:
         """Compare a right gradient in both precisions, and one that differs."""
         comparer = Comparer(jax.grad(lambda x: (x**exponent).sum()), X, measured=True)
