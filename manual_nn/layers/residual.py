@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 
@@ -24,6 +26,7 @@ class Kept(NamedTuple):
     branch: tuple[Step, ...]
     inner: tuple[Any, ...]  # what each layer has kept
     shape: tuple[int, ...]
+    dtype: np.dtype[Any]
 
 
 def forward(params: tuple[Any, ...], x: Array, *, branch: Sequence[Step]) -> tuple[Array, Kept]:
@@ -44,7 +47,6 @@ def forward(params: tuple[Any, ...], x: Array, *, branch: Sequence[Step]) -> tup
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, arXiv:1512.03385.
 
-    >>> import numpy as np
     >>> from manual_nn.layers import leaky_relu
     >>> halves = Step(leaky_relu, {"negative_slope": 0.5})
     >>> out, kept = forward(((),), np.array([-2.0, 3.0]), branch=[halves])
@@ -60,7 +62,7 @@ def forward(params: tuple[Any, ...], x: Array, *, branch: Sequence[Step]) -> tup
         f, kept = layer.forward(param, f, **options)
         inner.append(kept)
     check_like(f, x.shape, x.dtype, name="the branch's out", like="x")
-    return x + f, Kept(tuple(branch), tuple(inner), x.shape)
+    return x + f, Kept(tuple(branch), tuple(inner), x.shape, x.dtype)
 
 
 def backward(params: tuple[Any, ...], kept: Kept, d_out: Array) -> tuple[tuple[Any, ...], Array]:
@@ -75,11 +77,10 @@ def backward(params: tuple[Any, ...], kept: Kept, d_out: Array) -> tuple[tuple[A
         d_params, shaped like params, and d_x, of the shape of x.
 
     Raises:
-        TypeError: d_out is not a float32 or float64 array, or not of the dtype of out.
+        TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    check_floats(d_out, name="d_out", ndim=1)
-    check_like(d_out, kept.shape, d_out.dtype, name="d_out", like="out")
+    check_like(d_out, kept.shape, kept.dtype, name="d_out", like="out")
     d_params, d_f = [], d_out
     for step, param, inner in reversed([*zip(kept.branch, params, kept.inner, strict=True)]):
         d_param, d_f = step.layer.backward(param, inner, d_f)
