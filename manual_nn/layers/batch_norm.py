@@ -7,10 +7,12 @@ channels. R is the number of rows, of examples times places.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
 
@@ -121,6 +123,16 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     R = len(_as_rows(normal))
     d_x = scale * (d_out - d_bias / R - normal * (d_weight / R))  # (N, ..., C)
     return BatchNorm(d_weight, d_bias), d_x
+
+
+def init(C: int, *, dtype: npt.DTypeLike = np.float64) -> BatchNorm:
+    """Make a weight of ones and a bias of zeros, (C,), which change nothing in eq. (2).
+
+    Raises:
+        TypeError: C is not a whole number, or the dtype is neither float32 nor float64.
+        ValueError: C is below 1.
+    """
+    return BatchNorm(*scale_and_offset(C, dtype=dtype, name="C"))
 
 
 def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:

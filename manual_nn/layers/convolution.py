@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.initial import glorot
 from manual_nn.sums import sum_rows
 
 Padding: TypeAlias = str | Sequence[tuple[int, int]]
@@ -148,6 +150,32 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
         d_padded[places] += joined(below).reshape(padded[places].shape)
     d_x = d_padded[:, *geometry.inside]  # (N, ..., C)
     return Convolution(d_weight, sum_rows(d_out.reshape(-1, len(bias)))), d_x
+
+
+def init(
+    window: Sequence[int],
+    C: int,
+    K: int,
+    *,
+    groups: int = 1,
+    rng: "np.random.Generator",
+    dtype: npt.DTypeLike = np.float64,
+) -> Convolution:
+    """Draw the weight of eq. (1), (w..., C / groups, K), and set the bias to 0.
+
+    An output is a sum over the window's places times C / groups, and an input is in as many as
+    places times K / groups: 2 over the sum of the two is the variance.
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
+        ValueError: a size is below 1, or groups does not divide the channels.
+    """
+    C, K = as_count(C, name="C"), as_count(K, name="K")
+    G, places = as_groups(groups, C, K), math.prod(window)
+    fans = {"fan_in": places * (C // G), "fan_out": places * (K // G)}
+    weight = glorot((*window, C // G, K), **fans, rng=rng, dtype=dtype)
+    return Convolution(weight, np.zeros(K, weight.dtype))
 
 
 def by_group(x: Array, groups: int) -> Array:

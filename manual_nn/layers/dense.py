@@ -8,8 +8,10 @@ an array to write a result to, as in NumPy; without it the result is a new array
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
+from manual_nn.initial import glorot
 
 
 class Dense(NamedTuple):
@@ -36,6 +38,22 @@ def forward(params: Dense, x: Array, *, out: Array | None = None) -> tuple[Array
 def backward(params: Dense, kept: Kept, d_out: Array) -> tuple[Dense, Array]:
     """Compute d_W, d_b and d_x from d_z = d_out, (N, fan_out); eq. (2), (3), (4)."""
     return params_backward(kept.x, d_out), input_backward(params, d_out)
+
+
+def init(
+    fan_in: int, fan_out: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = np.float64
+) -> Dense:
+    """Draw the weight, of variance 2 / (fan_in + fan_out), and set the bias of eq. (1) to 0.
+
+    For the layers of a network `init_params` doubles the variance above a ReLU.
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
+        ValueError: a size is below 1.
+    """
+    weight = glorot((fan_in, fan_out), fan_in=fan_in, fan_out=fan_out, rng=rng, dtype=dtype)
+    return Dense(weight, np.zeros(fan_out, weight.dtype))
 
 
 def affine(params: Dense, x: Array, *, out: Array | None = None) -> Array:

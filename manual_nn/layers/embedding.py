@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arguments import as_count, as_dtype, as_rng
 from manual_nn.checks.arrays import check_floats, check_integers, check_like
 
 
@@ -95,3 +95,17 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
     if kept.padding_idx is not None:
         d_weight[kept.padding_idx] = 0
     return Embedding(d_weight), None
+
+
+def init(
+    V: int, D: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = np.float64
+) -> Embedding:
+    """Draw the table of eq. (1), normal numbers of mean 0 and variance 1.
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
+        ValueError: a size is below 1.
+    """
+    V, D = as_count(V, name="V"), as_count(D, name="D")
+    return Embedding(as_rng(rng).normal(size=(V, D)).astype(as_dtype(dtype)))

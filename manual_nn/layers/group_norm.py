@@ -7,10 +7,12 @@ channels, in G groups of C / G each.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
 
@@ -97,6 +99,16 @@ def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Ar
     along = n * _mean(g * n)
     d_x = (g - _mean(g) - along) / deviation
     return GroupNorm(d_weight, d_bias), d_x.reshape(normal.shape)
+
+
+def init(C: int, *, dtype: npt.DTypeLike = np.float64) -> GroupNorm:
+    """Make a weight of ones and a bias of zeros, (C,), which change nothing in eq. (2).
+
+    Raises:
+        TypeError: C is not a whole number, or the dtype is neither float32 nor float64.
+        ValueError: C is below 1.
+    """
+    return GroupNorm(*scale_and_offset(C, dtype=dtype, name="C"))
 
 
 def _grouped(x: Array, groups: int) -> Array:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like
+from manual_nn.initial import glorot, orthogonal
 from manual_nn.layers.lstm import before, check_before, check_params, steps_within
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
@@ -143,6 +144,23 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
         sum_rows(d_recurrent[..., 2 * H :].reshape(-1, H)),
     )
     return d_params, Inputs(np.matmul(d_z, params.weight.T), d_h)
+
+
+def init(D: int, H: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = np.float64) -> GRU:
+    """Draw the weights of eq. (1), and set the biases to 0.
+
+    The variance of the input's weight is 2 / (D + H). The recurrent weight is an orthogonal matrix
+    for each gate, so that the state neither explodes nor vanishes at first.
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
+        ValueError: a size is below 1.
+    """
+    weight = glorot((D, 3 * H), fan_in=D, fan_out=H, rng=rng, dtype=dtype)
+    gates = [orthogonal(H, rng=rng, dtype=dtype) for _ in range(3)]
+    recurrent_weight = np.concatenate(gates, axis=1)
+    return GRU(weight, recurrent_weight, np.zeros(3 * H, weight.dtype), np.zeros(H, weight.dtype))
 
 
 def last_state(kept: Kept) -> Array:

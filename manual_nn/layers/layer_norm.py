@@ -6,10 +6,12 @@ layer_norm.md derives the equations. Axes: `...` any number of axes of rows, D f
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
 
@@ -88,3 +90,13 @@ def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Ar
     along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
     d_x = (d_normal - d_normal.mean(axis=-1, keepdims=True) - along) / deviation  # (..., D)
     return LayerNorm(d_weight, d_bias), d_x
+
+
+def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> LayerNorm:
+    """Make a weight of ones and a bias of zeros, (D,), which change nothing in eq. (2).
+
+    Raises:
+        TypeError: D is not a whole number, or the dtype is neither float32 nor float64.
+        ValueError: D is below 1.
+    """
+    return LayerNorm(*scale_and_offset(D, dtype=dtype, name="D"))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.initial import glorot, orthogonal
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
 from manual_nn.sums import sum_rows
@@ -151,6 +152,27 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
         sum_rows(d_z.reshape(-1, len(params.bias))),
     )
     return d_params, Inputs(np.matmul(d_z, params.weight.T), State(d_h, d_c))
+
+
+def init(D: int, H: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = np.float64) -> LSTM:
+    """Draw the weights of eq. (1), and set the bias to 0, but to 1 for the forget gates.
+
+    The variance of the input's weight is 2 / (D + H). The recurrent weight is an orthogonal matrix
+    for each gate, so that the state neither explodes nor vanishes at first; and what a cell holds
+    is kept at first.
+
+    Raises:
+        TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
+            not a generator.
+        ValueError: a size is below 1.
+
+    Source: for the forget gates Jozefowicz, Zaremba and Sutskever, An Empirical Exploration of
+    Recurrent Network Architectures, 2015.
+    """
+    weight = glorot((D, 4 * H), fan_in=D, fan_out=H, rng=rng, dtype=dtype)
+    gates = [orthogonal(H, rng=rng, dtype=dtype) for _ in range(4)]
+    bias = np.repeat(np.array([0, 1, 0, 0], weight.dtype), H)  # input, forget, candidate, output
+    return LSTM(weight, np.concatenate(gates, axis=1), bias)
 
 
 def last_state(kept: Kept) -> State:

@@ -6,10 +6,12 @@ rms_norm.md derives the equations. Axes: `...` any number of axes of rows, D fea
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
 from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
 
@@ -83,3 +85,13 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
     d_normal = d_out * params.weight  # (..., D)
     along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
     return RMSNorm(d_weight), (d_normal - along) / rms
+
+
+def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> RMSNorm:
+    """Make a weight of ones, (D,), which changes nothing in eq. (2).
+
+    Raises:
+        TypeError: D is not a whole number, or the dtype is neither float32 nor float64.
+        ValueError: D is below 1.
+    """
+    return RMSNorm(scale_and_offset(D, dtype=dtype, name="D")[0])

@@ -76,6 +76,7 @@ def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() 
         "checks.arguments",
         "checks.arrays",
         "checks.finite",
+        "initial",
         "layers",
         "layers.dense",
         "layers.relu",
@@ -132,7 +133,7 @@ def test_manual_nn_never_imports_jax_or_the_reference(source: Path) -> None:
 ORDER = {
     "manual_nn": [
         *("__main__", "__init__", "interfaces", "training", "derivatives", "files"),
-        *("models", "layers", "sums", "checks", "arrays"),
+        *("models", "layers", "initial", "sums", "checks", "arrays"),
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "check_command", "__init__"),
