@@ -38,10 +38,9 @@ FOLDS = 5
 
 
 class Row(NamedTuple):
-    """What both have reached on one set of data."""
+    """What both have reached on one set of data, scaled or not."""
 
     data: str
-    scaled: bool
     ours: list[float]  # for each seed, over its folds
     theirs: list[float]
 
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 [accuracy(classifier, X, y, seed, scaled=scaled) for seed in args.seeds]
                 for classifier in CLASSIFIERS.values()
             )
-            rows.append(Row(data, scaled, ours, theirs))
+            rows.append(Row(data, ours, theirs))
             how = "standardised" if scaled else "as they are"
             page.row([data, f"{len(X):,}", str(X.shape[1]), how, *map(cell, (ours, theirs))])
     page.line(LEGEND)

@@ -144,14 +144,14 @@ def classifiers(settings: Settings, seed: int) -> list[Any]:
         "batch_size": settings.batch_size,
         "learning_rate_init": settings.learning_rate,
         "max_iter": settings.epochs,
+        "solver": "sgd",
+        "momentum": 0.0,
         "random_state": seed,
     }
     return [
         BackpropClassifier(**same, weight_decay=settings.weight_decay),
         MLPClassifier(
             **same,
-            solver="sgd",
-            momentum=0.0,
             alpha=2 * settings.weight_decay * settings.batch_size,
             n_iter_no_change=settings.epochs,  # never before the last
         ),

@@ -22,9 +22,13 @@ from manual_nn.interfaces.advice import of_dead_units, of_sizes
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
+from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History
 from manual_nn.training.loop import train_epochs
+from manual_nn.training.optimizer import Optimizer, OptimizerState
+from manual_nn.training.schedule import CosineSchedule
+from manual_nn.training.sgd import SGD
 
 with train_extra("scikit-learn"):
     from sklearn import get_config
@@ -43,19 +47,26 @@ AUTO_BATCH_SIZE = 200
 class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # untyped base
     """A classifier for scikit-learn: a dense ReLU network, trained by `train`.
 
-    It minimises the loss of `loss` by minibatch stochastic gradient descent with a constant
-    learning rate. Parameters that mean the same have the names of scikit-learn's `MLPClassifier`.
-    Its `alpha` does not: there the penalty of a batch of n rows is 0.5 * alpha * sum ||W_l||^2 / n,
-    so `alpha = 2 * weight_decay * n`.
+    It minimises the loss of `loss` on minibatches. Parameters that mean the same have the names and
+    the defaults of scikit-learn's `MLPClassifier`. Its `alpha` does not: there the penalty of a
+    batch of n rows is 0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`.
 
     A network computes in float32 if its first X was float32, otherwise in float64.
 
     Args:
         hidden_layer_sizes: the hidden widths, or one as a number; () is softmax regression.
-        weight_decay: the factor of the penalty, weight_decay * sum ||W_l||^2.
+        solver: how a gradient becomes a step: "adam", "adamw" or "sgd".
+        weight_decay: the factor of the penalty, weight_decay * sum ||W_l||^2; with "adamw" it
+            decays the weights apart from Adam, adam.md (4).
         batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
-        learning_rate_init: the factor of the gradient in a step.
+        learning_rate: "constant", or "cosine": it falls to 0 within `max_iter` epochs.
+        learning_rate_init: the factor of a step, or of the first one.
         max_iter: how many epochs `fit` runs at most.
+        momentum: what remains of the velocity after a step of "sgd", from 0 to below 1.
+        nesterovs_momentum: whether "sgd" takes its gradient's step from where the velocity leads.
+        beta_1: what remains of the mean of gradients after a step of "adam" or "adamw", likewise.
+        beta_2: what remains of the mean of their squares, likewise.
+        epsilon: what is added to the root of the latter, above 0.
         standardize: whether each feature is shifted and scaled to mean 0 and variance 1, as in the
             rows that the network is first trained on, with their weights; "auto": only if features
             are of very unequal size, or all of them are huge or tiny, by a factor of 1,000.
@@ -96,10 +107,17 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self,
         hidden_layer_sizes: Sequence[int] | int = (100,),
         *,
+        solver: Literal["adam", "adamw", "sgd"] = "adam",
         weight_decay: float = 1e-4,
         batch_size: int | Literal["auto"] = "auto",
-        learning_rate_init: float = 0.1,
+        learning_rate: Literal["constant", "cosine"] = "constant",
+        learning_rate_init: float = 0.001,
         max_iter: int = 200,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         standardize: bool | Literal["auto"] = "auto",
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         early_stopping: EarlyStopping | bool = False,
@@ -110,10 +128,17 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     ) -> None:
         """Keep the parameters; `fit` checks them, as scikit-learn requires."""
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.solver = solver
         self.weight_decay = weight_decay
         self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
         self.standardize = standardize
         self.class_weight = class_weight
         self.early_stopping = early_stopping
@@ -280,7 +305,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """Train for some epochs; returns the rows, as the network takes them."""
         X, y = validate_data(self, X, y, reset=fresh)
         check_classification_targets(y)
-        settings, hidden_sizes = self._settings(), _as_hidden_sizes(self.hidden_layer_sizes)
+        hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)
+        settings, optimizer = self._settings(epochs, fresh=fresh), self._optimizer()
         X = _as_float(X)
         if fresh:
             self._begin(X, y if classes is None else classes, hidden_sizes)
@@ -299,6 +325,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X = self.scaler_.transform(X)
             X_val = None if X_val is None else self.scaler_.transform(X_val)
         before = self.history_
+        state = None if fresh else self._state_for(optimizer)
         for result in train_epochs(
             self.params_,
             X,
@@ -309,25 +336,50 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             early_stopping=early_stopping,
             sample_weight=weight,
             rng=self._rng,
+            optimizer=optimizer,
+            optimizer_state=state,
             **settings,
         ):
             self.params_ = result.params
+            self._last_optimizer, self._optimizer_state = optimizer, result.optimizer_state
             self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
             if self.verbose:
                 print(_epoch_in_words(self.history_), flush=True)
         return X
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, epochs: int, *, fresh: bool) -> dict[str, Any]:
         """Give the parameters that `train` takes; check those that have another name there."""
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
+        rate = as_number(self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True)
+        schedule: CosineSchedule | None = None
+        if _as_choice(self.learning_rate, ("constant", "cosine"), name="learning_rate") == "cosine":
+            if not fresh:
+                msg = "learning_rate must be 'constant' to go on with a network, got 'cosine'"
+                raise ValueError(f"{msg}, which ends with the epochs of one fit")
+            schedule = CosineSchedule(rate, epochs)
         return {
             "batch_size": AUTO_BATCH_SIZE if auto else as_count(self.batch_size, name="batch_size"),
-            "learning_rate": as_number(
-                self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True
-            ),
+            "learning_rate": schedule or rate,
             "weight_decay": self.weight_decay,
             "progress": bool(self.verbose) and sys.stderr.isatty(),
         }
+
+    def _optimizer(self) -> Optimizer:
+        """Make the optimizer of `train`; check what has another name there."""
+        solver = _as_choice(self.solver, ("adam", "adamw", "sgd"), name="solver")
+        momentum = _as_fraction(self.momentum, name="momentum")
+        beta_1 = _as_fraction(self.beta_1, name="beta_1")
+        beta_2 = _as_fraction(self.beta_2, name="beta_2")
+        epsilon = as_number(self.epsilon, name="epsilon", minimum=0, strict=True)
+        if solver == "sgd":
+            return SGD(momentum, nesterov=bool(self.nesterovs_momentum) and momentum > 0)
+        return (Adam if solver == "adam" else AdamW)(beta_1, beta_2, epsilon)
+
+    def _state_for(self, optimizer: Optimizer) -> OptimizerState | None:
+        """Give what the last optimizer remembers, if this one can go on with it."""
+        last = self._last_optimizer
+        alike = type(last) is type(optimizer) and last.moments == optimizer.moments
+        return self._optimizer_state if alike else None
 
     def _begin(self, X: Array, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
         """Draw a new network for these inputs and the classes among the labels."""
@@ -386,11 +438,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
         """Draw the rows to train on and those held out: the same ones after a warm start."""
-        fraction = as_number(
-            self.validation_fraction, name="validation_fraction", minimum=0, strict=True
-        )
-        if fraction >= 1:
-            raise ValueError(f"validation_fraction must be below 1, got {fraction}")
+        fraction = _as_fraction(self.validation_fraction, name="validation_fraction", strict=True)
         kept, held_out = train_test_split(
             np.arange(len(y)), test_size=fraction, stratify=y, random_state=self._split_seed
         )
@@ -445,6 +493,20 @@ def _as_hidden_sizes(sizes: object) -> list[int]:
         got = type(sizes).__name__
         raise TypeError(f"hidden_layer_sizes must be whole numbers, one or several, got {got}")
     return [as_count(size, name=f"hidden_layer_sizes[{l}]") for l, size in enumerate(sizes)]
+
+
+def _as_fraction(value: object, *, name: str, strict: bool = False) -> float:
+    """Check that value is from 0, or above 0, to below 1."""
+    fraction = as_number(value, name=name, minimum=0, strict=strict)
+    if fraction >= 1:
+        raise ValueError(f"{name} must be below 1, got {value}")
+    return fraction
+
+
+def _as_choice(value: object, choices: tuple[str, ...], *, name: str) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
 
 
 def _as_rule(early_stopping: object) -> EarlyStopping | None:

@@ -49,9 +49,9 @@ def test_an_accuracy_is_that_of_each_fold_by_networks_of_the_others(scaled: bool
 
 def test_the_summary_counts_the_rows_and_names_the_largest_difference() -> None:
     rows = [
-        Row("iris", False, [0.9, 0.8], [0.8, 0.9]),
-        Row("wine", False, [0.9, 0.9], [0.5, 0.6]),
-        Row("wine", True, [0.8, 0.9], [0.9, 0.9]),
+        Row("iris", [0.9, 0.8], [0.8, 0.9]),
+        Row("wine", [0.9, 0.9], [0.5, 0.6]),
+        Row("wine", [0.8, 0.9], [0.9, 0.9]),
     ]
     said = accuracy.summary(rows)
     assert "in 2 of 3 cases; they differ most on wine, 0.900 beside 0.550." in said

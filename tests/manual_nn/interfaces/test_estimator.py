@@ -44,7 +44,11 @@ import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
 from manual_nn.interfaces.command_line import Settings
 from manual_nn.models import mlp
+from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.history import TrainingDiverged
+from manual_nn.training.optimizer import Optimizer
+from manual_nn.training.schedule import CosineSchedule
+from manual_nn.training.sgd import SGD
 from reference.arrays import Array
 from tests.conftest import depth, half_of
 from tests.support.bits import same_bits
@@ -80,12 +84,14 @@ def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
     rng = np.random.default_rng(seeds()[0])
     params = manual_nn.init_params([D, 5, K], rng=rng, dtype=X.dtype)
     defaults: dict[str, Any] = {"batch_size": 8, "epochs": 4, "early_stopping": None}
+    defaults["optimizer"] = Adam()
     return manual_nn.train(params, X, y, *rest, rng=rng, **(defaults | options))
 
 
 def checks() -> Iterator[Any]:
     """Give scikit-learn's checks of two networks, or each check of one of them."""
-    networks = BackpropClassifier(), BackpropClassifier(hidden_layer_sizes=())
+    softmax_regression = BackpropClassifier((), learning_rate_init=0.1)  # one layer moves less
+    networks = BackpropClassifier(), softmax_regression
     for turn, estimator in enumerate(networks):
         yield from half_of(list(estimator_checks_generator(estimator)), turn)
 
@@ -108,6 +114,17 @@ def test_every_check_of_scikit_learn_passes(
 
 # It is `train`.
 
+# Parameters, and the optimizer that they mean.
+SOLVERS: dict[str, tuple[dict[str, Any], Optimizer]] = {
+    "adam": ({}, Adam()),
+    "adam's": ({"beta_1": 0.5, "beta_2": 0.25, "epsilon": 0.125}, Adam(0.5, 0.25, 0.125)),
+    "adamw": ({"solver": "adamw"}, AdamW()),
+    "adamw's": ({"solver": "adamw", "beta_1": 0.5, "beta_2": 0.25}, AdamW(0.5, 0.25)),
+    "sgd": ({"solver": "sgd"}, SGD(0.9, nesterov=True)),
+    "momentum": ({"solver": "sgd", "momentum": 0.5, "nesterovs_momentum": False}, SGD(0.5)),
+    "plain": ({"solver": "sgd", "momentum": 0.0}, SGD()),
+}
+
 
 @given(
     hidden_sizes=st.lists(st.integers(1, 5), max_size=2),
@@ -115,6 +132,7 @@ def test_every_check_of_scikit_learn_passes(
     batch_size=st.integers(1, 25),
     epochs=st.integers(1, 3),
     dtype=st.sampled_from([np.float32, np.float64]),
+    solver=st.sampled_from(list(SOLVERS)),
     weighted=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -124,6 +142,7 @@ def test_it_is_train_to_the_bit(
     batch_size: int,
     epochs: int,
     dtype: npt.DTypeLike,
+    solver: str,
     weighted: bool,
     seed: int,
 ) -> None:
@@ -132,9 +151,10 @@ def test_it_is_train_to_the_bit(
     weight = rng.integers(3, size=rows) + np.eye(rows)[0] if weighted else None
     fitted = BackpropClassifier(
         hidden_sizes,
+        **SOLVERS[solver][0],
         batch_size=batch_size,
         weight_decay=0.01,
-        learning_rate_init=0.5,
+        learning_rate_init=0.05,
         max_iter=epochs,
         random_state=seed,
     )
@@ -147,8 +167,9 @@ def test_it_is_train_to_the_bit(
         inputs,
         y,
         batch_size=batch_size,
+        optimizer=SOLVERS[solver][1],
         weight_decay=0.01,
-        learning_rate=0.5,
+        learning_rate=0.05,
         epochs=epochs,
         early_stopping=None,
         sample_weight=weight,
@@ -210,18 +231,61 @@ def test_auto_is_200_rows_a_batch_or_all_of_them() -> None:
 
 
 def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line() -> None:
-    ours, theirs, settings = (
-        BackpropClassifier().get_params(),
-        MLPClassifier().get_params(),
-        Settings(),
-    )
+    ours, theirs = BackpropClassifier().get_params(), MLPClassifier().get_params()
     own = {
         "class_weight": None,
         "standardize": "auto",
-        "learning_rate_init": settings.learning_rate,
-        "weight_decay": settings.weight_decay,
+        "weight_decay": Settings().weight_decay,
     }
     assert ours == {name: theirs[name] for name in ours if name not in own} | own
+
+
+def test_a_cosine_falls_within_the_epochs_of_the_fit() -> None:
+    fitted = classifier(learning_rate="cosine", learning_rate_init=0.5).fit(X, Y)
+    schedule = CosineSchedule(0.5, epochs=4)
+    assert same_bits(fitted.params_, train(X, Y, learning_rate=schedule).params)
+    for go_on in (fitted.partial_fit, fitted.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match="learning_rate must be 'constant' to go on with"):
+            go_on(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("now", "remembers"),
+    [
+        ({"beta_1": 0.5}, True),
+        ({"solver": "sgd"}, False),
+        ({"solver": "adamw"}, False),
+    ],
+    ids=str,
+)
+def test_another_solver_begins_without_what_the_last_one_remembers(
+    now: dict[str, Any], remembers: bool
+) -> None:
+    fitted = classifier(max_iter=1).fit(X, Y)
+    rng = np.random.default_rng(seeds()[0])
+    first = manual_nn.init_params([D, 5, K], rng=rng)
+    options: dict[str, Any] = {
+        "batch_size": 8,
+        "learning_rate": 0.001,
+        "epochs": 1,
+        "early_stopping": None,
+        "rng": rng,
+    }
+    before = manual_nn.train(first, X, Y, optimizer=Adam(), **options)
+    optimizer: Optimizer = SGD(0.9, nesterov=True) if now.get("solver") == "sgd" else Adam(0.5)
+    if now.get("solver") == "adamw":
+        optimizer = AdamW()
+    state = before.optimizer_state if remembers else None
+    after = manual_nn.train(
+        before.params, X, Y, optimizer=optimizer, optimizer_state=state, **options
+    )
+    fitted.set_params(**now).partial_fit(X, Y)
+    assert same_bits(fitted.params_, after.params)
+
+
+def test_momentum_that_is_new_begins_without_a_velocity() -> None:
+    fitted = classifier(solver="sgd", momentum=0.0).fit(X, Y).set_params(momentum=0.5)
+    assert fitted.partial_fit(X, Y).n_iter_ == 5
 
 
 @pytest.mark.parametrize("sizes", [(), (5,), (6, 3), np.array([6, 3]), 5, np.int64(5)], ids=str)
@@ -417,7 +481,7 @@ def test_rows_whose_variance_overflows_are_refused() -> None:
 @pytest.mark.filterwarnings("ignore:features of X")
 def test_units_that_died_are_warned_of() -> None:
     """They do where no input is negative and the first loss is 100, and where all inputs are 0."""
-    dead = classifier(standardize=False, learning_rate_init=0.1)
+    dead = classifier(solver="sgd", standardize=False, learning_rate_init=0.1)
     said = "^5 of 5 units of hidden layer 1 are 0 .*: choose a smaller learning_rate_init"
     with pytest.warns(ConvergenceWarning, match=f"{said} or set standardize=True$") as warned:
         dead.fit(*load_wine(return_X_y=True))
@@ -543,7 +607,7 @@ def test_early_stopping_is_train_with_rows_held_out_of_each_class_alike() -> Non
 def test_early_stopping_by_true_is_by_the_default_rule() -> None:
     y = (X.sum(axis=1) > 0).astype(int)
     fitted = [
-        classifier(early_stopping=rule, max_iter=500, learning_rate_init=1.0).fit(X, y)
+        classifier(early_stopping=rule, max_iter=500, learning_rate_init=0.1).fit(X, y)
         for rule in (True, EarlyStopping())
     ]
     assert fitted[0].n_iter_ < 500
@@ -664,7 +728,9 @@ def backend(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-DIGITS = BackpropClassifier((16,), batch_size=32, max_iter=30, random_state=0)
+DIGITS = BackpropClassifier(
+    (16,), learning_rate_init=0.01, batch_size=32, max_iter=10, random_state=0
+)
 
 
 @pytest.mark.long
@@ -695,10 +761,10 @@ def test_a_search_over_a_pipeline_finds_the_better_parameter(
     name: str, digits: tuple[Array, Array], request: pytest.FixtureRequest
 ) -> None:
     pipeline = make_pipeline(StandardScaler(), DIGITS)
-    grid = {"backpropclassifier__learning_rate_init": [1e-6, 0.1]}
+    grid = {"backpropclassifier__learning_rate_init": [1e-6, 0.01]}
     with backend(name, request):
         search = GridSearchCV(pipeline, grid, cv=3).fit(*digits)
-    assert search.best_params_ == {"backpropclassifier__learning_rate_init": 0.1}
+    assert search.best_params_ == {"backpropclassifier__learning_rate_init": 0.01}
     assert search.score(*digits) > 0.9
 
 
@@ -746,6 +812,14 @@ def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float,
         ("weight_decay", "1", TypeError, "a real number, got str"),
         ("batch_size", 0, ValueError, "at least 1, got 0"),
         ("batch_size", "all", TypeError, "a whole number, got 'all'"),
+        ("solver", "lbfgs", ValueError, "one of 'adam', 'adamw', 'sgd', got 'lbfgs'"),
+        ("solver", None, ValueError, "one of 'adam', 'adamw', 'sgd', got None"),
+        ("learning_rate", "adaptive", ValueError, "one of 'constant', 'cosine', got 'adaptive'"),
+        ("momentum", 1.0, ValueError, "below 1, got 1.0"),
+        ("momentum", -0.1, ValueError, "a finite number of at least 0, got -0.1"),
+        ("beta_1", 1, ValueError, "below 1, got 1"),
+        ("beta_2", np.nan, ValueError, "a finite number of at least 0, got nan"),
+        ("epsilon", 0.0, ValueError, "a finite number above 0, got 0.0"),
         ("learning_rate_init", 0, ValueError, "a finite number above 0, got 0"),
         ("learning_rate_init", np.nan, ValueError, "a finite number above 0, got nan"),
         ("max_iter", 0, ValueError, "at least 1, got 0"),
@@ -868,7 +942,7 @@ def test_what_fails_changes_nothing(method: str, settings: dict[str, float], wei
     with pytest.raises(NotFittedError):
         new.predict(X)
     assert np.array_equal(fitted.predict_proba(X), kept.predict_proba(X))
-    fitted.set_params(learning_rate_init=0.1)
+    fitted.set_params(learning_rate_init=0.001)
     assert np.array_equal(
         fitted.partial_fit(X, y).predict_proba(X), kept.partial_fit(X, y).predict_proba(X)
     )
