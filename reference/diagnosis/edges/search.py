@@ -20,7 +20,8 @@ from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
-from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
+from reference.diagnosis.edges.substitutes import Substitutes, of_parameters
+from reference.diagnosis.edges.tapped import EVERY, FACTOR, Edge, Tap, Tapped, shapes_at
 from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
 
@@ -33,6 +34,8 @@ STEPS = 12  # of a fit of two settings
 PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other
 COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
 STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
+CHANCE = 1e-6  # that of all the arrays that are tried in the place of others one fits by chance
+FINE = 1e-3  # of a learning rate, for a slope
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
 SECONDS = 30.0
 SLOW = 2.0  # seconds from which on progress is shown
@@ -97,6 +100,7 @@ class Search:
             np.where(leaf.tied, np.inf, leaf.open_bound) for leaf in difference.leaves
         )
         self.error = _joined(leaf.got - leaf.want for leaf in difference.leaves)
+        self.tapped.gradients = [np.asarray(leaf.got, np.float64) for leaf in difference.leaves]
         known = np.isfinite(self.bound)
         self.weight = np.where(known, 1 / np.maximum(self.bound, self._smallest()), 0.0)
 
@@ -116,6 +120,10 @@ class Search:
         return self.known[mistakes]
 
     def _computed(self, mistakes: Iterable[Mistake]) -> Array:
+        mistakes = tuple(mistakes)
+        swaps = [tap for mistake in mistakes for tap in mistake.taps if tap.swap is not None]
+        if swaps:
+            return _joined(self.tapped.compiled(swaps)(np.ones(len(swaps)))) - self.right
         settings = np.zeros(len(self.taps))
         for mistake in mistakes:
             for tap in mistake.taps:
@@ -165,7 +173,80 @@ class Search:
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
             return [Explanation((first.mistake,), alike)]
-        return [] if alone else self._pairs(tried)
+        return [] if alone else self._updated() or self._substituted() or self._pairs(tried)
+
+    def _updated(self) -> list[Explanation]:
+        """Look for parameters that were updated before the derivative went through them.
+
+        The gradient is affine in the rate if one was, and a polynomial if several were.
+        """
+        taps = of_parameters(self.tapped)
+        together = [tuple(taps)] if len(taps) > 1 else []
+        for some in [(tap,) for tap in taps] + together:
+            rate, change = self._rate(some)
+            mistake = Mistake(some, rate)
+            if self.explains(change) or (self.nearly(change) and self.judged((mistake,))):
+                return [Explanation((mistake,))]
+        return []
+
+    def _rate(self, taps: tuple[Tap, ...]) -> tuple[float, Array]:
+        """Fit the setting of taps by least squares; give what it changes, too."""
+        at = self.tapped.compiled(taps)
+
+        def change(rate: float) -> Array:
+            return _joined(at(np.full(len(taps), rate))) - self.right
+
+        rate, step = 0.0, 1.0 if len(taps) == 1 else FINE
+        for _ in range(1 if len(taps) == 1 else STEPS):
+            now = change(rate)
+            slope = self.weight * (change(rate + step) - now) / step
+            if not np.isfinite(slope).all() or not slope.any():
+                break
+            rate += float(slope @ (self.weight * (self.error - now)) / (slope @ slope))
+        return rate, change(rate)
+
+    def _substituted(self) -> list[Explanation]:
+        """Look for an array that stands in a derivative where another one belongs."""
+        if not all(self._is_forward(edge) for edge in self.tapped.edges):
+            return []
+        error = np.where(self.of_the_wrong, self.error, 0.0)
+        scale = COARSER * np.where(self.of_the_wrong, self.reach(self.error), np.inf)
+        search = Substitutes(self.tapped, error, scale, self.end)
+        candidates = search.candidates()
+        for candidate in candidates[:JUDGED]:
+            mistake = Mistake(candidate.taps, 1.0)
+            change = self.change([mistake])
+            if not self.telling(change, candidate.size, search.tried):
+                continue
+            others = [Mistake(other.taps, 1.0) for other in candidates if other != candidate]
+            masked = np.where(self.of_the_wrong, change, 0.0)
+            alone = mistake._replace(only=self.difference.wrong)
+            for each, changed in ((mistake, change), (alone, masked)):
+                if self.explains(changed) or (self.nearly(changed) and self.judged((each,))):
+                    return [Explanation((each,), tuple(others))]
+        return []
+
+    def _is_forward(self, edge: Edge) -> bool:
+        shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
+        return shapes is None or shapes.forward
+
+    def telling(self, change: Array, size: int, tried: int) -> bool:
+        """Say whether a change is as what was handed in is in more elements than chance allows.
+
+        Of as many mistakes as were tried one is near by chance with a probability of no more than
+        `CHANCE`. What an array of a few elements hands down says no more than these elements.
+
+        Args:
+            change: what a mistake changes.
+            size: of the array that is handed down wrongly.
+            tried: how many mistakes.
+        """
+        moved = self.of_the_wrong & (abs(change) * self.weight > 1)
+        if not moved.any():
+            return False
+        near = np.minimum(COARSER * self.reach(change)[moved] / abs(change[moved]), 1)
+        said = min(int(moved.sum()), size)
+        return bool(np.log10(tried) + said * np.median(np.log10(near)) < np.log10(CHANCE))
 
     def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:
         """Give those that explain the difference, by the bounds or else by their own rounding."""

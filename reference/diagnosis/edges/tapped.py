@@ -7,6 +7,7 @@ and at 1 it is twice that, or what a mistake of `mistakes.py` makes of it.
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,6 +24,7 @@ from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.functions import Function, grouped
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
 from reference.diagnosis.edges.patterns import EXPONENTIALS, KINDS, OF_ARRAYS, PATTERNS
+from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
@@ -44,6 +46,35 @@ class Edge(NamedTuple):
     operand: int
 
 
+class Value(NamedTuple):
+    """An array of the loss, by where it is made.
+
+    Attributes:
+        path: the place of the operation whose result it is; or of the loop, or () for the loss,
+            whose input or constant it is.
+        result: the number of the result; from -1 downwards that of an input or constant.
+    """
+
+    path: tuple[int, ...]
+    result: int
+
+
+class Swap(NamedTuple):
+    """What takes the place of an array, or of a factor, in a derivative.
+
+    Attributes:
+        value: an array of the loss.
+        formula: the name of what is computed of it.
+        operand: the number of the operand whose place it takes, or else of that of the edge.
+        updated: whether the array is computed again, of parameters less their gradients.
+    """
+
+    value: Value
+    formula: str
+    operand: int
+    updated: bool = False
+
+
 class Tap(NamedTuple):
     """A change of what is handed down on an edge.
 
@@ -51,14 +82,18 @@ class Tap(NamedTuple):
         edge: where.
         kind: FACTOR, or the name of a mistake.
         steps: which steps of the loop that the edge is in; EVERY outside of loops.
+        swap: what takes the place of what, if that is the mistake.
     """
 
     edge: Edge
     kind: str = FACTOR
     steps: str = EVERY
+    swap: Swap | None = None
 
 
 Settings: TypeAlias = Mapping[Tap, JaxArray]
+Values: TypeAlias = Mapping[Value, JaxArray]
+NOTHING: Values = MappingProxyType({})
 
 
 @jax.custom_vjp
@@ -132,15 +167,44 @@ class Position(NamedTuple):
         path: as of an edge.
         first, last: whether the step of the loop that it is in is the first, and the last; None
             outside of loops.
+        known: arrays of the loss, as an evaluation without taps has left them.
+        added: what is added to arrays.
+        kept: where all arrays are written down; None if they are not.
     """
 
     path: tuple[int, ...] = ()
     first: JaxArray | None = None
     last: JaxArray | None = None
+    known: Values = NOTHING
+    added: Values = NOTHING
+    kept: dict[Value, JaxArray] | None = None
 
     def at(self, number: int) -> "Position":
         """Go to an operation by its number."""
         return self._replace(path=(*self.path, number))
+
+    def noted(self, arrays: Sequence[Any], *, given: bool = False) -> list[Any]:
+        """Give arrays with what is added to them, and write them down.
+
+        Args:
+            arrays: the results.
+            given: whether they are inputs and constants instead.
+        """
+        keys = [Value(self.path, -1 - i if given else i) for i in range(len(arrays))]
+        arrays = [
+            x + self.added[key] if key in self.added else x
+            for key, x in zip(keys, arrays, strict=True)
+        ]
+        if self.kept is not None:
+            self.kept.update(zip(keys, arrays, strict=True))
+        return arrays
+
+    def within(self, values: Values) -> Values:
+        """Choose the arrays of each step of the loop that this is."""
+        inside = len(self.path)
+        of_results = {key for key in values if key.path == self.path and key.result >= 0}
+        chosen = (key for key in values if key.path[:inside] == self.path)
+        return {key: values[key] for key in chosen if key not in of_results}
 
 
 class Tapped:
@@ -164,6 +228,7 @@ class Tapped:
         self.active = [n for place in places for n, (i, _) in enumerate(self.where) if i == place]
         self.operations: dict[tuple[int, ...], Operation] = {}
         self.edges: list[Edge] = []
+        self.gradients: Sequence[Array] = ()  # that were handed in, for what is updated by them
         self.read_together: list[tuple[Edge, ...]] = []
         depends = [number in self.active for number in range(len(self.inputs))]
         inner = self.jaxpr.jaxpr
@@ -191,7 +256,7 @@ class Tapped:
                 if real and reached[operand] and _is_real(atom):
                     self.edges.append(Edge(here, operand))
             results: list[Any] = [here] * len(eqn.outvars)
-            if (inner := _entered(eqn)) is not None:
+            if (inner := entered(eqn)) is not None:
                 flags = reached
                 if eqn.primitive.name == "scan":
                     flags = [flag or any(reached) for flag in reached]
@@ -258,15 +323,52 @@ class Tapped:
             chosen = dict(zip(taps, settings, strict=True)) if taps else {}
 
             def loss(active: list[Any]) -> Any:
-                every = list(inputs)
-                for number, x in zip(self.active, active, strict=True):
-                    every[number] = x
-                (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, chosen, Position())
+                every = self._with(active, inputs)
+                position = Position(known=known)
+                (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, chosen, position)
                 return value
 
-            return jax.grad(loss)([inputs[number] for number in self.active])
+            active = [inputs[number] for number in self.active]
+            known = lax.stop_gradient(self._known(taps, inputs))
+            return jax.grad(loss)(active)
 
         return gradient
+
+    def _with(self, active: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+        every = list(inputs)
+        for number, x in zip(self.active, active, strict=True):
+            every[number] = x
+        return every
+
+    def _known(self, taps: Sequence[Tap], inputs: Sequence[Any]) -> Values:
+        """Evaluate the arrays that these taps put in the place of others."""
+        swaps = [tap.swap for tap in taps if tap.swap is not None]
+        if not swaps:
+            return {}
+        active = [inputs[number] for number in self.active]
+        if any(swap.updated for swap in swaps):
+            active = [x - dx for x, dx in zip(active, self.gradients, strict=True)]
+        kept = self.values(active, inputs)[1]
+        return {swap.value: kept[swap.value] for swap in swaps}
+
+    def values(
+        self, active: Sequence[Any], inputs: Sequence[Any], added: Values | None = None
+    ) -> tuple[Any, dict[Value, Any]]:
+        """Evaluate the loss, with something added to its arrays.
+
+        Args:
+            active: the inputs that are differentiated.
+            inputs: all of them.
+            added: to some arrays; to those of a loop for each step.
+
+        Returns:
+            The loss and all its arrays, those of a loop one below the other.
+        """
+        kept: dict[Value, Any] = {}
+        position = Position(added=added or {}, kept=kept)
+        every = self._with(active, inputs)
+        (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, {}, position)
+        return value, kept
 
     def compiled(self, taps: Sequence[Tap]) -> Callable[[Array], list[Array]]:
         """Compile the gradient at the loss's arguments, as a function of the taps' settings."""
@@ -276,7 +378,10 @@ class Tapped:
             return compiled_fast(gradient.lower(self.inputs, np.zeros(len(taps))))
 
         with precise_jax():
-            known = self.known_by, tuple(self.active), tuple(taps)
+            updated = any(tap.swap is not None and tap.swap.updated for tap in taps)
+            known: Any = self.known_by, tuple(self.active), tuple(taps)
+            if updated or self.known_by is None:  # what was handed in is built in
+                known = None
             tapped: Any = program(known, compiled=compiled)
 
         def at(settings: Array) -> list[Array]:
@@ -306,7 +411,7 @@ def name_of(eqn: core.JaxprEqn) -> str:
     return eqn.primitive.name
 
 
-def _entered(eqn: core.JaxprEqn) -> Any:
+def entered(eqn: core.JaxprEqn) -> Any:
     """Give the function within an operation, if its own operations have edges of their own."""
     if eqn.primitive.name not in ENTERED | {"scan"}:
         return None
@@ -321,11 +426,12 @@ def _evaluate(
     position: Position,
 ) -> list[Any]:
     """Evaluate a jaxpr with its taps set."""
-    known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    known.update(zip(jaxpr.invars, inputs, strict=True))
+    given = position.noted([*inputs, *consts], given=True)
+    known: dict[Any, Any] = dict(zip([*jaxpr.invars, *jaxpr.constvars], given, strict=True))
     for number, eqn in enumerate(jaxpr.eqns):
         operands = [x.val if isinstance(x, core.Literal) else known[x] for x in eqn.invars]
-        outs = _operation(eqn, operands, settings, position.at(number))
+        here = position.at(number)
+        outs = here.noted(_operation(eqn, operands, settings, here))
         known.update(zip(eqn.outvars, outs, strict=True))
     return [x.val if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]
 
@@ -343,6 +449,13 @@ def _operation(
             if (wrong := _setting(settings, edge, kind, position)) is not None:
                 site = replace(site_at(eqn, operands, operand), x=switched(x, wrong))
                 more.append(derivative_alone(make(site)))
+                right = (1 if right is None else right) - wrong
+        for tap in settings:
+            if tap.swap is not None and tap.edge == edge:
+                wrong = settings[tap]
+                site = replace(site_at(eqn, operands, operand), x=switched(x, wrong))
+                z = FORMULAS[tap.swap.formula](position.known[tap.swap.value])
+                more.append(derivative_alone(SWAPS[tap.kind](site, z, tap.swap.operand)))
                 right = (1 if right is None else right) - wrong
         if right is not None:
             tapped[operand] = scaled(x, right)
@@ -364,9 +477,10 @@ def _results(
     eqn: core.JaxprEqn, operands: list[Any], settings: Settings, position: Position
 ) -> list[Any]:
     """Evaluate an operation, and what is within it with its own taps."""
-    inner = _entered(eqn)
+    inner = entered(eqn)
     inside = len(position.path)
-    if inner is None or not any(tap.edge.path[:inside] == position.path for tap in settings):
+    tapped = any(tap.edge.path[:inside] == position.path for tap in settings)
+    if inner is None or not (tapped or position.kept is not None):
         return list(bind(eqn, operands))
     if eqn.primitive.name != "scan":
         return _evaluate(inner.jaxpr, inner.consts, operands, settings, position)
@@ -376,13 +490,17 @@ def _results(
     )  # fmt: skip
 
     def body(state: Any, now: Any) -> Any:
-        t, slices = now
-        here = Position(position.path, first=t == 0, last=t == length - 1)
+        t, slices, known, added = now
+        kept: dict[Value, Any] | None = None if position.kept is None else {}
+        here = Position(position.path, t == 0, t == length - 1, known, added, kept)
         outs = _evaluate(inner.jaxpr, inner.consts, [*consts, *state, *slices], settings, here)
-        return outs[:carried], outs[carried:]
+        return outs[:carried], (outs[carried:], kept)
 
     steps = jnp.arange(length, dtype=np.int32)
-    state, ys = lax.scan(body, list(carry), (steps, list(xs)), reverse=eqn.params["reverse"])
+    of_steps = steps, list(xs), position.within(position.known), position.within(position.added)
+    state, (ys, kept) = lax.scan(body, list(carry), of_steps, reverse=eqn.params["reverse"])
+    if position.kept is not None:
+        position.kept.update(kept)
     return [*state, *ys]
 
 

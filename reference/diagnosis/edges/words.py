@@ -1,6 +1,6 @@
 """Say in the words of a loss's source which of its operations is differentiated wrongly."""
 
-import ast
+import functools
 import linecache
 import warnings
 from collections.abc import Iterable
@@ -11,17 +11,22 @@ import numpy as np
 
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
+from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.patterns import KINDS, OF_ARRAYS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
+from reference.diagnosis.edges.substitutes import Flow
+from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.tapped import (
     EVERY,
     FACTOR,
     FIRST,
     Edge,
     Operation,
+    Swap,
     Tap,
     Tapped,
+    Value,
 )
 from reference.diagnosis.fitting import in_short
 from reference.jaxprs import user_frame
@@ -36,6 +41,7 @@ class Words:
     def __init__(self, difference: Difference, tapped: Tapped) -> None:
         """Take the loss and its operations."""
         self.difference, self.tapped = difference, tapped
+        self.flow = Flow(tapped)
 
     def causes(self, explanation: Explanation) -> list[Cause]:
         """Give a cause for each mistake of an explanation."""
@@ -92,14 +98,25 @@ class Words:
             == (first.kind, first.setting, first.taps[0].steps, len(first.taps))
             and self.line(mistake.taps[0]) == self.line(first.taps[0])
         ]
-        named = next((m for m in same if self.operand(m.taps[0]).startswith("`")), first)
+        named = max(same, key=self._named)  # of equal ones the first
         return explanation._replace(mistakes=(named,))
+
+    def _named(self, mistake: Mistake) -> int:
+        """Count what the source has a name for, or else an expression: what takes whose place."""
+        tap, swap = mistake.taps[0], mistake.taps[0].swap
+        names = [self.operand(tap)]
+        if swap is not None:
+            names += [self.value(swap.value)] * 2
+            names.append(self.operand(tap._replace(edge=tap.edge._replace(operand=swap.operand))))
+        simple = sum(name.strip("`").isidentifier() for name in names)
+        return simple + sum(name.startswith("`") for name in names)
 
     def _cause(self, mistake: Mistake, evidence: str) -> Cause:
         tap = mistake.taps[0]
         operation = self.tapped.operations[tap.edge.path]
         where = self.line(tap)
-        of_array = mistake.kind in OF_ARRAYS  # that all these operations read
+        # that all these operations read
+        of_array = mistake.kind in OF_ARRAYS or mistake.kind == FACTOR_TOO_MANY
         operands = list(dict.fromkeys(map(self.operand, mistake.taps[: 1 if of_array else None])))
         operand = " and ".join(operands)
         at = f" ({where})" if where else ""
@@ -107,6 +124,9 @@ class Words:
         if mistake.kind == FACTOR:
             code, what = self._factor(mistake.factor)
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
+        elif tap.swap is not None:
+            code = Code.LOCAL_DERIVATIVE
+            sentence = f"{self._of_swap(mistake, tap.swap, operation, operand, at)} in {wrong}."
         else:
             code, what = Code.LOCAL_DERIVATIVE, KINDS[mistake.kind].sentence
             of = (
@@ -127,6 +147,89 @@ class Words:
             factor=factor,
             kind=mistake.kind,
         )
+
+    def _of_swap(
+        self, mistake: Mistake, swap: Swap, operation: Operation, operand: str, at: str
+    ) -> str:
+        """Say what has taken the place of what."""
+        tap = mistake.taps[0]
+        z = written(swap.formula, self.value(swap.value))
+        if swap.updated:
+            swaps = [tap.swap for tap in mistake.taps if tap.swap is not None]
+            names = dict.fromkeys(self.value(swap.value) for swap in swaps)
+            less = f"less {in_short(mistake.setting)} times its gradient, as if updated before,"
+            updated = " and ".join(f"{name} {less}" for name in names)
+            return f"The derivative of `{operation.name}` in {operand}{at} uses {updated}"
+        derivative = f"the derivative of `{operation.name}` in {operand}{at}"
+        if tap.kind == FACTOR_TOO_MANY:
+            return f"What is handed down to {operand}{at} is multiplied by {z}, once too often,"
+        if tap.kind == ANOTHER_FACTOR:
+            return f"T{derivative[1:]} is replaced by {z}"
+        if swap.operand == tap.edge.operand:
+            return f"T{derivative[1:]} is taken at {z}, not at {operand},"
+        other = self.operand(tap._replace(edge=tap.edge._replace(operand=swap.operand)))
+        return f"In place of {other}, {derivative} uses {z}"
+
+    def value(self, value: Value) -> str:
+        """Name an array as the source does, or else say what has made it."""
+        if value.result < 0:
+            number = -1 - value.result
+            if value.path:
+                return "what the loop is given"
+            count = len(self.tapped.inputs)
+            return f"`{self._argument(number)}`" if number < count else "a constant of the loss"
+        operation = self.tapped.operations[value.path]
+        if name := self._assigned(value):
+            return f"`{name}`"
+        if operation.name in FORMS and (source := self.flow.operands[value.path][0]) is not None:
+            return self.value(source)
+        if text := self._written(value):
+            return f"`{text}`"
+        return f"the result of `{operation.name}` ({self._line_at(value.path)})"
+
+    def _assigned(self, value: Value) -> str:
+        """Name the variable that an array is assigned to, outside of the function that made it."""
+        calls = self._calls.get(value, ())
+        expressions = [self._expression(path) for path in (*calls, value.path)]
+        of = len(self.tapped.operations[value.path].eqn.outvars)
+        names = (e.assigned(value.result, of) for e in expressions if e is not None)
+        return next(filter(None, names), "")
+
+    def _written(self, value: Value) -> str:
+        """Quote the expression whose value an array is."""
+        if len(self.tapped.operations[value.path].eqn.outvars) > 1:
+            return ""
+        calls = self._calls.get(value, ())
+        expressions = map(self._expression, (*calls, value.path))
+        return next((text for e in expressions if e is not None and (text := e.text)), "")
+
+    @functools.cached_property
+    def _calls(self) -> dict[Value, list[tuple[int, ...]]]:
+        """List the calls that an array is the result of, the outermost first."""
+        found: dict[Value, list[tuple[int, ...]]] = {}
+        for path, results in sorted(self.flow.results.items()):
+            if len(results) == 1 and results[0] is not None and results[0].path != path:
+                found.setdefault(results[0], []).append(path)
+        return found
+
+    def _expression(self, path: tuple[int, ...]) -> Expression | None:
+        """Find the expression whose value an operation gives, if it gives that of one."""
+        at = self._line_at(path)
+        found = at and expression_of(self.tapped.operations[path].eqn, at)
+        last = self._last_of.get(found)
+        return found if last is not None and path[: len(last)] == last else None
+
+    @functools.cached_property
+    def _last_of(self) -> dict[Expression | None, tuple[int, ...]]:
+        """Find the last operation of each expression, whose result is its value."""
+        last: dict[Expression | None, tuple[int, ...]] = {}
+        for path, operation in sorted(self.tapped.operations.items()):
+            at = self._line_at(path)
+            if at is not None:
+                found = expression_of(operation.eqn, at)
+                within = found in last and path[: len(last[found])] == last[found]
+                last[found] = last[found] if within else path
+        return last
 
     def _factor(self, factor: float) -> tuple[Code, str]:
         if factor == 0:
@@ -163,26 +266,12 @@ class Words:
 
     def operand(self, tap: Tap) -> str:
         """Name an operand as the source does: an argument, or what is assigned where it is made."""
-        operation = self.tapped.operations[tap.edge.path]
-        source = self._made(operation.inputs[tap.edge.operand])
-        if isinstance(source, int):
-            return f"`{self._argument(source)}`"
-        if source is not None:
-            made = self._line_at(source)
-            name = assigned(made) if made is not None else ""
-            if name and made != self.line(tap):
-                return f"`{name}`"
-        count = len(operation.eqn.invars)
+        value = self.flow.operands[tap.edge.path][tap.edge.operand]
+        name = "" if value is None else self.value(value)
+        if name.startswith("`"):
+            return name
+        count = len(self.tapped.operations[tap.edge.path].eqn.invars)
         return "its operand" if count == 1 else f"operand {tap.edge.operand + 1} of {count}"
-
-    def _made(self, source: Any) -> Any:
-        """Go up to what has made an operand, past operations that only give it another form."""
-        while source is not None and not isinstance(source, int):
-            operation = self.tapped.operations[source]
-            if operation.name not in FORMS:
-                break
-            source = operation.inputs[0]
-        return source
 
     def _argument(self, number: int) -> str:
         """Name an input of the loss: the argument, and where in it."""
@@ -235,15 +324,3 @@ def line_of(eqn: Any) -> Line | None:
 
 def _line(file: str, number: int) -> Line:
     return Line(file, number, linecache.getline(file, number).strip())
-
-
-def assigned(where: Line) -> str:
-    """Name the variable that a line assigns, if it assigns one."""
-    try:
-        body = ast.parse(where.text).body
-    except SyntaxError:  # a part of a longer statement
-        return ""
-    match body:
-        case [ast.Assign(targets=[ast.Name(id=name)])]:
-            return name
-    return ""

@@ -1,0 +1,420 @@
+"""Find the array of a loss that stands in a derivative where another one belongs.
+
+There are as many candidates as pairs of an edge and an array of the same shape, times what people
+make of an array to have a derivative. None of them is tried as it is. With r a direction of the
+arguments, x' the change of an array x along it and d_x what a mistake hands down to x too much,
+
+    r . (wrong gradient - right gradient) = x' . d_x,
+
+so that a few directions r, drawn at random, give for all arrays at once what tells one candidate in
+some 10^12 from the others. What is left is differentiated as it is, and judged as any mistake.
+"""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from reference.arrays import Array
+from reference.bounds.programs import compiled_fast, program
+from reference.bounds.tracing import precise_jax
+from reference.diagnosis.edges.mistakes import Shapes, Site
+from reference.diagnosis.edges.swaps import (
+    ANOTHER_FACTOR,
+    ANOTHER_VALUE,
+    FACTOR_TOO_MANY,
+    FORMULAS,
+    ITSELF,
+    UPDATED,
+    another_value,
+)
+from reference.diagnosis.edges.tapped import (
+    Edge,
+    Swap,
+    Tap,
+    Tapped,
+    Value,
+    entered,
+    shapes_at,
+    site_at,
+)
+
+DIRECTIONS = 4
+AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
+ROUNDED = 64 * float(np.finfo(np.float64).eps)
+ELEMENTWISE = {
+    "abs", "add", "add_any", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
+    "convert_element_type", "copy", "cos", "cosh", "custom_jvp_call", "digamma", "div", "eq",
+    "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
+    "is_finite", "jit", "le", "lgamma", "log", "log1p", "logistic", "lt", "max", "min", "mul",
+    "ne", "neg", "pjit", "pow", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square",
+    "stop_gradient", "sub", "tan", "tanh",
+}  # fmt: skip
+BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
+PRODUCTS = {"dot_general", "conv_general_dilated"}
+CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
+
+
+class Flow:
+    """Which arrays the operations of a loss read and make, and in which loop."""
+
+    def __init__(self, tapped: Tapped) -> None:
+        """Go through the loss's operations."""
+        self.operands: dict[tuple[int, ...], list[Value | None]] = {}  # None for a number
+        self.results: dict[tuple[int, ...], list[Value | None]] = {}
+        self.loop: dict[Value, tuple[int, ...]] = {}
+        jaxpr = tapped.jaxpr.jaxpr
+        given = self._given(jaxpr, (), ())
+        self._follow(jaxpr, given, (), ())
+
+    def _given(self, jaxpr: Any, path: tuple[int, ...], loop: tuple[int, ...]) -> dict[Any, Value]:
+        """Name the inputs and constants of the loss, or of a loop."""
+        count = len(jaxpr.invars) + len(jaxpr.constvars)
+        keys = [Value(path, -1 - i) for i in range(count)]
+        self.loop.update((key, loop) for key in keys)
+        return dict(zip([*jaxpr.invars, *jaxpr.constvars], keys, strict=True))
+
+    def _follow(
+        self, jaxpr: Any, known: dict[Any, Any], path: tuple[int, ...], loop: tuple[int, ...]
+    ) -> list[Value | None]:
+        def of(atom: Any) -> Value | None:
+            return None if isinstance(atom, core.Literal) else known.get(atom)
+
+        for number, eqn in enumerate(jaxpr.eqns):
+            here = (*path, number)
+            self.operands[here] = [of(atom) for atom in eqn.invars]
+            inner = entered(eqn)
+            if inner is not None and eqn.primitive.name != "scan":
+                within = inner.jaxpr
+                given = dict(zip(within.invars, self.operands[here], strict=True))
+                constants = self._given(within, here, loop)
+                given.update((x, constants[x]) for x in within.constvars)
+                results = self._follow(within, given, here, loop)
+            else:
+                made = [Value(here, i) for i in range(len(eqn.outvars))]
+                self.loop.update((value, loop) for value in made)
+                results = list[Value | None](made)
+            if inner is not None and eqn.primitive.name == "scan":
+                self._follow(inner.jaxpr, self._given(inner.jaxpr, here, here), here, here)
+            self.results[here] = list(results)
+            known.update(zip(eqn.outvars, results, strict=True))
+        return [of(atom) for atom in jaxpr.outvars]
+
+
+def of_parameters(tapped: Tapped) -> list[Tap]:
+    """List the edges of products whose other operand is a parameter, which may have been updated.
+
+    A product is linear in it, so that the setting of the tap is the learning rate.
+    """
+    flow, found = Flow(tapped), []
+    parameters = {Value((), -1 - number) for number in tapped.active}
+    for edge in tapped.edges:
+        eqn = tapped.operations[edge.path].eqn
+        if eqn.primitive.name in PRODUCTS | {"mul"}:
+            operand = 1 - edge.operand
+            value = source = flow.operands[edge.path][operand]
+            while source is not None and source.result == 0 and source.path:
+                if tapped.operations[source.path].eqn.primitive.name not in CHAIN:
+                    break
+                source = flow.operands[source.path][0]
+            if value is not None and source in parameters:
+                swap = Swap(value, ITSELF, operand, updated=True)
+                found.append(Tap(edge, UPDATED, swap=swap))
+    return found
+
+
+class Recorded(NamedTuple):
+    """The arrays of a loss at its arguments.
+
+    Attributes:
+        values: the arrays.
+        handed: the derivative of the loss in each real one.
+        moved: how each real one changes along some directions of the arguments, one below another.
+    """
+
+    values: dict[Value, Array]
+    handed: dict[Value, Array]
+    moved: dict[Value, Array]
+
+
+def recorded(tapped: Tapped, directions: Sequence[Array]) -> Recorded:
+    """Evaluate all arrays of a loss.
+
+    Args:
+        tapped: the loss.
+        directions: for each differentiated input several changes, one below another.
+    """
+
+    def run(inputs: Sequence[Any], directions: Sequence[Any]) -> Any:
+        active = [inputs[number] for number in tapped.active]
+        kept = jax.eval_shape(lambda: tapped.values(active, inputs)[1])
+        real = {key: x for key, x in kept.items() if jnp.issubdtype(x.dtype, jnp.floating)}
+        zeros = {key: jnp.zeros(x.shape, x.dtype) for key, x in real.items()}
+
+        def of_added(added: Any) -> Any:
+            return tapped.values(active, inputs, added)
+
+        def of_active(active: Any) -> Any:
+            values = tapped.values(active, inputs)[1]
+            return {key: values[key] for key in real}
+
+        handed, values = jax.grad(of_added, has_aux=True)(zeros)
+        moved = jax.vmap(lambda along: jax.jvp(of_active, (active,), (along,))[1])(list(directions))
+        return values, handed, moved
+
+    def compiled() -> Any:
+        return compiled_fast(jax.jit(run).lower(tapped.inputs, list(directions)))
+
+    with precise_jax():
+        known = tapped.known_by
+        key = None if known is None else (known, tuple(tapped.active), "recorded")
+        values, handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions))
+    return Recorded(*(jax.tree.map(np.asarray, x) for x in (values, handed, moved)))
+
+
+class Candidate(NamedTuple):
+    """A mistake that may be what is looked for.
+
+    Attributes:
+        taps: one, or all of those that hand down to one array.
+        size: of the array that is handed down wrongly.
+    """
+
+    taps: tuple[Tap, ...]
+    size: int
+
+
+class Substitutes:
+    """The search for an array in the place of another one.
+
+    Args:
+        tapped: the loss.
+        error: what was handed in, less the right gradient; 0 in arrays that are right.
+        scale: how far a right gradient may be off, in each element; infinite where anything may be.
+        end: when to stop.
+    """
+
+    def __init__(self, tapped: Tapped, error: Array, scale: Array, end: float) -> None:
+        """Evaluate the loss's arrays, and how they change along some directions."""
+        self.tapped, self.end = tapped, end
+        self.flow = Flow(tapped)
+        rng = np.random.default_rng(0)
+        weight = np.where(np.isfinite(scale) & (scale > 0), 1 / np.where(scale > 0, scale, 1), 0)
+        weight /= weight.max(initial=0) or 1
+        along = rng.choice([-1.0, 1.0], (DIRECTIONS, error.size)) * rng.uniform(
+            0.5, 1, (DIRECTIONS, error.size)
+        )
+        along *= weight
+        self.target = along @ error
+        self.allowed = abs(along) @ np.where(weight > 0, scale, 0)
+        shapes = [np.shape(tapped.inputs[number]) for number in tapped.active]
+        cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+        parts = np.split(along, cuts, axis=1)
+        directions = [
+            part.reshape(DIRECTIONS, *shape) for part, shape in zip(parts, shapes, strict=True)
+        ]
+        self.recorded = recorded(tapped, directions)
+        self.tried = 0
+
+    def candidates(self) -> list[Candidate]:
+        """List what gives the error along each direction, the simplest first."""
+        with precise_jax():
+            found = [*self._of_operands(), *self._of_factors(), *self._of_arrays()]
+        return sorted(found, key=_simplicity)
+
+    def _fits(self, change: Array, rounded: Array | float) -> Array:
+        """Say which of these changes, one a column, are the error along each direction."""
+        self.tried += change.shape[1] if change.ndim > 1 else 1
+        allowed = self.allowed[:, None] + rounded
+        near = (abs(self.target[:, None] - change) <= allowed).all(axis=0)
+        return np.asarray(near & (abs(change) > allowed).any(axis=0))
+
+    def _sources(self, shape: tuple[int, ...], loop: tuple[int, ...]) -> list[Value]:
+        """List the arrays of a shape in a loop, each once."""
+        return [
+            value for value in self._by_shape.get(shape, ()) if self.flow.loop.get(value) == loop
+        ]
+
+    @functools.cached_property
+    def _by_shape(self) -> dict[tuple[int, ...], list[Value]]:
+        found: dict[tuple[int, ...], list[Value]] = {}
+        for value in sorted(self.recorded.handed):
+            if value in self.flow.loop and self.flow.loop[value] == ():
+                found.setdefault(self.recorded.values[value].shape, []).append(value)
+        return found
+
+    def _made(self, shape: tuple[int, ...]) -> Iterator[tuple[list[tuple[Value, str]], Array]]:
+        """Compute each formula of each array of a shape, one a row, some at a time."""
+        pairs = [(value, name) for value in self._sources(shape, ()) for name in FORMULAS]
+        step = max(1, AT_ONCE // max(1, int(np.prod(shape))))
+        for start in range(0, len(pairs), step):
+            some = pairs[start : start + step]
+            with np.errstate(all="ignore"):
+                rows = np.stack([np.ravel(self._formed[value][name]) for value, name in some])
+            finite = np.isfinite(rows).all(axis=1)
+            chosen = [pair for pair, is_finite in zip(some, finite, strict=True) if is_finite]
+            yield chosen, rows[finite]
+
+    @functools.cached_property
+    def _formed(self) -> "_Formed":
+        return _Formed(self.recorded.values)
+
+    def _sites(self) -> Iterator[tuple[Edge, Shapes, core.JaxprEqn, Value, list[Array]]]:
+        """List the edges outside of loops, with the result and the operands of their operation."""
+        for edge in self.tapped.edges:
+            if time.monotonic() > self.end:
+                return
+            operation = self.tapped.operations[edge.path]
+            shapes = shapes_at(operation.eqn, edge.operand)
+            out = self.flow.results[edge.path][0]
+            if operation.looped or not shapes or not shapes.forward or out is None:
+                continue
+            if out not in self.recorded.handed or self._operand(edge) is None:
+                continue
+            operands = self.flow.operands[edge.path]
+            atoms = zip(operation.eqn.invars, operands, strict=True)
+            arrays = [
+                _literal(atom) if value is None else self.recorded.values[value]
+                for atom, value in atoms
+            ]
+            yield edge, shapes, operation.eqn, out, arrays
+
+    def _moved(self, edge: Edge) -> Array:
+        value = self._operand(edge)
+        return np.zeros(0) if value is None else self.recorded.moved[value]
+
+    def _operand(self, edge: Edge) -> Value | None:
+        value = self.flow.operands[edge.path][edge.operand]
+        return value if value in self.recorded.moved else None
+
+    def _of_operands(self) -> Iterator[Candidate]:
+        """Take another array in the place of an operand: of a factor, or where a function bends."""
+        for edge, shapes, eqn, out, arrays in self._sites():
+            elementwise = shapes.within <= ELEMENTWISE
+            if _is_of_factors(shapes):
+                continue  # which are tried below
+            if shapes.name in PRODUCTS | {"mul"} or (shapes.name == "div" and edge.operand == 0):
+                others = [1 - edge.operand]
+            elif shapes.name in BENT:
+                others = [0, 1]
+            elif elementwise and shapes.elementwise and len(shapes.operands) == 1:
+                others = [edge.operand]
+            else:
+                continue
+            right = self._along(edge, eqn, out, arrays)
+            for other in others:
+                own = self.flow.operands[edge.path][other]
+                for value in self._sources(shapes.operands[other], ()):
+                    if value == own:
+                        continue
+                    z = self.recorded.values[value]
+                    change = self._along(edge, eqn, out, arrays, (z, other)) - right
+                    rounded = ROUNDED * abs(change + right)
+                    if self._fits(change[:, None], rounded[:, None]).all():
+                        swap = Swap(value, ITSELF, other)
+                        size = self.recorded.values[out].size
+                        yield Candidate((Tap(edge, ANOTHER_VALUE, swap=swap),), size)
+
+    def _along(
+        self,
+        edge: Edge,
+        eqn: core.JaxprEqn,
+        out: Value,
+        arrays: list[Array],
+        other: tuple[Array, int] | None = None,
+    ) -> Array:
+        """Give what an edge hands down along each direction, with another array or as it is."""
+        site = site_at(eqn, arrays, edge.operand)
+        array, number = other or (arrays[edge.operand], edge.operand)
+        z = jnp.asarray(array)
+
+        def along(moved: Any) -> Any:
+            given = Site(site.function, site.operands, edge.operand, moved)
+            return (another_value(given, z, number) * self.recorded.handed[out]).sum()
+
+        return np.asarray(jax.vmap(along)(self._moved(edge)))
+
+    def _of_factors(self) -> Iterator[Candidate]:
+        """Take what is made of another array in the place of a local derivative."""
+        by_shape: dict[tuple[int, ...], list[tuple[Edge, Array, Array]]] = {}
+        for edge, shapes, eqn, out, arrays in self._sites():
+            bends = shapes.elementwise and shapes.within <= ELEMENTWISE
+            if bends or (shapes.name == "mul" and shapes.x == shapes.out):
+                through = self._moved(edge) * self.recorded.handed[out]
+                right = self._along(edge, eqn, out, arrays)
+                entry = edge, through.reshape(DIRECTIONS, -1), right
+                by_shape.setdefault(shapes.out, []).append(entry)
+        for shape, edges in by_shape.items():
+            for pairs, rows in self._made(shape):
+                for edge, through, right in edges:
+                    change = through @ rows.T - right[:, None]
+                    fits = self._fits(change, ROUNDED * (abs(through) @ abs(rows).T))
+                    for i in np.flatnonzero(fits):
+                        yield Candidate((self._of_factor(edge, *pairs[i]),), rows.shape[1])
+
+    def _of_factor(self, edge: Edge, value: Value, formula: str) -> Tap:
+        """Say what takes the place of a factor: of the other operand of a product, if it is one."""
+        shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
+        if shapes is not None and _is_of_factors(shapes):
+            return Tap(edge, ANOTHER_VALUE, swap=Swap(value, formula, 1 - edge.operand))
+        return Tap(edge, ANOTHER_FACTOR, swap=Swap(value, formula, edge.operand))
+
+    def _of_arrays(self) -> Iterator[Candidate]:
+        """Multiply all that is handed down to an array by what is made of one, once too often."""
+        edges: dict[Value, list[Edge]] = {}
+        for edge, _, eqn, *_ in self._sites():
+            value = self._operand(edge)
+            if value is not None and entered(eqn) is None:
+                edges.setdefault(value, []).append(edge)
+        by_shape: dict[tuple[int, ...], list[Value]] = {}
+        for value in edges:
+            by_shape.setdefault(self.recorded.values[value].shape, []).append(value)
+        for shape, values in by_shape.items():
+            for pairs, rows in self._made(shape):
+                for value in values:
+                    through = (self.recorded.moved[value] * self.recorded.handed[value]).reshape(
+                        DIRECTIONS, -1
+                    )
+                    change = through @ rows.T - through.sum(axis=1, keepdims=True)
+                    fits = self._fits(change, ROUNDED * (abs(through) @ abs(rows).T))
+                    for i in np.flatnonzero(fits):
+                        taps = [
+                            Tap(edge, FACTOR_TOO_MANY, swap=Swap(*pairs[i], edge.operand))
+                            for edge in edges[value]
+                        ]
+                        yield Candidate(tuple(taps), rows.shape[1])
+
+
+class _Formed(dict[Value, dict[str, Array]]):
+    """What each formula makes of each array, computed when it is asked for."""
+
+    def __init__(self, values: dict[Value, Array]) -> None:
+        super().__init__()
+        self.values_of = values
+
+    def __missing__(self, value: Value) -> dict[str, Array]:
+        x = self.values_of[value]
+        self[value] = {name: np.asarray(formula(x)) for name, formula in FORMULAS.items()}
+        return self[value]
+
+
+def _literal(atom: Any) -> Array:
+    return np.asarray(atom.val, atom.aval.dtype)
+
+
+def _is_of_factors(shapes: Shapes) -> bool:
+    """Say whether the derivative is the other operand, element by element."""
+    return shapes.name == "mul" and set(shapes.operands) == {shapes.out}
+
+
+def _simplicity(candidate: Candidate) -> tuple[Any, ...]:
+    """Order from the simplest: an operand, then a factor, then one too many."""
+    tap = candidate.taps[0]
+    kinds, formulas = [ANOTHER_VALUE, ANOTHER_FACTOR, FACTOR_TOO_MANY], list(FORMULAS)
+    formula = formulas.index(tap.swap.formula) if tap.swap else 0
+    return kinds.index(tap.kind), formula, len(candidate.taps), tuple(-n for n in tap.edge.path)

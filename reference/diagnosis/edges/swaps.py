@@ -1,0 +1,77 @@
+"""Another array takes the place of one that a derivative is made of, or of its factor.
+
+The derivative of c = f g in f is d_c g. In its place stands d_c i, where i is another array of the
+loss; or d_a (1 - a) where d_a (1 - a^2) belongs. `substitutes.py` looks for the array.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from reference.diagnosis.edges.mistakes import Site
+
+JaxArray: TypeAlias = jax.Array
+
+ANOTHER_VALUE = "another_value"  # in the place of an operand
+ANOTHER_FACTOR = "another_factor"  # in the place of the local derivative
+FACTOR_TOO_MANY = "factor_too_many"  # beside the local derivative
+UPDATED = "updated_before"  # an operand, by its own gradient
+ITSELF = "{}"
+
+
+def _sigmoid(x: Any) -> Any:
+    return 1 / (1 + jnp.exp(-x))
+
+
+# What people make of an array v to have a derivative
+FORMULAS: dict[str, Callable[[Any], Any]] = {
+    ITSELF: lambda v: v,
+    "1 - {}": lambda v: 1 - v,
+    "1 - {}**2": lambda v: 1 - v**2,
+    "{0} * (1 - {0})": lambda v: v * (1 - v),
+    "{}**2": lambda v: v**2,
+    "1 / {}": lambda v: 1 / v,
+    "{} > 0": lambda v: (v > 0).astype(v.dtype),
+    "tanh'({})": lambda v: 1 - jnp.tanh(v) ** 2,
+    "sigmoid'({})": lambda v: _sigmoid(v) * _sigmoid(-v),
+}
+
+
+def written(formula: str, name: str) -> str:
+    """Write a formula of an array: with its name, or with x for what has none."""
+    if formula == ITSELF:
+        return name
+    if name.startswith("`"):
+        return f"`{formula.format(name.strip('`'))}`"
+    return f"`{formula.format('x')}` with x {name}"
+
+
+def another_value(site: Site, z: JaxArray, operand: int) -> JaxArray:
+    """d_x = (df/dx)^T d_out with z in the place of an operand; of x itself, where f bends."""
+    operands = list(site.operands)
+    operands[operand] = z
+    return Site(site.function, operands, site.operand, site.x).tangent(
+        operands[site.operand], site.x
+    )
+
+
+def another_factor(site: Site, z: JaxArray, operand: int) -> JaxArray:
+    """d_x = z d_out in place of f'(x) d_out."""
+    del operand
+    return z * site.x
+
+
+def factor_too_many(site: Site, z: JaxArray, operand: int) -> JaxArray:
+    """d_x = z (df/dx)^T d_out, where z has no business."""
+    del operand
+    return site.tangent(site.point, z * site.x)
+
+
+SWAPS: dict[str, Callable[[Site, JaxArray, int], JaxArray]] = {
+    ANOTHER_VALUE: another_value,
+    UPDATED: another_value,
+    ANOTHER_FACTOR: another_factor,
+    FACTOR_TOO_MANY: factor_too_many,
+}
