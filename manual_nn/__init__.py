@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from manual_nn.interfaces.estimator import BackpropClassifier as BackpropClassifier
     from manual_nn.models import mlp_by_rows as rowwise
     from manual_nn.training.adam import Adam, AdamW
-    from manual_nn.training.early_stopping import EarlyStopping
+    from manual_nn.training.early_stopping import Convergence, EarlyStopping, Patience
     from manual_nn.training.history import History, TrainingDiverged, TrainingResult
     from manual_nn.training.loop import train
     from manual_nn.training.optimizer import OptimizerState
@@ -60,11 +60,13 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022, SGD is a class like the others
     "Adam",
     "AdamW",
+    "Convergence",
     "CosineSchedule",
     "Dense",
     "EarlyStopping",
     "History",
     "OptimizerState",
+    "Patience",
     "SGD",
     "TrainingDiverged",
     "TrainingResult",
@@ -97,7 +99,7 @@ _MODULE_OF = {
         "derivatives.per_example": "clipped_grad per_example_grad_norms per_example_grads",
         "interfaces.estimator": "BackpropClassifier",
         "training.adam": "Adam AdamW",
-        "training.early_stopping": "EarlyStopping",
+        "training.early_stopping": "Convergence EarlyStopping Patience",
         "training.history": "History TrainingDiverged TrainingResult",
         "training.loop": "train",
         "training.optimizer": "OptimizerState",

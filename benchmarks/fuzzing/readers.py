@@ -482,7 +482,7 @@ def _checkpoint(path: Path) -> checkpoint.CheckpointFile:
 
 def _reached(params: Params) -> Reached:
     curves = [[0.5, 0.25] for _ in range(4)]
-    return Reached(params, OptimizerState(4, ()), History(*curves))
+    return Reached(params, None, OptimizerState(4, ()), History(*curves), start_loss=0.75)
 
 
 def _npz_file(name: str, rng: Rng) -> bytes:

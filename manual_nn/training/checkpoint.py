@@ -2,22 +2,23 @@
 
 It is a file of parameters, as `manual_nn.files.parameters` writes them, whose metadata hold the
 rest under `checkpoint`: the curves of the history, which are all that early stopping remembers; how
-many steps were taken; the state of the random generator; the settings; fingerprints of the data;
-and a checksum over everything. What the optimizer keeps beside the parameters stands beside them.
-Nothing in it is a pickle.
+many steps were taken; the loss at the start; the state of the random generator; the settings;
+fingerprints of the data; and a checksum over everything. Beside the parameters stand the best ones
+so far, where the rule of stopping keeps them, and what the optimizer keeps. Nothing in it is a
+pickle.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.parameters import (
     check_version,
     load_params_and_beside,
@@ -51,9 +52,10 @@ class CheckpointFile(NamedTuple):
             "data": self.data,
             "curves": vars(reached.history),
             "steps": reached.state.steps,
+            "start_loss": reached.start_loss,
             "rng": _as_json(rng.bit_generator.state),
         }
-        beside = _labelled(reached.state.moments)
+        beside = _beside(reached)
         facts["sha256"] = _checksum([reached.params, *beside.values()], facts)
         save_params_and_beside(self.path, reached.params, beside, checkpoint=facts)
 
@@ -83,13 +85,15 @@ class CheckpointFile(NamedTuple):
             curves = {name: _curve(facts["curves"].get(name), name) for name in vars(start.history)}
             _check_lengths(curves, validated=self.data["X_val"] is not None)
             steps = as_count(facts.get("steps"), name="steps", minimum=0)
-            moments = _taken(beside, _labelled(start.state.moments))
+            start_loss = as_number(facts.get("start_loss"), name="start_loss", minimum=0)
+            _check_labels(list(beside), list(_beside(start)))
             _set_state(rng, facts["rng"])
         except (ValueError, TypeError) as error:
             raise ValueError(f"{os.fspath(self.path)}: {error}") from error
-        return Reached(
-            copy_of(params), OptimizerState(steps, tuple(map(copy_of, moments))), History(**curves)
-        )
+        kept = {label: copy_of(layers) for label, layers in beside.items()}
+        best = kept.pop("best", None)
+        state = OptimizerState(steps, tuple(kept.values()))
+        return Reached(copy_of(params), best, state, History(**curves), start_loss)
 
     def remove_drafts(self) -> None:
         """Remove the drafts of processes that were killed while writing the file."""
@@ -108,16 +112,16 @@ def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
     return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
 
 
-def _labelled(moments: Sequence[Params]) -> dict[str, Params]:
-    """Name what is kept beside the parameters."""
-    return {f"moment_{i}": moment for i, moment in enumerate(moments, start=1)}
+def _beside(reached: Reached) -> dict[str, Params]:
+    """Name what is kept beside the parameters, the best ones first."""
+    best = {} if reached.best is None else {"best": reached.best}
+    return best | {f"moment_{i}": layers for i, layers in enumerate(reached.state.moments, 1)}
 
 
-def _taken(beside: dict[str, Params], labels: Iterable[str]) -> list[Params]:
-    if list(beside) != list(labels):
-        expected, got = (", ".join(names) or "nothing" for names in (labels, beside))
-        raise ValueError(f"beside the parameters there must be {expected}, got {got}")
-    return list(beside.values())
+def _check_labels(labels: list[str], expected: list[str]) -> None:
+    if labels != expected:
+        words, got = (", ".join(names) or "nothing" for names in (expected, labels))
+        raise ValueError(f"beside the parameters there must be {words}, got {got}")
 
 
 def _checksum(kept: Iterable[Params], facts: Mapping[str, Any]) -> str:

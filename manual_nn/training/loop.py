@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,22 @@ from manual_nn.layers.dense import Params
 from manual_nn.models.arguments import as_inputs, as_params, as_targets
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
 from manual_nn.training.descent import Descent
-from manual_nn.training.early_stopping import EarlyStopping, as_early_stopping
+from manual_nn.training.early_stopping import (
+    EarlyStopping,
+    Patience,
+    StoppingRule,
+    as_early_stopping,
+    is_best,
+    is_over,
+)
 from manual_nn.training.evaluation import evaluate
-from manual_nn.training.history import History, Reached, TrainingDiverged, TrainingResult
+from manual_nn.training.history import (
+    History,
+    Reached,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingResult,
+)
 from manual_nn.training.optimizer import (
     Optimizer,
     OptimizerState,
@@ -35,6 +49,8 @@ from manual_nn.training.optimizer import (
 )
 from manual_nn.training.schedule import CosineSchedule, as_learning_rate
 from manual_nn.training.sgd import SGD
+
+EPS = float(np.finfo(np.float64).eps)
 
 
 def train(
@@ -50,7 +66,7 @@ def train(
     weight_decay: float = 1e-4,
     max_grad_norm: float | None = None,
     epochs: int = 30,
-    early_stopping: EarlyStopping | None = EarlyStopping(),  # noqa: B008, it cannot be changed
+    early_stopping: StoppingRule | None = EarlyStopping(),  # noqa: B008, it cannot be changed
     sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
     optimizer_state: OptimizerState | None = None,
@@ -78,8 +94,9 @@ def train(
         max_grad_norm: the norm to which a batch's gradient is shortened if it is longer,
             clipping.md (1), or None for no limit.
         epochs: how many to run at most.
-        early_stopping: when to stop before that, or None to run all epochs, which is required
-            without validation rows.
+        early_stopping: when to stop before that: an `EarlyStopping`, `Patience`, which keeps the
+            best parameters, or `Convergence`; or None to run all epochs. The first two need
+            validation rows.
         sample_weight: how much each training row counts, (N,), none negative, or None for all
             the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
             rows, and the history's likewise. A row of weight 0 might as well be absent, except that
@@ -97,15 +114,18 @@ def train(
         progress: show a progress bar on the standard error stream, which needs tqdm.
 
     Returns:
-        The trained parameters, the history of the epochs, and whether training stopped early.
+        The trained parameters, the history of the epochs, whether training stopped early, and more.
+        A training that is interrupted, as by Ctrl-C, gives a warning and what it has reached: the
+        parameters of that moment, and the history of the whole epochs.
 
     Raises:
         TypeError: an argument is of the wrong type.
         ValueError: shapes do not fit each other, a number is out of range, or the checkpoint is
             damaged or another training's.
         OSError: the checkpoint cannot be read or written, or there is one already.
-        TrainingDiverged: the loss or the parameters are no longer finite. The result of the epochs
-            before is the error's `result`, and remains in the checkpoint.
+        TrainingDiverged: the loss or the parameters are no longer finite, or the loss is more than
+            2^52 times that at the start and that of a guess, ln K. The result of the epochs before
+            is the error's `result`, and remains in the checkpoint.
 
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 2))
@@ -134,7 +154,11 @@ def train(
         resume=resume,
         progress=progress,
     )
-    return collections.deque(results, maxlen=1).pop()
+    try:
+        return collections.deque(results, maxlen=1).pop()
+    except TrainingInterrupted as interruption:
+        warnings.warn(f"{interruption}: its result is as far as it came", stacklevel=2)
+        return interruption.result
 
 
 def train_epochs(
@@ -150,7 +174,7 @@ def train_epochs(
     weight_decay: float,
     max_grad_norm: float | None = None,
     epochs: int,
-    early_stopping: EarlyStopping | None,
+    early_stopping: StoppingRule | None,
     sample_weight: npt.ArrayLike | None = None,
     rng: np.random.Generator,
     optimizer_state: OptimizerState | None = None,
@@ -162,6 +186,10 @@ def train_epochs(
 
     The caller may stop at any time and keep the last result. When training resumes, the
     checkpoint's result comes first, unless it holds no epoch yet.
+
+    Raises:
+        TrainingInterrupted: a KeyboardInterrupt, whose `result` is as far as training came.
+        TypeError, ValueError, OSError, TrainingDiverged: as for `train`.
     """
     params = as_params(params)
     check_finite_params(params)
@@ -179,7 +207,8 @@ def train_epochs(
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
     state = as_optimizer_state(optimizer_state, optimizer, params)
-    reached = Reached(params, state, History())
+    best = params if isinstance(task.early_stopping, Patience) else None
+    reached = Reached(params, best, state, History(), _start_loss(params, task))
     file = _as_checkpoint_file(checkpoint, task, resume=resume)
     if file is not None:
         reached = _take_up(file, reached, rng, resume=resume)
@@ -188,11 +217,17 @@ def train_epochs(
             raise ValueError(f"{msg}, got {epochs}")
         if len(reached.history) > 0:
             yield _given_out(reached, task)
-    while len(reached.history) < epochs and not _stops(reached, task):
-        reached = _next_epoch(reached, task, rng, progress=progress)
-        if file is not None:
-            file.save(reached, rng)
-        yield _given_out(reached, task)
+    descent = None
+    try:
+        while len(reached.history) < epochs and not is_over(task.early_stopping, reached.history):
+            descent = _descent(reached, task)
+            reached = _next_epoch(reached, descent, task, rng, progress=progress)
+            if file is not None:
+                file.save(reached, rng)
+            yield _given_out(reached, task)
+    except KeyboardInterrupt as error:
+        result = _given_out(_at_the_moment(reached, descent), task)
+        raise TrainingInterrupted(result) from error
 
 
 class _Task(NamedTuple):
@@ -208,62 +243,28 @@ class _Task(NamedTuple):
     learning_rate: float | CosineSchedule
     weight_decay: float
     max_grad_norm: float | None
-    early_stopping: EarlyStopping | None
-
-
-def _stops(reached: Reached, task: _Task) -> bool:
-    return task.early_stopping is not None and task.early_stopping.reached(reached.history.val_acc)
+    early_stopping: StoppingRule | None
 
 
 def _given_out(reached: Reached, task: _Task) -> TrainingResult:
     """Copy the arrays and the history, which the caller may change."""
+    best = reached.best if len(reached.history) > 0 else None
     return TrainingResult(
-        copy_of(reached.params),
+        copy_of(best or reached.params),
         reached.history.copy(),
-        _stops(reached, task),
+        is_over(task.early_stopping, reached.history),
         reached.state.copy(),
+        reached.start_loss,
     )
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
-def _next_epoch(
-    reached: Reached, task: _Task, rng: np.random.Generator, *, progress: bool
-) -> Reached:
-    """Train for one more epoch, and measure the result."""
-    epoch = len(reached.history) + 1
-    try:
-        params, state = _epoch(
-            reached,
-            task,
-            rng.permutation(len(task.X_train)),
-            description=f"epoch {epoch}" if progress else None,
-        )
-        return Reached(params, state, _with_measures(reached.history, params, task))
-    except _NotFiniteError as error:
-        before = _given_out(reached, task)
-        raise TrainingDiverged(epoch, error.batch, error.reason, before) from error
-
-
-class _NotFiniteError(ArithmeticError):
-    """The loss or the parameters are no longer finite, as this batch of an epoch shows."""
-
-    def __init__(self, batch: int, reason: str) -> None:
-        self.batch, self.reason = batch, reason
-
-
-def _epoch(
-    reached: Reached,
-    task: _Task,
-    order: npt.NDArray[np.int64],
-    *,
-    description: str | None,
-) -> tuple[Params, OptimizerState]:
-    """Take a step for each batch of the rows in this order."""
-    descent = Descent(
+def _descent(reached: Reached, task: _Task) -> Descent:
+    """Prepare the steps of an epoch."""
+    return Descent(
         reached.params,
         task.X_train,
         task.y_train,
-        batch_size=min(task.batch_size, len(order)),
+        batch_size=min(task.batch_size, len(task.X_train)),
         optimizer=task.optimizer,
         learning_rate=task.learning_rate,
         weight_decay=task.weight_decay,
@@ -271,35 +272,107 @@ def _epoch(
         sample_weight=task.sample_weight,
         state=reached.state.copy(),
     )
+
+
+def _at_the_moment(reached: Reached, descent: Descent | None) -> Reached:
+    """Take what the steps of an unfinished epoch have made, unless it is not finite."""
+    if descent is None:
+        return reached
+    try:
+        for layers in (descent.params, *descent.moments):
+            check_finite_params(layers)
+    except ValueError:
+        return reached
+    return reached._replace(params=descent.params, state=descent.state)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what overflows ends in what is not finite
+def _next_epoch(
+    reached: Reached, descent: Descent, task: _Task, rng: np.random.Generator, *, progress: bool
+) -> Reached:
+    """Train for one more epoch, and measure the result."""
+    epoch = len(reached.history) + 1
+    order = rng.permutation(len(task.X_train))
+    try:
+        _take_steps(descent, task, order, f"epoch {epoch}" if progress else None)
+        history = _with_measures(reached, descent, task)
+    except _LostError as error:
+        before, advice = _given_out(reached, task), _advice(task.X_train)
+        raise TrainingDiverged(epoch, error.batch, error.reason, before, advice) from error
+    best = reached.best
+    if best is not None and is_best(history.val_acc):
+        best = descent.params
+    return Reached(descent.params, best, descent.state, history, reached.start_loss)
+
+
+class _LostError(ArithmeticError):
+    """Training has diverged, as this batch of an epoch shows."""
+
+    def __init__(self, batch: int, reason: str) -> None:
+        self.batch, self.reason = batch, reason
+
+
+def _advice(X_train: Array) -> str:
+    """Say what to try: where the square of an input overflows, no learning rate is to blame."""
+    largest = float(abs(X_train).max())
+    if largest * largest > np.finfo(X_train.dtype).max:
+        return f"scale X_train, whose largest number is {largest:.3g}"
+    return "choose a smaller learning_rate"
+
+
+def _take_steps(
+    descent: Descent, task: _Task, order: npt.NDArray[np.int64], description: str | None
+) -> None:
+    """Take a step for each batch of the rows in this order."""
     with _bar(range(0, len(order), task.batch_size), description) as starts:
         for batch, start in enumerate(starts, start=1):
             try:
                 descent.step(order[start : start + task.batch_size])
             except ValueError as error:  # X_train was checked: the parameters have grown too large
-                raise _NotFiniteError(batch, str(error)) from error
-    return descent.params, descent.state
+                raise _LostError(batch, str(error)) from error
 
 
-def _with_measures(history: History, params: Params, task: _Task) -> History:
+@np.errstate(over="ignore")  # what overflows is not finite
+def _start_loss(params: Params, task: _Task) -> float:
+    """Measure the loss before the first step, and check that training can begin."""
+    try:
+        loss, _ = _training_measures(params, task)
+    except ValueError as error:
+        raise ValueError(f"X_train does not go with params: {error}") from error
+    if not math.isfinite(loss):
+        raise ValueError(f"params must give a finite loss with weight_decay, got {loss}")
+    return loss
+
+
+def _training_measures(params: Params, task: _Task) -> tuple[float, float]:
+    return evaluate(
+        params,
+        task.X_train,
+        task.y_train,
+        weight_decay=task.weight_decay,
+        sample_weight=task.sample_weight,
+    )
+
+
+def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
     """Add the losses and accuracies that the parameters have after an epoch."""
-    history = history.copy()
+    history, params = reached.history.copy(), descent.params
     batches = math.ceil(len(task.X_train) / task.batch_size)
     try:
-        train_loss, train_acc = evaluate(
-            params,
-            task.X_train,
-            task.y_train,
-            weight_decay=task.weight_decay,
-            sample_weight=task.sample_weight,
-        )
+        for i, moment in enumerate(descent.moments):
+            check_finite_params(moment, name=f"optimizer_state.moments[{i}]")
+        train_loss, train_acc = _training_measures(params, task)
         if task.X_val is not None and task.y_val is not None:
             val_loss, val_acc = evaluate(params, task.X_val, task.y_val)
             history.val_loss.append(val_loss)
             history.val_acc.append(val_acc)
-    except ValueError as error:  # as in _epoch
-        raise _NotFiniteError(batches, str(error)) from error
-    if not math.isfinite(train_loss):
-        raise _NotFiniteError(batches, f"the loss after it is {train_loss}")
+    except ValueError as error:  # as in _take_steps
+        raise _LostError(batches, str(error)) from error
+    # Further up, a curve of float64 numbers cannot hold both what it began with and where it is.
+    known = max(reached.start_loss, math.log(task.y_train.shape[1]))
+    if not EPS * train_loss <= known:  # nor if it is NaN
+        reason = f"the loss after it is {train_loss:.3g}, and was {reached.start_loss:.3g} at first"
+        raise _LostError(batches, reason)
     history.train_loss.append(train_loss)
     history.train_acc.append(train_acc)
     return history
@@ -369,8 +442,8 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
 
 def _as_json(setting: Any) -> Any:
     """Turn a setting into what JSON can hold, which names the kind of what has settings itself."""
-    if isinstance(setting, EarlyStopping):
-        return setting._asdict()
+    if isinstance(setting, StoppingRule):
+        return {"kind": type(setting).__name__, **setting._asdict()}
     if dataclasses.is_dataclass(setting):
         return {"kind": type(setting).__name__, **vars(setting)}
     return setting

@@ -21,10 +21,12 @@ WITHOUT_TWIN = {
         # training, and the row-by-row witness
         "Adam",
         "AdamW",
+        "Convergence",
         "CosineSchedule",
         "EarlyStopping",
         "History",
         "OptimizerState",
+        "Patience",
         "SGD",
         "TrainingDiverged",
         "TrainingResult",

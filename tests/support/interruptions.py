@@ -148,7 +148,7 @@ class Save:
 
     def save(self, result: TrainingResult) -> None:
         """Write a checkpoint."""
-        reached = Reached(result.params, OptimizerState(0, ()), result.history)
+        reached = Reached(result.params, None, OptimizerState(0, ()), result.history, 0.5)
         self.file.save(reached, np.random.default_rng(0))
 
     def outcome_of(self, action: Callable[..., object], *args: object) -> tuple[str, bool]:

@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import manual_nn
-from manual_nn import SGD, Adam, AdamW, CosineSchedule, Dense, EarlyStopping, OptimizerState
+from manual_nn import (
+    SGD,
+    Adam,
+    AdamW,
+    Convergence,
+    CosineSchedule,
+    Dense,
+    EarlyStopping,
+    OptimizerState,
+    Patience,
+)
 from reference.arrays import Array
 from tests.support.strategies import Shape, make_directed_network
 
@@ -264,6 +274,8 @@ early_stoppings = st.one_of(
     st.sampled_from([0.975, True, False, "never", (0.975, 0.005), [], EarlyStopping]),
     st.builds(EarlyStopping, numbers(zero=True)),
     st.builds(EarlyStopping, st.just(0.5), numbers(zero=True)),
+    st.builds(Patience, counts),
+    st.builds(Convergence, st.just(2), numbers(zero=True)),
 )
 optimizers: Strategy = st.sampled_from(
     [None, "adam", 0.1, SGD, Adam, {"momentum": 0.5}, (0.9, 0.999), []]
@@ -428,7 +440,9 @@ RIGHT: dict[str, Callable[[Arguments], Strategy]] = {
         ]
     ),
     "workspace": lambda good: st.sampled_from([None, good["workspace"]]),
-    "early_stopping": lambda _: st.sampled_from([None, EarlyStopping(), EarlyStopping(0, 1e300)]),
+    "early_stopping": lambda _: st.sampled_from(
+        [None, EarlyStopping(), EarlyStopping(0, 1e300), Patience(1, 0), Convergence()]
+    ),
     "progress": lambda _: st.just(False),  # noqa: FBT003, its name is the key
     "resume": lambda _: st.just(False),  # noqa: FBT003, likewise
 }

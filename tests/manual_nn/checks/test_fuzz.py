@@ -30,7 +30,15 @@ from tests.support.strategies import Shape, dtypes, seeds
 
 # What holds data for the functions, which check it, or settings, which have tests of their own.
 CONTAINERS = {"Dense", "EarlyStopping", "History", "TrainingDiverged", "TrainingResult"}
-CONTAINERS |= {"SGD", "Adam", "AdamW", "CosineSchedule", "OptimizerState"}
+CONTAINERS |= {
+    "Convergence",
+    "CosineSchedule",
+    "OptimizerState",
+    "Patience",
+    "SGD",
+    "Adam",
+    "AdamW",
+}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: getattr(manual_nn, name) for name in manual_nn.__all__ if name not in CONTAINERS
 }

@@ -339,8 +339,8 @@ def test_to_resume_without_a_checkpoint_yet_is_to_begin(
 def test_what_was_reached_before_a_divergence_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The penalty takes W to -2 W in a step: some 60 steps of 39 in an epoch are too many.
-    options = ("--hidden", "--weight-decay", "1.5", "--learning-rate", "1")
+    # The penalty takes W to -2 W in a step: 27 steps of 20 in an epoch are too many.
+    options = ("--hidden", "--weight-decay", "1.5", "--learning-rate", "1", "--batch-size", "64")
     checkpoint = ("--checkpoint", tmp_path / "checkpoint.npz")
     status, out, err = run(capsys, "train", *options, *checkpoint, "--output", tmp_path)
     assert status == 2

@@ -348,9 +348,9 @@ BAD_SIZES = [
 ]
 
 BAD_EARLY_STOPPING = [
-    Bad("a number", 0.975, TypeError, ("{name} must be an EarlyStopping or None", "float")),
+    Bad("a number", 0.975, TypeError, ("{name} must be an EarlyStopping, Patience or", "float")),
     Bad("a pair", (0.975, 0.005), TypeError, ("{name} must be an EarlyStopping", "tuple")),
-    Bad("a word", "never", TypeError, ("{name} must be an EarlyStopping or None", "str")),
+    Bad("a word", "never", TypeError, ("{name} must be an EarlyStopping, Patience or", "str")),
     Bad(
         "NaN",
         EarlyStopping(min_accuracy=np.nan),

@@ -23,11 +23,13 @@ from manual_nn import (
     SGD,
     Adam,
     AdamW,
+    Convergence,
     CosineSchedule,
     Dense,
     EarlyStopping,
     History,
     OptimizerState,
+    Patience,
     TrainingDiverged,
     TrainingResult,
 )
@@ -38,6 +40,7 @@ from manual_nn.training import checkpoint, loop
 from manual_nn.training.history import Reached
 from manual_nn.training.optimizer import first_state
 from tests.conftest import depth
+from tests.support.bits import same_bits
 from tests.support.project import ROOT
 
 EPOCHS = 6
@@ -49,7 +52,7 @@ def draw_params(dtype: npt.DTypeLike = np.float64) -> Params:
 
 
 def plain_start(history: History) -> Reached:
-    return Reached(draw_params(), OptimizerState(0, ()), history)
+    return Reached(draw_params(), None, OptimizerState(0, ()), history, start_loss=0.75)
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def train_until(epoch: int, **changes: Any) -> None:
     for _ in range(epoch):
         next(results)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(loop, "evaluate", interrupt)
+        monkeypatch.setattr(loop, "_with_measures", interrupt)
         with pytest.raises(KeyboardInterrupt):
             next(results)
 
@@ -100,6 +103,11 @@ def assert_same(got: TrainingResult, want: TrainingResult) -> None:
         assert a.tobytes() == b.tobytes()
     assert got.history == want.history
     assert got.stopped_early == want.stopped_early
+    assert got.start_loss == want.start_loss
+    assert got.optimizer_state is not None
+    assert want.optimizer_state is not None
+    assert got.optimizer_state.steps == want.optimizer_state.steps
+    assert same_bits(got.optimizer_state.moments, want.optimizer_state.moments)
 
 
 @pytest.fixture(name="path")
@@ -114,6 +122,7 @@ def fixture_path(tmp_path: Path) -> Path:
 
 
 ALWAYS = EarlyStopping(0.0, 2.0)
+IMPATIENT = Patience(n_iter_no_change=1, tol=2.0)  # three epochs, no accuracy is above
 
 
 def rearranged(how: Callable[[Array], Array]) -> Params:
@@ -134,6 +143,11 @@ VARIANTS: dict[str, Callable[[], dict[str, Any]]] = {
     "columns first": lambda: {"params": rearranged(np.asfortranarray)},
     "a view": lambda: {"params": rearranged(every_other)},
     "early stopping": lambda: {"early_stopping": ALWAYS},
+    "early stopping, by patience": lambda: {"early_stopping": IMPATIENT, "optimizer": Adam()},
+    "early stopping, by convergence": lambda: {
+        "early_stopping": Convergence(n_iter_no_change=1, tol=1e3)
+    },
+    "patience": lambda: {"early_stopping": Patience()},
     "momentum": lambda: {"optimizer": SGD(momentum=0.5)},
     "Adam": lambda: {"optimizer": Adam(), "max_grad_norm": 0.5},
     "AdamW, columns first": lambda: {
@@ -154,7 +168,7 @@ def test_a_training_resumed_after_any_epoch_ends_as_one_never_interrupted(
 ) -> None:
     uninterrupted = arguments(**VARIANTS[variant]())
     whole = manual_nn.train(**uninterrupted)
-    assert whole.stopped_early == (variant == "early stopping")
+    assert whole.stopped_early == variant.startswith("early stopping")
     for epoch in range(len(whole.history)):
         path = tmp_path / f"after {epoch}.npz"
         train_until(epoch, **VARIANTS[variant](), checkpoint=path)
@@ -231,12 +245,12 @@ def test_the_parameters_come_back_in_the_order_that_they_had(
 ) -> None:
     params, rng = rearranged(arrange), np.random.default_rng(0)
     file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
-    start = Reached(params, first_state(Adam(), params), History())
+    start = Reached(params, params, first_state(Adam(), params), History(), 0.5)
     file.save(start, rng)
     loaded = file.load(start, rng)
-    for got, want in zip(
-        leaves(loaded.params + sum(loaded.state.moments, ())), leaves(params * 3), strict=True
-    ):
+    assert loaded.best is not None
+    layers = (*loaded.params, *loaded.best, *itertools.chain(*loaded.state.moments))
+    for got, want in zip(leaves(layers), leaves(params * 4), strict=True):
         assert got.strides == want.strides
         assert got.flags.writeable
 

@@ -8,6 +8,7 @@ import itertools
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,22 @@ import pytest
 
 import manual_nn
 import reference
-from manual_nn import SGD, Dense, EarlyStopping, History, TrainingResult
+from manual_nn import (
+    SGD,
+    Adam,
+    AdamW,
+    Convergence,
+    CosineSchedule,
+    Dense,
+    EarlyStopping,
+    History,
+    Patience,
+    TrainingResult,
+)
 from manual_nn.training import loop
 from manual_nn.training.descent import Descent
+from manual_nn.training.evaluation import evaluate
+from manual_nn.training.history import TrainingInterrupted
 from reference.arrays import Array
 from tests.support.bits import same_bits
 
@@ -417,7 +431,7 @@ def test_training_lowers_the_loss() -> None:
 
 def test_without_validation_the_steps_are_the_same_and_its_measures_stay_empty() -> None:
     problem = draw_problem()
-    params, history, stopped_early, _ = manual_nn.train(
+    params, history, stopped_early, *_ = manual_nn.train(
         *problem[:3], batch_size=4, epochs=3, early_stopping=None, rng=np.random.default_rng(0)
     )
     whole = train(problem)
@@ -429,7 +443,9 @@ def test_without_validation_the_steps_are_the_same_and_its_measures_stay_empty()
 
 def test_early_stopping_needs_validation() -> None:
     problem = draw_problem()
-    with pytest.raises(ValueError, match="early_stopping must be None without X_val and y_val"):
+    with pytest.raises(
+        ValueError, match="early_stopping must be None or a Convergence without X_val and y_val"
+    ):
         manual_nn.train(*problem[:3], rng=np.random.default_rng(0))
 
 
@@ -495,31 +511,249 @@ def test_the_measures_of_the_training_rows_have_the_weights_and_those_of_validat
     assert history.val_loss[-1] == manual_nn.loss(params, X_val, y_val)
 
 
+# Other optimizers
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": SGD(0.5)},
+        {"optimizer": Adam(), "max_grad_norm": 0.25},
+        {"optimizer": AdamW(), "learning_rate": CosineSchedule(0.25, epochs=2)},
+    ],
+    ids=["momentum", "clipped Adam", "AdamW on a schedule"],
+)
+def test_a_training_is_steps_of_its_optimizer_which_another_may_go_on_with(
+    options: dict[str, Any],
+) -> None:
+    problem = draw_problem()
+    settings: dict[str, Any] = {"learning_rate": 0.1, "weight_decay": 0.01} | options
+    descent = Descent(
+        problem.params, problem.X_train, np.eye(4)[problem.y_train], batch_size=4, **settings
+    )
+    for rows in draw_batches(10, 4, epochs=3):
+        descent.step(rows)
+    whole = train(problem, **settings)
+    assert same_bits(whole.params, descent.params)
+    assert same_bits(whole.optimizer_state, descent.state)
+    assert descent.steps == 9
+
+    rng, reached = np.random.default_rng(0), None
+    for epochs in (1, 2):
+        start = problem if reached is None else problem._replace(params=reached.params)
+        reached = manual_nn.train(
+            *start,
+            batch_size=4,
+            epochs=epochs,
+            early_stopping=None,
+            rng=rng,
+            optimizer_state=None if reached is None else reached.optimizer_state,
+            **settings,
+        )
+    assert reached is not None
+    assert same_bits(reached.params, whole.params)
+    assert same_bits(reached.optimizer_state, whole.optimizer_state)
+
+
+@pytest.mark.parametrize(("optimizer", "usual"), [(SGD(), 0.1), (Adam(), 1e-3), (AdamW(), 1e-3)])
+def test_without_a_learning_rate_it_is_the_usual_one(optimizer: SGD | Adam, usual: float) -> None:
+    got = train(draw_problem(), optimizer=optimizer)
+    want = train(draw_problem(), optimizer=optimizer, learning_rate=usual)
+    assert same_bits(got.params, want.params)
+
+
+# The rules that keep the best, and find an end
+
+
+def test_patience_keeps_the_best_parameters_and_stops_when_there_are_no_better() -> None:
+    problem = draw_problem(rows=40)
+
+    def results(rule: Patience | None) -> list[TrainingResult]:
+        return list(
+            loop.train_epochs(
+                *problem,
+                batch_size=4,
+                learning_rate=2.0,
+                weight_decay=0.0,
+                epochs=12,
+                early_stopping=rule,
+                rng=np.random.default_rng(0),
+            )
+        )
+
+    epochs = results(None)
+    accuracies = epochs[-1].history.val_acc
+    assert 0 < accuracies.index(max(accuracies)) < 8, "the best is not in the midst"
+    for n_iter_no_change in (1, 2, 3, 20):
+        rule = Patience(n_iter_no_change, tol=0.0)
+        stop = next((n for n in range(1, 13) if rule.reached(accuracies[:n])), None)
+        got = results(rule)
+        assert len(got) == (stop or 12)
+        assert [result.stopped_early for result in got] == [
+            n == stop for n in range(1, 1 + len(got))
+        ]
+        for n, result in enumerate(got, start=1):
+            best = accuracies.index(max(accuracies[:n]))
+            assert same_bits(result.params, epochs[best].params)
+            assert same_bits(result.optimizer_state, epochs[n - 1].optimizer_state)
+            assert result.history == epochs[n - 1].history
+
+
+def test_a_training_without_validation_ends_when_its_loss_has_converged() -> None:
+    problem = draw_problem()
+    rule = Convergence(n_iter_no_change=2, tol=0.05)
+    options: dict[str, Any] = {"batch_size": 4, "epochs": 50, "rng": np.random.default_rng(0)}
+    result = manual_nn.train(*problem[:3], early_stopping=rule, **options)
+    losses = result.history.train_loss
+    assert result.stopped_early
+    assert 3 < len(losses) < 50
+    assert rule.reached(losses)
+    assert not rule.reached(losses[:-1])
+    whole = train(problem, epochs=len(losses))
+    assert same_bits(result.params, whole.params)
+
+
+# Interruptions
+
+
+def interrupt_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that is interrupted when it has been called so often."""
+    counter = itertools.count()
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if next(counter) == calls:
+            raise KeyboardInterrupt
+        return function(*args, **options)
+
+    return interrupted
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 6, 7])
+def test_an_interrupted_training_gives_a_warning_and_the_parameters_of_the_moment(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, optimizer = draw_problem(), Adam()
+    whole = train(problem, optimizer=optimizer)
+    descent = Descent(
+        problem.params,
+        problem.X_train,
+        np.eye(4)[problem.y_train],
+        batch_size=4,
+        optimizer=optimizer,
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+    )
+    for rows in itertools.islice(draw_batches(10, 4, epochs=3), steps):
+        descent.step(rows)
+    monkeypatch.setattr(Descent, "step", interrupt_after(steps, Descent.step))
+    epoch = 1 + steps // 3
+    message = f"^training was interrupted in epoch {epoch}: its result is as far as it came$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        result = train(problem, optimizer=optimizer)
+    assert Path(caught[0].filename).name == "test_loop.py"
+    assert same_bits(result.params, descent.params)
+    assert same_bits(result.optimizer_state, descent.state)
+    assert result.history.train_loss == whole.history.train_loss[: epoch - 1]
+    assert not result.stopped_early
+
+
+@pytest.mark.parametrize("name", ["evaluate", "_given_out"])
+def test_an_interruption_between_the_steps_loses_none(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start is measured first; an epoch's training rows, then its validation rows."""
+    problem = draw_problem()
+    whole = train(problem, epochs=2)
+    calls = 3 if name == "evaluate" else 1
+    monkeypatch.setattr(loop, name, interrupt_after(calls, getattr(loop, name)))
+    with pytest.warns(UserWarning, match="training was interrupted"):
+        result = train(problem)
+    assert same_bits(result.params, whole.params)
+
+
+def test_an_interruption_where_the_steps_have_left_the_finite_gives_the_epoch_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spoil(descent: Descent, _rows: Array) -> None:
+        if len(spoilt) == 3:
+            descent.params[0].weight[0, 0] = np.nan
+            raise KeyboardInterrupt
+        spoilt.append(True)
+
+    spoilt: list[bool] = []
+    monkeypatch.setattr(Descent, "step", spoil)
+    with pytest.warns(UserWarning, match="interrupted in epoch 2"):
+        result = train(draw_problem())
+    assert same_bits(result.params, draw_problem().params)
+    assert len(result.history) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_an_interrupted_training_with_patience_gives_the_best_epoch_if_there_is_one(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = draw_problem()
+    monkeypatch.setattr(Descent, "step", interrupt_after(steps, Descent.step))
+    results = loop.train_epochs(
+        *problem,
+        batch_size=4,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        epochs=9,
+        early_stopping=Patience(),
+        rng=np.random.default_rng(0),
+    )
+    whole: list[TrainingResult] = []
+    with pytest.raises(KeyboardInterrupt) as caught:
+        whole.extend(results)
+    assert isinstance(caught.value, TrainingInterrupted)
+    assert str(caught.value) == f"training was interrupted in epoch {1 + steps // 3}"
+    interrupted = caught.value.result
+    if steps == 7:
+        assert same_bits(interrupted.params, whole[-1].params)
+    else:
+        monkeypatch.undo()
+        (first,) = itertools.islice(draw_batches(10, 4, epochs=1), 1)
+        step = step_along(
+            problem.params, problem.X_train[first], problem.y_train[first], weight_decay=0.0
+        )
+        assert same_bits(interrupted.params, step)
+
+
+def test_an_interruption_before_the_training_begins_is_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "evaluate", interrupt_after(0, evaluate))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(draw_problem())
+    assert type(caught.value) is KeyboardInterrupt
+
+
 # Divergence
 
 
 DOUBLING: dict[str, Any] = {"learning_rate": 1.0, "weight_decay": 1.5, "epochs": 600}
 
 
-def doubling(dtype: npt.DTypeLike, *, x: float = 0.0) -> Problem:
+def doubling(dtype: npt.DTypeLike, *, x: float = 0.0, weight: float = 1.0) -> Problem:
     """Make a problem in which `DOUBLING` takes the weights from W to W - 2 * 3/2 * W = -2 W.
 
     Two equal columns give p = 1/2, which the targets are: nothing pulls but the penalty.
     """
-    layer = Dense(np.ones((1, 2), dtype), np.zeros(2, dtype))
+    layer = Dense(np.full((1, 2), weight, dtype), np.zeros(2, dtype))
     X, y = np.full((12, 1), x), np.full((12, 2), 0.5)
     return Problem((layer,), X, y, X, y)
 
 
 @pytest.mark.parametrize("batch_size", [12, 5, 4, 1])
-@pytest.mark.parametrize(("dtype", "steps"), [(np.float32, 64), (np.float64, 512)])
+@pytest.mark.parametrize(("dtype", "exponent"), [(np.float32, 128), (np.float64, 1024)])
 def test_divergence_is_found_in_the_first_step_that_cannot_be_computed(
-    dtype: npt.DTypeLike, steps: int, batch_size: int
+    dtype: npt.DTypeLike, exponent: int, batch_size: int
 ) -> None:
-    # With x = 2^64 the logits after t steps are 2^(64 + t) but for the sign, too large a number
-    # from t = 64 on; in float64 the same with 512. They are computed in step t + 1 or, if t was
-    # the last step of an epoch, after it.
-    problem = doubling(dtype, x=2.0**steps)
+    # The logits after t steps are 2^(exponent - 8 + t) but for the sign, too large a number from
+    # t = 8 on. They are computed in step t + 1 or, if t was the last step of an epoch, after it.
+    steps, weight = 8, 2.0 ** (exponent // 2 - 8)
+    problem = doubling(dtype, x=2.0 ** (exponent // 2), weight=weight)
     options = DOUBLING | {"batch_size": batch_size}
     batches = math.ceil(12 / batch_size)
     whole, more = divmod(steps, batches)
@@ -529,9 +763,9 @@ def test_divergence_is_found_in_the_first_step_that_cannot_be_computed(
     error = caught.value
     assert (error.epoch, error.batch) == (epoch, batch)
     assert f"training diverged in epoch {epoch}, batch {batch}: X and params" in str(error)
-    assert str(error).endswith("; choose a smaller learning_rate")
-    weight, bias = error.result.params[0]
-    assert np.array_equal(weight, np.full((1, 2), (-2.0) ** (batches * (epoch - 1)), dtype))
+    result_weight, bias = error.result.params[0]
+    want = np.full((1, 2), weight * (-2.0) ** (batches * (epoch - 1)), dtype)
+    assert np.array_equal(result_weight, want)
     assert np.array_equal(bias, [0, 0])
     assert len(error.result.history) == epoch - 1
     if epoch > 1:
@@ -541,21 +775,91 @@ def test_divergence_is_found_in_the_first_step_that_cannot_be_computed(
 
 
 @pytest.mark.parametrize("batch_size", [12, 5, 4, 1])
-@pytest.mark.parametrize(("dtype", "steps"), [(np.float32, 64), (np.float64, 512)])
-def test_divergence_is_found_after_the_epoch_in_which_the_loss_overflows(
-    dtype: npt.DTypeLike, steps: int, batch_size: int
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_divergence_is_found_after_the_epoch_whose_loss_hides_that_at_the_start(
+    dtype: npt.DTypeLike, batch_size: int
 ) -> None:
-    # The squares of the two weights after t steps sum to 2 * 4^t, and the logits stay 0.
+    # The loss after t steps is 3 * 4^t + ln 2: times 2^-52 above what it was first from t = 27 on.
     batches = math.ceil(12 / batch_size)
-    epoch = math.ceil(steps / batches)
+    epoch = math.ceil(27 / batches)
     with pytest.raises(manual_nn.TrainingDiverged) as caught:
         train(doubling(dtype), **DOUBLING, batch_size=batch_size)
     assert (caught.value.epoch, caught.value.batch) == (epoch, batches)
     assert str(caught.value) == (
-        f"training diverged in epoch {epoch}, batch {batches}: the loss after it is inf; "
-        "choose a smaller learning_rate"
+        f"training diverged in epoch {epoch}, batch {batches}: the loss after it is "
+        f"{3 * 4.0 ** (epoch * batches):.3g}, and was 3.69 at first; choose a smaller learning_rate"
     )
     assert len(caught.value.result.history) == epoch - 1
+
+
+def steps_until_divergence(layer: Dense, classes: int) -> int:
+    """Train with one step in each epoch, all rows of class 0; the weights grow as in `doubling`."""
+    X, y = np.zeros((4, 1)), np.zeros(4, int)
+    with pytest.raises(manual_nn.TrainingDiverged) as caught:
+        train(Problem((layer,), X, y, X, y), **DOUBLING)
+    assert len(layer.bias) == classes
+    return caught.value.epoch
+
+
+def test_a_loss_of_2_to_the_52_times_that_at_the_start_is_not_yet_divergence() -> None:
+    """With one class the loss is the penalty, 3/2 W^2: after 26 steps 4^26 times as large."""
+    assert steps_until_divergence(Dense(np.ones((1, 1)), np.zeros(1)), 1) == 27
+
+
+@pytest.mark.parametrize(("classes", "steps"), [(2, 65), (3, 66)])
+def test_beside_a_loss_that_began_near_zero_a_guess_counts(classes: int, steps: int) -> None:
+    """Right from the start: the loss is 3 * 4^(t - 40), against 2^52 ln K."""
+    weight, bias = np.zeros((1, classes)), np.full(classes, -500.0)
+    weight[0, :2], bias[0] = 2.0**-40, 500.0
+    assert steps_until_divergence(Dense(weight, bias), classes) == steps
+
+
+def test_a_loss_that_overflows_is_divergence() -> None:
+    with pytest.raises(manual_nn.TrainingDiverged, match=r"is inf, and was 1\.24e\+181 at first"):
+        train(doubling(np.float64), **DOUBLING | {"weight_decay": 1.5 * 2.0**600}, batch_size=12)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()])
+def test_where_the_square_of_an_input_overflows_the_advice_is_to_scale(
+    optimizer: SGD | Adam,
+) -> None:
+    """In `Adam` nothing but the mean of squares is infinite, and no parameter would move again."""
+    layer = Dense(np.zeros((1, 2), np.float32), np.zeros(2, np.float32))
+    X, y = np.array([[1e20], [-1e20]]), np.array([0, 1])
+    problem = Problem((layer,), X, y, X, y)
+    with pytest.raises(manual_nn.TrainingDiverged) as caught:
+        train(problem, optimizer=optimizer, learning_rate=1e-3 if optimizer == Adam() else 1.0)
+    assert str(caught.value).endswith("; scale X_train, whose largest number is 1e+20")
+    if optimizer == Adam():
+        assert "optimizer_state.moments[1][0].weight must be finite, got inf" in str(caught.value)
+
+
+def test_inputs_too_large_for_the_first_parameters_are_no_divergence() -> None:
+    problem = doubling(np.float64, x=2.0**1000, weight=2.0**30)
+    with pytest.raises(ValueError, match=r"^X_train does not go with params: X and params must"):
+        train(problem, **DOUBLING)
+
+
+def test_a_penalty_that_is_infinite_at_the_start_is_no_divergence() -> None:
+    with pytest.raises(ValueError, match=r"^params must give a finite loss .*, got inf$"):
+        train(doubling(np.float64, weight=2.0**600), **DOUBLING)
+
+
+def test_the_loss_at_the_start_is_that_of_the_parameters_and_says_whether_it_rose() -> None:
+    problem = draw_problem()
+    weights = np.arange(1.0, 11.0)
+    _, X, y, *_ = problem
+    for options in ({}, {"sample_weight": weights}, {"learning_rate": 20.0}):
+        result = train(problem, weight_decay=0.01, **options)
+        want = manual_nn.loss(
+            problem.params, X, y, weight_decay=0.01, sample_weight=options.get("sample_weight")
+        )
+        assert result.start_loss == want
+        assert result.loss_rose == (result.history.train_loss[-1] > want)
+        assert result.loss_rose == ("learning_rate" in options)
+    assert not TrainingResult(problem.params, History(), stopped_early=False).loss_rose
+    equal = History([0.5], [1.0])
+    assert not TrainingResult(problem.params, equal, stopped_early=False, start_loss=0.5).loss_rose
 
 
 @pytest.mark.parametrize(("batch_size", "batch"), [(4, 2), (12, 1)])
@@ -578,7 +882,7 @@ def test_divergence_is_told_in_the_same_way_where_overflow_is_an_error() -> None
         np.errstate(over="raise", invalid="raise"),
         pytest.raises(manual_nn.TrainingDiverged, match="the loss after it is inf"),
     ):
-        train(doubling(np.float64), **DOUBLING)
+        train(doubling(np.float64), **DOUBLING | {"weight_decay": 1.5 * 2.0**600}, batch_size=12)
 
 
 def test_the_epochs_before_a_divergence_are_given_out() -> None:
@@ -589,7 +893,7 @@ def test_the_epochs_before_a_divergence_are_given_out() -> None:
         early_stopping=None,
         rng=np.random.default_rng(0),
     )
-    given_out = [next(results) for _ in range(21)]
+    given_out = [next(results) for _ in range(8)]
     with pytest.raises(manual_nn.TrainingDiverged) as caught:
         next(results)
     assert same_bits(caught.value.result.params, given_out[-1].params)
