@@ -16,11 +16,11 @@ from manual_nn.arrays import Array
 class Kept(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
-    a: Array  # (N, H), positive exactly where the input is
+    a: Array  # (..., H), positive exactly where the input is
 
 
 def forward(params: tuple[()], x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
-    """Compute a = max(x, 0), (N, H); eq. (1)."""
+    """Compute a = max(x, 0), (..., H); eq. (1)."""
     a = rectified(x, out=out)
     return a, Kept(a)
 
@@ -28,17 +28,17 @@ def forward(params: tuple[()], x: Array, *, out: Array | None = None) -> tuple[A
 def backward(
     params: tuple[()], kept: Kept, d_out: Array, *, out: Array | None = None
 ) -> tuple[tuple[()], Array]:
-    """Compute d_x = d_a where x > 0 and 0 elsewhere, (N, H); eq. (2)."""
+    """Compute d_x = d_a where x > 0 and 0 elsewhere, (..., H); eq. (2)."""
     return (), masked(d_out, kept.a, out=out)
 
 
 def rectified(x: Array, *, out: Array | None = None) -> Array:
-    """Compute max(x, 0) alone, (N, H); eq. (1)."""
-    return np.maximum(x, np.zeros(x.shape[1], x.dtype), out=out)  # twice as fast as with a scalar
+    """Compute max(x, 0) alone, (..., H); eq. (1)."""
+    return np.maximum(x, np.zeros(x.shape[-1], x.dtype), out=out)  # twice as fast as with a scalar
 
 
 def masked(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
-    """Keep d_out where a > 0, which is where x > 0, and put 0 elsewhere, (N, H); eq. (2)."""
+    """Keep d_out where a > 0, which is where x > 0, and put 0 elsewhere, (..., H); eq. (2)."""
     d_x = np.multiply(d_out, a > 0, out=out)
     if not math.isfinite(np.vdot(d_x, d_x)):  # a d_out that overflowed: 0 times it is not 0
         np.copyto(d_x, 0, where=a <= 0)

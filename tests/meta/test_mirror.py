@@ -43,6 +43,7 @@ TESTED_IN = {
 SUBJECTS = {
     "tests/manual_nn/checks/test_fuzz.py": "the arguments of every public function, drawn",
     "tests/manual_nn/derivatives/test_products.py": "all derivatives, where they are exact",
+    "tests/manual_nn/layers/test_by_torch.py": "all layers, and PyTorch's",
     "tests/manual_nn/models/test_against_jax.py": "the model's gradients and JAX's",
     "tests/manual_nn/models/test_exactly.py": "the model where its arithmetic is exact",
     "tests/manual_nn/models/test_foreign_witnesses.py": "the model and other libraries",

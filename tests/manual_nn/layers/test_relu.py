@@ -68,14 +68,14 @@ def test_a_derivative_whose_square_overflows_is_no_matter(dtype: type[np.floatin
     np.testing.assert_array_equal(d_z, [[0, -large]])
 
 
-def subject_of(N: int, H: int) -> Subject:
-    return Subject(lambda draw, _: ((), draw(N, H)), {})
+def subject_of(shape: list[int]) -> Subject:
+    return Subject(lambda draw, _: ((), draw(*shape)), {})
 
 
-@given(N=st.integers(1, 6), H=st.integers(1, 6), seed=seeds)
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=seeds)
 @FEW
-def test_values_and_gradients_agree_with_jax(N: int, H: int, seed: int) -> None:
-    prove(relu, twin, subject_of(N, H), seed)
+def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> None:
+    prove(relu, twin, subject_of(shape), seed)
 
 
 def without_the_mask(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
@@ -86,5 +86,16 @@ def with_its_own_output(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noq
     return (), d_out * kept.a
 
 
+def with_a_mask_of_the_gradient(params: tuple[()], kept: Any, d_out: Any) -> Any:  # noqa: ARG001
+    return (), np.maximum(d_out, 0)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
-    refute(relu, twin, subject_of(4, 5), without_the_mask, with_its_own_output)
+    refute(
+        relu,
+        twin,
+        subject_of([4, 5]),
+        without_the_mask,
+        with_its_own_output,
+        with_a_mask_of_the_gradient,
+    )
