@@ -1,8 +1,9 @@
 """The dense layer: its equations are derived in dense.md.
 
-Axes: N rows, fan_in inputs of the layer, fan_out outputs. `d_name` is dL/d(name), the derivative of
-the loss with respect to `name`, and has its shape; `d_out` is that of the layer's output. `out` is
-an array to write a result to, as in NumPy; without it the result is a new array.
+Axes: `...` any number of axes of rows, N rows in one, fan_in inputs of the layer, fan_out outputs.
+`d_name` is dL/d(name), the derivative of the loss with respect to `name`, and has its shape;
+`d_out` is that of the layer's output. `out` is an array to write a result to, as in NumPy; without
+it the result is a new array.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.initial import glorot
 
 
@@ -27,17 +29,56 @@ Params: TypeAlias = tuple[Dense, ...]  # of layers 1 to L, each on top of the on
 class Kept(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
-    x: Array  # (N, fan_in)
+    x: Array  # (..., fan_in)
 
 
 def forward(params: Dense, x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
-    """Compute z = x W + b, (N, fan_out); eq. (1)."""
+    """Compute z = x W + b; eq. (1).
+
+    Args:
+        params: weight, (fan_in, fan_out), and bias, (fan_out,).
+        x: (..., fan_in), float32 or float64 as are the parameters.
+        out: where to write z, (..., fan_out).
+
+    Returns:
+        z, (..., fan_out), and what `backward` needs.
+
+    Raises:
+        TypeError: an argument has another type or dtype than these.
+        ValueError: the shapes do not fit.
+
+    >>> z, kept = forward(Dense(np.array([[1.0], [2.0]]), np.array([0.5])), np.array([[3.0, 4.0]]))
+    >>> z
+    array([[11.5]])
+    """
+    check_floats(x, name="x", ndim=1)
+    check_floats(params.weight, name="params.weight", ndim=2)
+    shape = (x.shape[-1], params.weight.shape[-1])
+    check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
+    check_like(params.bias, shape[1:], x.dtype, name="params.bias", like="params.weight")
     return affine(params, x, out=out), Kept(x)
 
 
 def backward(params: Dense, kept: Kept, d_out: Array) -> tuple[Dense, Array]:
-    """Compute d_W, d_b and d_x from d_z = d_out, (N, fan_out); eq. (2), (3), (4)."""
-    return params_backward(kept.x, d_out), input_backward(params, d_out)
+    """Compute d_W, d_b and d_x from d_z = d_out; eq. (2), (3), (4).
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_out: (..., fan_out), the derivative of the loss with respect to out.
+
+    Returns:
+        d_params, shaped like params, and d_x, (..., fan_in).
+
+    Raises:
+        TypeError: d_out is not an array of the dtype of out.
+        ValueError: d_out has another shape than out.
+    """
+    fan_in, fan_out = params.weight.shape
+    shape = (*kept.x.shape[:-1], fan_out)
+    check_like(d_out, shape, kept.x.dtype, name="d_out", like="out")
+    d_params = params_backward(kept.x.reshape(-1, fan_in), d_out.reshape(-1, fan_out))
+    return d_params, input_backward(params, d_out)
 
 
 def init(
@@ -57,7 +98,7 @@ def init(
 
 
 def affine(params: Dense, x: Array, *, out: Array | None = None) -> Array:
-    """Compute z = x W + b alone, (N, fan_out); eq. (1)."""
+    """Compute z = x W + b alone, (..., fan_out); eq. (1)."""
     z = np.matmul(x, params.weight, out=out)
     z += params.bias
     return z
@@ -77,5 +118,5 @@ def weight_backward(x: Array, d_out: Array, *, out: Array | None = None) -> Arra
 
 
 def input_backward(params: Dense, d_out: Array, *, out: Array | None = None) -> Array:
-    """Compute d_x = d_z W^T, (N, fan_in); eq. (4)."""
+    """Compute d_x = d_z W^T, (..., fan_in); eq. (4)."""
     return np.matmul(d_out, params.weight.T, out=out)

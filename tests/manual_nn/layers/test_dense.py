@@ -67,23 +67,26 @@ def test_the_backward_pass_is_made_of_its_pieces() -> None:
     np.testing.assert_array_equal(d_x, D_X)
 
 
-def subject_of(N: int, fan_in: int, fan_out: int) -> Subject:
+def subject_of(rows: list[int], fan_in: int, fan_out: int) -> Subject:
     return Subject(
-        lambda draw, _: (Dense(draw(fan_in, fan_out), draw(fan_out)), draw(N, fan_in)), {}
+        lambda draw, _: (Dense(draw(fan_in, fan_out), draw(fan_out)), draw(*rows, fan_in)), {}
     )
 
 
 sizes = st.integers(1, 6)
 
 
-@given(N=sizes, fan_in=sizes, fan_out=sizes, seed=seeds)
+@given(rows=st.lists(st.integers(1, 4), max_size=2), fan_in=sizes, fan_out=sizes, seed=seeds)
 @FEW
-def test_values_and_gradients_agree_with_jax(N: int, fan_in: int, fan_out: int, seed: int) -> None:
-    prove(dense, twin, subject_of(N, fan_in, fan_out), seed)
+def test_values_and_gradients_agree_with_jax(
+    rows: list[int], fan_in: int, fan_out: int, seed: int
+) -> None:
+    prove(dense, twin, subject_of(rows, fan_in, fan_out), seed)
 
 
 def through_the_untransposed_weight(params: Dense, kept: Any, d_out: Any) -> Any:
-    return dense.params_backward(kept.x, d_out), d_out @ params.weight
+    d_params, _ = dense.backward(params, kept, d_out)
+    return d_params, d_out @ params.weight
 
 
 def with_the_mean_for_the_bias(params: Dense, kept: Any, d_out: Any) -> Any:
@@ -91,11 +94,39 @@ def with_the_mean_for_the_bias(params: Dense, kept: Any, d_out: Any) -> Any:
     return d_params._replace(bias=d_params.bias / len(d_out)), d_x
 
 
+def summed_over_the_first_axis_alone(params: Dense, kept: Any, d_out: Any) -> Any:
+    d_params, d_x = dense.backward(params, kept, d_out)
+    return d_params._replace(bias=d_out.sum(axis=0)[0]), d_x
+
+
+def with_the_rows_in_two_orders(params: Dense, kept: Any, d_out: Any) -> Any:
+    d_params, d_x = dense.backward(params, kept, d_out)
+    x = kept.x.reshape(-1, len(params.weight))
+    turned = d_out.swapaxes(0, 1).reshape(-1, len(params.bias))
+    return d_params._replace(weight=x.T @ turned), d_x
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         dense,
         twin,
-        subject_of(3, 4, 4),
+        subject_of([3, 2], 4, 4),
         through_the_untransposed_weight,
         with_the_mean_for_the_bias,
+        summed_over_the_first_axis_alone,
+        with_the_rows_in_two_orders,
     )
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    _, kept = dense.forward(LAYER, X)
+    with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 2\) .* got \(3, 2\)"):
+        dense.forward(LAYER, X[:, :2])
+    with pytest.raises(ValueError, match=r"params.bias must have shape \(2,\) .* got \(3,\)"):
+        dense.forward(LAYER._replace(bias=np.ones(3)), X)
+    with pytest.raises(TypeError, match=r"params.weight must be float32 like x, got float64"):
+        dense.forward(LAYER, X.astype(np.float32))
+    with pytest.raises(TypeError, match="x must be a NumPy array, got list"):
+        dense.forward(LAYER, [1.0, 2.0, 3.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 2\) to fit out, got \(2,\)"):
+        dense.backward(LAYER, kept, np.ones(2))
