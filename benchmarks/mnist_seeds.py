@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks.speed.timing import all_threads, processor
 from benchmarks.tables import Page, parser_of
 from manual_nn.files.data_sets import Dataset, load_mnist
-from manual_nn.interfaces.command_line import DTYPES, Settings, start_training
+from manual_nn.interfaces.experiment import Settings, prepare, start_training
+from manual_nn.interfaces.options import DTYPES
 from manual_nn.training.evaluation import evaluate
 
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="a run each")
     parser.add_argument("--dtype", choices=DTYPES, default=Settings().dtype)
     args = parser.parse_args(argv)
-    dataset = load_mnist(args.data_dir, dtype=args.dtype)
+    dataset = load_mnist(args.data_dir)
     page = Page("Training on MNIST from several seeds", ABOUT)
     page.heading(HEADINGS)
     runs = []
@@ -73,18 +74,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_once(dataset: Dataset, settings: Settings) -> Run:
     """Train with these settings, as `manual-nn train` does, and measure."""
+    prepared = prepare(dataset, settings)
     start = time.perf_counter()
-    *_, last = start_training(dataset, settings)
+    *_, last = start_training(prepared, settings)
     seconds = time.perf_counter() - start
     history = last.history
+    X_train, X_test = (
+        prepared.scaling.apply(X, dtype=settings.dtype) for X in (dataset.X_train, dataset.X_test)
+    )
     return Run(
         len(history),
         history.train_loss[-1],
         history.train_acc[-1],
         history.val_loss[-1],
         history.val_acc[-1],
-        evaluate(last.params, dataset.X_train, dataset.y_train)[1],
-        evaluate(last.params, dataset.X_test, dataset.y_test)[1],
+        evaluate(last.params, X_train, dataset.y_train)[1],
+        evaluate(last.params, X_test, dataset.y_test)[1],
         seconds,
     )
 

@@ -114,10 +114,14 @@ def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: 
     import numpy as np  # noqa: PLC0415, it starts with as many threads as were set before
 
     from manual_nn.files.data_sets import load_digits, load_mnist  # noqa: PLC0415, the same
+    from manual_nn.files.scaling import fit_scaling  # noqa: PLC0415, the same
 
-    load = load_digits if data == "digits" else lambda dtype: load_mnist(data_dir, dtype=dtype)
-    dataset, settings = load(dtype=np.float32), SETTINGS[data]
-    rows = len(dataset.X_train) // settings.batch_size * settings.batch_size
+    dataset = load_digits() if data == "digits" else load_mnist(data_dir)
+    settings, scaling = SETTINGS[data], fit_scaling("divide", dataset.X_train)
+    X_train, X_test = (
+        scaling.apply(X, dtype=np.float32) for X in (dataset.X_train, dataset.X_test)
+    )
+    rows = len(X_train) // settings.batch_size * settings.batch_size
     clock = time.process_time if threads == 1 else time.perf_counter
     fits: dict[str, list[Fit]] = {OURS: [], THEIRS: []}
     for seed in seeds:
@@ -125,11 +129,11 @@ def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: 
         random.Random(seed).shuffle(contenders)  # noqa: S311, an order
         for classifier in contenders:
             start = clock()
-            fit(classifier, dataset.X_train[:rows], dataset.y_train[:rows])
+            fit(classifier, X_train[:rows], dataset.y_train[:rows])
             seconds = clock() - start
-            accuracy = classifier.score(dataset.X_test, dataset.y_test)
+            accuracy = classifier.score(X_test, dataset.y_test)
             fits[type(classifier).__name__].append(Fit(float(accuracy), seconds))
-    sizes = (dataset.X_train.shape[1], settings.hidden_width, 10)
+    sizes = (X_train.shape[1], settings.hidden_width, 10)
     return Found(rows, sizes, fits)
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
-from manual_nn.files.data_sets import train_extra
+from manual_nn.checks.extras import train_extra
 from manual_nn.interfaces.advice import of_dead_units, of_sizes
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax

@@ -6,14 +6,16 @@ path, and returns it. Axes: N rows, D inputs, H units of the first layer, K clas
 
 import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.files.data_sets import train_extra
+from manual_nn.checks.extras import train_extra
 from manual_nn.files.parameters import replacing
+from manual_nn.files.scaling import Numbers
 from manual_nn.layers.dense import Params
 from manual_nn.training.history import History
 
@@ -28,6 +30,7 @@ GREY, PALE = "#555555", "#bbbbbb"
 
 MISTAKES, UNITS = 24, 64  # shown at most
 COLUMNS = 8
+SHORT, MISTAKEN, LEVEL = 14, 4, 4  # letters of a name: at most, of a mistake, and beside others
 
 
 def plot_history(
@@ -69,7 +72,7 @@ def plot_confusion_matrix(
     predicted: npt.NDArray[np.integer],
     path: str | os.PathLike[str] | None = None,
     *,
-    classes: int,
+    classes: Sequence[str],
 ) -> "Figure":
     """Draw how often each class is taken for each other; mistakes are coloured by number.
 
@@ -77,7 +80,7 @@ def plot_confusion_matrix(
         y: the right class numbers, (N,).
         predicted: the class numbers found, (N,).
         path: the PNG file to write, which is replaced, or None for no file.
-        classes: how many classes there are, K.
+        classes: the names of the classes, K.
 
     Returns:
         The figure.
@@ -88,14 +91,23 @@ def plot_confusion_matrix(
     """
     with train_extra("scikit-learn"):
         from sklearn import metrics  # noqa: PLC0415, the core needs NumPy alone
-    side = max(4.0, 0.55 * classes)
+    K = len(classes)
+    names = list(map(_short, classes))
+    side = max(4.0, 0.55 * K)
     figure = _figure(side, side + 0.3)
     axes = figure.subplots()
-    counts = metrics.confusion_matrix(y, predicted, labels=np.arange(classes))
-    display = metrics.ConfusionMatrixDisplay(counts)
-    display.plot(ax=axes, cmap="OrRd", colorbar=False, values_format="d", text_kw={"fontsize": 9})
+    counts = metrics.confusion_matrix(y, predicted, labels=np.arange(K))
+    display = metrics.ConfusionMatrixDisplay(counts, display_labels=names)
+    display.plot(
+        ax=axes,
+        cmap="OrRd",
+        colorbar=False,
+        values_format="d",
+        text_kw={"fontsize": 9},
+        xticks_rotation="vertical" if max(map(len, names)) > LEVEL else "horizontal",
+    )
     # The right ones are many times the wrong ones: they stay white, outside the scale of colours.
-    mistakes = counts * ~np.eye(classes, dtype=bool)
+    mistakes = counts * ~np.eye(K, dtype=bool)
     most = max(1, mistakes.max())
     display.im_.set(data=np.ma.masked_equal(mistakes, 0), clim=(0, most))
     for (row, column), text in np.ndenumerate(display.text_):
@@ -113,12 +125,13 @@ def plot_confusion_matrix(
 
 
 def plot_mistakes(
-    X: Array,
+    X: Numbers,
     y: npt.NDArray[np.integer],
     probabilities: Array,
     path: str | os.PathLike[str] | None = None,
     *,
     image_shape: tuple[int, int],
+    classes: Sequence[str],
 ) -> "Figure":
     """Draw the rows that are given to a wrong class, those with the most probable one first.
 
@@ -128,6 +141,7 @@ def plot_mistakes(
         probabilities: those of all classes, (N, K), as `predict_proba` gives them.
         path: the PNG file to write, which is replaced, or None for no file.
         image_shape: height and width of an image.
+        classes: the names of the classes, K.
 
     Returns:
         The figure: up to 24 images.
@@ -146,7 +160,8 @@ def plot_mistakes(
         axes.imshow(X[row].reshape(image_shape), cmap="gray_r", vmin=X.min(), vmax=X.max())
         axes.axis("on")
         certainty = probabilities[row, predicted[row]]
-        axes.set_title(f"{y[row]} taken for {predicted[row]}\n{certainty:.1%} sure", fontsize=9)
+        right, taken = (_short(classes[k], MISTAKEN) for k in (y[row], predicted[row]))
+        axes.set_title(f"{right} taken for {taken}\n{certainty:.1%} sure", fontsize=9)
     title = _right_of(len(y) - len(wrong), len(y))
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} surest of {len(wrong):,} mistakes"
@@ -163,6 +178,7 @@ def plot_first_layer(
     path: str | os.PathLike[str] | None = None,
     *,
     image_shape: tuple[int, int],
+    classes: Sequence[str],
 ) -> "Figure":
     """Draw the weights of each unit of the first layer as an image, all on one scale of colours.
 
@@ -170,6 +186,7 @@ def plot_first_layer(
         params: the layers. If there is but one, its units are the classes.
         path: the PNG file to write, which is replaced, or None for no file.
         image_shape: height and width of an image.
+        classes: the names of the classes, K.
 
     Returns:
         The figure: all units, or the 64 whose weights have the largest Euclidean norms.
@@ -190,7 +207,8 @@ def plot_first_layer(
         image = weight[:, unit].reshape(image_shape)
         drawn = axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest)
         axes.axis("on")
-        axes.set_title(f"{kind} {unit}", fontsize=8, pad=3)
+        name = f"unit {unit}" if len(params) > 1 else _short(f"class {classes[unit]}", SHORT)
+        axes.set_title(name, fontsize=8, pad=3)
     bar = figure.colorbar(
         drawn, ax=panels, shrink=min(0.9, 4 / lines), aspect=25, pad=0.02, panchor=False
     )
@@ -215,6 +233,11 @@ def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
         with replacing(path) as file:
             figure.savefig(file, format="png")
     return figure
+
+
+def _short(name: str, length: int = SHORT) -> str:
+    """Cut a name that is too long to be drawn."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _grid(count: int) -> tuple[int, int]:

@@ -1,19 +1,20 @@
 """The command line, as its users meet it."""
 
 import contextlib
-import dataclasses
+import csv
 import functools
 import gzip
+import io
 import os
 import pty
 import random
 import re
 import signal
-import struct
 import subprocess
 import sys
 import termios
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,16 +25,20 @@ import numpy.typing as npt
 import pytest
 from matplotlib import image
 
-from manual_nn.files.data_sets import Dataset, load_digits, split_validation
+from manual_nn.files.data_sets import Dataset, load_digits
+from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.parameters import load_params, save_params
+from manual_nn.files.scaling import KINDS, fit_scaling
+from manual_nn.files.sources import Source
 from manual_nn.interfaces import command_line
+from manual_nn.interfaces.experiment import Settings
 from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict_proba
-from manual_nn.training.early_stopping import EarlyStopping
 from manual_nn.training.history import History, TrainingDiverged, TrainingResult
-from manual_nn.training.loop import train
 from tests.conftest import depth
 from tests.support.commands import Output, run_apart, run_here
+from tests.support.idx import idx_bytes
+from tests.support.project import ROOT
 
 run = functools.partial(run_here, command_line.main)
 
@@ -141,12 +146,7 @@ def test_evaluate_draws_a_network_without_hidden_layers(
     assert len(files_in(tmp_path / "pictures")) == out.count("Wrote") == 3
 
 
-def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
-
-
-@pytest.mark.parametrize("kind", ["npy", "npy of bytes", "idx", "idx.gz"])
+@pytest.mark.parametrize("kind", ["npy", "npy of bytes", "npy of images", "idx", "idx.gz", "csv"])
 @pytest.mark.parametrize("proba", [(), ("--proba",)])
 def test_raw_pixels_are_predicted_like_the_test_rows_they_come_from(
     trained: Trained,
@@ -155,12 +155,15 @@ def test_raw_pixels_are_predicted_like_the_test_rows_they_come_from(
     kind: str,
     proba: tuple[str, ...],
 ) -> None:
-    pixels = np.rint(load_digits(dtype=np.float64).X_test * 16)
+    pixels = load_digits().X_test
     images = pixels.astype(np.uint8)
     path = tmp_path / "images"
     with path.open("wb") as file:
         if kind.startswith("npy"):
-            np.save(file, pixels if kind == "npy" else images)
+            arrays = {"npy": pixels, "npy of bytes": images}
+            np.save(file, arrays.get(kind, images.reshape(-1, 8, 8)))
+        elif kind == "csv":
+            np.savetxt(file, images, fmt="%d", delimiter=",")
         else:
             content = idx_bytes(images.reshape(-1, 8, 8))
             file.write(gzip.compress(content) if kind == "idx.gz" else content)
@@ -175,13 +178,16 @@ def test_predictions_are_as_accurate_as_evaluate_says(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ("--model", trained.folder / "model.npz")
-    classes = [int(line) for line in run(capsys, "predict", *model).out.splitlines()]
-    accuracy = np.mean(classes == load_digits(dtype=np.float32).y_test)
+    heading, *classes = run(capsys, "predict", *model).out.splitlines()
+    assert heading == "class"
+    accuracy = np.mean(np.array(classes, int) == load_digits().y_test)
     assert f"Test accuracy {accuracy:.5f}" in trained.output.out
-    rows = run(capsys, "predict", *model, "--proba").out.splitlines()
-    proba = np.array([[float(cell) for cell in row.split("\t")] for row in rows])
+    headings, *rows = csv.reader(run(capsys, "predict", *model, "--proba").out.splitlines())
+    assert headings == ["class", *"0123456789"]
+    assert [row[0] for row in rows] == classes
+    proba = np.array([row[1:] for row in rows], float)
     assert proba.shape == (360, 10)
-    assert np.array_equal(proba.argmax(axis=1), classes)
+    assert np.array_equal(proba.argmax(axis=1), np.array(classes, int))
     assert np.abs(proba.sum(axis=1) - 1).max() < 10 * np.finfo(np.float32).eps
 
 
@@ -399,11 +405,21 @@ def read_terminal(terminal: int) -> bytes:
         ("dance", "invalid choice: 'dance'"),
         ("evaluate", "the following arguments are required: --model"),
         ("train --epochs x", "argument --epochs: invalid int value: 'x'"),
-        ("train --data cats", "argument --data: invalid choice: 'cats'"),
+        ("train --data cats", "--data cats: neither a data set .digits, mnist. nor a file"),
+        ("train --data .", "Is a directory"),
+        ("train --hidden 0", "argument --hidden: a width must be at least 1, got 0"),
+        ("train --test-fraction 1", "argument --test-fraction: a fraction must be from 0 to below"),
+        ("train --validation-fraction -1", "argument --validation-fraction: a fraction must be"),
+        ("train --validation-fraction x", "argument --validation-fraction: invalid _fraction"),
+        ("train --validation-fraction 0", "--validation-fraction 0 needs --no-early-stopping"),
+        ("train --scaling x", "argument --scaling: invalid choice: 'x'"),
+        ("train --target x", "the data set digits takes no --target"),
+        ("train --test-fraction 0.5", "the data set digits takes no --test-fraction"),
+        ("train --data text", "text: choose the column of the classes, by --target"),
         ("train --dtype float16", "argument --dtype: invalid choice: 'float16'"),
         ("train --epochs 0", "epochs must be at least 1, got 0"),
         ("train --batch-size 0", "batch_size must be at least 1, got 0"),
-        ("train --hidden 5 -1", r"sizes\[2\] must be at least 1, got -1"),
+        ("train --hidden 5 -1", "argument --hidden: a width must be at least 1, got -1"),
         ("train --learning-rate 0", "learning_rate must be a finite number above 0"),
         ("train --learning-rate nan", "learning_rate must be a finite number above 0"),
         ("train --weight-decay -1", "weight_decay must be a finite number of at least 0"),
@@ -416,7 +432,7 @@ def read_terminal(terminal: int) -> bytes:
         ("train --checkpoint text", "text: there is a checkpoint already, resume from it or"),
         ("train --checkpoint text --resume", "text: not an npz file"),
         ("train --checkpoint nowhere/file", "nowhere: No such file or directory"),
-        ("train --data-dir .", "digits is embedded and takes no --data-dir"),
+        ("train --data-dir .", "the data set digits takes no --data-dir"),
         ("train --data mnist --data-dir nowhere", "nowhere: there is no such folder"),
         ("train --data mnist --data-dir .", "there is no file train-images-idx3-ubyte"),
         ("evaluate --model nothing.npz", "nothing.npz: No such file or directory"),
@@ -459,7 +475,7 @@ def test_what_a_command_cannot_help_is_said_in_one_line(
     failure: Exception,
     said: str,
 ) -> None:
-    monkeypatch.setattr(command_line, "load_params", raising(failure))
+    monkeypatch.setattr(command_line, "load_model", raising(failure))
     output = run(capsys, "predict", "--model", "model.npz")
     assert output == (2, "", f"manual-nn: error: {said}\n")
 
@@ -467,7 +483,7 @@ def test_what_a_command_cannot_help_is_said_in_one_line(
 def test_an_interruption_is_said_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "load_params", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(command_line, "load_model", raising(KeyboardInterrupt()))
     assert run(capsys, "evaluate", "--model", "x") == (
         130,
         "",
@@ -476,15 +492,27 @@ def test_an_interruption_is_said_without_a_traceback(
 
 
 def raising(error: BaseException) -> Callable[..., None]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail
 
 
-def write_model(path: Path, layers: Params, **changes: object) -> None:
-    metadata = {"data": "digits", "pixel_scale": 16, "image_shape": [8, 8]}
-    save_params(path, layers, **(metadata | changes))
+def write_model(path: Path, layers: Params, **changes: Any) -> None:
+    D, K = len(layers[0].weight), layers[-1].bias.size
+    model = Model(
+        layers,
+        fit_scaling("divide", np.array([[0.0, 16.0]])),
+        classes=tuple(map(str, range(K))),
+        features=None,
+        image_shape=(8, 8) if D == 64 else None,
+        source=Source("digits"),
+        fingerprint=None,
+        settings={},
+        curves=vars(history_of(1)),
+        stopped_early=False,
+    )
+    save_model(path, model._replace(**changes))
 
 
 def network(*sizes: int, dtype: npt.DTypeLike = np.float32) -> Params:
@@ -492,95 +520,43 @@ def network(*sizes: int, dtype: npt.DTypeLike = np.float32) -> Params:
 
 
 @pytest.mark.parametrize("sizes", [(64, 10), (64, 7, 10)])
-@pytest.mark.parametrize("scale", [16, 1, 0.25])
-def test_pixels_are_divided_by_the_scale_of_the_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: tuple[int, ...], scale: float
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_are_scaled_as_they_were_in_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: tuple[int, ...], kind: str
 ) -> None:
     params, path = network(*sizes), tmp_path / "model.npz"
-    write_model(path, params, pixel_scale=scale)
-    pixels = np.random.default_rng(0).integers(17, size=(1, 64))
-    np.save(tmp_path / "one.npy", pixels)
-    status, out, _ = run(
-        capsys,
-        "predict",
-        "--model",
-        path,
-        "--input",
-        tmp_path / "one.npy",
-        "--proba",
+    pixels = np.random.default_rng(0).integers(17, size=(20, 64))
+    scaling = fit_scaling(kind, pixels)
+    write_model(path, params, scaling=scaling)
+    np.save(tmp_path / "one.npy", pixels[:1])
+    status, out, err = run(
+        capsys, "predict", "--model", path, "--input", tmp_path / "one.npy", "--proba"
     )
-    assert status == 0
-    assert out.split() == [str(p) for p in predict_proba(params, pixels / scale)[0]]
+    assert (status, err) == (0, "")
+    want = predict_proba(params, scaling.apply(pixels[:1], dtype=np.float32))[0]
+    assert out.split("\n")[1].split(",")[1:] == [str(float(p)) for p in want]
 
 
-def test_the_data_to_predict_may_be_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_inputs_that_were_scaled_already_get_a_warning(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_model(tmp_path / "model.npz", network(64, 10))
-    model = ("predict", "--model", tmp_path / "model.npz")
-    named = run(capsys, *model, "--data", "digits")
-    assert named.status == 0
-    assert named == run(capsys, *model)
+    np.save(tmp_path / "images.npy", load_digits().X_test.astype(float) / 16)
+    model = ("--model", trained.folder / "model.npz")
+    status, out, err = run(capsys, "predict", *model, "--input", tmp_path / "images.npy")
+    assert (status, len(out.splitlines())) == (0, 361)
+    assert err.startswith("manual-nn: warning: all values are ten times as close to 0")
 
 
 def tiny() -> Dataset:
     """Make data that a network learns in no time."""
     X, y = np.eye(10).repeat(4, axis=0), np.arange(10).repeat(4)
-    return Dataset("digits", X, y, X, y, 1, (2, 5))
-
-
-QUICK = command_line.Settings(hidden=(), epochs=3, early_stopping=None, dtype="float64")
-
-
-def test_a_training_shows_no_progress_and_resumes_nothing_unless_asked_to(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "checkpoint.npz"
-    histories = [len(result.history) for result in command_line.start_training(tiny(), QUICK)]
-    assert histories == [1, 2, 3]
-    assert capsys.readouterr() == ("", "")
-    list(command_line.start_training(tiny(), QUICK, checkpoint=path))
-    with pytest.raises(FileExistsError):
-        list(command_line.start_training(tiny(), QUICK, checkpoint=path))
-    assert len(list(command_line.start_training(tiny(), QUICK, checkpoint=path, resume=True))) == 1
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_one_generator_draws_the_split_the_parameters_and_the_batches(seed: int) -> None:
-    dataset, settings = tiny(), dataclasses.replace(QUICK, hidden=(3,), batch_size=5, seed=seed)
-    *_, got = command_line.start_training(dataset, settings)
-    rng = np.random.default_rng(seed)
-    split = split_validation(dataset.X_train, dataset.y_train, rng=rng)
-    want = train(
-        init_params([10, 3, 10], rng=rng),
-        *split,
-        batch_size=5,
-        epochs=3,
-        early_stopping=None,
-        rng=rng,
-    )
-    assert got.history == want.history
-    for layer, want_layer in zip(got.params, want.params, strict=True):
-        for array, want_array in zip(layer, want_layer, strict=True):
-            np.testing.assert_array_equal(array, want_array)
+    return Dataset("digits", X, y, X, y, tuple("0123456789"), image_shape=(2, 5))
 
 
 def test_the_settings_of_the_command_line_are_those_of_the_documented_results() -> None:
     args = command_line.parser().parse_args(["train"])
-    settings = command_line.Settings(
-        hidden=(256,),
-        batch_size=32,
-        learning_rate=0.1,
-        weight_decay=1e-4,
-        epochs=30,
-        early_stopping=EarlyStopping(),
-        seed=0,
-        dtype="float32",
-    )
-    assert settings == command_line.Settings()
-    assert vars(command_line._settings(args)) == vars(settings) | {"hidden": [256]}
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.seed = 1  # type: ignore[misc] # on purpose
+    assert vars(command_line._settings(args)) == vars(Settings()) | {"hidden": [256]}
+    assert command_line._source(args) == Source("digits")
 
 
 @pytest.mark.parametrize("reached", range(4))
@@ -601,7 +577,7 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
             raise TrainingDiverged(reached + 1, 5, "infinite", results[reached])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "load_data", lambda *_: tiny())
+    monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
     monkeypatch.setattr(command_line, "start_training", train)
     status, out, err = run(capsys, "train", "--output", tmp_path / "new" / "folder")
     _, *lines = out.splitlines()
@@ -646,21 +622,26 @@ def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (np.zeros((2, 63)), r"an array of shape \(N, 64\), got \(2, 63\)"),
-        (np.zeros((2, 8, 8)), r"an array of shape \(N, 64\), got \(2, 8, 8\)"),
-        (np.zeros(64), r"an array of shape \(N, 64\), got \(64,\)"),
-        (np.zeros(()), r"an array of shape \(N, 64\), got \(\)"),
-        (np.zeros((0, 64)), r"an array of shape \(N, 64\), got \(0, 64\)"),
-        (np.full((2, 64), np.nan), "finite real numbers"),
-        (np.full((2, 64), 1e300), "finite real numbers in float32"),
+        (np.zeros((2, 63)), r"an array of shape \(N, 64\) or \(N, 8, 8\), got \(2, 63\)"),
+        (np.zeros((2, 4, 16)), r"\(N, 64\) or \(N, 8, 8\), got \(2, 4, 16\)"),
+        (np.zeros(64), r"an array of shape \(N, D\), .* is needed, got \(64,\)"),
+        (np.zeros(()), r"an array of shape \(N, D\), .* is needed, got \(\)"),
+        (np.zeros((0, 64)), r"an array of shape \(N, D\), .* is needed, got \(0, 64\)"),
+        (np.full((2, 64), np.nan), "inputs must be finite numbers, in row 0 one is not"),
+        (np.full((2, 64), 1e300), "inputs must be finite in float32"),
         (np.full((2, 64), "1"), "real numbers"),
         (np.full((2, 64), 1j), "real numbers"),
         (np.full((2, 64), None), "Python objects"),
         (b"\x93NUMPY\x01\x00", "not an npy array, or a damaged one"),
         (b"\x93NUMPY\x09\x00", "not an npy array, or a damaged one"),
-        (b"text", "not an IDX file"),
-        (idx_bytes(np.zeros(64, np.uint8)), r"shape \(N, 8, 8\), got \(64,\)"),
-        (idx_bytes(np.zeros((2, 4, 16), np.uint8)), r"shape \(N, 8, 8\), got \(2, 4, 16\)"),
+        (b"text", "the model takes 64 columns, got 1"),
+        (b"\0", "neither IDX, npy, npz, CSV nor Parquet"),
+        (b"", "neither IDX, npy, npz, CSV nor Parquet"),
+        (
+            idx_bytes(np.zeros(64, np.uint8)),
+            r"an array of shape \(N, D\), .* is needed, got \(64,\)",
+        ),
+        (idx_bytes(np.zeros((2, 4, 16), np.uint8)), r"or \(N, 8, 8\), got \(2, 4, 16\)"),
         (idx_bytes(np.zeros((2, 8, 8), np.uint8))[:-1], "truncated after 127"),
     ],
 )
@@ -683,44 +664,24 @@ def test_wrong_images_to_predict_are_named(
     assert re.fullmatch(f"manual-nn: error: .*images: .*{reason}.*\n", err)
 
 
-def test_input_and_data_exclude_each_other(
+def test_input_and_the_folder_of_a_data_set_exclude_each_other(
     trained: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = trained.folder / "model.npz"
-    args = ("predict", "--model", model, "--input", "x", "--data", "digits")
+    args = ("predict", "--model", model, "--input", "x", "--data-dir", "y")
     status, _, err = run(capsys, *args)
     assert status == 2
-    assert "give one or the other" in err
+    assert "--input takes the place of the data set" in err
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"data": None}, "data must be one of digits, mnist, got None"),
-        ({"data": ["digits"]}, "data must be one of"),
-        ({"pixel_scale": 0}, "pixel_scale must be a finite number above 0"),
-        ({"pixel_scale": "16"}, "pixel_scale must be a real number"),
-        ({"image_shape": None}, "image_shape must be a list"),
-        ({"image_shape": []}, r"image_shape must be a list of numbers, got \[\]"),
-        ({"image_shape": "88"}, "image_shape must be a list of numbers, got '88'"),
-        ({"image_shape": [8, "8"]}, "image_shape must be a whole number"),
-        ({"image_shape": [8, 9]}, r"image_shape \(8, 9\) does not fit the 64 inputs"),
-        ({"pixel_scale": 255}, "divided by 255, digits has .* by 16"),
-    ],
-)
-def test_a_model_with_wrong_metadata_is_named(
-    trained: Trained,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, object],
-    reason: str,
+def test_a_checkpoint_is_no_model_and_the_way_to_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params, metadata = load_params(trained.folder / "model.npz")
-    path = tmp_path / "model.npz"
-    save_params(path, params, **(metadata | changes))
-    status, out, err = run(capsys, "evaluate", "--model", path)
-    assert (status, out) == (2, "")
-    assert re.fullmatch(f"manual-nn: error: .*model.npz.*{reason}.*\n", err)
+    checkpoint = tmp_path / "checkpoint.npz"
+    save_params(checkpoint, network(64, 10), checkpoint={})
+    status, _, err = run(capsys, "evaluate", "--model", checkpoint)
+    assert status == 2
+    assert "checkpoint.npz: it is a checkpoint, not a model: begin the same" in err
 
 
 def write_mnist(folder: Path, rows: int) -> None:
@@ -748,7 +709,7 @@ def test_mnist_is_trained_on_and_evaluated_from_a_folder(
     assert "accuracy 1.00000  (300 rows)" in out
     images = tmp_path / "t10k-images-idx3-ubyte"
     _, out, _ = run(capsys, "predict", *model, "--input", images)
-    assert out.split() == [str(row % 10) for row in range(300)]
+    assert out.split() == ["class", *(str(row % 10) for row in range(300))]
     status, _, err = run(capsys, "evaluate", *model, "--data", "digits")
     assert status == 2
     assert re.search(r"takes images of shape \(28, 28\).*digits has \(8, 8\)", err)
@@ -787,7 +748,7 @@ def test_the_help_shows_every_command_in_80_columns_and_its_examples_parse(
     assert status == 0
     assert max(map(len, out.splitlines())) <= 80
     examples = [line.split() for line in out.splitlines() if line.startswith("  manual-nn ")]
-    assert [example[1] for example in examples] == ["train", "evaluate", "predict"]
+    assert [example[1] for example in examples] == ["train", "evaluate", "predict", "train"]
     for example in examples:
         assert f"\n    {example[1]} " in out
         command_line.parser().parse_args(example[1:])
@@ -802,3 +763,159 @@ def test_the_command_line_imports_what_it_needs_when_it_needs_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n"
+
+
+FLOWERS = Path("flowers.csv")
+OWN = (
+    "train",
+    "--data",
+    FLOWERS,
+    "--target",
+    "kind",
+    "--drop",
+    "id",
+    "--hidden",
+    "8",
+    "--epochs",
+    "2",
+)
+
+
+def write_flowers(path: Path, *, rows: int = 60) -> npt.NDArray[np.float64]:
+    """Write a table that is easy, whose columns have very different sizes."""
+    rng, kinds = np.random.default_rng(0), np.arange(rows) % 3
+    X = np.stack([kinds + rng.normal(0, 0.1, rows), 1e6 + 1e3 * rng.normal(size=rows)], axis=1)
+    lines = [
+        f"{n},{a!r},{['ash', 'elm', 'oak'][kind]},{b!r}"
+        for n, ((a, b), kind) in enumerate(zip(X.tolist(), kinds, strict=True))
+    ]
+    path.write_text("\n".join(["id,length,kind,weight", *lines]) + "\n")
+    return X
+
+
+@pytest.fixture(scope="module", name="own")
+def fixture_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train on a table of one's own, in its folder."""
+    folder = tmp_path_factory.mktemp("own")
+    write_flowers(folder / FLOWERS)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as output:
+        assert command_line.main([*map(str, OWN), "--output", "."]) == 0
+    assert output.getvalue().startswith("flowers.csv: 48 training and 12 test rows, layers 2-8-3")
+    return folder
+
+
+def test_a_table_is_trained_on_evaluated_and_predicted_for(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", own / "model.npz")
+    status, out, err = run(capsys, "evaluate", *model)
+    assert (status, err) == (0, "")
+    assert re.fullmatch(r"In-sample: .* \(48 rows\)\nTest: .* \(12 rows\)\n", out)
+    everything = run(capsys, "evaluate", *model, "--data", own / FLOWERS, "--output", own / "new")
+    assert everything.status == 0
+    assert re.match(r"flowers.csv: +loss .*  \(60 rows\)\nWrote .*x.png\n$", everything.out)
+    assert files_in(own / "new") == ["confusion_matrix.png"]  # the rows are no images
+    heading, *classes = run(capsys, "predict", *model, "--input", own / FLOWERS).out.split()
+    assert heading == "class"
+    accuracy = np.mean(np.array(classes) == np.array(["ash", "elm", "oak"])[np.arange(60) % 3])
+    assert f"accuracy {accuracy:.5f}" in everything.out
+    _, *of_test = run(capsys, "predict", *model).out.split()
+    assert len(of_test) == 12
+
+
+def test_a_column_far_from_those_trained_on_gets_a_warning(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new.csv").write_text("weight,length\n1e6,1\n1,1\n")
+    model = ("--model", own / "model.npz")
+    status, _, err = run(capsys, "predict", *model, "--input", tmp_path / "new.csv")
+    assert status == 0
+    assert re.match("manual-nn: warning: .* weight is 1 in row 1, in training .* from 99", err)
+
+
+def test_a_file_that_has_changed_is_not_divided_as_it_was(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / FLOWERS
+    write_flowers(other)
+    model = load_model(own / "model.npz")
+    save_model(
+        tmp_path / "model.npz", model._replace(source=model.source._replace(data=str(other)))
+    )
+    args = ("evaluate", "--model", tmp_path / "model.npz")
+    assert run(capsys, *args) == run(capsys, "evaluate", "--model", own / "model.npz")
+    write_flowers(other, rows=57)
+    status, _, err = run(capsys, *args)
+    assert status == 2
+    assert "flowers.csv has changed since the training" in err
+    assert run(capsys, *args, "--data", other).status == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        ("evaluate --target kind", "--target is about --data, which is not given"),
+        ("evaluate --header", "--header is about --data, which is not given"),
+        ("evaluate --data digits", r"images of shape None .* ash, elm, oak; digits has \(8, 8\)"),
+        ("evaluate --data digits --drop x", "the data set digits takes no --drop"),
+        ("evaluate --data flowers.csv --target weight", "flowers.csv: .*, inputs must be numbers"),
+        ("evaluate --data nowhere.csv", "nowhere.csv: No such file or directory"),
+    ],
+)
+def test_wrong_data_for_a_model_are_named(
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: str,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(own)
+    status, _, err = run(capsys, *args.split(), "--model", "model.npz")
+    assert status == 2
+    assert re.fullmatch(f"manual-nn: error: .*{reason}.*\n", err)
+
+
+def test_all_rows_may_be_trained_on(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = ("--test-fraction", "0", "--validation-fraction", "0", "--no-early-stopping")
+    data = ("--data", own / FLOWERS, *OWN[3:])
+    status, out, _ = run(capsys, "train", *data, *none, "--output", tmp_path)
+    assert status == 0
+    assert "60 training and 0 test rows" in out
+    assert re.search(
+        r"Epoch 2  Train_loss \d\.\d{4}  Train_acc \d\.\d{5}\nIn-sample .*\nWrote", out
+    )
+    status, _, err = run(capsys, "predict", "--model", tmp_path / "model.npz")
+    assert status == 2
+    assert "was trained without rows to test with: give some by --input" in err
+
+
+def test_the_model_is_saved_before_anything_else_is_made_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "evaluate", raising(KeyboardInterrupt()))
+    status, _, err = run(capsys, "train", "--epochs", "1", "--output", tmp_path)
+    assert (status, err) == (130, "Interrupted\n")
+    load_model(tmp_path / "model.npz")
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.npz").mkdir()
+    monkeypatch.setattr(command_line, "load_data", raising(AssertionError()))
+    status, _, err = run(capsys, "train", "--output", tmp_path)
+    assert status == 2
+    assert err.endswith("model.npz is a folder\n")
+    (tmp_path / "model.npz").rmdir()
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("tempfile.TemporaryFile", raising(full))
+    status, _, err = run(capsys, "train", "--output", tmp_path / "new")
+    assert (status, files_in(tmp_path)) == (2, [])
+    assert f"{tmp_path} cannot be written to: No space left on device" in err
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert run(capsys, "--version") == (0, f"manual-nn {project['version']}\n", "")

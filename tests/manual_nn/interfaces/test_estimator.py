@@ -42,7 +42,7 @@ from threadpoolctl import threadpool_limits
 
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
-from manual_nn.interfaces.command_line import Settings
+from manual_nn.interfaces.experiment import Settings
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.history import TrainingDiverged

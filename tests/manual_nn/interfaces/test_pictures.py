@@ -36,6 +36,7 @@ from tests.conftest import half_of
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 K = 10
+CLASSES = tuple("0123456789")
 SMALL, LARGE = (8, 8), (28, 28)
 
 
@@ -85,7 +86,7 @@ def network(hidden: tuple[int, ...], shape: tuple[int, int]) -> manual_nn.layers
 
 def confusion(mistakes: int, rows: int = 400) -> Figure:
     y = np.arange(rows) % K
-    return plot_confusion_matrix(y, (y + (np.arange(rows) < mistakes)) % K, classes=K)
+    return plot_confusion_matrix(y, (y + (np.arange(rows) < mistakes)) % K, classes=CLASSES)
 
 
 def pictures() -> dict[str, Callable[[], Figure]]:
@@ -96,16 +97,18 @@ def pictures() -> dict[str, Callable[[], Figure]]:
         "confusion": lambda: confusion(390),
         "confusion, large counts": lambda: confusion(59_000, 60_000),
         "confusion, none": lambda: confusion(0),
-        "weights of 64 units": lambda: plot_first_layer(network((256,), LARGE), image_shape=LARGE),
+        "weights of 64 units": lambda: plot_first_layer(
+            network((256,), LARGE), image_shape=LARGE, classes=CLASSES
+        ),
     }
     for mistakes in (0, 1, COLUMNS + 1, 300):
         X, y, proba = mistaken(mistakes, SMALL)
         drawn[f"{mistakes} mistakes"] = functools.partial(
-            plot_mistakes, X, y, proba, image_shape=SMALL
+            plot_mistakes, X, y, proba, image_shape=SMALL, classes=CLASSES
         )
     for hidden in ((), (1,), (COLUMNS + 1, 3)):
         drawn[f"weights {hidden}"] = functools.partial(
-            plot_first_layer, network(hidden, LARGE), image_shape=LARGE
+            plot_first_layer, network(hidden, LARGE), image_shape=LARGE, classes=CLASSES
         )
     return drawn
 
@@ -203,7 +206,7 @@ def test_an_empty_history_is_refused(tmp_path: Path) -> None:
 
 def test_the_confusion_matrix_counts_each_class_taken_for_each() -> None:
     y = np.array([0, 0, 0, 1, 1, 3])
-    (axes,) = plot_confusion_matrix(y, np.array([0, 2, 2, 1, 0, 3]), classes=4).axes
+    (axes,) = plot_confusion_matrix(y, np.array([0, 2, 2, 1, 0, 3]), classes="abcd").axes
     cells = {text.get_position(): int(text.get_text()) for text in axes.texts}
     assert len(cells) == 16  # (predicted, right): class 2 too, of which there is no row
     counted = {place: count for place, count in cells.items() if count}
@@ -226,7 +229,7 @@ def test_counts_can_be_read_on_every_colour_and_the_right_ones_stand_out() -> No
     # A class is taken for the next 5, 4, 3 and 0 times: 3 is 0.6 of the most.
     y = np.repeat([0, 1, 2, 3], [5, 4, 3, 7])
     predicted = np.where(y == 3, 3, y + 1)
-    (axes,) = plot_confusion_matrix(y, predicted, classes=4).axes
+    (axes,) = plot_confusion_matrix(y, predicted, classes="abcd").axes
     texts = {text.get_position()[::-1]: text for text in axes.texts}  # (right, predicted)
     colours = {place: text.get_color() for place, text in texts.items()}
     assert [colours[row, row + 1] for row in range(3)] == ["white", "white", "black"]
@@ -243,7 +246,7 @@ def test_the_mistakes_made_with_the_highest_probability_are_shown(
     shape: tuple[int, int], mistakes: int
 ) -> None:
     X, y, proba = mistaken(mistakes, shape)
-    figure = plot_mistakes(X, y, proba, image_shape=shape)
+    figure = plot_mistakes(X, y, proba, image_shape=shape, classes=CLASSES)
     shown = [axes for axes in figure.axes if axes.images]
     rows = np.arange(mistakes)[::-1][:MISTAKES]
     assert len(shown) == len(rows)
@@ -272,14 +275,14 @@ def test_images_stand_in_lines_of_up_to_8_about_equally_long(
     mistakes: int, grid: tuple[int, int]
 ) -> None:
     X, y, proba = mistaken(mistakes, SMALL)
-    spec = plot_mistakes(X, y, proba, image_shape=SMALL).axes[0].get_subplotspec()
+    spec = plot_mistakes(X, y, proba, image_shape=SMALL, classes=CLASSES).axes[0].get_subplotspec()
     assert spec is not None
     assert spec.get_gridspec().get_geometry() == grid
 
 
 def test_mistakes_are_drawn_on_one_scale_of_grey() -> None:
     X, y, proba = mistaken(3, SMALL)
-    figure = plot_mistakes(X, y, proba, image_shape=SMALL)
+    figure = plot_mistakes(X, y, proba, image_shape=SMALL, classes=CLASSES)
     scales = {axes.images[0].get_clim() for axes in figure.axes}
     assert scales == {(X.min(), X.max())}
 
@@ -289,7 +292,7 @@ def test_the_weights_of_every_unit_are_an_image_on_one_scale(
     shape: tuple[int, int], hidden: tuple[int, ...]
 ) -> None:
     params = network(hidden, shape)
-    figure = plot_first_layer(params, image_shape=shape)
+    figure = plot_first_layer(params, image_shape=shape, classes=CLASSES)
     *panels, bar = figure.axes
     shown = [axes for axes in panels if axes.images]
     weight = params[0].weight
@@ -305,7 +308,7 @@ def test_the_weights_of_every_unit_are_an_image_on_one_scale(
 def test_of_more_than_64_units_those_with_the_largest_norms_are_shown_and_counted() -> None:
     params = network((100,), SMALL)
     largest = np.sort(np.argsort(np.linalg.norm(params[0].weight, axis=0))[-UNITS:])
-    figure = plot_first_layer(params, image_shape=SMALL)
+    figure = plot_first_layer(params, image_shape=SMALL, classes=CLASSES)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == [f"unit {unit}" for unit in largest]
     assert "the 64 of 100 units with the largest norms" in figure.get_suptitle()
@@ -313,7 +316,7 @@ def test_of_more_than_64_units_those_with_the_largest_norms_are_shown_and_counte
 
 def test_weights_that_are_all_0_are_drawn() -> None:
     zero = tuple(manual_nn.Dense(*(0 * array for array in layer)) for layer in network((), SMALL))
-    figure = plot_first_layer(zero, image_shape=SMALL)
+    figure = plot_first_layer(zero, image_shape=SMALL, classes=CLASSES)
     figure.draw_without_rendering()
     assert {axes.images[0].get_clim() for axes in figure.axes[:-1]} == {(-1, 1)}
 

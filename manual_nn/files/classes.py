@@ -1,0 +1,62 @@
+"""Classes have names in files and numbers in the network. Axes: N rows, K classes."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Labels: TypeAlias = npt.NDArray[np.int64]
+
+MANY = 100  # different labels, which are suspect if rows hardly ever share one
+
+
+def number_classes(labels: npt.NDArray[Any]) -> tuple[tuple[str, ...], Labels]:
+    """Number the classes, in the order of the numbers or of the alphabet.
+
+    Args:
+        labels: the class of each row, (N,): whole numbers, booleans or strings.
+
+    Returns:
+        The names, K of them, and the class number of each row, (N,).
+
+    Raises:
+        ValueError: there are fewer than two classes, or so many different labels that they seem to
+            be no classes, or fractions.
+
+    >>> number_classes(np.array(["oak", "ash", "oak"]))
+    (('ash', 'oak'), array([1, 0, 1]))
+    """
+    values, numbers = np.unique(_whole(labels), return_inverse=True)
+    if len(values) < 2:
+        raise ValueError(f"there must be two classes or more, got {values[0]} in every row")
+    if len(values) > max(MANY, len(labels) // 2):
+        msg = f"classes are needed, {len(labels)} rows have {len(values)} different labels"
+        raise ValueError(f"{msg}, such as {values[0]} and {values[1]}")
+    return tuple(map(str, values.tolist())), numbers.astype(np.int64)
+
+
+def class_numbers(labels: npt.NDArray[Any], classes: Sequence[str]) -> Labels:
+    """Give each row the number of the class that it names.
+
+    Raises:
+        ValueError: a label is not among the classes.
+    """
+    numbers = {name: k for k, name in enumerate(classes)}
+    names = list(map(str, _whole(labels).tolist()))
+    for row, name in enumerate(names):
+        if name not in numbers:
+            msg = f"row {row} is of class {name!r}, the model's are {', '.join(classes)}"
+            raise ValueError(msg)
+    return np.array([numbers[name] for name in names], np.int64)
+
+
+def _whole(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Check that numbers are whole, and make integers of them."""
+    if labels.dtype.kind != "f":
+        return labels
+    fractions = ~(np.isfinite(labels) & (labels == np.rint(labels)))
+    if fractions.any():
+        row = int(fractions.argmax())
+        raise ValueError(f"classes are needed, not {labels[row]}, which is that of row {row}")
+    return labels.astype(np.int64)

@@ -1,0 +1,180 @@
+"""Where data come from, as a model remembers it, and how they are loaded from there."""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from manual_nn.files.classes import class_numbers, number_classes
+from manual_nn.files.data_sets import Dataset, load_digits, load_mnist, split_test
+from manual_nn.files.rows import Rows, naming, read_rows
+from manual_nn.files.tables import Columns, places_of
+
+DATA_SETS = ("digits", "mnist")
+TEST_FRACTION = 0.2
+
+
+class Source(NamedTuple):
+    """A data set by its name, or files of rows and what has to be known about them.
+
+    Attributes:
+        data: digits, mnist, or the path of a file.
+        data_dir: the folder of MNIST's files, or None for a download.
+        labels: the file of the classes, if they are not in the same file as the rows.
+        target: the column of the classes in a table, by its name or number.
+        drop: columns that are not used.
+        header: whether a table's first line names the columns, or None for: if it has no number.
+        image_shape: height and width of the images, if the file does not say that rows are some.
+        test_fraction: the fraction of a file's rows that is held out for the test.
+    """
+
+    data: str
+    data_dir: str | None = None
+    labels: str | None = None
+    target: str | None = None
+    drop: tuple[str, ...] = ()
+    header: bool | None = None
+    image_shape: tuple[int, ...] | None = None
+    test_fraction: float | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, not a data set that has a name."""
+        return self.data not in DATA_SETS
+
+    @property
+    def name(self) -> str:
+        """What to call it in a line."""
+        return Path(self.data).name
+
+    def absolute(self) -> "Source":
+        """Name the files by their whole paths, which hold in any folder."""
+        files = self.data_dir, self.labels, self.data if self.is_file else None
+        data_dir, labels, data = (None if file is None else _absolute(file) for file in files)
+        return self._replace(data=data or self.data, data_dir=data_dir, labels=labels)
+
+    @property
+    def columns(self) -> Columns:
+        """What the columns of a table are."""
+        return Columns(self.target, self.drop, self.header)
+
+
+def load_data(source: Source) -> Dataset:
+    """Load data to train on and to test with.
+
+    Raises:
+        ImportError: what reads them is not installed.
+        OSError: they cannot be read.
+        ValueError: a file does not hold what it should, or something is said of it that cannot be.
+    """
+    if source.is_file:
+        if not Path(source.data).exists():
+            what = f"neither a data set ({', '.join(DATA_SETS)}) nor a file that there is"
+            raise FileNotFoundError(f"--data {source.data}: {what}")
+        return _load_file(source)
+    allowed = {"data", "data_dir"} if source.data == "mnist" else {"data"}
+    for name, value in source._asdict().items():
+        if name not in allowed and value != Source._field_defaults.get(name, value):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(
+                f"the data set {source.data} takes no {option}: what it holds is known"
+            )
+    return load_mnist(source.data_dir) if source.data == "mnist" else load_digits()
+
+
+def load_rows(
+    source: Source, classes: tuple[str, ...], *, features: tuple[str, ...] | None, D: int
+) -> Dataset:
+    """Load all rows of a file to test with, for a network that was trained on rows of their kind.
+
+    Args:
+        source: the file.
+        classes: the names of the network's classes.
+        features: the names of its inputs, or None if they have none; a table may hold others, too.
+        D: how many inputs it has.
+
+    Returns:
+        The rows to test with, and none to train on.
+
+    Raises:
+        ImportError, OSError, ValueError: as `load_data`, or the network takes other inputs, or a
+            row is of a class that it does not know.
+    """
+    inputs, labels, _ = _read(source)
+    with naming(Path(source.data)):
+        X = inputs.X
+        if features is not None and inputs.features is not None:
+            X = X[:, places_of(features, inputs.features)]
+        if X.shape[1] != D:
+            raise ValueError(f"the model takes {D} inputs, got {X.shape[1]}")
+        y = class_numbers(labels, classes)
+    return Dataset(source.name, X[:0], y[:0], X, y, classes, features, inputs.image_shape)
+
+
+def fingerprint(source: Source) -> str | None:
+    """Identify the content of the files by its SHA-256; a data set that has a name by None."""
+    if not source.is_file:
+        return None
+    digest = hashlib.sha256()
+    for path in filter(None, (source.data, source.labels)):
+        with Path(path).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def source_from_json(facts: Any) -> Source:
+    """Make a source of what JSON has made of one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(facts, dict) or facts.keys() != set(Source._fields):
+        raise ValueError(f"source must have {', '.join(Source._fields)}, got {facts!r}")
+    kinds = {"header": bool, "test_fraction": float}
+    of_items = {"drop": str, "image_shape": int}
+    for name, value in facts.items():
+        if value is None and name not in {"data", "drop"}:
+            continue
+        if name in of_items:
+            right = isinstance(value, list) and all(type(item) is of_items[name] for item in value)
+        else:
+            right = type(value) is kinds.get(name, str)
+        if not right:
+            raise ValueError(f"{name} of the source cannot be {value!r}")
+    tuples = {name: tuple(facts[name]) for name in of_items if facts[name] is not None}
+    return Source(**facts | tuples)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _load_file(source: Source) -> Dataset:
+    inputs, labels, for_test = _read(source)
+    if for_test and source.test_fraction is not None:
+        raise ValueError(f"{source.data} has rows to test with and takes no --test-fraction")
+    with naming(Path(source.data)):
+        classes, y = number_classes(labels)
+        fraction = TEST_FRACTION if source.test_fraction is None else source.test_fraction
+        n = len(y) - for_test
+        parts = (
+            (inputs.X[:n], y[:n], inputs.X[n:], y[n:])
+            if for_test
+            else split_test(inputs.X, y, fraction=fraction)
+        )
+    return Dataset(
+        source.name, *parts, classes, features=inputs.features, image_shape=inputs.image_shape
+    )
+
+
+def _read(source: Source) -> Rows:
+    """Read a file, and take rows for images if the source says so."""
+    labels = None if source.labels is None else Path(source.labels)
+    rows = read_rows(Path(source.data), labels, source.columns)
+    if source.image_shape is None:
+        return rows
+    D = rows.inputs.X.shape[1]
+    if math.prod(source.image_shape) != D:
+        shape = " ".join(map(str, source.image_shape))
+        raise ValueError(f"{source.data}: --image-shape {shape} does not fit the {D} inputs")
+    return rows._replace(inputs=rows.inputs._replace(image_shape=source.image_shape))

@@ -1,0 +1,53 @@
+"""Classes are numbered in the order of their names, and found again by them."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from manual_nn.files.classes import MANY, class_numbers, number_classes
+from tests.support.cases import each
+
+
+@each(
+    ("labels", "names", "numbers"),
+    [
+        (np.array(["oak", "ash", "oak"]), ("ash", "oak"), [1, 0, 1]),
+        (np.array([10, 2, 10, -1]), ("-1", "2", "10"), [2, 1, 2, 0]),
+        (np.array([3.0, 2.0]), ("2", "3"), [1, 0]),
+        (np.array([True, False]), ("False", "True"), [1, 0]),
+        (np.array([1, 0], np.uint8), ("0", "1"), [1, 0]),
+    ],
+)
+def test_classes_have_names_in_order_and_their_numbers_lead_back(
+    labels: npt.NDArray[np.generic], names: tuple[str, ...], numbers: list[int]
+) -> None:
+    found, y = number_classes(labels)
+    assert found == names
+    assert y.tolist() == numbers
+    assert y.dtype == np.int64
+    assert class_numbers(labels, names).tolist() == numbers
+
+
+@each(
+    ("labels", "reason"),
+    [
+        (np.array([1, 1]), "two classes or more, got 1 in every row"),
+        (np.array([1.0, 1.5]), "not 1.5, which is that of row 1"),
+        (np.array([np.nan, 1.0]), "not nan, which is that of row 0"),
+        (np.array([np.inf, 1.0]), "not inf"),
+        (np.arange(MANY + 1), "101 rows have 101 different labels, such as 0 and 1"),
+    ],
+)
+def test_what_are_no_classes_is_refused(labels: npt.NDArray[np.generic], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        number_classes(labels)
+
+
+def test_there_may_be_many_classes_or_hardly_any_row_of_each() -> None:
+    assert len(number_classes(np.arange(MANY))[0]) == MANY
+    assert len(number_classes(np.arange(200).repeat(2))[0]) == 200
+
+
+def test_a_class_that_is_not_known_is_named() -> None:
+    with pytest.raises(ValueError, match="row 1 is of class 'elm', the model's are ash, oak"):
+        class_numbers(np.array(["oak", "elm"]), ["ash", "oak"])
