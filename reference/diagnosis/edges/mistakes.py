@@ -4,9 +4,10 @@ An operation f hands the derivative in its operand x down as (df/dx)^T d_out. Ea
 linear map from x to the shape of the result, whose transpose is handed down instead.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 
 JaxArray: TypeAlias = jax.Array
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LINEAR = {
     "add", "add_any", "broadcast_in_dim", "convert_element_type", "copy", "cumsum", "gather",
     "mul", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "sub", "transpose",
@@ -33,6 +35,7 @@ class Shapes(NamedTuple):
         out: the shape of its result.
         forward: whether JAX can differentiate it forward, too.
         within: the names of the primitives that it consists of.
+        params: of the primitive.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Shapes(NamedTuple):
     out: tuple[int, ...]
     forward: bool = True
     within: frozenset[str] = frozenset()
+    params: Mapping[str, Any] = NOTHING
 
     @property
     def x(self) -> tuple[int, ...]:
@@ -62,12 +66,14 @@ class Site:
         operands: of the operation, through which nothing is handed down.
         operand: the number of the one that the derivative is handed down to.
         x: that operand.
+        params: of the primitive.
     """
 
     function: Callable[..., JaxArray]
     operands: Sequence[JaxArray]
     operand: int
     x: JaxArray
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def point(self) -> JaxArray:

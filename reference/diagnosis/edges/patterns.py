@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from reference.diagnosis.edges.mistakes import MISTAKES, Kind, Shapes, Site, mistake
+from reference.diagnosis.edges.mistakes import Kind, Shapes, Site, mistake
 
 JaxArray: TypeAlias = jax.Array
 Backward: TypeAlias = Callable[[JaxArray, JaxArray], JaxArray]
@@ -200,4 +200,3 @@ OF_ARRAYS = {
         ON_TOP.format("softmax"), lambda s: bool(s.x), _on_top(jax.nn.softmax)
     ),
 }
-KINDS = MISTAKES | PATTERNS | OF_ARRAYS

@@ -22,8 +22,9 @@ from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.functions import Function, grouped
+from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
-from reference.diagnosis.edges.patterns import EXPONENTIALS, KINDS, OF_ARRAYS, PATTERNS
+from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import bind, closed, equations, functions_in
 
@@ -511,7 +512,9 @@ def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     operands = tuple(_shape(atom) for atom in eqn.invars)
     names = primitives_in(eqn)
     forward = not any(name.startswith(("custom_vjp", "custom_lin")) for name in names)
-    return Shapes(name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, names)
+    return Shapes(
+        name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, names, eqn.params
+    )
 
 
 def primitives_in(eqn: core.JaxprEqn) -> frozenset[str]:
@@ -532,4 +535,4 @@ def site_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Site:
         return first
 
     stopped = [lax.stop_gradient(x) for x in operands]
-    return Site(function, stopped, operand, operands[operand])
+    return Site(function, stopped, operand, operands[operand], eqn.params)

@@ -13,7 +13,8 @@ from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.functions import Function
-from reference.diagnosis.edges.patterns import KINDS, OF_ARRAYS
+from reference.diagnosis.edges.kinds import KINDS
+from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
