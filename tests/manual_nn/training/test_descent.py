@@ -6,6 +6,7 @@ Axes: N rows in the batch, D inputs, K classes.
 import copy
 import functools
 import itertools
+import math
 import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 import manual_nn
 import reference
-from manual_nn import SGD, Adam, AdamW, Dense, OptimizerState
+from manual_nn import SGD, Adam, AdamW, CosineSchedule, Dense, OptimizerState
 from manual_nn.training.clipping import norm_of
 from manual_nn.training.descent import Descent
 from manual_nn.training.sgd import sgd_step
@@ -240,10 +241,110 @@ def test_a_step_goes_up_and_down_in_arrays_that_are_there() -> None:
         assert np.isfinite(array).all()
 
 
+@pytest.mark.parametrize("optimizer", [SGD(0.5), SGD(0.5, nesterov=True), Adam(), AdamW()], ids=str)
+def test_a_step_of_any_optimizer_makes_no_array_as_large_as_a_weight(
+    optimizer: SGD | Adam,
+) -> None:
+    params = (Dense(np.zeros((100, 100)), np.zeros(100)),)
+    descent = Descent(
+        params,
+        X=np.ones((1, 100)),
+        target=np.eye(1, 100),
+        batch_size=1,
+        optimizer=optimizer,
+        learning_rate=0.5,
+        weight_decay=0.25,
+        max_grad_norm=0.5,
+    )
+    descent.step(np.array([0]))
+    tracemalloc.start()
+    descent.step(np.array([0]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < params[0].weight.nbytes / 2
+
+
+def still(optimizer: SGD | Adam, weight: float, **options: Any) -> Descent:
+    """Start a descent in which nothing but the decay moves a weight, and nothing a bias of 8."""
+    params = (Dense(np.array([[weight, weight]]), np.array([8.0, 8.0])),)
+    settings: dict[str, Any] = {"learning_rate": 0.25, "weight_decay": 0.5} | options
+    X, target = np.zeros((3, 1)), np.full((3, 2), 0.5)
+    return Descent(params, X, target, batch_size=1, optimizer=optimizer, **settings)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "weights"),
+    [
+        (SGD(), {}, [6.0, 4.5]),  # W - W / 4
+        (SGD(0.5), {}, [6.0, 8 - 2 - 2.5]),  # v = 8, then 4 + 6
+        (SGD(0.5, nesterov=True), {}, [8 - 12 / 4, 5 - (5 + 4.5) / 4]),  # v = 8, then 4 + 5
+        (Adam(0.5, 0.75, 2.0), {}, [8 - 0.25 * 8 / (8 + 2)]),
+        (AdamW(0.5, 0.75, 2.0), {}, [6.0, 4.5]),  # the decay alone, past both means
+        (SGD(), {"max_grad_norm": np.sqrt(32.0)}, [8 - 0.25 * 4]),  # the norm was sqrt(128)
+        (AdamW(), {"max_grad_norm": 1e-3}, [6.0, 4.5]),  # no gradient, nothing to clip
+        (AdamW(), {"weight_decay": 0.0}, [8.0]),
+    ],
+)
+def test_where_the_decay_goes(
+    optimizer: SGD | Adam, options: dict[str, Any], weights: list[float]
+) -> None:
+    descent = still(optimizer, 8.0, **options)
+    for weight in weights:
+        descent.step(np.array([0]))
+        (layer,) = descent.params
+        np.testing.assert_array_equal(layer.weight, [[weight, weight]])
+        np.testing.assert_array_equal(layer.bias, [8, 8])
+
+
+def test_the_decay_of_a_step_is_of_the_weight_before_it() -> None:
+    """d_W = x / 2 (1, -1) = 4 and -4, and Adam makes 4 / (4 + 4) of it: W - 1/4 (1/2 + W)."""
+    optimizer = AdamW(0.5, 0.75, 4.0)
+    params = (Dense(np.array([[8.0, 8.0]]), np.zeros(2)),)
+    X, target = np.array([[8.0]]), np.array([[0.0, 1.0]])
+    descent = Descent(
+        params,
+        X,
+        target,
+        batch_size=1,
+        optimizer=optimizer,
+        learning_rate=0.25,
+        weight_decay=0.5,
+    )
+    descent.step(np.array([0]))
+    np.testing.assert_array_equal(
+        descent.params[0].weight, [[8 - 0.25 * (0.5 + 8), 8 - 0.25 * (-0.5 + 8)]]
+    )
+    bias = 0.25 * 0.5 / (0.5 + 4)  # which does not decay
+    np.testing.assert_allclose(descent.params[0].bias, [-bias, bias], rtol=1e-15)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(0.5), AdamW()])
+def test_each_step_has_the_learning_rate_of_the_schedule(optimizer: SGD | Adam) -> None:
+    """Ten rows in batches of four are three steps an epoch."""
+    rng = np.random.default_rng(0)
+    params = manual_nn.init_params([3, 4, 2], rng=rng)
+    X, target = rng.normal(size=(10, 3)), np.eye(2)[rng.integers(2, size=10)]
+    schedule = CosineSchedule(0.5, epochs=2, final=0.125)
+    options: dict[str, Any] = {"batch_size": 4, "optimizer": optimizer, "weight_decay": 0.25}
+    descent = Descent(params, X, target, learning_rate=schedule, **options)
+    by_hand = Descent(params, X, target, learning_rate=1.0, **options)
+    for steps in range(7):
+        rows = rng.permutation(10)[:4]
+        descent.step(rows)
+        s = min(1, steps / 6)
+        by_hand.learning_rate = 0.125 + 0.375 * (1 + math.cos(math.pi * s)) / 2
+        by_hand.step(rows)
+        for array, want in zip(
+            itertools.chain(*descent.params), itertools.chain(*by_hand.params), strict=True
+        ):
+            np.testing.assert_array_equal(array, want)
+
+
 def test_descents_at_the_same_time_do_not_share_the_arrays_of_their_batches() -> None:
     one, other = wide_descent(), wide_descent()
     assert not np.shares_memory(one._X, other._X)
     assert not np.shares_memory(one._target, other._target)
+    assert not np.shares_memory(one._spare[0].weight, other._spare[0].weight)
 
 
 def test_a_small_decay_is_not_lost_in_float32() -> None:
