@@ -629,13 +629,13 @@ def check_checkpoint(result: tuple[Reached, Rng], content: bytes) -> None:
 
 def images_file(rng: Rng) -> bytes:
     """Make what `predict --input` may be given."""
+    importlib.import_module("pandas")  # its modules are not what a file makes a reader take
     return _either(rng, npy_file, npy_file, idx_file, gzipped_idx_file)(rng)
 
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Hold a right model and right images while the process runs, which has imported pandas."""
-    importlib.import_module("pandas")  # its modules are not what a file makes a reader take
+    """Hold a right model and right images while the process runs."""
     folder = tempfile.TemporaryDirectory()
     _save_model(Path(folder.name) / "model")
     (Path(folder.name) / "images").write_bytes(npy_bytes(np.ones((2, D))))
