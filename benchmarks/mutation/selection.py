@@ -17,7 +17,7 @@ DRAWING = ("manual_nn/interfaces/pictures.py", "reference/picture.py")
 # Where the operators that are for numerical code look for the mistakes of a backward pass.
 NUMERICAL = (
     *("manual_nn/layers/", "manual_nn/models/", "manual_nn/derivatives/", "manual_nn/training/"),
-    *("manual_nn/checks/", "manual_nn/interfaces/distributed.py"),
+    *("manual_nn/checks/", "manual_nn/compiled/", "manual_nn/interfaces/distributed.py"),
     *("reference/layers/", "reference/models/", "reference/derivatives/", "reference/bounds/"),
     "reference/compare.py",
 )
@@ -26,6 +26,7 @@ _PASSES, _EXACTLY, _ROWS, _WITNESSES = (
     f"tests/manual_nn/models/test_{name}.py" for name in ("passes", "exactly", "rows", "witnesses")
 )
 _ARGUMENTS = "tests/manual_nn/models/test_arguments.py"
+_COMPILED = "tests/manual_nn/models/test_mlp_compiled.py"
 _PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
 _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
@@ -52,6 +53,8 @@ FIRST = {
 # what the public functions call those of their arguments, of a twin those of its twin.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
+    "manual_nn/compiled/layers.py": (_COMPILED,),
+    "manual_nn/compiled/mlp.py": (_COMPILED,),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,

@@ -80,7 +80,7 @@ class Worker:
         self._process = subprocess.Popen(  # noqa: S603, our own code
             [sys.executable, "-P", runner.__file__, *runner.IMPORTED],
             cwd=tree,
-            env=os.environ | one | jax | {"MPLBACKEND": "agg"},
+            env=os.environ | one | jax | {"MPLBACKEND": "agg", "NUMBA_DISABLE_JIT": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

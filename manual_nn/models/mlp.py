@@ -268,7 +268,8 @@ def loss_and_grad(
         chunk_size: how many rows to take at a time, adding up their gradients, or None for all at
             once. X and y may be arrays on disk (`numpy.memmap`), of which only a block is then in
             memory.
-        workspace: arrays to write to, the gradient included, or None for new ones.
+        workspace: arrays to write to, the gradient included, or None for new ones, and what
+            computes: NumPy, or the loops that Numba compiles, the same up to rounding.
 
     Returns:
         The loss, as `loss` gives it, and the gradient, shaped like `params`.
@@ -288,12 +289,17 @@ def loss_and_grad(
     first = next(blocks)
     N = len(first[0])
     out = arrays_of(workspace, params, N)
-    value, gradient = forward_and_backward(params, *first, weight_decay, out=out)
+    compute = forward_and_backward
+    if workspace is not None and workspace.backend == "numba":
+        from manual_nn.models import mlp_compiled  # noqa: PLC0415, it needs Numba
+
+        compute = mlp_compiled.forward_and_backward
+    value, gradient = compute(params, *first, weight_decay, out=out)
     spare = None
     for block in blocks:  # without the penalty, which counts once
         spare = spare or new_arrays(params, N)
         out = spare.first_rows(len(block[0]))
-        block_value, block_gradient = forward_and_backward(params, *block, 0.0, out=out)
+        block_value, block_gradient = compute(params, *block, 0.0, out=out)
         value += block_value
         for layer, block_layer in zip(gradient, block_gradient, strict=True):
             for array, block_array in zip(layer, block_layer, strict=True):

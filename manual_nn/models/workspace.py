@@ -53,10 +53,14 @@ class Workspace:
     Args:
         params: layers with the sizes and the dtype that the passes will have.
         rows: the largest number of rows that a batch will have.
+        backend: what computes the passes: "numpy"; "numba", which compiles them once, and is up
+            to many times as fast where a batch is small; or "auto", which is "numba" where the
+            extra `fast` is installed.
 
     Raises:
-        TypeError: params are not layers, or rows is not a whole number.
-        ValueError: the layers do not fit each other, or rows is below 1.
+        TypeError: params are not layers, rows is not a whole number, or backend is not a string.
+        ValueError: the layers do not fit each other, rows is below 1, or there is no such backend.
+        ModuleNotFoundError: the backend is "numba", which is not installed.
 
     >>> import manual_nn
     >>> params = (Dense(np.zeros((2, 4)), np.zeros(4)),)
@@ -67,9 +71,10 @@ class Workspace:
     True
     """
 
-    def __init__(self, params: Params, rows: int) -> None:
+    def __init__(self, params: Params, rows: int, *, backend: str = "numpy") -> None:
         """Allocate the arrays."""
         params = as_params(params)
+        self.backend = "numpy" if backend == "numpy" else _as_backend(backend)
         self.rows = as_count(rows, name="rows")
         self.dtype = params[0].weight.dtype
         self.shapes = [weight.shape for weight, _ in params]
@@ -100,6 +105,12 @@ class Workspace:
         if fitting:
             self._fitting = params
         return fitting
+
+
+def _as_backend(backend: str) -> str:
+    from manual_nn.compiled.backend import as_backend  # noqa: PLC0415, not needed otherwise
+
+    return as_backend(backend)
 
 
 def arrays_of(workspace: object, params: Params, N: int) -> Arrays:

@@ -22,7 +22,9 @@ OPTIONAL = {
     "jax",
     "jaxlib",
     "matplotlib",
+    "llvmlite",
     "ml_dtypes",
+    "numba",
     "pandas",
     "reference",
     "scipy",
@@ -133,7 +135,7 @@ def test_manual_nn_never_imports_jax_or_the_reference(source: Path) -> None:
 ORDER = {
     "manual_nn": [
         *("__main__", "__init__", "interfaces", "training", "derivatives", "files"),
-        *("models", "layers", "initial", "sums", "checks", "arrays"),
+        *("models", "compiled", "layers", "initial", "sums", "checks", "arrays"),
     ],
     "reference": [
         *("__main__", "command_line", "campaign", "check_command", "__init__"),

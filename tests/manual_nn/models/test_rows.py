@@ -61,6 +61,12 @@ def test_the_weighted_loss_and_gradient_agree_with_jax_row_by_row_and_in_blocks(
         for got in (
             manual_nn.loss_and_grad(params, X, y, **options),
             manual_nn.loss_and_grad(params, X, y, **options, chunk_size=size),
+            manual_nn.loss_and_grad(
+                *(params, X, y),
+                **options,
+                chunk_size=size,
+                workspace=Workspace(params, len(X), backend="numba"),
+            ),
             rowwise.loss_and_grad(params, X, y, **options),
         ):
             assert comparer(got, *args).verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
@@ -225,3 +231,10 @@ def test_a_workspace_has_a_whole_number_of_rows(
 ) -> None:
     with pytest.raises(error, match=said):
         Workspace(equal_logits_network(np.float64).params, rows)
+
+
+def test_a_workspace_has_a_backend_that_there_is() -> None:
+    params = equal_logits_network(np.float64).params
+    assert Workspace(params, 2).backend == "numpy"
+    with pytest.raises(ValueError, match="backend must be 'auto', 'numpy' or 'numba', got 'jax'"):
+        Workspace(params, 2, backend="jax")

@@ -1,0 +1,44 @@
+"""Which of the two computes, NumPy or the loops that Numba compiles: here alone it is chosen."""
+
+import functools
+import importlib
+from typing import Literal
+
+BACKENDS = ("auto", "numpy", "numba")
+
+
+def as_backend(backend: object) -> Literal["numpy", "numba"]:
+    """Choose what computes: what is asked for or, for "auto", Numba where it can.
+
+    The results are the same up to rounding.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is none of BACKENDS.
+        ModuleNotFoundError: it is "numba", which cannot compile here.
+    """
+    if not isinstance(backend, str):
+        raise TypeError(f"backend must be a string, got {type(backend).__name__}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be 'auto', 'numpy' or 'numba', got {backend!r}")
+    if backend == "numpy":
+        return "numpy"
+    obstacle = obstacle_to_compiling()
+    if obstacle is None:
+        return "numba"
+    if backend == "auto":
+        return "numpy"
+    raise ModuleNotFoundError(
+        f"backend 'numba' needs Numba, on a version of Python that it supports ({obstacle}): "
+        "pip install 'manual-nn[fast]', or take 'numpy' or 'auto'"
+    )
+
+
+@functools.cache
+def obstacle_to_compiling() -> str | None:
+    """Say why nothing can be compiled, or None if it can: an import tells."""
+    try:
+        importlib.import_module("manual_nn.compiled.mlp")
+    except ImportError as error:
+        return str(error)
+    return None

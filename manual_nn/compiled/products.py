@@ -1,0 +1,71 @@
+"""Products of matrices, by BLAS.
+
+Axes: I rows and J columns of the product, K what is summed over.
+"""
+
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from manual_nn.arrays import Array
+from manual_nn.compiled import blas
+
+blas.register()
+
+
+def product(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
+    """Write factor a b + kept out to out, (I, J), for a, (I, K), and b, (K, J).
+
+    Each array is in C order, or the transpose of one that is; `out` is in C order. Where `kept` is
+    0, it does not matter what `out` held.
+    """
+    out[...] = factor * (a @ b) + (kept * out if kept else 0)
+
+
+@intrinsic  # type: ignore[untyped-decorator] # it is Any to mypy
+def _in_memory(context: Any, value: Any) -> Any:
+    """Give the address of a number, in the frame of the function that asks."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.alloca_once_value(builder, arguments[0])
+
+    return types.CPointer(value)(value), generate
+
+
+@overload(product)  # type: ignore[untyped-decorator] # likewise
+def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
+    """Call ?gemm, which has matrices in Fortran order: out^T = b^T a^T."""
+    number, whole, character = map(types.CPointer, (out.dtype, types.int64, types.uint8))
+    sizes = (whole,) * 3
+    gemm = types.ExternalFunction(
+        blas.name_of(out.dtype.name),
+        types.void(
+            *(character, character, *sizes, number, number, whole, number, whole),
+            *(number, number, whole),
+        ),
+    )
+    b_in_C, a_in_C = b.layout == "C", a.layout == "C"
+    no, yes = ord("n"), ord("t")
+    b_transposed, a_transposed = (no if b_in_C else yes), (no if a_in_C else yes)
+    dtype = out.dtype
+
+    def by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
+        gemm(
+            _in_memory(types.uint8(b_transposed)),
+            _in_memory(types.uint8(a_transposed)),
+            _in_memory(types.int64(out.shape[1])),
+            _in_memory(types.int64(out.shape[0])),
+            _in_memory(types.int64(a.shape[1])),
+            _in_memory(dtype(factor)),
+            b.ctypes,
+            _in_memory(types.int64(b.shape[1] if b_in_C else b.shape[0])),
+            a.ctypes,
+            _in_memory(types.int64(a.shape[1] if a_in_C else a.shape[0])),
+            _in_memory(dtype(kept)),
+            out.ctypes,
+            _in_memory(types.int64(out.shape[1])),
+        )
+
+    return by_blas

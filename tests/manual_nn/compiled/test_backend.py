@@ -1,0 +1,46 @@
+"""Which backend is chosen where Numba is there, and where it is not."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from manual_nn.compiled.backend import BACKENDS, as_backend, obstacle_to_compiling
+
+
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in sys.modules if name.startswith("manual_nn.compiled.")]:
+        if name != "manual_nn.compiled.backend":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numba", None)  # an import of it fails
+    obstacle_to_compiling.cache_clear()
+    yield
+    obstacle_to_compiling.cache_clear()
+
+
+def test_where_numba_is_there_it_is_chosen_unless_numpy_is_asked_for() -> None:
+    assert [*map(as_backend, BACKENDS)] == ["numba", "numpy", "numba"]
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_where_numba_is_not_there_numpy_takes_its_place_unless_it_is_asked_for() -> None:
+    assert as_backend("auto") == as_backend("numpy") == "numpy"
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'manual-nn\[fast\]'") as raised:
+        as_backend("numba")
+    assert "version of Python that it supports (" in str(raised.value)
+    assert "numba" in str(raised.value).partition("(")[2]  # what the import said
+
+
+@pytest.mark.parametrize(
+    ("backend", "error", "said"),
+    [
+        (None, TypeError, "backend must be a string, got NoneType"),
+        (1, TypeError, "backend must be a string, got int"),
+        ("jax", ValueError, "backend must be 'auto', 'numpy' or 'numba', got 'jax'"),
+    ],
+)
+def test_there_is_no_other_backend(backend: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        as_backend(backend)

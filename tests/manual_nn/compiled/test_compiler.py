@@ -1,0 +1,104 @@
+"""What Numba is told, where the code is kept, and what is said of it."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numba
+import pytest
+
+from manual_nn.compiled import compiler
+from tests.support.compiled import MODULES
+from tests.support.project import ROOT
+
+COMPILED = [
+    value for module in MODULES for value in vars(module).values() if hasattr(value, "py_func")
+]
+
+
+def test_numba_may_not_assume_that_nothing_is_nan_or_infinite() -> None:
+    assert COMPILED or numba.config.DISABLE_JIT
+    for function in COMPILED:
+        allowed = function.targetoptions["fastmath"]
+        assert not allowed or set(allowed) == {"reassoc", "contract"}
+
+
+def test_what_is_kept_depends_on_every_file_that_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for source in Path(compiler.__file__).parent.glob("*.py"):
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr(compiler, "__file__", str(tmp_path / "compiler.py"))
+    before = compiler._digest()
+    assert before == compiler._Cache._DIGEST
+    for source in tmp_path.glob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        source.write_text(text + "\n", encoding="utf-8")
+        assert compiler._digest() != before
+        source.write_text(text, encoding="utf-8")
+    assert compiler._digest() == before
+
+
+def test_where_nothing_can_be_written_the_code_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("no place to write to")
+
+    def twice(x: int) -> int:
+        return 2 * x
+
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    monkeypatch.setattr(compiler, "_Cache", refuse)
+    with caplog.at_level(logging.INFO, "manual_nn"):
+        assert compiler.compiled(twice)(3) == 6
+    assert caplog.messages == ["The compiled code will not be kept: no place to write to"]
+
+
+def test_it_is_said_once_that_something_of_ours_is_compiled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def start(module: str) -> None:
+        function = SimpleNamespace(__module__=module)
+        announcement.on_start(
+            SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=function)})
+        )
+
+    announcement = compiler._Announcement()
+    with caplog.at_level(logging.INFO, "manual_nn"):
+        start("somebody.else")
+        assert not caplog.messages
+        start("manual_nn.compiled.layers")
+        start("manual_nn.compiled.mlp")
+    assert caplog.messages == [
+        "Compiling with Numba: this takes some seconds, once on this machine"
+    ]
+
+
+CODE = """
+import logging
+import numpy as np
+from manual_nn.compiled import layers
+logging.basicConfig(level=logging.INFO)
+print(layers.rectify(np.ones((1, 1)), np.ones(1)))
+"""
+
+
+@pytest.mark.long
+def test_another_process_finds_the_code_and_says_nothing(tmp_path: Path) -> None:
+    said = []
+    for _ in range(2):
+        finished = subprocess.run(  # noqa: S603, the interpreter of this test
+            [sys.executable, "-c", CODE],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DISABLE_JIT": "0"},
+        )
+        assert finished.stdout == "True\n"
+        said.append("Compiling with Numba" in finished.stderr)
+    assert said == [True, False]

@@ -1,0 +1,202 @@
+"""The compiled pass beside NumPy's: exact where that is, and as hard to please.
+
+Its comparisons with JAX stand beside those of NumPy's pass, in test_against_jax.py and
+test_rows.py. Axes: N rows in the batch, D inputs, K classes.
+"""
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import manual_nn
+import reference
+from manual_nn import Dense, Workspace
+from manual_nn.compiled.layers import FEW
+from manual_nn.models.mlp_compiled import in_order
+from reference.campaign.draws import LAYOUTS
+from tests.support import compiled
+from tests.support.bits import same_bits
+from tests.support.cases import each
+from tests.support.exact import dyadic_network, integer_network
+from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
+
+DTYPES = (np.float32, np.float64)
+
+
+def loss_and_grad(params: Any, X: Any, y: Any, **options: Any) -> Any:
+    """Compute with what is compiled, in a workspace of its own."""
+    workspace = Workspace(params, len(X), backend="numba")
+    with np.errstate(over="ignore", invalid="ignore"):  # which Python warns of, and Numba does not
+        return manual_nn.loss_and_grad(params, X, y, **options, workspace=workspace)
+
+
+@pytest.fixture(params=compiled.WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test twice: on the compiled functions, and on those that Python runs."""
+    compiled.take(request.param, monkeypatch)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("N", [1, 2, 8])
+@pytest.mark.parametrize("hidden", [0, 3])
+def test_exact_arithmetic_gives_the_bits_of_numpy_s_pass(
+    hidden: int, N: int, dtype: type[np.floating]
+) -> None:
+    for seed in range(4):
+        params, X, y = integer_network(seed, D=4, hidden=hidden, K=3, N=N, dtype=dtype)
+        for weight_decay in (0.0, 0.25):
+            got = loss_and_grad(params, X, y, weight_decay=weight_decay)
+            want = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay)
+            for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+                assert one.dtype == other.dtype == dtype
+                np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("way")
+@each("soft", [False, True])
+@each("options", [{}, {"sample_weight": [3.0, 1.0]}, {"chunk_size": 1}])
+def test_three_layers_with_soft_targets_weights_and_blocks_have_the_gradient_of_numpy_s_pass(
+    options: dict[str, Any], *, soft: bool
+) -> None:
+    params, X, y, weight_decay = dyadic_network(soft=soft)
+    _, got = loss_and_grad(params, X, y, weight_decay=weight_decay, **options)
+    _, want = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay, **options)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_check_of_somebody_s_gradient_passes_it(dtype: type[np.floating]) -> None:
+    """With more rows than are few, and weights on them."""
+    params, X, y, _ = make_network(Shape((5, 6, 4, 3), FEW + 9, soft=True), dtype, seed=0)
+    weights = np.random.default_rng(0).integers(0, 5, size=len(X)).astype(dtype)
+
+    def gradient(params: Any, X: Any, y: Any, weights: Any) -> Any:
+        return loss_and_grad(params, X, y, weight_decay=0.125, sample_weight=weights)[1]
+
+    def loss(params: Any, X: Any, y: Any, weights: Any) -> Any:
+        return reference.loss(params, X, y, weight_decay=0.125, sample_weight=weights)
+
+    report = reference.check_gradient(gradient, loss, params, X, y, weights)
+    assert report.ok, report
+    without_weights = loss_and_grad(params, X, y, weight_decay=0.125)[1]
+    assert not reference.check_gradient(without_weights, loss, params, X, y, weights).ok
+
+
+@given(seed=seeds, shape=shapes, dtype=dtypes, layout=st.sampled_from([*LAYOUTS]))
+def test_any_memory_layout_gives_the_same_bits(
+    seed: int, shape: Shape, dtype: type[np.floating], layout: str
+) -> None:
+    params, X, y, weight_decay = make_network(shape, dtype, seed=seed, weight_decay=0.1)
+    laid = make_network(shape, dtype, seed=seed, trait=layout, weight_decay=0.1)
+    got = loss_and_grad(*laid[:3], weight_decay=weight_decay)
+    assert same_bits(got, loss_and_grad(params, X, y, weight_decay=weight_decay))
+    again = make_network(shape, dtype, seed=seed, trait=layout)
+    assert same_bits((laid.params, laid.X, laid.y), (again.params, again.X, again.y))
+
+
+@given(seed=seeds, shape=shapes, dtype=dtypes, more=st.integers(0, 3))
+def test_a_workspace_gives_the_same_bits_whatever_it_was_used_for_before(
+    seed: int, shape: Shape, dtype: type[np.floating], more: int
+) -> None:
+    params, X, y, _ = make_network(shape, dtype, seed=seed)
+    others = make_network(shape, dtype, seed=seed + 1)
+    workspace = Workspace(params, len(X) + more, backend="numba")
+    assert workspace.backend == "numba"
+    manual_nn.loss_and_grad(*others[:3], workspace=workspace)
+    got = manual_nn.loss_and_grad(params, X, y, workspace=workspace)
+    assert same_bits(got, loss_and_grad(params, X, y))
+    for array, own in zip(
+        jax.tree.leaves(got[1]), jax.tree.leaves(workspace.gradient), strict=True
+    ):
+        assert np.shares_memory(array, own)
+
+
+# What is not finite
+
+
+def both(params: Any, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+    """Compute both ways."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (
+            loss_and_grad(params, np.array(X), y, **options),
+            manual_nn.loss_and_grad(params, X, y, **options),
+        )
+
+
+LARGE = 2.0**1023
+
+
+@each(
+    ("params", "X", "weight_decay"),
+    [
+        # d_a_1 overflows at a unit that is off
+        (
+            (
+                Dense(np.zeros((1, 2)), np.array([-1.0, 1.0])),
+                Dense(np.array([[-LARGE, LARGE], [-1.0, 1.0]]), np.array([64.0 + 4096, 0.0])),
+            ),
+            [[1.0]],
+            0.0,
+        ),
+        # squares that overflow in a penalty that does not
+        ((Dense(np.full((1, 2), 2.0**600), np.zeros(2)),), [[0.0]], 2.0**-600),
+        # a difference of logits that overflows
+        ((Dense(np.array([[1.0, -1.0]]), np.array([1e308, -1e308])),), [[1.0]], 0.0),
+        # and a penalty that does
+        ((Dense(np.full((1, 2), 2.0**600), np.zeros(2)),), [[0.0]], 1.0),
+    ],
+)
+def test_what_overflows_on_the_way_ends_as_in_numpy_s_pass(
+    params: Any, X: Any, weight_decay: float
+) -> None:
+    got, want = both(params, X, [1], weight_decay=weight_decay)
+    assert same_bits(got, want)
+
+
+@each("l", [0, 1, 2])
+@each("part", ["weight", "bias"])
+@each("value", [np.inf, np.nan])
+def test_what_is_not_finite_in_the_parameters_is_refused_by_name(
+    l: int, part: str, value: float
+) -> None:
+    params = manual_nn.init_params([3, 4, 4, 2], rng=np.random.default_rng(0))
+    array = getattr(params[l], part)
+    array.flat[1] = value
+    said = re.escape(f"params[{l}].{part} must be finite, got {value} at ")
+    with pytest.raises(ValueError, match=said):
+        loss_and_grad(params, np.ones((2, 3)), [0, 1])
+
+
+def test_what_is_not_finite_in_the_inputs_is_refused_by_name() -> None:
+    params = manual_nn.init_params([2, 3, 2], rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"^X must be finite, got nan at \[1, 1\]$"):
+        loss_and_grad(params, np.array([[1.0, 1.0], [1.0, np.nan]]), [0, 1])
+
+
+@each("l", [1, 2, 3])
+def test_the_layer_whose_pre_activations_overflow_is_named(l: int) -> None:
+    params = [Dense(np.eye(2), np.zeros(2)) for _ in range(3)]
+    params[l - 1] = Dense(np.full((2, 2), 1e200), np.zeros(2))
+    with pytest.raises(ValueError, match=f"those of layer {l} exceed the largest float64"):
+        loss_and_grad(params, np.array([[1e200, 0.0]]), [0])
+
+
+# In the one form that is compiled for
+
+
+def test_an_array_in_order_is_taken_as_it_is_and_another_is_copied() -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    assert in_order(array) is array
+    for name, layout in LAYOUTS.items():
+        laid = layout(array)
+        ordered = in_order(laid)
+        assert ordered.flags.carray
+        np.testing.assert_array_equal(ordered, array)
+        assert (ordered is laid) == (name == "C order")
