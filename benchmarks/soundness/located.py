@@ -48,6 +48,7 @@ from reference.layers import (
     average_pool,
     batch_norm,
     binary_cross_entropy,
+    blockwise_attention,
     convolution,
     dense,
     dropout,
@@ -71,6 +72,7 @@ from reference.layers import (
     squared_error,
     swiglu,
     tanh,
+    transposed_convolution,
 )
 
 ABOUT = """\
@@ -160,6 +162,20 @@ LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]
         *_of_layer(
             lambda q, k, v: attention.forward((), (q, k, v)),
             lambda draw: (draw.normal(N, D), draw.normal(K, D), draw.normal(K, H)),
+        ),
+        (0, 1, 2),
+    ),
+    "blockwise_attention": (
+        *_of_layer(
+            lambda q, k, v: blockwise_attention.forward((), (q, k, v), causal=True),
+            lambda draw: (draw.normal(N, D), draw.normal(K, D), draw.normal(K, H)),
+        ),
+        (0, 1, 2),
+    ),
+    "transposed_convolution": (
+        *_of_layer(
+            lambda kernel, bias, x: transposed_convolution.forward((kernel, bias), x, stride=2),
+            lambda draw: (draw.normal(3, 2, H, 2), draw.normal(2), draw.normal(2, N, D, H)),
         ),
         (0, 1, 2),
     ),

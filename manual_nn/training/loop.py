@@ -127,6 +127,7 @@ def train(
             2^52 times that at the start and that of a guess, ln K. The result of the epochs before
             is the error's `result`, and remains in the checkpoint.
 
+    >>> from manual_nn import Dense
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(100, 2))
     >>> y = (X.sum(axis=1) > 0).astype(int)

@@ -30,8 +30,8 @@ def subject_of(
 
 
 def whole_mask(x: Inputs, options: Options) -> Any:
-    """Put the dropout's masks of all blocks together."""
-    query, key, _ = in_groups(x)
+    """Put the dropout's masks of all blocks together, which the shapes alone determine."""
+    query, key, _ = in_groups(Inputs(*(np.empty(leaf.shape) for leaf in x)))  # JAX may trace x
     mask = np.ones((*query.shape[:-1], key.shape[-2]), bool)
     for rows, columns in blocks_of(query.shape[-2], key.shape[-2], options):
         part = mask[..., rows, columns]
