@@ -18,6 +18,7 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from reference.arrays import PRECISION, PRECISIONS, merged
 from reference.compare import Comparer, Place
 from reference.custom_rules import custom_rules
+from reference.diagnosis.limit import SECONDS, Limit
 from reference.foreign import Exchange
 
 Argnums: TypeAlias = int | str | Sequence[int | str]
@@ -233,10 +234,15 @@ class Subject:
         rules: the custom derivative rules of the user's in it.
         body: the function as JAX differentiates it: without them, if it can.
         out: zeros in the shapes of its output.
+        limit: on the search for causes.
     """
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums | None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        argnums: Argnums | None,
+        explain_seconds: float = SECONDS,
     ) -> None:
         """Trace the function, and see what it returns.
 
@@ -245,6 +251,7 @@ class Subject:
                 output is not real.
             ValueError: there are no arguments at argnums, or one of them twice.
         """
+        self.limit = Limit(explain_seconds)
         self.exchange = Exchange(args)
         args = self.exchange.args
         self.function, self.args, self.argnums = function, args, argnums

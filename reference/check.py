@@ -18,6 +18,7 @@ from reference.calls import Calls
 from reference.compare import Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.limit import SECONDS, Limit
 from reference.foreign import Exchange, at_home
 from reference.report import GradientReport
 from reference.structures import like, structure_in_words
@@ -25,7 +26,11 @@ from reference.walk import find, in_its_precision, report_on, through_bodies, wr
 
 
 def check_gradient(
-    grad: Any, loss: Callable[..., Any], *args: Any, argnums: Argnums | None = 0
+    grad: Any,
+    loss: Callable[..., Any],
+    *args: Any,
+    argnums: Argnums | None = 0,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check a gradient against JAX's, element by element, under what rounding can make of it.
 
@@ -51,6 +56,8 @@ def check_gradient(
             such as a flag, an axis, a string or a function, is passed on unchanged.
         argnums: which arguments the gradient is taken in, as for jax.grad, or their names; None for
             all that hold an array of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for; then the best that were
+            found until then are given, and a warning says what was left out. 0 for no search.
 
     Returns:
         The report; `report.ok` says whether the gradient is right.
@@ -58,7 +65,8 @@ def check_gradient(
     Raises:
         TypeError: the arguments at argnums are in no such precision, or have no array, or the
             loss is no scalar.
-        ValueError: there are no arguments at argnums, or one of them twice.
+        ValueError: there are no arguments at argnums, or one of them twice; explain_seconds is
+            negative.
 
     >>> import numpy as np
     >>> def loss(w, X, y):
@@ -71,6 +79,7 @@ def check_gradient(
     >>> report.ok, report.causes[0].code.value, report.causes[0].evidence
     (False, 'scaled', '...')
     """
+    limit = Limit(explain_seconds)
     exchange = Exchange(args)
     args = exchange.args
     grad = exchange.hosted(grad) if callable(grad) else at_home(grad)
@@ -111,5 +120,5 @@ def check_gradient(
             known = [Cause.observed(Code.CUSTOM_RULE, evidence)]
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
     explained = bodies if bodies.rules else loss
-    difference = Difference(leaves, explained, given, argnums, undecided)
+    difference = Difference(leaves, explained, given, argnums, undecided, limit=limit)
     return report_on(finding, difference, notes=[*said, *notes], known=known)

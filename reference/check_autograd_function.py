@@ -7,13 +7,18 @@ import jax
 
 from reference.arguments import Argnums, in_words, same_structure
 from reference.check_layer import Pullback, check_passes
+from reference.diagnosis.limit import SECONDS
 from reference.report import GradientReport
 
 Tensor: TypeAlias = Any  # PyTorch's, which a type checker need not know
 
 
 def check_autograd_function(
-    function: Any, twin: Callable[..., Any], *args: Any, argnums: Argnums | None = None
+    function: Any,
+    twin: Callable[..., Any],
+    *args: Any,
+    argnums: Argnums | None = None,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check both passes of a torch.autograd.Function against its JAX twin, element by element.
 
@@ -34,6 +39,7 @@ def check_autograd_function(
             whatever is no tensor, such as a flag, an axis or a string, is passed on unchanged.
         argnums: which arguments the gradient is taken in, by number or by name; by default those
             that hold a tensor of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether both passes are right.
@@ -42,7 +48,7 @@ def check_autograd_function(
         ImportError: PyTorch is not installed.
         TypeError: the function cannot be called; an argument at argnums is no tensor of real
             numbers; the twin returns something that is not real, or in another structure.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums; explain_seconds is negative.
     """
     import torch  # noqa: PLC0415, an extra
 
@@ -50,7 +56,7 @@ def check_autograd_function(
     apply = function.apply if is_class else function  # a module's `apply` is something else
     if not callable(apply):
         raise TypeError(f"function must be a torch.autograd.Function, got {function!r}")
-    layer = Pullback(twin, args, argnums)
+    layer = Pullback(twin, args, argnums, explain_seconds)
     for place in layer.places:
         for leaf in jax.tree.leaves(args[place]):
             if not isinstance(leaf, torch.Tensor):

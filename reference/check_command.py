@@ -14,6 +14,7 @@ from typing import Any
 from reference.arguments import Argnums, places_of, precision
 from reference.check import check_gradient
 from reference.compare import Verdict
+from reference.diagnosis.limit import SECONDS, Limit
 
 DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
@@ -68,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the loss, with each line marked: its backward is right, wrong or below",
     )
+    parser.add_argument(
+        "--seconds",
+        type=_limit,
+        default=SECONDS,
+        help="how long the causes of a mismatch are looked for, 0 for not at all (default: "
+        f"{SECONDS:g})",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
 
 
@@ -78,6 +86,14 @@ def _number_or_name(text: str) -> int | str:
         return int(text)
     except ValueError as error:
         msg = f"must be the number or the name of an argument, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from error
+
+
+def _limit(text: str) -> float:
+    try:
+        return Limit(float(text)).seconds
+    except ValueError as error:
+        msg = f"must be a number of at least 0, got {text!r}"
         raise argparse.ArgumentTypeError(msg) from error
 
 
@@ -98,7 +114,7 @@ def check(options: argparse.Namespace) -> int:
         precision(args, places)
     except TypeError as error:
         raise UsageError(f"--example {options.example}: {error}") from error
-    report = check_gradient(grad, loss, *args, argnums=argnums)
+    report = check_gradient(grad, loss, *args, argnums=argnums, explain_seconds=options.seconds)
     print(report)
     if options.explain and report.verdict == Verdict.MISMATCH:
         print(f"\n{report.source or UNMARKED}")

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 
 from reference.arguments import Argnums, precision
 from reference.check_layer import Pullback, check_passes
+from reference.diagnosis.limit import SECONDS
 from reference.report import GradientReport
 
 
 def check_custom_rule(
-    function: Callable[..., Any], *args: Any, argnums: Argnums | None = None
+    function: Callable[..., Any],
+    *args: Any,
+    argnums: Argnums | None = None,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check the custom derivative rules in a function against autodiff of the function's body.
 
@@ -31,6 +35,7 @@ def check_custom_rule(
             unchanged.
         argnums: which arguments the function is differentiated in, by number or by name; by default
             those that hold an array of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether the rule is right.
@@ -38,7 +43,8 @@ def check_custom_rule(
     Raises:
         TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
-        ValueError: there is no custom rule, or there are no arguments at argnums.
+        ValueError: there is no custom rule, or there are no arguments at argnums; explain_seconds
+            is negative.
 
     >>> import numpy as np
     >>> @jax.custom_vjp
@@ -49,7 +55,7 @@ def check_custom_rule(
     >>> report.ok, report.causes[0].code.value
     (False, 'scaled')
     """
-    subject = Pullback(function, args, argnums)
+    subject = Pullback(function, args, argnums, explain_seconds)
     if not subject.rules:
         raise ValueError("the function has no custom rule, and calls none that has, but JAX's own")
 

@@ -19,6 +19,7 @@ from reference.arguments import (
 from reference.check_layer import Pullback
 from reference.compare import Leaf
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.limit import SECONDS
 from reference.directions import directions
 from reference.report import GradientReport
 
@@ -28,6 +29,7 @@ def check_jvp(
     function: Callable[..., Any],
     *args: Any,
     argnums: Argnums | None = None,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check a handwritten Jacobian-vector product against JAX's, element by element.
 
@@ -48,6 +50,7 @@ def check_jvp(
             a function, is passed on unchanged.
         argnums: which arguments have tangents, by number or by name; by default those that hold an
             array of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether the product is right.
@@ -55,7 +58,7 @@ def check_jvp(
     Raises:
         TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums; explain_seconds is negative.
 
     >>> import numpy as np
     >>> def product_jvp(tangents, x, y):
@@ -68,7 +71,7 @@ def check_jvp(
     >>> report.verdict.value
     'mismatch'
     """
-    pushforward = Pushforward(function, args, argnums)
+    pushforward = Pushforward(function, args, argnums, explain_seconds)
     return pushforward.check(pushforward.exchange.hosted(jvp))
 
 
@@ -77,6 +80,7 @@ def check_hvp(
     loss: Callable[..., Any],
     *args: Any,
     argnums: Argnums = 0,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check a handwritten Hessian-vector product against JAX's, element by element.
 
@@ -92,6 +96,7 @@ def check_hvp(
         loss: any scalar function that JAX can trace.
         *args: where to check, as for `check_jvp`.
         argnums: which arguments the loss is differentiated in twice, by number or by name.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether the product is right.
@@ -99,7 +104,7 @@ def check_hvp(
     Raises:
         TypeError: an argument at argnums is in no such precision, or has no array; the loss is no
             scalar.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums; explain_seconds is negative.
 
     >>> import numpy as np
     >>> def loss(x):
@@ -110,7 +115,7 @@ def check_hvp(
     >>> check_hvp(lambda tangents, x: 3 * x**2 * tangents, loss, x).verdict.value
     'mismatch'
     """
-    hessian = Hessian(returning_a_scalar(loss), args, argnums)
+    hessian = Hessian(returning_a_scalar(loss), args, argnums, explain_seconds)
     return hessian.check(hessian.exchange.hosted(hvp), what="hvp")
 
 
@@ -163,6 +168,7 @@ class Pushforward(Subject):
                 undecided,
                 of_layers=False,
                 names_of_args=["tangents", *map(self.name, range(len(self.args))), "d_result"],
+                limit=self.limit,
             )
 
         return along(

@@ -14,6 +14,7 @@ from reference.arguments import Argnums, Subject, fresh, in_words, real_places, 
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.limit import SECONDS
 from reference.directions import directions
 from reference.foreign import at_home
 from reference.report import GradientReport
@@ -28,6 +29,7 @@ def check_layer(
     twin: Callable[..., Any],
     *args: Any,
     argnums: Argnums | None = None,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check both passes of a layer against its JAX twin, element by element.
 
@@ -53,6 +55,7 @@ def check_layer(
             a function, is passed on unchanged to all three.
         argnums: which arguments the gradient is taken in, by number or by name; by default those
             that hold an array of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether both passes are right.
@@ -60,7 +63,7 @@ def check_layer(
     Raises:
         TypeError: an argument at argnums is in no such precision, or has no array; the twin
             returns something that is not real; `backward` takes other arguments.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums; explain_seconds is negative.
 
     >>> def forward(x, weight):
     ...     out = np.tanh(x @ weight)
@@ -79,7 +82,8 @@ def check_layer(
     >>> print(report.verdict.value, [leaf.path for leaf in report.leaves if leaf.wrong.any()])
     mismatch ["['x']"]
     """
-    return check_passes(Pullback(twin, args, argnums), forward, backward, what="layer")
+    layer = Pullback(twin, args, argnums, explain_seconds)
+    return check_passes(layer, forward, backward, what="layer")
 
 
 def check_vjp(
@@ -87,6 +91,7 @@ def check_vjp(
     function: Callable[..., Any],
     *args: Any,
     argnums: Argnums | None = None,
+    explain_seconds: float = SECONDS,
 ) -> GradientReport:
     """Check a handwritten vector-Jacobian product against JAX's, element by element.
 
@@ -104,6 +109,7 @@ def check_vjp(
         *args: where to check, as for `check_layer`.
         argnums: which arguments the gradient is taken in, by number or by name; by default those
             that hold an array of real numbers.
+        explain_seconds: how long the causes of a mismatch are looked for, as for `check_gradient`.
 
     Returns:
         The report; `report.ok` says whether the product is right.
@@ -111,7 +117,7 @@ def check_vjp(
     Raises:
         TypeError: an argument at argnums is in no such precision, or has no array; the function
             returns something that is not real.
-        ValueError: there are no arguments at argnums.
+        ValueError: there are no arguments at argnums; explain_seconds is negative.
 
     >>> def cumsum_vjp(d_out, x):
     ...     return np.cumsum(d_out[::-1])[::-1]
@@ -121,7 +127,7 @@ def check_vjp(
     >>> check_vjp(lambda d_out, x: np.cumsum(d_out), jax.numpy.cumsum, x).verdict.value
     'mismatch'
     """
-    pullback = Pullback(function, args, argnums)
+    pullback = Pullback(function, args, argnums, explain_seconds)
     return pullback.check(pullback.exchange.hosted(vjp), what="vjp")
 
 
@@ -189,6 +195,7 @@ class Pullback(Subject):
             undecided,
             of_layers=False,
             names_of_args=[self.direction, *map(self.name, range(len(self.args)))],
+            limit=self.limit,
         )
 
     def check(

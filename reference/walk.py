@@ -121,6 +121,7 @@ def report_on(
     warnings = [*notes, *faults_of_ours(comparison, finding.name)]
     warnings += blind_spots(comparison.leaves, finding.name)
     warnings += difference.model.warnings() if difference.model else []
+    warnings += difference.limit.warnings()
     return GradientReport(
         max(before, finding.verdict, key=list(Verdict).index),
         comparison.leaves,
@@ -137,13 +138,14 @@ def report_on(
 
 def _diagnosed(finding: Finding, difference: Difference) -> Iterator[Cause]:
     """Say what is probably wrong; a coarser precision, where that shows or nothing else does."""
-    here, leaves = finding.here, finding.comparison.leaves
+    here, leaves, limit = finding.here, finding.comparison.leaves, difference.limit
+    limit.begin()
     if precision := by_numbers(here, leaves):
         yield _coarser(difference, precision, f"each number that is wrong is one of {precision}")
         return
     causes = diagnose(difference)
     if {cause.code for cause in causes} <= {Code.UNKNOWN, Code.LAYERS_ABOVE_ONLY} and (
-        precision := by_errors(here, leaves)
+        precision := by_errors(here, leaves, limit)
     ):
         how = f"a right gradient with {precision} strays as far, and a small mistake may do so too"
         yield _coarser(difference, precision, how)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from reference.arrays import Array
 from reference.compare import Leaf, Place, Verdict, measured_leaves
+from reference.diagnosis.limit import Limit
 from reference.noise.measure import Witness
 from reference.noise.samples import unit_roundoff
 from reference.noise.statistics import MORE_SAMPLES
@@ -71,12 +72,23 @@ def by_numbers(here: Place, leaves: Sequence[Leaf]) -> str:
     return ""
 
 
-def by_errors(here: Place, leaves: Sequence[Leaf]) -> str:
-    """Name the finest precision that the errors look like the rounding of; empty if none does."""
+def by_errors(here: Place, leaves: Sequence[Leaf], limit: Limit) -> str:
+    """Name the finest precision that the errors look like the rounding of; empty if none does.
+
+    Args:
+        here: where the gradient was compared.
+        leaves: that some of are wrong.
+        limit: on the measurements, of which each precision takes one.
+    """
     if not _wrong_by_little(leaves):
         return ""
-    found = (coarse for coarse in OF_ERRORS if _is_coarser(coarse, here))
-    return next((coarse.name for coarse in found if _explains(coarse, here, leaves)), "")
+    for coarse in (coarse for coarse in OF_ERRORS if _is_coarser(coarse, here)):
+        if limit.is_over:
+            limit.leave_out(f"whether the errors look like the rounding of {coarse.name}")
+            return ""
+        if _explains(coarse, here, leaves):
+            return coarse.name
+    return ""
 
 
 def _wrong_by_little(leaves: Sequence[Leaf]) -> list[Leaf]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from reference.arrays import Array, counted
 from reference.bounds.rounding import Bounded, Rounding
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
+from reference.diagnosis.limit import Limit
 from reference.diagnosis.models import Model, recognised
 from reference.digits import FEWEST, most_roundings
 
@@ -32,6 +33,7 @@ class Difference:
         of_layers: whether the leaves may be those of layers, one above the other, rather than the
             arguments of a single one.
         names_of_args: their names, as far as they have any; by default those in the loss.
+        limit: on the search for causes.
     """
 
     leaves: Sequence[Leaf]
@@ -41,6 +43,7 @@ class Difference:
     undecided: frozenset[int] = frozenset()
     of_layers: bool = True
     names_of_args: Sequence[str] = ()
+    limit: Limit = field(default_factory=Limit)
 
     @functools.cached_property
     def model(self) -> Model | None:

@@ -50,10 +50,10 @@ def checked(tmp_path: Path, monkeypatch: Patch) -> Checked:
     monkeypatch.delitem(sys.modules, "mine")
     found = Checked([], [])
 
-    def check(grad: Any, loss: Any, *args: Any, argnums: Any) -> GradientReport:
+    def check(grad: Any, loss: Any, *args: Any, **options: Any) -> GradientReport:
         assert (grad.__name__, loss.__name__) == ("grad", "loss")
         assert grad.__globals__ is loss.__globals__, "one file is one module"
-        found.calls.append((args, argnums))
+        found.calls.append((args, options))
         return found.reports[0]
 
     monkeypatch.setattr(check_command, "check_gradient", check)
@@ -71,22 +71,25 @@ def command(capsys: Capture, *words: str, place: str = "mine", example: str = "A
 
 
 @each(
-    ("words", "argnums"),
+    ("words", "argnums", "seconds"),
     [
-        ((), 0),
-        (("--argnums", "1"), 1),
-        (("--argnums", "-2"), -2),
-        (("--argnums", "y"), "y"),
-        (("--argnums", "x", "1"), ["x", 1]),
+        ((), 0, 30.0),
+        (("--argnums", "1"), 1, 30.0),
+        (("--argnums", "-2"), -2, 30.0),
+        (("--argnums", "y"), "y", 30.0),
+        (("--argnums", "x", "1"), ["x", 1], 30.0),
+        (("--seconds", "0"), 0, 0.0),
+        (("--seconds", "2.5"), 0, 2.5),
     ],
 )
-def test_the_arguments_of_the_gradient_are_numbered_or_named(
-    words: Sequence[str], argnums: Any, checked: Checked, capsys: Capture
+def test_the_arguments_of_the_gradient_are_numbered_or_named_and_the_search_limited(
+    words: Sequence[str], argnums: Any, seconds: float, checked: Checked, capsys: Capture
 ) -> None:
     checked.reports[:], checked.calls[:] = [report_of(Verdict.MATCH)], []
     output = command(capsys, *words)
     assert (output.status, output.out) == (0, f"{checked.reports[0]}\n")
-    assert checked.calls == [((1.0, 2.0, "HERE"), argnums)]
+    options = {"argnums": argnums, "explain_seconds": seconds}
+    assert checked.calls == [((1.0, 2.0, "HERE"), options)]
 
 
 def test_the_loss_is_shown_line_by_line_if_it_is_asked_for(
@@ -162,6 +165,8 @@ def test_a_picture_is_written_where_something_was_compared(
             ("--argnums", "0.5"),
             "must be the number or the name of an argument, got '0.5'",
         ),
+        (("--seconds", "-1"), "argument --seconds: must be a number of at least 0, got '-1'"),
+        (("--seconds", "long"), "argument --seconds: must be a number of at least 0, got 'long'"),
         (
             ("--argnums", "z"),
             f"--example mine:ARGS: args[2] {PRECISION}, got <U4",

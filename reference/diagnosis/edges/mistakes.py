@@ -17,9 +17,11 @@ JaxArray: TypeAlias = jax.Array
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LINEAR = {
-    "add", "add_any", "broadcast_in_dim", "convert_element_type", "copy", "cumsum", "gather",
-    "mul", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "sub", "transpose",
+    "add", "add_any", "broadcast_in_dim", "convert_element_type", "copy", "cumsum", "dot_general",
+    "gather", "mul", "neg", "reduce_sum", "reshape", "rev", "slice", "squeeze", "sub", "transpose",
 }  # fmt: skip
+SAME = {"add", "add_any", "convert_element_type", "copy", "neg", "sub"}  # 1, but for a sign
+MIXING = ("cum", "reduce", "sort")  # elements of a row with each other
 MASKS = {"max", "min", "relu", "relu6", "select_n", "_where", "where", "abs", "clamp", "clip"}
 PRODUCTS = {"mul", "div", "dot_general", "pow", "atan2"}
 LARGEST = 64  # elements of a row, whose Jacobian is computed column by column
@@ -55,6 +57,12 @@ class Shapes(NamedTuple):
     def elementwise(self) -> bool:
         """Whether the result looks like x, and is no linear function of it."""
         return self.x == self.out and self.forward and self.name not in LINEAR
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it is more than element by element, but no layer of weights."""
+        mixing = any(name.startswith(MIXING) for name in self.within)
+        return mixing and "dot_general" not in self.within
 
 
 @dataclass(frozen=True)
@@ -130,7 +138,7 @@ def mistake(
 # A local derivative is replaced
 
 
-@mistake("is replaced by 1", lambda s: s.x == s.out)
+@mistake("is replaced by 1", lambda s: s.x == s.out and s.name not in SAME)
 def identity(site: Site) -> JaxArray:
     """d_x = d_out: a mask, tanh' or another local derivative is forgotten."""
     return site.x
@@ -162,7 +170,7 @@ def applied_twice(site: Site) -> JaxArray:
 
 @mistake(
     "is the diagonal of its Jacobian alone",
-    lambda s: s.elementwise and bool(s.x) and 1 < s.x[-1] <= LARGEST,
+    lambda s: s.elementwise and s.mixes and bool(s.x) and 1 < s.x[-1] <= LARGEST,
 )
 def diagonal_alone(site: Site) -> JaxArray:
     """d_x_i = (df_i/dx_i) d_out_i, as if no element of a row depended on the others."""

@@ -9,7 +9,6 @@ within rounding, by the check's own witnesses.
 
 import functools
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,6 +28,8 @@ Gradient: TypeAlias = Callable[[Sequence[Any], Any], list[Any]]
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
 JUDGED = 4  # of the best, by a measurement of their own rounding
+NODES = (-1.0, 1.0, -2.0, -0.5, 0.5, 2.0)  # settings that say what a factor on several edges does
+VERIFIED = 3  # settings of such a factor, for which it is computed
 BEST = 8  # pairs of mistakes that are tried as they are
 STEPS = 12  # of a fit of two settings
 PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other
@@ -37,7 +38,8 @@ STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no f
 CHANCE = 1e-6  # that of all the arrays that are tried in the place of others one fits by chance
 FINE = 1e-3  # of a learning rate, for a slope
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
-SECONDS = 30.0
+OF_KINDS = 4.0  # how simple a mistake is that is no factor; the smaller the simpler
+SIMPLEST = {FACTOR, *OF_TIES}  # kinds that are tried first, and whose program is small
 SLOW = 2.0  # seconds from which on progress is shown
 
 
@@ -81,20 +83,20 @@ class Search:
     """The search for the mistakes behind one difference.
 
     Args:
-        difference: a gradient beside JAX's.
-        seconds: after which it ends with what was found until then.
+        difference: a gradient beside JAX's, which has a limit in seconds.
+
+    Attributes:
+        left: how many mistakes it did not come to try before the limit.
     """
 
-    def __init__(self, difference: Difference, seconds: float = SECONDS) -> None:
-        """Trace the loss and compile its gradient with a tap on each edge."""
-        self.end = time.monotonic() + seconds
-        self.difference = difference
+    def __init__(self, difference: Difference) -> None:
+        """Trace the loss, and compile its gradient with a factor on each edge."""
+        self.difference, self.left = difference, 0
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
-        self.numbers = {tap: number for number, tap in enumerate(self.taps)}
         self.known = _changes_known(self.tapped, self.taps)
-        self.at = self.tapped.compiled(self.taps)
-        self.right = _joined(self.at(np.zeros(len(self.taps))))
+        self.factors = Program(self.tapped, [tap for tap in self.taps if tap.kind in SIMPLEST])
+        self.right = self.factors.right
         # Where a tie has been decided the other way nothing is to be explained.
         self.bound = _joined(
             np.where(leaf.tied, np.inf, leaf.open_bound) for leaf in difference.leaves
@@ -103,6 +105,16 @@ class Search:
         self.tapped.gradients = [np.asarray(leaf.got, np.float64) for leaf in difference.leaves]
         known = np.isfinite(self.bound)
         self.weight = np.where(known, 1 / np.maximum(self.bound, self._smallest()), 0.0)
+
+    @functools.cached_property
+    def all_taps(self) -> "Program":
+        """The gradient with every tap, which takes longer to compile and to run."""
+        return Program(self.tapped, self.taps)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self.difference.limit.is_over
 
     def _smallest(self) -> float:
         """Give a bound for elements that nothing rounds: no weight is infinite."""
@@ -119,16 +131,12 @@ class Search:
             self.known[mistakes] = change
         return self.known[mistakes]
 
-    def _computed(self, mistakes: Iterable[Mistake]) -> Array:
-        mistakes = tuple(mistakes)
-        swaps = [tap for mistake in mistakes for tap in mistake.taps if tap.swap is not None]
-        if swaps:
+    def _computed(self, mistakes: Sequence[Mistake]) -> Array:
+        taps = [tap for mistake in mistakes for tap in mistake.taps]
+        if swaps := [tap for tap in taps if tap.swap is not None]:
             return _joined(self.tapped.compiled(swaps)(np.ones(len(swaps)))) - self.right
-        settings = np.zeros(len(self.taps))
-        for mistake in mistakes:
-            for tap in mistake.taps:
-                settings[self.numbers[tap]] += mistake.setting
-        return _joined(self.at(settings)) - self.right
+        of_factors = all(tap in self.factors.numbers for tap in taps)
+        return (self.factors if of_factors else self.all_taps).change(mistakes)
 
     @functools.cached_property
     def of_the_wrong(self) -> Array:
@@ -166,9 +174,14 @@ class Search:
         """
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
-        tried = list(self._tried())
-        tried.sort(key=lambda trial: trial.residual)
-        if single := self._explaining(tried) or self._explaining(self._in_the_wrong_alone(tried)):
+        tried = list(self._tried(self.factors.taps))
+        single = [trial for trial in tried if self.explains(trial.change)]
+        if not any(self.simplicity(trial.mistake)[0] < OF_KINDS for trial in single):
+            others = [tap for tap in self.taps if tap not in self.factors.numbers]
+            tried += self._tried(others)
+            tried.sort(key=lambda trial: trial.residual)
+            single = self._explaining(tried) or self._explaining(self._in_the_wrong_alone(tried))
+        if single:
             single.sort(key=lambda trial: self.simplicity(trial.mistake))
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
@@ -183,6 +196,9 @@ class Search:
         taps = of_parameters(self.tapped)
         together = [tuple(taps)] if len(taps) > 1 else []
         for some in [(tap,) for tap in taps] + together:
+            if self.is_over:
+                self.left += 1
+                break
             rate, change = self._rate(some)
             mistake = Mistake(some, rate)
             if self.explains(change) or (self.nearly(change) and self.judged((mistake,))):
@@ -211,7 +227,7 @@ class Search:
             return []
         error = np.where(self.of_the_wrong, self.error, 0.0)
         scale = COARSER * np.where(self.of_the_wrong, self.reach(self.error), np.inf)
-        search = Substitutes(self.tapped, error, scale, self.end)
+        search = Substitutes(self.tapped, error, scale, self.difference.limit)
         candidates = search.candidates()
         for candidate in candidates[:JUDGED]:
             mistake = Mistake(candidate.taps, 1.0)
@@ -272,7 +288,7 @@ class Search:
             if mistake.kind == FACTOR and mistake.setting not in self.simple:
                 continue
             change = np.where(self.of_the_wrong, trial.change, 0.0)
-            if not (abs(change) * self.weight > 1).any():
+            if not self._is_seen(change):
                 continue
             setting = mistake.setting
             if mistake.kind == FACTOR and self._is_affine(mistake.taps):
@@ -282,32 +298,63 @@ class Search:
             found.append(self._trial(mistake, change, change))
         return sorted(found, key=lambda trial: trial.residual)
 
-    def _tried(self) -> Iterator["Trial"]:
-        """Compute what each tap changes, and fit what can be fitted."""
+    def _tried(self, among: Sequence[Tap]) -> Iterator["Trial"]:
+        """Compute what each of these taps changes, and fit what can be fitted."""
         seen: set[Tap] = set()
-        alone: list[tuple[Tap, ...]] = [(tap,) for tap in self.taps if tap.kind not in OF_ARRAYS]
+        alone: list[tuple[Tap, ...]] = [(tap,) for tap in among if tap.kind not in OF_ARRAYS]
         for taps in tqdm(alone, unit="edge", delay=SLOW, disable=None, leave=False):
             trials = list(self._of(taps))
             yield from trials
             if trials:
                 seen.update(taps)
-        for taps in itertools.chain(self._repeated(seen), self.tapped.of_arrays()):
+        together = [*self._repeated(seen), *self.tapped.of_arrays()]
+        known = set(among)
+        chosen = [taps for taps in together if taps[0] in known]
+        for taps in tqdm(chosen, unit="line", delay=SLOW, disable=None, leave=False):
             yield from self._of(taps)
 
     def _of(self, taps: tuple[Tap, ...]) -> Iterator["Trial"]:
         """Try a mistake, if it changes what this check could see and time is left."""
-        if time.monotonic() > self.end:
+        if self.is_over:
+            self.left += 1
             return
         whole = self.change([Mistake(taps, 1.0)])
-        if (abs(whole) * self.weight > 1).any() and np.isfinite(whole).all():
-            if taps[0].kind != FACTOR:
-                yield self._trial(Mistake(taps, 1.0), whole, whole)
-            elif self._is_affine(taps):
-                yield from self._fitted(taps, whole)
-            else:
-                for setting in self.simple:
-                    mistake = Mistake(taps, setting)
-                    yield self._trial(mistake, self.change([mistake]), whole)
+        if not self._is_seen(whole):
+            return
+        if taps[0].kind != FACTOR:
+            yield self._trial(Mistake(taps, 1.0), whole, whole)
+        elif self._is_affine(taps):
+            yield from self._fitted(taps, whole)
+        else:
+            for setting in self._likely(taps):
+                mistake = Mistake(taps, setting)
+                yield self._trial(mistake, self.change([mistake]), whole)
+
+    def _is_seen(self, change: Array) -> bool:
+        return bool((abs(change) * self.weight > 1).any() and np.isfinite(change).all())
+
+    def _likely(self, taps: tuple[Tap, ...]) -> Sequence[float]:
+        """Choose settings for a factor that a path may go through again and again.
+
+        The change is a polynomial in the setting, whose degree is at most the number of taps, and
+        0 at setting 0: so many settings say what it is at every other.
+        """
+        degree = len(taps)
+        looped = self.tapped.operations[taps[0].edge.path].looped
+        if looped or degree > len(NODES):
+            return self.simple
+        nodes = np.array(NODES[:degree])
+        changes = np.stack(
+            [self.weight * self.change([Mistake(taps, node)]) for node in NODES[:degree]]
+        )
+        powers = np.arange(1, degree + 1)
+        target = self.weight * self.error
+        # At setting s the change is sum_k a_k s^k, and V a = changes with V[i, k] = nodes[i]^k.
+        a = np.linalg.solve(nodes[:, None] ** powers, changes)
+        norms, products, whole = a @ a.T, a @ target, target @ target
+        by_setting = np.array(self.simple)[:, None] ** powers
+        residuals = whole + ((by_setting @ norms) * by_setting).sum(1) - 2 * by_setting @ products
+        return [self.simple[i] for i in np.argsort(residuals)[:VERIFIED]]
 
     def _repeated(self, seen: Iterable[Tap]) -> Iterator[tuple[Tap, ...]]:
         """Give those taps together that come from one line again and again."""
@@ -396,7 +443,7 @@ class Search:
         for mistakes, change in near:
             if any(self._alike(change, other) for other in refused):
                 continue
-            if len(refused) == JUDGED:
+            if len(refused) == JUDGED or self.is_over:
                 break
             if self.judged(mistakes):
                 return [i for i, (_, other) in enumerate(near) if self._alike(change, other)]
@@ -425,7 +472,8 @@ class Search:
         residual = target @ target - first * projected[i] - second * projected[j]
         fits = []
         for k in np.argsort(residual)[:PAIRS]:
-            if time.monotonic() > self.end:
+            if self.is_over:
+                self.left += 1
                 break
             pair = alone[i[k]], alone[j[k]]
             fits.append((*self._fitted_pair(pair, (first[k], second[k]), target), pair))
@@ -469,7 +517,7 @@ class Search:
             level = -1.0
         elif mistake.kind != FACTOR:
             of_source = self.tapped.operations[mistake.taps[0].edge.path].of_source
-            level = 4.5 if of_source else 4.0
+            level = OF_KINDS + 0.5 if of_source else OF_KINDS
         elif mistake.setting in self.simple:
             level = {0.0: 0, -1.0: 1, 2.0: 2, 0.5: 2}.get(mistake.factor, 3)
         else:
@@ -486,6 +534,30 @@ class Search:
             return [Mistake(trial.mistake.taps, 1.0)]
         settings = self._nearest(setting), float(setting)
         return [Mistake(trial.mistake.taps, setting) for setting in settings]
+
+
+class Program:
+    """The gradient of a loss with some taps, compiled.
+
+    Args:
+        tapped: the loss.
+        taps: those that are in the program.
+    """
+
+    def __init__(self, tapped: Tapped, taps: Sequence[Tap]) -> None:
+        """Compile it, and compute the right gradient."""
+        self.taps = taps
+        self.numbers = {tap: number for number, tap in enumerate(taps)}
+        self._at = tapped.compiled(taps)
+        self.right = _joined(self._at(np.zeros(len(taps))))
+
+    def change(self, mistakes: Iterable[Mistake]) -> Array:
+        """Compute how the gradient changes with these mistakes."""
+        settings = np.zeros(len(self.taps))
+        for mistake in mistakes:
+            for tap in mistake.taps:
+                settings[self.numbers[tap]] += mistake.setting
+        return _joined(self._at(settings)) - self.right
 
 
 _last: tuple[Any, dict[tuple[Mistake, ...], Array]] = (None, {})

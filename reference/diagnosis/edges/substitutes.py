@@ -11,7 +11,6 @@ some 10^12 from the others. What is left is differentiated as it is, and judged 
 """
 
 import functools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -196,12 +195,12 @@ class Substitutes:
         tapped: the loss.
         error: what was handed in, less the right gradient; 0 in arrays that are right.
         scale: how far a right gradient may be off, in each element; infinite where anything may be.
-        end: when to stop.
+        limit: after which it stops.
     """
 
-    def __init__(self, tapped: Tapped, error: Array, scale: Array, end: float) -> None:
+    def __init__(self, tapped: Tapped, error: Array, scale: Array, limit: Limit) -> None:
         """Evaluate the loss's arrays, and how they change along some directions."""
-        self.tapped, self.end = tapped, end
+        self.tapped, self.limit = tapped, limit
         self.flow = Flow(tapped)
         rng = np.random.default_rng(0)
         weight = np.where(np.isfinite(scale) & (scale > 0), 1 / np.where(scale > 0, scale, 1), 0)
@@ -267,7 +266,8 @@ class Substitutes:
     def _sites(self) -> Iterator[tuple[Edge, Shapes, core.JaxprEqn, Value, list[Array]]]:
         """List the edges outside of loops, with the result and the operands of their operation."""
         for edge in self.tapped.edges:
-            if time.monotonic() > self.end:
+            if self.limit.is_over:
+                self.limit.leave_out("some arrays in the place of others")
                 return
             operation = self.tapped.operations[edge.path]
             shapes = shapes_at(operation.eqn, edge.operand)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reference.arrays import counted
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.expressions import Expression, expression_of
@@ -291,12 +292,15 @@ def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
         difference: a gradient beside JAX's.
         alone: whether one operation has to explain it, by the bounds of the right gradient.
     """
-    if not all(np.isfinite(leaf.got).all() for leaf in difference.leaves):
+    finite = all(np.isfinite(leaf.got).all() for leaf in difference.leaves)
+    if not finite or difference.limit.is_over:
         return []
     try:
         search = Search(difference)
         words = Words(difference, search.tapped)
         found = search.run(alone=alone)
+        if search.left:
+            difference.limit.leave_out(f"{counted(search.left, 'mistake')} at single operations")
         return [cause for explanation in found for cause in words.causes(explanation)]
     except Exception as error:  # of any operation of anybody's loss
         warnings.warn(
