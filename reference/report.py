@@ -45,7 +45,8 @@ class GradientReport(str):
         direction: of what depends on one, the `d_out` or the `tangents` of the leaves shown, with
             the arrays as its value; None for a gradient.
         forward: each array of a layer's output beside the twin's, if that was compared.
-        where: which part of each array is wrong, with its worst elements, in words.
+        where: which part of each array is wrong, with its worst elements, in words; first that of
+            which the smallest share is wrong.
     """
 
     verdict: Verdict

@@ -160,11 +160,11 @@ def _coarser(difference: Difference, precision: str, how: str) -> Cause:
 
 
 def _parts(findings: Iterable[Finding], difference: Difference) -> Iterator[str]:
-    """Say which parts of the arrays are wrong."""
+    """Say which parts of the arrays are wrong, first of the array that most of is right."""
     for finding in findings:
-        for leaf in finding.comparison.leaves:
-            if leaf.verdict == Verdict.MISMATCH:
-                yield where_wrong(leaf, difference.arrays, finding.name)
+        wrong = [leaf for leaf in finding.comparison.leaves if leaf.verdict == Verdict.MISMATCH]
+        for leaf in sorted(wrong, key=lambda leaf: leaf.wrong.mean()):
+            yield where_wrong(leaf, difference.arrays, finding.name)
 
 
 def of_forward(forward: Finding) -> tuple[Verdict, list[Cause]]:

@@ -48,6 +48,10 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     chosen = _covering([*found, *of_parts])
     causes = [_cause(difference, part) for part in chosen]
     doubtful = difference.undecided.difference(*(part.leaves for part in chosen))
+    left = difference.wrong.difference(doubtful, *(part.leaves for part in chosen))
+    if causes and left:
+        also = f"Also wrong, and not explained: {difference.names(left)}."
+        causes[0] = replace(causes[0], sentence=f"{causes[0].sentence} {also}")
     if difference.wrong != difference.undecided:
         causes += layers_above_only(difference)
     if not causes and difference.wrong != doubtful:

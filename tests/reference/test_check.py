@@ -438,6 +438,21 @@ def test_sensitivity_is_the_smallest_scale_error_that_is_seen() -> None:
     assert check(right * (1 + 4 * seen)).verdict == Verdict.MISMATCH
 
 
+def test_the_array_that_most_of_is_right_is_described_first() -> None:
+    a, b = np.arange(1.0, 4), np.arange(1.0, 5)
+    d_b = 2 * b
+    d_b[1] += 1
+
+    def squares(a: Any, b: Any) -> Any:
+        return (a**2).sum() + (b**2).sum()
+
+    wrong = (np.cos(a), d_b)
+    report = check_gradient(wrong, squares, a, b, argnums=(0, 1), explain_seconds=0)
+    first, second = report.where
+    assert first.startswith("[1]: wrong in element 1 of 4")
+    assert second.startswith("[0]: wrong in every element")
+
+
 @pytest.mark.long
 def test_the_report_fits_a_screen_for_a_hundred_leaves() -> None:
     ws = [np.full(2, float(i + 1)) for i in range(100)]

@@ -288,6 +288,19 @@ def test_different_mistakes_are_named_for_their_arrays() -> None:
     }
 
 
+def test_what_a_cause_leaves_unexplained_is_named_beside_it() -> None:
+    def broken(gradient: Any) -> Any:
+        gradient[0]["weight"] = noise(0)(gradient[0]["weight"])
+        gradient[1]["bias"] *= 0
+        return gradient
+
+    cause, *_ = causes_of(tanh_layers, draw(tanh_layers, 0, np.float64), broken)
+    assert cause.code == Code.ZERO
+    assert cause.sentence == (
+        "The gradient is 0 everywhere ([1]['bias']). Also wrong, and not explained: [0]['weight']."
+    )
+
+
 @pytest.mark.parametrize("layout", ["in the order", "filled in"])
 def test_a_gradient_with_the_memory_of_its_transpose_is_transposed(layout: str) -> None:
     def loss(W: Any, X: Any) -> Any:
