@@ -18,8 +18,8 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from reference.arrays import PRECISION, PRECISIONS, merged
 from reference.compare import Comparer, Place
 from reference.custom_rules import custom_rules
-from reference.diagnosis.limit import SECONDS, Limit
 from reference.foreign import Exchange
+from reference.limit import SECONDS, Limit
 
 Argnums: TypeAlias = int | str | Sequence[int | str]
 

@@ -18,8 +18,8 @@ from reference.calls import Calls
 from reference.compare import Verdict
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.limit import SECONDS, Limit
 from reference.foreign import Exchange, at_home
+from reference.limit import SECONDS, Limit
 from reference.report import GradientReport
 from reference.structures import like, structure_in_words
 from reference.walk import find, in_its_precision, report_on, through_bodies, wrong_form

@@ -7,7 +7,7 @@ import jax
 
 from reference.arguments import Argnums, in_words, same_structure
 from reference.check_layer import Pullback, check_passes
-from reference.diagnosis.limit import SECONDS
+from reference.limit import SECONDS
 from reference.report import GradientReport
 
 Tensor: TypeAlias = Any  # PyTorch's, which a type checker need not know

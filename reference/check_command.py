@@ -14,7 +14,7 @@ from typing import Any
 from reference.arguments import Argnums, places_of, precision
 from reference.check import check_gradient
 from reference.compare import Verdict
-from reference.diagnosis.limit import SECONDS, Limit
+from reference.limit import SECONDS, Limit
 
 DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss at one example, element by

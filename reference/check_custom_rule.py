@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from reference.arguments import Argnums, precision
 from reference.check_layer import Pullback, check_passes
-from reference.diagnosis.limit import SECONDS
+from reference.limit import SECONDS
 from reference.report import GradientReport
 
 

@@ -19,8 +19,8 @@ from reference.arguments import (
 from reference.check_layer import Pullback
 from reference.compare import Leaf
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.limit import SECONDS
 from reference.directions import directions
+from reference.limit import SECONDS
 from reference.report import GradientReport
 
 

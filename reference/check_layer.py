@@ -14,9 +14,9 @@ from reference.arguments import Argnums, Subject, fresh, in_words, real_places, 
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.limit import SECONDS
 from reference.directions import directions
 from reference.foreign import at_home
+from reference.limit import SECONDS
 from reference.report import GradientReport
 from reference.walk import Finding, find, in_its_precision, wrong_form
 

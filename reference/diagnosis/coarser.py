@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from reference.arrays import Array
 from reference.compare import Leaf, Place, Verdict, measured_leaves
-from reference.diagnosis.limit import Limit
+from reference.limit import Limit
 from reference.noise.measure import Witness
 from reference.noise.samples import unit_roundoff
 from reference.noise.statistics import MORE_SAMPLES

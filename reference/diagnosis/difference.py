@@ -13,9 +13,9 @@ from reference.arrays import Array, counted
 from reference.bounds.rounding import Bounded, Rounding
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
-from reference.diagnosis.limit import Limit
 from reference.diagnosis.models import Model, recognised
 from reference.digits import FEWEST, most_roundings
+from reference.limit import Limit
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,7 @@ ORDER = {
             "digits",
             "arguments",
             "custom_rules",
+            "limit",
         ),
         *("compare", "noise", "bounds", "derivatives", "models", "layers", "jaxprs"),
         *("foreign", "arrays"),

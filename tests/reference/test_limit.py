@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reference import Code, check_gradient, check_vjp
-from reference.diagnosis import limit
-from reference.diagnosis.limit import Limit
+from reference import Code, check_gradient, check_vjp, limit
+from reference.limit import Limit
 from tests.support.cases import each
 
 
