@@ -44,8 +44,9 @@ class Limit:
         return time.monotonic() >= self._end
 
     def leave_out(self, what: str) -> None:
-        """Note what was not tried."""
-        self._left_out.append(what)
+        """Note what was not tried, once."""
+        if what not in self._left_out:
+            self._left_out.append(what)
 
     def warnings(self) -> list[str]:
         """Say what was left out, unless nothing was asked for."""

@@ -34,6 +34,7 @@ def test_what_was_left_out_is_said_unless_nothing_was_asked_for() -> None:
     for one in (of_two, of_none):
         one.leave_out("3 mistakes")
         one.leave_out("the rest")
+        one.leave_out("the rest")
     (warning,) = of_two.warnings()
     assert "after 2.5 seconds and left out 3 mistakes, and the rest" in warning
     assert of_none.warnings() == []

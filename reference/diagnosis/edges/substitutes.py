@@ -42,6 +42,7 @@ from reference.diagnosis.edges.tapped import (
     shapes_at,
     site_at,
 )
+from reference.limit import Limit
 
 DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
