@@ -148,6 +148,7 @@ def classifiers(settings: Settings, seed: int) -> list[Any]:
         "batch_size": settings.batch_size,
         "learning_rate_init": settings.learning_rate,
         "max_iter": settings.epochs,
+        "n_iter_no_change": settings.epochs,  # never before the last
         "solver": "sgd",
         "momentum": 0.0,
         "random_state": seed,
@@ -157,13 +158,12 @@ def classifiers(settings: Settings, seed: int) -> list[Any]:
         MLPClassifier(
             **same,
             alpha=2 * settings.weight_decay * settings.batch_size,
-            n_iter_no_change=settings.epochs,  # never before the last
         ),
     ]
 
 
 def fit(classifier: Any, X: Any, y: Any) -> None:
-    """Fit without scikit-learn's warning that all epochs were run, which they are to be."""
+    """Fit without the warning that all epochs were run, which they are to be."""
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415, as NumPy
 
     with warnings.catch_warnings():

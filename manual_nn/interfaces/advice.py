@@ -74,3 +74,14 @@ def of_dead_units(params: Params, blocks: Iterable[Array]) -> str | None:
                 "network was trained on"
             )
     return None
+
+
+def of_loss(before: float, after: float) -> str | None:
+    """Say that training has made the loss larger.
+
+    >>> of_loss(before=1.1, after=5.9)
+    'the loss has grown in training, from 1.1 to 5.9'
+    """
+    if after <= before:
+        return None
+    return f"the loss has grown in training, from {before:.3g} to {after:.3g}"

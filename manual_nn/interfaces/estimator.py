@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,16 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
 from manual_nn.checks.extras import train_extra
-from manual_nn.interfaces.advice import of_dead_units, of_sizes
+from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
-from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.evaluation import evaluate
 from manual_nn.training.history import History
 from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer, OptimizerState
+from manual_nn.training.patience import Patience
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
 
@@ -42,6 +43,16 @@ with train_extra("scikit-learn"):
     from sklearn.utils.validation import check_is_fitted, validate_data
 
 AUTO_BATCH_SIZE = 200
+
+
+class _Rows(NamedTuple):
+    """What a network is trained on, as it takes it."""
+
+    X: Array  # (N, D)
+    y: npt.NDArray[np.int64]  # (N,), class numbers
+    weight: Array | None  # (N,), all above 0
+    X_val: Array | None  # the rows held out, likewise
+    y_val: npt.NDArray[np.int64] | None
 
 
 class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # untyped base
@@ -62,6 +73,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         learning_rate: "constant", or "cosine": it falls to 0 within `max_iter` epochs.
         learning_rate_init: the factor of a step, or of the first one.
         max_iter: how many epochs `fit` runs at most.
+        tol: by how much the training loss has to fall, or with `early_stopping` the accuracy on the
+            rows held out to rise, for an epoch of `fit` to count as one that improves it.
+        n_iter_no_change: how many epochs in a row may fail to; `fit` ends with the next one.
         momentum: what remains of the velocity after a step of "sgd", from 0 to below 1.
         nesterovs_momentum: whether "sgd" takes its gradient's step from where the velocity leads.
         beta_1: what remains of the mean of gradients after a step of "adam" or "adamw", likewise.
@@ -72,8 +86,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             are of very unequal size, or all of them are huge or tiny, by a factor of 1,000.
         class_weight: a factor for the weights of each class's rows, {label: factor}, or "balanced"
             for those that give all classes the same weight, or None.
-        early_stopping: whether `fit` holds rows out and stops by their accuracy, and by which
-            rule; True is `EarlyStopping()`.
+        early_stopping: whether `fit` holds rows out, ends by the accuracy on them, and keeps the
+            network of the epoch with the highest.
         validation_fraction: the fraction of each class's rows held out for that.
         warm_start: whether `fit` continues with the present network, and its random order of the
             rows, instead of a new one.
@@ -87,7 +101,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         scaler_: what standardises the rows that the network takes, or None.
         history_: loss and accuracy after each epoch of this network.
         loss_curve_: the training loss, with the penalty, after each of them.
-        n_iter_: the number of these epochs.
+        validation_scores_: the accuracy on the rows held out after each epoch that had such rows.
+        n_iter_: the number of all epochs.
         n_features_in_: D.
         feature_names_in_: the names of the columns, (D,), if X had names and all are strings.
 
@@ -101,6 +116,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     params_: Params
     scaler_: StandardScaler | None
     history_: History
+    _last_optimizer: Optimizer | None
+    _optimizer_state: OptimizerState | None
     classes_: npt.NDArray[Any]
 
     def __init__(
@@ -113,6 +130,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         learning_rate: Literal["constant", "cosine"] = "constant",
         learning_rate_init: float = 0.001,
         max_iter: int = 200,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
         beta_1: float = 0.9,
@@ -120,7 +139,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         epsilon: float = 1e-8,
         standardize: bool | Literal["auto"] = "auto",
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        early_stopping: EarlyStopping | bool = False,
+        early_stopping: bool = False,
         validation_fraction: float = 0.1,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
@@ -134,6 +153,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
         self.beta_1 = beta_1
@@ -151,6 +172,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
         """Train a new network, or with `warm_start` the present one.
+
+        Interrupted, by Ctrl-C, after an epoch or more, it keeps the network of the last one.
 
         The loss is that of `train`, sum_n w_n L_n / sum_n w_n + penalty, w_n the weight of row n
         times that of its class. Where a batch is all rows, a row of weight 2 is the same as that
@@ -170,20 +193,36 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             ValueError: shapes do not fit each other, or a number is out of range.
 
         Warns:
-            ConvergenceWarning: three quarters of the units of a hidden layer are 0 for all rows.
+            ConvergenceWarning: training was interrupted, or had not converged after `max_iter`
+                epochs; the loss has grown, or three quarters of the units of a hidden layer are 0
+                for all rows.
             UserWarning: features are of very unequal size, or all of them are huge or tiny, and
                 `standardize` is False.
         """
         fresh = not (self.warm_start and hasattr(self, "params_"))
-        epochs, rule = as_count(self.max_iter, name="max_iter"), _as_rule(self.early_stopping)
+        settings = self._settings(as_count(self.max_iter, name="max_iter"))
+        if not fresh and self.learning_rate == "cosine":
+            msg = "learning_rate must be 'constant' to go on with a network, got 'cosine'"
+            raise ValueError(f"{msg}, which has ended with the first fit")
+        patience = Patience(
+            as_count(self.n_iter_no_change, name="n_iter_no_change"),
+            as_number(self.tol, name="tol", minimum=0),
+        )
+        hold_out = _as_bool(self.early_stopping, name="early_stopping")
         with _unchanged_on_failure(self):
-            rows = self._train(X, y, sample_weight, fresh=fresh, epochs=epochs, early_stopping=rule)
-        advice = of_dead_units(self.params_, self._blocks(rows))
-        if advice is not None:
-            remedy = "choose a smaller learning_rate_init"
-            if self.scaler_ is None:
-                remedy += " or set standardize=True"
-            warnings.warn(f"{advice}: {remedy}", ConvergenceWarning, stacklevel=2)
+            rows = self._prepare(X, y, sample_weight, fresh=fresh, hold_out=hold_out)
+            loss_before = self._loss(rows)
+            unfinished = self._train_patiently(rows, settings, patience)
+        advice = [
+            of_loss(loss_before, self._loss(rows)),
+            of_dead_units(self.params_, self._blocks(rows.X)),
+        ]
+        remedy = "choose a smaller learning_rate_init"
+        if self.scaler_ is None:
+            remedy += " or set standardize=True"
+        said = [unfinished, *(text and f"{text}: {remedy}" for text in advice)]
+        for text in filter(None, said):
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
 
     def partial_fit(
@@ -195,8 +234,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     ) -> Self:
         """Train the network for one epoch on these rows; the first call makes it.
 
-        No row is held out. From a new network, k calls with the same rows are one `fit` with
-        `max_iter=k` and without early stopping, bit for bit.
+        No row is held out. From a new network, k calls with the same rows are one `fit` of k epochs
+        without early stopping, bit for bit.
 
         Args:
             X: the inputs, (N, D), as for `fit`.
@@ -218,7 +257,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                 "at once, got 'balanced'"
             )
             raise ValueError(msg)
-        fresh = not hasattr(self, "params_")
+        if self.learning_rate == "cosine":
+            msg = "learning_rate must be 'constant' for partial_fit, got 'cosine', which falls "
+            raise ValueError(f"{msg}within the epochs of one fit")
+        settings, fresh = self._settings(epochs=1), not hasattr(self, "params_")
         if fresh and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit, got None")
         if classes is not None and np.ndim(classes) != 1:
@@ -227,9 +269,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
             raise ValueError(msg)
         with _unchanged_on_failure(self):
-            self._train(
-                X, y, sample_weight, fresh=fresh, classes=classes, epochs=1, early_stopping=None
-            )
+            rows = self._prepare(X, y, sample_weight, fresh=fresh, classes=classes)
+            for _ in self._epochs(rows, settings):
+                pass
         return self
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -287,11 +329,16 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return self.history_.train_loss
 
     @property
+    def validation_scores_(self) -> list[float]:
+        """The accuracy on the rows held out after each epoch that had such rows."""
+        return self.history_.val_acc
+
+    @property
     def n_iter_(self) -> int:
         """How many epochs the network has been trained for."""
         return len(self.history_)
 
-    def _train(
+    def _prepare(
         self,
         X: Any,
         y: Any,
@@ -299,14 +346,12 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         *,
         fresh: bool,
         classes: npt.ArrayLike | None = None,
-        epochs: int,
-        early_stopping: EarlyStopping | None,
-    ) -> Array:
-        """Train for some epochs; returns the rows, as the network takes them."""
+        hold_out: bool = False,
+    ) -> _Rows:
+        """Check everything, make a network if it is to be new, and the rows as it takes them."""
         X, y = validate_data(self, X, y, reset=fresh)
         check_classification_targets(y)
         hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)
-        settings, optimizer = self._settings(epochs, fresh=fresh), self._optimizer()
         X = _as_float(X)
         if fresh:
             self._begin(X, y if classes is None else classes, hidden_sizes)
@@ -315,7 +360,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(msg)
         X, y, weight = self._weigh(X, self._class_numbers(y), sample_weight)
         X_val = y_val = None
-        if early_stopping is not None:
+        if hold_out:
             kept, held_out = self._split(y)
             X, X_val, y, y_val = X[kept], X[held_out], y[kept], y[held_out]
             weight = None if weight is None else weight[kept]
@@ -324,20 +369,50 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if self.scaler_ is not None:
             X = self.scaler_.transform(X)
             X_val = None if X_val is None else self.scaler_.transform(X_val)
-        before = self.history_
-        state = None if fresh else self._state_for(optimizer)
+        return _Rows(X, y, weight, X_val, y_val)
+
+    def _train_patiently(
+        self, rows: _Rows, settings: dict[str, Any], patience: Patience
+    ) -> str | None:
+        """Train until nothing improves; says in words why it ended otherwise.
+
+        With rows held out, the network of the best epoch remains.
+        """
+        held_out, best, best_score = rows.X_val is not None, None, -np.inf
+        unfinished: str | None = (
+            f"training has not converged in max_iter={self.max_iter} epochs: choose a larger "
+            "max_iter or learning_rate_init"
+        )
+        try:
+            for history in self._epochs(rows, settings):
+                scores = history.val_acc if held_out else [-loss for loss in history.train_loss]
+                if held_out and scores[-1] > best_score:
+                    best, best_score = (self.params_, self._optimizer_state), scores[-1]
+                if patience.ended(scores):
+                    unfinished = None
+                    break
+        except KeyboardInterrupt:
+            if self.n_iter_ == 0:
+                raise
+            unfinished = f"training was interrupted after epoch {self.n_iter_}"
+        finally:
+            if best is not None:
+                self.params_, self._optimizer_state = best
+        return unfinished
+
+    def _epochs(self, rows: _Rows, settings: dict[str, Any]) -> Iterator[History]:
+        """Train for some epochs; gives the curves of these after each."""
+        before, optimizer = self.history_, settings["optimizer"]
         for result in train_epochs(
             self.params_,
-            X,
-            y,
-            X_val,
-            y_val,
-            epochs=epochs,
-            early_stopping=early_stopping,
-            sample_weight=weight,
+            rows.X,
+            rows.y,
+            rows.X_val,
+            rows.y_val,
+            early_stopping=None,
+            sample_weight=rows.weight,
             rng=self._rng,
-            optimizer=optimizer,
-            optimizer_state=state,
+            optimizer_state=self._state_for(optimizer),
             **settings,
         ):
             self.params_ = result.params
@@ -345,22 +420,30 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
             if self.verbose:
                 print(_epoch_in_words(self.history_), flush=True)
-        return X
+            yield result.history
 
-    def _settings(self, epochs: int, *, fresh: bool) -> dict[str, Any]:
+    def _loss(self, rows: _Rows) -> float:
+        """Compute the loss of the network as the history has it."""
+        loss, _ = evaluate(
+            self.params_,
+            rows.X,
+            rows.y,
+            weight_decay=self.weight_decay,
+            sample_weight=rows.weight,
+        )
+        return loss
+
+    def _settings(self, epochs: int) -> dict[str, Any]:
         """Give the parameters that `train` takes; check those that have another name there."""
         auto = isinstance(self.batch_size, str) and self.batch_size == "auto"
         rate = as_number(self.learning_rate_init, name="learning_rate_init", minimum=0, strict=True)
-        schedule: CosineSchedule | None = None
-        if _as_choice(self.learning_rate, ("constant", "cosine"), name="learning_rate") == "cosine":
-            if not fresh:
-                msg = "learning_rate must be 'constant' to go on with a network, got 'cosine'"
-                raise ValueError(f"{msg}, which ends with the epochs of one fit")
-            schedule = CosineSchedule(rate, epochs)
+        form = _as_choice(self.learning_rate, ("constant", "cosine"), name="learning_rate")
         return {
+            "epochs": epochs,
             "batch_size": AUTO_BATCH_SIZE if auto else as_count(self.batch_size, name="batch_size"),
-            "learning_rate": schedule or rate,
-            "weight_decay": self.weight_decay,
+            "optimizer": self._optimizer(),
+            "learning_rate": rate if form == "constant" else CosineSchedule(rate, epochs),
+            "weight_decay": as_number(self.weight_decay, name="weight_decay", minimum=0),
             "progress": bool(self.verbose) and sys.stderr.isatty(),
         }
 
@@ -378,6 +461,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _state_for(self, optimizer: Optimizer) -> OptimizerState | None:
         """Give what the last optimizer remembers, if this one can go on with it."""
         last = self._last_optimizer
+        if last is None:
+            return None
         alike = type(last) is type(optimizer) and last.moments == optimizer.moments
         return self._optimizer_state if alike else None
 
@@ -391,6 +476,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         sizes = [X.shape[1], *hidden_sizes, len(self.classes_)]
         self.params_ = mlp.init_params(sizes, rng=self._rng, dtype=X.dtype)
         self.history_ = History()
+        self._last_optimizer = self._optimizer_state = None
 
     def _weigh(
         self, X: Array, y: npt.NDArray[np.int64], sample_weight: npt.ArrayLike | None
@@ -503,19 +589,16 @@ def _as_fraction(value: object, *, name: str, strict: bool = False) -> float:
     return fraction
 
 
+def _as_bool(value: object, *, name: str) -> bool:
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return bool(value)
+
+
 def _as_choice(value: object, choices: tuple[str, ...], *, name: str) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
-
-
-def _as_rule(early_stopping: object) -> EarlyStopping | None:
-    if isinstance(early_stopping, EarlyStopping):
-        return early_stopping
-    if not isinstance(early_stopping, bool | np.bool):
-        got = type(early_stopping).__name__
-        raise TypeError(f"early_stopping must be a bool or an EarlyStopping, got {got}")
-    return EarlyStopping() if early_stopping else None
 
 
 def _epoch_in_words(history: History) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from manual_nn import Dense
-from manual_nn.interfaces.advice import of_dead_units, of_sizes
+from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,9 @@ def test_fewer_dead_units_are_what_chance_brings(alive: int, units: int) -> None
 
 def test_without_hidden_layers_no_unit_is_dead() -> None:
     assert of_dead_units(network(0, 1)[2:], [np.zeros((1, 1))]) is None
+
+
+def test_a_loss_that_has_grown_is_named_and_no_other() -> None:
+    assert of_loss(0.5, 0.5) is None
+    assert of_loss(0.5, 0.25) is None
+    assert of_loss(0.5, 0.75) == "the loss has grown in training, from 0.5 to 0.75"

@@ -9,6 +9,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,12 +42,15 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from threadpoolctl import threadpool_limits
 
 import manual_nn
-from manual_nn import BackpropClassifier, Dense, EarlyStopping, TrainingResult
+from manual_nn import BackpropClassifier, Dense, TrainingResult
+from manual_nn.interfaces import estimator
 from manual_nn.interfaces.experiment import Settings
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.history import TrainingDiverged
+from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer
+from manual_nn.training.patience import Patience
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
 from reference.arrays import Array
@@ -64,7 +68,6 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(N, D)), np.arange(N) % K
 WEIGHT = RNG.integers(4, size=N).astype(float)  # some of them 0
 LABELS = np.array(["ash", "elm", "oak"])
-NEVER = EarlyStopping(min_accuracy=1.0)  # no accuracy is above
 
 
 def classifier(**parameters: Any) -> BackpropClassifier:
@@ -91,9 +94,8 @@ def train(X: Array, y: Array, *rest: Any, **options: Any) -> TrainingResult:
 def checks() -> Iterator[Any]:
     """Give scikit-learn's checks of two networks, or each check of one of them."""
     softmax_regression = BackpropClassifier((), learning_rate_init=0.1)  # one layer moves less
-    networks = BackpropClassifier(), softmax_regression
-    for turn, estimator in enumerate(networks):
-        yield from half_of(list(estimator_checks_generator(estimator)), turn)
+    for turn, network in enumerate([BackpropClassifier(), softmax_regression]):
+        yield from half_of(list(estimator_checks_generator(network)), turn)
 
 
 def described(value: Any) -> str:
@@ -245,7 +247,7 @@ def test_a_cosine_falls_within_the_epochs_of_the_fit() -> None:
     schedule = CosineSchedule(0.5, epochs=4)
     assert same_bits(fitted.params_, train(X, Y, learning_rate=schedule).params)
     for go_on in (fitted.partial_fit, fitted.set_params(warm_start=True).fit):
-        with pytest.raises(ValueError, match="learning_rate must be 'constant' to go on with"):
+        with pytest.raises(ValueError, match=r"learning_rate must be 'constant' (to go on|for)"):
             go_on(X, Y)
 
 
@@ -319,7 +321,7 @@ def test_verbose_prints_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]
     ]
     assert not said.err
     assert same_bits(quiet.partial_fit(X, Y).params_, fitted.params_)
-    held_out = classifier(verbose=True, early_stopping=NEVER, validation_fraction=0.2).fit(X, Y)
+    held_out = classifier(verbose=True, early_stopping=True, validation_fraction=0.2).fit(X, Y)
     loss, accuracy = held_out.history_.val_loss[-1], held_out.history_.val_acc[-1]
     line = f", validation loss {loss:.4f}, validation accuracy {accuracy:.4f}\n"
     assert capsys.readouterr().out.endswith(line)
@@ -373,7 +375,7 @@ def test_two_classes_may_be_false_and_true() -> None:
 def test_a_row_of_weight_0_is_as_if_it_were_not_there() -> None:
     kept = WEIGHT > 0
     assert 0 < kept.sum() < N
-    for parameters in ({}, {"class_weight": "balanced"}, {"early_stopping": NEVER}):
+    for parameters in ({}, {"class_weight": "balanced"}, {"early_stopping": True}):
         weighted = classifier(validation_fraction=0.3, **parameters)
         weighted.fit(X, Y, sample_weight=kept)
         removed = clone(weighted).fit(X[kept], Y[kept], sample_weight=np.ones(kept.sum()))
@@ -426,14 +428,13 @@ def test_rows_are_standardised(standardize: object, weight: Array | None) -> Non
 
 
 def test_rows_held_out_have_no_part_in_the_standards() -> None:
-    fitted = classifier(standardize=True, early_stopping=NEVER, validation_fraction=0.2).fit(X, Y)
+    fitted = classifier(standardize=True, early_stopping=True, validation_fraction=0.2).fit(X, Y)
     kept, held_out = train_test_split(
         np.arange(N), test_size=0.2, stratify=Y, random_state=seeds()[1]
     )
     scaler = StandardScaler().fit(X[kept])
     rows = (scaler.transform(X[kept]), Y[kept], scaler.transform(X[held_out]), Y[held_out])
-    result = train(*rows, early_stopping=NEVER)
-    assert same_bits(fitted.params_, result.params)
+    result = train(*rows)
     assert fitted.history_ == result.history
 
 
@@ -545,10 +546,8 @@ def test_partial_fit_says_what_is_wrong_with_the_classes() -> None:
         classifier(class_weight="balanced").partial_fit(X, Y, classes=range(K))
 
 
-@pytest.mark.parametrize("early_stopping", [False, NEVER], ids=["all rows", "rows held out"])
-def test_a_warm_start_goes_on_as_if_it_had_not_stopped(early_stopping: object) -> None:
-    """With rows held out: they are the same, or it would have trained on those it judges by."""
-    whole = classifier(hidden_layer_sizes=(5, 4), early_stopping=early_stopping, max_iter=6)
+def test_a_warm_start_goes_on_as_if_it_had_not_stopped() -> None:
+    whole = classifier(hidden_layer_sizes=(5, 4), max_iter=6)
     whole.fit(X, Y)
     parts = clone(whole).set_params(warm_start=True, max_iter=2)
     for _ in range(3):
@@ -578,41 +577,123 @@ def test_a_warm_start_says_what_does_not_fit_the_network() -> None:
         fitted.fit(X, Y)
 
 
-# Early stopping.
+# The end of training.
+
+HALVES = (X.sum(axis=1) > 0).astype(int)
+
+
+def best_of(val_acc: list[float]) -> int:
+    """Find the number of the epoch with the highest accuracy, the first of several."""
+    return 1 + val_acc.index(max(val_acc))
 
 
 def test_early_stopping_is_train_with_rows_held_out_of_each_class_alike() -> None:
+    """It ends when ten epochs have passed without a gain, and keeps the network of the best."""
     kept, held_out = train_test_split(
         np.arange(N), test_size=0.2, stratify=Y, random_state=seeds()[1]
     )
     assert np.bincount(Y[held_out]).tolist() == [2, 2, 2]
-    rule = EarlyStopping(min_accuracy=0.1, max_change=0.5)
-    fitted = classifier(early_stopping=rule, validation_fraction=0.2, max_iter=50)
+    fitted = classifier(early_stopping=True, validation_fraction=0.2, max_iter=50)
     fitted.fit(X, LABELS[Y], sample_weight=WEIGHT + 1)
-    result = train(
-        X[kept],
-        Y[kept],
-        X[held_out],
-        Y[held_out],
-        sample_weight=WEIGHT[kept] + 1,
-        early_stopping=rule,
-        epochs=50,
-    )
-    assert result.stopped_early
-    assert same_bits(fitted.params_, result.params)
+    rows = X[kept], Y[kept], X[held_out], Y[held_out]
+    options: dict[str, Any] = {"sample_weight": WEIGHT[kept] + 1}
+    result = train(*rows, epochs=fitted.n_iter_, **options)
     assert fitted.history_ == result.history
-    assert rule.reached(fitted.history_.val_acc)
+    assert fitted.validation_scores_ == result.history.val_acc
+    best = best_of(fitted.validation_scores_)
+    assert fitted.n_iter_ == best + 11 < 50
+    assert same_bits(fitted.params_, train(*rows, epochs=best, **options).params)
+    assert not same_bits(fitted.params_, result.params)
 
 
-def test_early_stopping_by_true_is_by_the_default_rule() -> None:
-    y = (X.sum(axis=1) > 0).astype(int)
-    fitted = [
-        classifier(early_stopping=rule, max_iter=500, learning_rate_init=0.1).fit(X, y)
-        for rule in (True, EarlyStopping())
-    ]
-    assert fitted[0].n_iter_ < 500
-    assert EarlyStopping().reached(fitted[0].history_.val_acc)
-    assert fitted[0].history_ == fitted[1].history_
+def test_the_best_network_goes_on_with_what_its_optimizer_remembers() -> None:
+    fitted = classifier(early_stopping=True, validation_fraction=0.2, max_iter=50).fit(X, Y)
+    short = clone(fitted).set_params(max_iter=best_of(fitted.validation_scores_)).fit(X, Y)
+    short._rng = copy.deepcopy(fitted._rng)
+    assert same_bits(fitted.partial_fit(X, Y).params_, short.partial_fit(X, Y).params_)
+
+
+def test_after_a_warm_start_the_rows_held_out_are_the_same() -> None:
+    """Or it would have trained on those that it judges by."""
+    fitted = classifier(early_stopping=True, validation_fraction=0.2, max_iter=1).fit(X, Y)
+    scores = []
+    for _ in range(2):
+        fitted.set_params(warm_start=True, learning_rate_init=1e-300).fit(X, Y)
+        scores.append(fitted.validation_scores_[-1])
+    assert scores == fitted.validation_scores_[:1] * 2
+
+
+def test_training_ends_when_the_loss_no_longer_falls() -> None:
+    """Of a loss that rises from the first epoch on, only that epoch improves it."""
+    fitted = classifier(max_iter=500, tol=0.5, n_iter_no_change=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.fit(X, HALVES)
+    assert fitted.n_iter_ == 5
+    assert same_bits(fitted.params_, classifier(max_iter=5).fit(X, HALVES).params_)
+    curve = classifier(max_iter=500, tol=1e-3, learning_rate_init=0.01).fit(X, HALVES).loss_curve_
+    assert 20 < len(curve) < 500
+    assert Patience(10, 1e-3).ended([-loss for loss in curve])
+    assert not Patience(10, 1e-3).ended([-loss for loss in curve[:-1]])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_it_is_said_that_max_iter_did_not_suffice(early_stopping: bool) -> None:
+    short = classifier(early_stopping=early_stopping, validation_fraction=0.2)
+    with pytest.warns(ConvergenceWarning, match="^training has not converged in max_iter=4 epochs"):
+        short.fit(X, Y)
+
+
+def test_a_loss_that_has_grown_is_warned_of() -> None:
+    """A quarter of the units is alive at least: only the loss tells."""
+    fast = classifier(learning_rate_init=2.0, n_iter_no_change=1, tol=9.0)
+    with pytest.warns(ConvergenceWarning, match=r"^the loss has grown .*smaller learning_rate"):
+        fast.fit(X, Y)
+
+
+# Interruptions.
+
+
+def interrupting(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Ctrl-C be pressed when training has reached this many epochs, in the next one."""
+
+    def interrupted(*args: Any, **options: Any) -> Iterator[TrainingResult]:
+        yield from itertools.islice(train_epochs(*args, **options), epochs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(estimator, "train_epochs", interrupted)
+
+
+def test_ctrl_c_keeps_the_network_of_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = classifier(max_iter=2).fit(X, LABELS[Y])
+    interrupting(2, monkeypatch)
+    with pytest.warns(ConvergenceWarning, match="^training was interrupted after epoch 2"):
+        fitted = classifier().fit(X, LABELS[Y])
+    assert same_bits(fitted.params_, short.params_)
+    assert fitted.history_ == short.history_
+    assert (fitted.predict(X) == short.predict(X)).all()
+
+
+def test_ctrl_c_keeps_the_best_network_where_rows_are_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held_out = classifier(early_stopping=True, validation_fraction=0.2, max_iter=9).fit(X, Y)
+    assert best_of(held_out.validation_scores_) < 9
+    interrupting(9, monkeypatch)
+    with pytest.warns(ConvergenceWarning, match="^training was interrupted after epoch 9"):
+        fitted = clone(held_out).set_params(max_iter=20).fit(X, Y)
+    assert same_bits(fitted.params_, held_out.params_)
+
+
+def test_ctrl_c_before_the_first_epoch_is_over_ends_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupting(0, monkeypatch)
+    new = classifier()
+    with pytest.raises(KeyboardInterrupt):
+        new.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
 
 
 # Randomness.
@@ -646,7 +727,7 @@ def test_its_tags_say_what_it_is() -> None:
 
 
 def test_a_clone_has_the_parameters_and_no_network() -> None:
-    fitted = classifier(early_stopping=NEVER, class_weight={0: 2.0}).fit(X, Y)
+    fitted = classifier(early_stopping=True, class_weight={0: 2.0}).fit(X, Y)
     copy = clone(fitted)
     assert copy.get_params() == fitted.get_params()
     assert copy.set_params(max_iter=9).max_iter == 9
@@ -829,8 +910,9 @@ def test_nan_and_infinity_are_refused_in_the_words_of_scikit_learn(wrong: float,
         ("class_weight", "even", ValueError, "'class_weight' parameter .* Got 'even' instead"),
         ("standardize", "yes", ValueError, "True, False or 'auto', got 'yes'"),
         ("standardize", 1, ValueError, "True, False or 'auto', got 1"),
-        ("early_stopping", 0.9, TypeError, "a bool or an EarlyStopping, got float"),
-        ("early_stopping", EarlyStopping(-1), ValueError, "min_accuracy must be .*, got -1"),
+        ("early_stopping", 0.9, TypeError, "a bool, got float"),
+        ("tol", -1e-4, ValueError, "a finite number of at least 0, got -0.0001"),
+        ("n_iter_no_change", 0, ValueError, "at least 1, got 0"),
         ("validation_fraction", 0, ValueError, "a finite number above 0, got 0"),
         ("validation_fraction", 1, ValueError, "below 1, got 1"),
         ("random_state", "seed", ValueError, "'seed' cannot be used to seed"),
