@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import dataclasses
 import os
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.rows import naming, read_inputs
@@ -27,9 +27,14 @@ from manual_nn.interfaces.pictures import (
     plot_mistakes,
 )
 from manual_nn.models.mlp import predict_proba
-from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.adam import Adam, AdamW
+from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule
 from manual_nn.training.evaluation import evaluate
 from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.optimizer import Optimizer
+from manual_nn.training.schedule import CosineSchedule
+from manual_nn.training.settings import as_json
+from manual_nn.training.sgd import SGD
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -109,6 +114,10 @@ def _train(args: argparse.Namespace) -> int:
             _say(f"{what}: continuing with the result of epoch {len(last.history)}")
         elif last.stopped_early:
             _say("Stopping early")
+        if last.loss_rose and diverged is None:
+            end, start = last.history.train_loss[-1], last.start_loss
+            rose = f"the training loss ended at {end:.4g}, above {start:.4g} at the start"
+            _warn(f"{rose}: a smaller --learning-rate may help")
         _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
     elif interrupted:
         _say("Interrupted before the first epoch was complete: no model is written")
@@ -258,11 +267,6 @@ def _model(
     source: Source,
     settings: Settings,
 ) -> Model:
-    stop = settings.early_stopping
-    chosen = dataclasses.replace(settings, early_stopping=None)
-    facts = dataclasses.asdict(chosen) | {
-        "early_stopping": None if stop is None else stop._asdict()
-    }
     return Model(
         result.params,
         prepared.scaling,
@@ -271,7 +275,7 @@ def _model(
         dataset.image_shape,
         source.absolute(),
         fingerprint(source),
-        facts,
+        {name: as_json(value) for name, value in vars(settings).items()},
         vars(result.history),
         result.stopped_early,
     )
@@ -302,19 +306,44 @@ def _source(args: argparse.Namespace) -> Source:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    stop = EarlyStopping(min_accuracy=args.min_accuracy, max_change=args.max_change)
+    optimizer, rate = _optimizer(args), args.learning_rate
+    if rate is None:
+        rate = optimizer.usual_learning_rate
+    rate = as_number(rate, name="learning_rate", minimum=0, strict=True)
+    epochs = as_count(args.epochs, name="epochs")
     return Settings(
         hidden=args.hidden,
         batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
+        optimizer=optimizer,
+        learning_rate=CosineSchedule(rate, epochs) if args.schedule == "cosine" else rate,
         weight_decay=args.weight_decay,
-        epochs=args.epochs,
-        early_stopping=stop if args.early_stopping else None,
+        max_grad_norm=args.max_grad_norm,
+        epochs=epochs,
+        early_stopping=_stopping_rule(args),
         validation_fraction=args.validation_fraction,
         scaling=args.scaling,
         seed=args.seed,
         dtype=args.dtype,
     )
+
+
+def _optimizer(args: argparse.Namespace) -> Optimizer:
+    if args.optimizer == "sgd":
+        return SGD(momentum=args.momentum or 0.0, nesterov=args.nesterov)
+    if args.momentum is not None or args.nesterov:
+        option = "--nesterov" if args.momentum is None else "--momentum"
+        raise ValueError(f"{option} needs --optimizer sgd, got {args.optimizer}")
+    return Adam() if args.optimizer == "adam" else AdamW()
+
+
+def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
+    if not args.early_stopping:
+        if args.patience is not None:
+            raise ValueError("--patience is a rule of early stopping, got --no-early-stopping")
+        return None
+    if args.patience is not None:
+        return Patience(as_count(args.patience, name="--patience"))
+    return EarlyStopping(min_accuracy=args.min_accuracy, max_change=args.max_change)
 
 
 def _check_output(folder: Path, names: Iterable[str]) -> None:

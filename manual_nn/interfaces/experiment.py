@@ -16,9 +16,12 @@ from manual_nn.files.classes import Labels
 from manual_nn.files.data_sets import Dataset, split_validation
 from manual_nn.files.scaling import Scaling, fit_scaling
 from manual_nn.models.mlp import init_params
-from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.early_stopping import EarlyStopping, StoppingRule
 from manual_nn.training.history import TrainingResult
 from manual_nn.training.loop import train_epochs
+from manual_nn.training.optimizer import Optimizer
+from manual_nn.training.schedule import CosineSchedule
+from manual_nn.training.sgd import SGD
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,12 @@ class Settings:
 
     hidden: Sequence[int] = (256,)
     batch_size: int = 32
-    learning_rate: float = 0.1
+    optimizer: Optimizer = SGD()  # noqa: RUF009, it cannot be changed
+    learning_rate: float | CosineSchedule = 0.1
     weight_decay: float = 1e-4
+    max_grad_norm: float | None = None
     epochs: int = 30
-    early_stopping: EarlyStopping | None = EarlyStopping()  # noqa: RUF009, it cannot be changed
+    early_stopping: StoppingRule | None = EarlyStopping()  # noqa: RUF009, likewise
     validation_fraction: float = 0.15
     scaling: str | None = None  # or one of `manual_nn.files.scaling.KINDS`
     seed: int = 0
@@ -112,8 +117,10 @@ def start_training(
         prepared.X_val,
         prepared.y_val,
         batch_size=settings.batch_size,
+        optimizer=settings.optimizer,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
         epochs=settings.epochs,
         early_stopping=settings.early_stopping,
         rng=prepared.rng,

@@ -8,9 +8,13 @@ from typing import Any, NoReturn
 from manual_nn.files.scaling import KINDS
 from manual_nn.files.sources import DATA_SETS, TEST_FRACTION
 from manual_nn.interfaces.experiment import Settings
-from manual_nn.training.early_stopping import EarlyStopping
+from manual_nn.training.adam import Adam
+from manual_nn.training.early_stopping import EarlyStopping, Patience
+from manual_nn.training.sgd import SGD
 
 DTYPES = ("float32", "float64")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine")
 WRONG_INPUT = 2  # as argparse exits
 
 
@@ -153,13 +157,34 @@ def _add_train(commands: Any, run: Any) -> None:
 def _add_training(group: Any, default: Settings) -> None:
     stop = EarlyStopping()
     _add(group, "--batch-size", int, default.batch_size, "rows in a step", metavar="ROWS")
+    _add(group, "--optimizer", str, "sgd", "how a gradient becomes a step", choices=OPTIMIZERS)
+    group.add_argument(
+        "--momentum",
+        type=float,
+        metavar="FACTOR",
+        help="of sgd: what remains of the velocity after a step, from 0 to below 1 (default: 0)",
+    )
+    group.add_argument("--nesterov", action="store_true", help="of sgd: Nesterov's momentum")
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="RATE",
+        help="factor of each step "
+        f"(default: {SGD.usual_learning_rate}, with adam and adamw {Adam.usual_learning_rate})",
+    )
     _add(
         group,
-        "--learning-rate",
-        float,
-        default.learning_rate,
-        "factor of the gradient",
-        metavar="RATE",
+        "--schedule",
+        str,
+        "constant",
+        "the learning rate stays, or falls to 0 along half a cosine over all epochs",
+        choices=SCHEDULES,
+    )
+    group.add_argument(
+        "--max-grad-norm",
+        type=float,
+        metavar="NORM",
+        help="shorten the gradient of a batch to this norm, if it is longer (default: no limit)",
     )
     _add(
         group,
@@ -185,6 +210,14 @@ def _add_training(group: Any, default: Settings) -> None:
         stop.max_change,
         "and has changed by less than this since the epoch before",
         metavar="FRACTION",
+    )
+    group.add_argument(
+        "--patience",
+        type=int,
+        metavar="EPOCHS",
+        help="stop early when the validation accuracy has not risen by "
+        f"{Patience().tol} for more epochs than this, and keep the best parameters "
+        "(default: the rule of the two options above)",
     )
     group.add_argument(
         "--no-early-stopping",

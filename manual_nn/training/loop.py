@@ -5,14 +5,13 @@ Axes: N rows in the batch, D inputs, K classes, L layers.
 
 import collections
 import contextlib
-import dataclasses
 import errno
 import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +47,7 @@ from manual_nn.training.optimizer import (
     copy_of,
 )
 from manual_nn.training.schedule import CosineSchedule, as_learning_rate
+from manual_nn.training.settings import as_json
 from manual_nn.training.sgd import SGD
 
 EPS = float(np.finfo(np.float64).eps)
@@ -437,17 +437,8 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
     facts = task._asdict()
     arrays = ("X_train", "y_train", "sample_weight", "X_val", "y_val")
     data = {name: fingerprint(facts.pop(name)) for name in arrays}
-    settings = {name: _as_json(value) for name, value in facts.items()}
+    settings = {name: as_json(value) for name, value in facts.items()}
     return CheckpointFile(Path(checkpoint), settings=settings, data=data)
-
-
-def _as_json(setting: Any) -> Any:
-    """Turn a setting into what JSON can hold, which names the kind of what has settings itself."""
-    if isinstance(setting, StoppingRule):
-        return {"kind": type(setting).__name__, **setting._asdict()}
-    if dataclasses.is_dataclass(setting):
-        return {"kind": type(setting).__name__, **vars(setting)}
-    return setting
 
 
 def _as_max_grad_norm(value: object) -> float | None:

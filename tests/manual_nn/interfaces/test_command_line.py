@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pytest
 from matplotlib import image
 
+from manual_nn import SGD, Adam, AdamW, CosineSchedule, Patience
 from manual_nn.files.data_sets import Dataset, load_digits
 from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.parameters import load_params, save_params
@@ -244,6 +245,61 @@ def test_early_stopping_follows_its_options(
     assert epochs_with("--min-accuracy", "0", "--max-change", "0") == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        (["--optimizer", "adam"], {"optimizer": Adam(), "learning_rate": 0.001}),
+        (["--optimizer", "adamw"], {"optimizer": AdamW(), "learning_rate": 0.001}),
+        (
+            ["--optimizer", "adam", "--learning-rate", "0.5"],
+            {"optimizer": Adam(), "learning_rate": 0.5},
+        ),
+        (["--momentum", "0.5"], {"optimizer": SGD(0.5)}),
+        (["--momentum", "0.5", "--nesterov"], {"optimizer": SGD(0.5, nesterov=True)}),
+        (["--max-grad-norm", "0.5"], {"max_grad_norm": 0.5}),
+        (
+            ["--schedule", "cosine", "--epochs", "7"],
+            {"learning_rate": CosineSchedule(0.1, 7), "epochs": 7},
+        ),
+        (["--patience", "3"], {"early_stopping": Patience(3)}),
+    ],
+)
+def test_the_options_of_the_training_are_its_settings(
+    options: list[str], changes: dict[str, Any]
+) -> None:
+    settings = command_line._settings(command_line.parser().parse_args(["train", *options]))
+    assert vars(settings) == vars(Settings()) | {"hidden": [256]} | changes
+
+
+def test_a_model_remembers_the_settings_of_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--optimizer", "adam", "--schedule", "cosine", "--epochs", "2", "--patience", "1")
+    status, *_ = run(capsys, "train", "--hidden", "4", *options, "--output", tmp_path)
+    assert status == 0
+    settings = load_model(tmp_path / "model.npz").settings
+    adam = {"kind": "Adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    schedule = {"kind": "CosineSchedule", "initial": 0.001, "epochs": 2, "final": 0.0}
+    rule = {"kind": "Patience", "n_iter_no_change": 1, "tol": 1e-4}
+    assert settings["optimizer"] == adam
+    assert settings["learning_rate"] == schedule
+    assert settings["early_stopping"] == rule
+    assert (settings["hidden"], settings["epochs"]) == ([4], 2)
+
+
+def test_a_loss_that_ends_above_its_start_gets_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = ("--learning-rate", "20", "--epochs", "1", "--hidden", "8")
+    status, _, err = run(capsys, "train", *rate, "--output", tmp_path)
+    assert status == 0
+    assert re.fullmatch(
+        r"manual-nn: warning: the training loss ended at .*, above .* at the start: a smaller "
+        r"--learning-rate may help\n",
+        err,
+    )
+
+
 def start(*args: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(  # noqa: S603, our own code
         [*MANUAL_NN, *map(str, args)],
@@ -428,6 +484,15 @@ def read_terminal(terminal: int) -> bytes:
             "train --learning-rate 1e6",
             r"diverged in epoch 1, batch \d+: .*; choose a smaller learn",
         ),
+        ("train --learning-rate 0 --schedule cosine", "learning_rate must be a finite number"),
+        ("train --momentum 1", "momentum must be below 1, got 1.0"),
+        ("train --nesterov", "momentum must be above 0 with nesterov"),
+        ("train --optimizer adam --momentum 0", "--momentum needs --optimizer sgd, got adam"),
+        ("train --optimizer adamw --nesterov", "--nesterov needs --optimizer sgd, got adamw"),
+        ("train --optimizer lion", "argument --optimizer: invalid choice: 'lion'"),
+        ("train --max-grad-norm 0", "max_grad_norm must be a finite number above 0, got 0"),
+        ("train --patience 0", "--patience must be at least 1, got 0"),
+        ("train --patience 2 --no-early-stopping", "--patience is a rule of early stopping"),
         ("train --resume", "--resume needs --checkpoint, the file to resume from"),
         ("train --checkpoint text", "text: there is a checkpoint already, resume from it or"),
         ("train --checkpoint text --resume", "text: not an npz file"),
