@@ -83,6 +83,7 @@ def check_autograd_function(
             gradients = torch.autograd.grad(
                 [out for out, _ in pairs], kept.tensors, [d for _, d in pairs], allow_unused=True
             )
+        layer.nothing = frozenset(i for i, one in enumerate(gradients) if one is None)
         filled = [
             torch.zeros_like(tensor) if gradient is None else gradient
             for tensor, gradient in zip(kept.tensors, gradients, strict=True)

@@ -135,6 +135,7 @@ class Pullback(Subject):
     """A function at its arguments, and how JAX takes a d_out back through it."""
 
     direction = "d_out"
+    nothing: frozenset[int] = frozenset()  # the gradients in whose place None was returned
 
     @property
     def along(self) -> Any:
@@ -196,6 +197,7 @@ class Pullback(Subject):
             of_layers=False,
             names_of_args=[self.direction, *map(self.name, range(len(self.args)))],
             limit=self.limit,
+            nothing=self.nothing,
         )
 
     def check(

@@ -31,6 +31,8 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     """
     if not difference.wrong:
         return ()
+    if nothing := difference.nothing & difference.wrong:
+        return _of_nothing(difference, nothing)
     of_model = list(difference.model.causes()) if difference.model else []
     # What traces the loss again is not asked where the model has the answer.
     hypotheses = OF_ARRAYS if of_model else (*OF_ROWS, *OF_ARRAYS)
@@ -59,6 +61,19 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     if doubtful:
         causes.append(Cause.observed(Code.FEW_ROUNDINGS, difference.doubt(doubtful)))
     return tuple(causes)
+
+
+def _of_nothing(difference: Difference, nothing: frozenset[int]) -> tuple[Cause, ...]:
+    """Name what None was returned for, and then what is wrong with the other arrays."""
+    names = difference.names(nothing)
+    sentence = f"{Code.ZERO.description[:-1]}: None was returned in its place ({names})."
+    cause = Cause(Code.ZERO, sentence, difference.evidence(nothing, explained=True))
+    leaves = [
+        replace(leaf, got=leaf.want.astype(leaf.got.dtype)) if i in nothing else leaf
+        for i, leaf in enumerate(difference.leaves)
+    ]
+    others = replace(difference, leaves=leaves, nothing=frozenset())
+    return cause, *diagnose(others)
 
 
 def _with_the_line(causes: list[Cause], edges: list[Cause], *, fitted: bool) -> list[Cause]:

@@ -34,6 +34,7 @@ class Difference:
             arguments of a single one.
         names_of_args: their names, as far as they have any; by default those in the loss.
         limit: on the search for causes.
+        nothing: the places of the leaves in whose place None was returned, which counts as zeros.
     """
 
     leaves: Sequence[Leaf]
@@ -44,6 +45,7 @@ class Difference:
     of_layers: bool = True
     names_of_args: Sequence[str] = ()
     limit: Limit = field(default_factory=Limit)
+    nothing: frozenset[int] = frozenset()
 
     @functools.cached_property
     def model(self) -> Model | None:

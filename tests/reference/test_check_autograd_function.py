@@ -56,6 +56,24 @@ def test_a_right_function_matches_and_a_wrong_one_is_named_in_its_own_precision(
     assert args[0].grad is None
 
 
+def test_a_gradient_that_is_none_and_should_not_be_is_said_to_be() -> None:
+    class Bias(Dense):
+        """The dense layer, which forgets the gradient of w."""
+
+        @staticmethod
+        def backward(ctx: Any, d_out: Any) -> Any:
+            """Give the gradient in x alone, three times."""
+            d_x, *_ = Dense.backward(ctx, d_out)
+            return 3 * d_x, None, None, None
+
+    args = tensors(torch.float64, (4, 3), (3, 2), (2,))
+    report = check_autograd_function(Bias, twin, *args, 1.0, explain_seconds=0)
+    first, second = report.causes
+    assert (first.code.value, second.code.value) == ("zero", "scaled")
+    assert first.sentence.endswith("None was returned in its place (['w']).")
+    assert "hands down" not in str(report)
+
+
 def test_several_outputs_and_a_function_that_applies_another() -> None:
     def both(x: Any, w: Any) -> Any:
         return Dense.apply(x, w, None, 1.0), x.detach()  # whose gradient is not taken

@@ -36,11 +36,26 @@ def test_what_leads_to_the_wrong_line_is_downstream_of_it() -> None:
     lines = report.source.splitlines()
     assert lines[0] == "test_source.py"
     marks = {line[18:].strip(): line[:10].strip() for line in lines}
-    assert marks["mu = x.mean(1, keepdims=True)"] == "downstream"
+    assert marks["mu = x.mean(1, keepdims=True)"] == "wrong"  # all of that path is missing
     assert marks["return x - mu"] == "wrong"
     assert marks["squares = x**2"] == "downstream"
     assert marks["out = jnp.exp(c)"] == marks["return (out * t).sum()"] == "right"
     assert marks["# nothing is computed here"] == ""
+
+
+def penalised(w: Any, t: Any) -> Any:
+    data = jnp.sin(w) * t
+    ridge = 0.1 * (w**2).sum()
+    total = data.sum() + ridge
+    return total * 2
+
+
+def test_a_term_that_is_forgotten_is_marked_and_not_the_sum_of_all() -> None:
+    report = check_gradient(2 * np.cos(x) * t, penalised, x, t)
+    marks = {line[18:].strip(): line[:10].strip() for line in report.source.splitlines()}
+    assert marks["ridge = 0.1 * (w**2).sum()"] == "wrong"
+    assert marks["total = data.sum() + ridge"] == "right"
+    assert marks["data = jnp.sin(w) * t"] == "right"
 
 
 def test_nothing_is_marked_where_nothing_is_wrong_or_nothing_explains_it() -> None:

@@ -34,6 +34,7 @@ from reference.diagnosis.fitting import in_short
 from reference.jaxprs import user_frame
 
 FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
+ADDITIONS = {"add", "add_any"}
 SHOWN = 3  # of other places that would explain the same
 
 
@@ -53,14 +54,18 @@ class Words:
         both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
         text, size = outside(self.difference.leaves)
         evidence = f"{text}; {both} all {size:,} are within rounding{others}"
-        marks = tuple(self.marks(explanation.mistakes).items())
+        marks = tuple(self.marks(explanation).items())
         causes = [self._cause(mistake, evidence) for mistake in explanation.mistakes]
         return [replace(cause, marks=marks) for cause in causes]
 
-    def marks(self, mistakes: Iterable[Mistake]) -> dict[Line, Mark]:
+    def marks(self, explanation: Explanation) -> dict[Line, Mark]:
         """Mark the lines whose operations hand a derivative down."""
-        edges = [tap.edge for mistake in mistakes for tap in mistake.taps]
+        edges = [tap.edge for mistake in explanation.mistakes for tap in mistake.taps]
+        edges += self._chain(explanation)
         wrong = {edge.path for edge in edges}
+        terms = {path for path in wrong if self.tapped.operations[path].name in ADDITIONS}
+        if any(self._line_at(path) is not None for path in wrong - terms):
+            wrong -= terms  # nobody gets the derivative of a sum in its terms wrong
         below = self._below(edges)
         calls = {path[:n] for path in wrong for n in range(1, len(path))}  # of what is wrong
         order, marks = list(Mark), dict[Line, Mark]()
@@ -73,6 +78,16 @@ class Words:
                 mark = Mark.DOWNSTREAM
             marks[at] = min(mark, marks.get(at, mark), key=order.index)
         return marks
+
+    def _chain(self, explanation: Explanation) -> list[Edge]:
+        """List the edges further down a path that nothing else joins: a factor is one of all."""
+        (first, *others) = explanation.mistakes
+        if others or first.kind != FACTOR:
+            return []
+        below = self._below(tap.edge for tap in first.taps)
+        same = [m for m in explanation.alike if (m.kind, m.setting) == (FACTOR, first.setting)]
+        edges = [tap.edge for mistake in same for tap in mistake.taps]
+        return [edge for edge in edges if edge.path in below]
 
     def _below(self, edges: Iterable[Edge]) -> set[tuple[int, ...]]:
         """List the operations that what is handed down on these edges comes to."""
