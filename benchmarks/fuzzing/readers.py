@@ -496,7 +496,7 @@ def _checkpoint(path: Path) -> checkpoint.CheckpointFile:
 
 
 def _reached(params: Params) -> Reached:
-    curves = [[0.5, 0.25] for _ in range(4)]
+    curves = [[0.5, 0.25] for _ in range(5)]
     return Reached(params, None, OptimizerState(4, ()), History(*curves), start_loss=0.75)
 
 

@@ -9,7 +9,7 @@ from manual_nn.files.scaling import Scaling, scaling_from_json
 from manual_nn.files.sources import Source, source_from_json
 from manual_nn.layers.dense import Params
 
-CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
+CURVES = ("train_loss", "train_acc", "val_loss", "val_acc", "penalty")
 
 
 class Model(NamedTuple):

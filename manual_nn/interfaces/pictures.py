@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 TRAINING: dict[str, Any] = {"color": "#0072B2", "label": "training", "marker": "o"}
 VALIDATION: dict[str, Any] = {"color": "#D55E00", "label": "validation", "marker": "s"}
 GREY, PALE = "#555555", "#bbbbbb"
+PENALTY: dict[str, Any] = {
+    "color": GREY,
+    "label": "penalty on the weights",
+    "linestyle": ":",
+    "linewidth": 1.6,
+}
+IN_COLOUR = 0.99  # the part of the weights whose colours differ; one outlier would bleach the rest
 
 MISTAKES, UNITS = 24, 64  # shown at most
 COLUMNS = 8
@@ -37,6 +44,9 @@ def plot_history(
     history: History, path: str | os.PathLike[str] | None = None, *, stopped_early: bool = False
 ) -> "Figure":
     """Draw loss and accuracy after each epoch, for training and, if there are any, validation rows.
+
+    Both losses are drawn without the penalty on the weights, so that they can be compared; where
+    there is one, it has a curve of its own.
 
     Args:
         history: at least one epoch.
@@ -55,9 +65,10 @@ def plot_history(
         raise ValueError("the history must have at least one epoch, got none")
     figure = _figure(9, 3.8, wspace=0.06)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    _draw_curves(
-        loss_axes, "loss (training: with the penalty)", history.train_loss, history.val_loss
-    )
+    of_rows = np.subtract(history.train_loss, history.penalty).tolist()
+    _draw_curves(loss_axes, "loss", of_rows, history.val_loss)
+    if any(history.penalty):
+        loss_axes.plot(range(1, len(of_rows) + 1), history.penalty, **PENALTY)
     _draw_curves(accuracy_axes, "accuracy", history.train_acc, history.val_acc)
     if stopped_early:
         for axes in (loss_axes, accuracy_axes):
@@ -182,6 +193,8 @@ def plot_first_layer(
 ) -> "Figure":
     """Draw the weights of each unit of the first layer as an image, all on one scale of colours.
 
+    The hundredth of the weights that are the largest have the fullest colours, red or blue.
+
     Args:
         params: the layers. If there is but one, its units are the classes.
         path: the PNG file to write, which is replaced, or None for no file.
@@ -198,10 +211,11 @@ def plot_first_layer(
     weight = params[0].weight  # (D, H)
     norms = np.linalg.norm(weight, axis=0)
     units = np.sort(np.argsort(-norms, kind="stable")[:UNITS])
-    largest = float(abs(weight[:, units]).max()) or 1.0
+    shown = abs(weight[:, units])
+    largest = float(np.quantile(shown, IN_COLOUR)) or float(shown.max()) or 1.0
     kind = "unit" if len(params) > 1 else "class"
     lines, columns = _grid(len(units))
-    figure = _figure(1.4 + max(3, columns), 0.7 + 1.15 * lines, wspace=0.04, hspace=0.04)
+    figure = _figure(1.4 + max(3, columns), 0.95 + 1.15 * lines, wspace=0.04, hspace=0.04)
     panels = _panels(figure, lines, columns)
     for axes, unit in zip(panels, units, strict=False):
         image = weight[:, unit].reshape(image_shape)
@@ -210,9 +224,17 @@ def plot_first_layer(
         name = f"unit {unit}" if len(params) > 1 else _short(f"class {classes[unit]}", SHORT)
         axes.set_title(name, fontsize=8, pad=3)
     bar = figure.colorbar(
-        drawn, ax=panels, shrink=min(0.9, 4 / lines), aspect=25, pad=0.02, panchor=False
+        drawn,
+        ax=panels,
+        shrink=min(0.9, 4 / lines),
+        aspect=25,
+        pad=0.02,
+        panchor=False,
+        extend="both",
     )
     bar.outline.set_visible(False)
+    sign = f"a bright pixel raises the {kind} where it is red, lowers it where it is blue"
+    figure.supxlabel(sign, fontsize=9)
     title = "weights of the first layer"
     if len(units) < len(norms):
         title += f"; the {len(units)} of {len(norms):,} {kind}s with the largest norms"

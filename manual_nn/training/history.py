@@ -12,14 +12,15 @@ from manual_nn.training.optimizer import OptimizerState
 class History:
     """Loss and accuracy after each epoch.
 
-    `train_loss` includes the penalty on the weights, `val_loss` does not. Without validation rows
-    `val_loss` and `val_acc` stay empty.
+    `train_loss` includes the penalty on the weights, `penalty`; `val_loss` does not. Without
+    validation rows `val_loss` and `val_acc` stay empty.
     """
 
     train_loss: list[float] = field(default_factory=list)
     train_acc: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)
     val_acc: list[float] = field(default_factory=list)
+    penalty: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Count the epochs."""

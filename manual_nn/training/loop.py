@@ -20,6 +20,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
 from manual_nn.checks.finite import check_finite, check_finite_params
 from manual_nn.layers.dense import Params
+from manual_nn.models import penalty
 from manual_nn.models.arguments import as_inputs, as_params, as_targets
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
 from manual_nn.training.descent import Descent
@@ -376,6 +377,7 @@ def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
         raise _LostError(batches, reason)
     history.train_loss.append(train_loss)
     history.train_acc.append(train_acc)
+    history.penalty.append(float(penalty.forward(params, task.weight_decay)))
     return history
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import manual_nn
-from manual_nn.files.models import Model, load_model, save_model
+from manual_nn.files.models import CURVES, Model, load_model, save_model
 from manual_nn.files.parameters import load_params, save_params
 from manual_nn.files.scaling import fit_scaling
 from manual_nn.files.sources import Source
@@ -23,7 +23,7 @@ MODEL = Model(
     source=Source("flowers.csv", target="kind", drop=("id",), image_shape=(2, 3)),
     fingerprint="0123",
     settings={"epochs": 2, "scaling": None},
-    curves={name: [0.5, 0.25] for name in ("train_loss", "train_acc", "val_loss", "val_acc")},
+    curves={name: [0.5, 0.25] for name in CURVES},
     stopped_early=True,
 )
 

@@ -674,8 +674,8 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
 
 def history_of(epochs: int) -> History:
     """Make one whose numbers are all different."""
-    quarters = [[(4 * n + k) / 64 for n in range(epochs)] for k in range(4)]
-    return History(*quarters)
+    fifths = [[(4 * n + k) / 64 for n in range(epochs)] for k in range(5)]
+    return History(*fifths)
 
 
 def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:

@@ -49,7 +49,8 @@ def in_both_shapes(table: list[Any]) -> list[tuple[tuple[int, int], Any]]:
 
 def history_of(epochs: int, *, validation: bool = True) -> History:
     e = np.arange(1, epochs + 1)
-    history = History((0.09 + 0.25 / e).tolist(), (1 - 0.07 / e).tolist())
+    penalty = 0.03 - 0.01 / e
+    history = History((0.09 + 0.25 / e).tolist(), (1 - 0.07 / e).tolist(), penalty=penalty.tolist())
     if validation:
         history.val_loss, history.val_acc = (0.08 + 0.16 / e).tolist(), (0.98 - 0.04 / e).tolist()
     return history
@@ -156,7 +157,7 @@ def test_both_panels_show_each_curve_at_whole_epochs(
     loss_axes, accuracy_axes = figure.axes
     curves = ["training", "validation"] if validation else ["training"]
     for axes, both in (
-        (loss_axes, (history.train_loss, history.val_loss)),
+        (loss_axes, (np.subtract(history.train_loss, history.penalty), history.val_loss)),
         (accuracy_axes, (history.train_acc, history.val_acc)),
     ):
         lines = {line.get_label(): line for line in axes.lines}
@@ -169,7 +170,10 @@ def test_both_panels_show_each_curve_at_whole_epochs(
         assert [np.unique(mark.get_xdata()).tolist() for mark in marks] == (
             [[epochs]] if stopped_early else []
         )
-        assert len(lines) == len(curves) + stopped_early
+        with_penalty = axes is loss_axes
+        assert len(lines) == len(curves) + stopped_early + with_penalty
+        if with_penalty:
+            assert np.array_equal(lines["penalty on the weights"].get_ydata(), history.penalty)
         assert axes.get_xlabel() == "epoch"
         assert axes.get_xlim() == (0.5, epochs + 0.5)
         assert axes.get_axisbelow()  # what helps the eye lies behind what is measured
@@ -181,7 +185,7 @@ def test_both_panels_show_each_curve_at_whole_epochs(
     assert accuracy_axes.get_ylabel() == "accuracy"
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     mark = [f"stopped early after epoch {epochs}"] if stopped_early else []
-    assert texts == [*curves, *mark]
+    assert texts == [*curves, "penalty on the weights", *mark]
 
 
 @pytest.mark.parametrize(("epochs", "step"), [(1, 1), (8, 1), (9, 2), (12, 2), (30, 5), (64, 10)])
@@ -195,7 +199,16 @@ def test_the_epochs_are_numbered_in_round_steps_of_which_there_are_at_most_8(
 
 def test_no_stop_is_marked_unless_it_is_asked_for() -> None:
     (legend,) = plot_history(history_of(3)).legends
-    assert [text.get_text() for text in legend.get_texts()] == ["training", "validation"]
+    curves = ["training", "validation", "penalty on the weights"]
+    assert [text.get_text() for text in legend.get_texts()] == curves
+
+
+def test_without_a_penalty_there_is_no_curve_of_it() -> None:
+    history = history_of(3)
+    history.penalty = [0.0] * 3
+    axes, _ = plot_history(history).axes
+    assert [line.get_label() for line in axes.lines] == ["training", "validation"]
+    assert np.array_equal(axes.lines[0].get_ydata(), history.train_loss)
 
 
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:
@@ -299,10 +312,14 @@ def test_the_weights_of_every_unit_are_an_image_on_one_scale(
     assert len(shown) == weight.shape[1]
     for unit, axes in enumerate(shown):
         assert np.array_equal(shown_in(axes), weight[:, unit].reshape(shape))
-        assert axes.images[0].get_clim() == (-abs(weight).max(), abs(weight).max())
+        largest = float(np.quantile(abs(weight), 0.99))
+        assert axes.images[0].get_clim() == (-largest, largest)
         assert axes.get_title() == f"{'unit' if hidden else 'class'} {unit}"
     assert figure.get_suptitle() == "weights of the first layer"
     assert bar.get_ylim() == shown[0].images[0].get_clim()
+    what = "unit" if hidden else "class"
+    sign = f"a bright pixel raises the {what} where it is red, lowers it where it is blue"
+    assert figure.get_supxlabel() == sign
 
 
 def test_of_more_than_64_units_those_with_the_largest_norms_are_shown_and_counted() -> None:
@@ -312,6 +329,16 @@ def test_of_more_than_64_units_those_with_the_largest_norms_are_shown_and_counte
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == [f"unit {unit}" for unit in largest]
     assert "the 64 of 100 units with the largest norms" in figure.get_suptitle()
+
+
+def test_an_outlier_takes_no_colour_from_the_other_weights() -> None:
+    (layer,) = network((), SMALL)
+    ordinary = np.where(np.arange(640).reshape(64, 10) % 2, 0.5, -0.5)
+    ordinary[0, 0] = 100.0
+    for weight, largest in ((ordinary, 0.5), (np.where(ordinary == 100.0, 2.0, 0.0), 2.0)):
+        params = (layer._replace(weight=weight),)
+        figure = plot_first_layer(params, image_shape=SMALL, classes=CLASSES)
+        assert {axes.images[0].get_clim() for axes in figure.axes[:-1]} == {(-largest, largest)}
 
 
 def test_weights_that_are_all_0_are_drawn() -> None:
@@ -349,7 +376,7 @@ def test_what_is_not_installed_is_named_with_its_extra(
 def test_no_pyplot_state_is_made(tmp_path: Path) -> None:
     code = (
         "import sys; from manual_nn.interfaces.pictures import plot_history, History;"
-        "plot_history(History([1], [1], [1], [1]), sys.argv[1]);"
+        "plot_history(History([1], [1], [1], [1], [0]), sys.argv[1]);"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "epoch_plots.png")]

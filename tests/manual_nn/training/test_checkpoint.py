@@ -614,7 +614,7 @@ def test_the_order_of_the_facts_means_nothing(path: Path) -> None:
 
 def test_without_validation_only_its_curves_are_empty(tmp_path: Path) -> None:
     file = checkpoint.CheckpointFile(tmp_path / "checkpoint.npz", {}, {"X_val": None})
-    rng, history = np.random.default_rng(0), History([0.5, 0.25], [1.0, 1.0])
+    rng, history = np.random.default_rng(0), History([0.5, 0.25], [1.0, 1.0], penalty=[0.1, 0.2])
     start = plain_start(history)
     file.save(start, rng)
     assert file.load(start, rng).history == history
@@ -652,7 +652,7 @@ def test_a_generator_may_be_at_either_end_of_its_buffer(
     assert np.array_equal(loaded.integers(2**32, size=9), saved.integers(2**32, size=9))
 
 
-@pytest.mark.parametrize("name", ["train_acc", "val_loss", "val_acc"])
+@pytest.mark.parametrize("name", ["train_acc", "val_loss", "val_acc", "penalty"])
 def test_curves_of_unequal_lengths_are_refused(path: Path, name: str) -> None:
     _, facts = facts_of(path)
     forge(path, curves=facts["curves"] | {name: [0.5]})

@@ -4,6 +4,7 @@ Axes: N rows in the batch, D inputs, K classes.
 """
 
 import copy
+import dataclasses
 import itertools
 import math
 import pickle
@@ -30,6 +31,7 @@ from manual_nn import (
     Patience,
     TrainingResult,
 )
+from manual_nn.models import penalty
 from manual_nn.training import loop
 from manual_nn.training.descent import Descent
 from manual_nn.training.evaluation import evaluate
@@ -126,7 +128,7 @@ def test_there_are_as_many_results_as_epochs_and_each_is_an_epoch_longer() -> No
         [len(curve) for curve in vars(result.history).values()]
         for result in itertools.islice(results, 3)
     ]
-    assert curves == [[1] * 4, [2] * 4]
+    assert curves == [[1] * 5, [2] * 5]
 
 
 # The early stop
@@ -158,6 +160,7 @@ def test_training_stops_after_the_first_epoch_that_meets_the_rule() -> None:
             whole.train_acc[:length],
             whole.val_loss[:length],
             whole.val_acc[:length],
+            whole.penalty[:length],
         )
         lengths.add((length, result.stopped_early))
     assert {2, 8} < {length for length, _ in lengths}, "the borders were not all met"
@@ -181,8 +184,7 @@ def test_without_early_stopping_every_epoch_runs(epochs: int) -> None:
     history = result.history
     assert not result.stopped_early
     assert len(history) == epochs
-    lists = [history.train_loss, history.train_acc, history.val_loss, history.val_acc]
-    assert [len(values) for values in lists] == [epochs] * 4
+    assert [len(values) for values in vars(history).values()] == [epochs] * 5
 
 
 # Reproducible, and the caller's arrays are left alone
@@ -387,6 +389,7 @@ def test_train_loss_has_the_penalty_and_val_loss_has_not(
     _, X_train, y_train, X_val, y_val = problem
     assert history.train_loss[-1] == manual_nn.loss(params, X_train, y_train, weight_decay=0.01)
     assert history.train_loss[-1] > manual_nn.loss(params, X_train, y_train)
+    assert history.penalty[-1] == penalty.forward(params, 0.01)
     assert history.val_loss[-1] == manual_nn.loss(params, X_val, y_val)
 
 
@@ -403,7 +406,7 @@ def test_accuracies_are_the_shares_of_rows_predicted_right(*, soft: bool) -> Non
 
 def test_the_history_holds_python_floats() -> None:
     history = train(draw_problem(dtype=np.float32)).history
-    values = history.train_loss + history.train_acc + history.val_loss + history.val_acc
+    values = itertools.chain(*vars(history).values())
     assert {type(value) for value in values} == {float}
 
 
@@ -436,7 +439,7 @@ def test_without_validation_the_steps_are_the_same_and_its_measures_stay_empty()
     )
     whole = train(problem)
     assert same_bits(params, whole.params)
-    assert history == History(whole.history.train_loss, whole.history.train_acc, [], [])
+    assert history == dataclasses.replace(whole.history, val_loss=[], val_acc=[])
     assert len(history) == 3
     assert not stopped_early
 
@@ -508,6 +511,7 @@ def test_the_measures_of_the_training_rows_have_the_weights_and_those_of_validat
     assert history.train_loss[-1] == weighted_loss
     right = manual_nn.predict(params, X) == (y.argmax(axis=1) if soft else y)
     assert history.train_acc[-1] == weights[right].sum() / 55
+    assert history.penalty[-1] == penalty.forward(params, 0.01)
     assert history.val_loss[-1] == manual_nn.loss(params, X_val, y_val)
 
 
