@@ -23,11 +23,10 @@ from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import log_softmax
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
-from manual_nn.training.evaluation import evaluate
-from manual_nn.training.history import History
+from manual_nn.training.early_stopping import Convergence, Patience
+from manual_nn.training.history import History, TrainingInterrupted, TrainingResult
 from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer, OptimizerState
-from manual_nn.training.patience import Patience
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
 
@@ -173,7 +172,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     ) -> Self:
         """Train a new network, or with `warm_start` the present one.
 
-        Interrupted, by Ctrl-C, after an epoch or more, it keeps the network of the last one.
+        Interrupted, as by Ctrl-C, it keeps the network of that moment, or with `early_stopping` the
+        best.
 
         The loss is that of `train`, sum_n w_n L_n / sum_n w_n + penalty, w_n the weight of row n
         times that of its class. Where a batch is all rows, a row of weight 2 is the same as that
@@ -204,23 +204,31 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if not fresh and self.learning_rate == "cosine":
             msg = "learning_rate must be 'constant' to go on with a network, got 'cosine'"
             raise ValueError(f"{msg}, which has ended with the first fit")
-        patience = Patience(
+        hold_out = _as_bool(self.early_stopping, name="early_stopping")
+        rule = (Patience if hold_out else Convergence)(
             as_count(self.n_iter_no_change, name="n_iter_no_change"),
             as_number(self.tol, name="tol", minimum=0),
         )
-        hold_out = _as_bool(self.early_stopping, name="early_stopping")
         with _unchanged_on_failure(self):
             rows = self._prepare(X, y, sample_weight, fresh=fresh, hold_out=hold_out)
-            loss_before = self._loss(rows)
-            unfinished = self._train_patiently(rows, settings, patience)
+            unfinished = (
+                f"training has not converged in max_iter={self.max_iter} epochs: choose a larger "
+                "max_iter or learning_rate_init"
+            )
+            try:
+                result = self._train(rows, settings, rule)
+            except TrainingInterrupted as error:
+                result, unfinished = error.result, str(error)
+        loss_curve = result.history.train_loss
         advice = [
-            of_loss(loss_before, self._loss(rows)),
+            of_loss(result.start_loss, loss_curve[-1]) if loss_curve else None,
             of_dead_units(self.params_, self._blocks(rows.X)),
         ]
         remedy = "choose a smaller learning_rate_init"
         if self.scaler_ is None:
             remedy += " or set standardize=True"
-        said = [unfinished, *(text and f"{text}: {remedy}" for text in advice)]
+        said = [None if result.stopped_early else unfinished]
+        said += [text and f"{text}: {remedy}" for text in advice]
         for text in filter(None, said):
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
@@ -270,8 +278,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(msg)
         with _unchanged_on_failure(self):
             rows = self._prepare(X, y, sample_weight, fresh=fresh, classes=classes)
-            for _ in self._epochs(rows, settings):
-                pass
+            self._train(rows, settings)
         return self
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -371,67 +378,37 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X_val = None if X_val is None else self.scaler_.transform(X_val)
         return _Rows(X, y, weight, X_val, y_val)
 
-    def _train_patiently(
-        self, rows: _Rows, settings: dict[str, Any], patience: Patience
-    ) -> str | None:
-        """Train until nothing improves; says in words why it ended otherwise.
-
-        With rows held out, the network of the best epoch remains.
-        """
-        held_out, best, best_score = rows.X_val is not None, None, -np.inf
-        unfinished: str | None = (
-            f"training has not converged in max_iter={self.max_iter} epochs: choose a larger "
-            "max_iter or learning_rate_init"
-        )
-        try:
-            for history in self._epochs(rows, settings):
-                scores = history.val_acc if held_out else [-loss for loss in history.train_loss]
-                if held_out and scores[-1] > best_score:
-                    best, best_score = (self.params_, self._optimizer_state), scores[-1]
-                if patience.ended(scores):
-                    unfinished = None
-                    break
-        except KeyboardInterrupt:
-            if self.n_iter_ == 0:
-                raise
-            unfinished = f"training was interrupted after epoch {self.n_iter_}"
-        finally:
-            if best is not None:
-                self.params_, self._optimizer_state = best
-        return unfinished
-
-    def _epochs(self, rows: _Rows, settings: dict[str, Any]) -> Iterator[History]:
-        """Train for some epochs; gives the curves of these after each."""
+    def _train(
+        self, rows: _Rows, settings: dict[str, Any], rule: Patience | Convergence | None = None
+    ) -> TrainingResult:
+        """Train for some epochs, and keep what is reached after each, or when interrupted."""
         before, optimizer = self.history_, settings["optimizer"]
-        for result in train_epochs(
-            self.params_,
-            rows.X,
-            rows.y,
-            rows.X_val,
-            rows.y_val,
-            early_stopping=None,
-            sample_weight=rows.weight,
-            rng=self._rng,
-            optimizer_state=self._state_for(optimizer),
-            **settings,
-        ):
+
+        def keep(result: TrainingResult) -> None:
             self.params_ = result.params
             self._last_optimizer, self._optimizer_state = optimizer, result.optimizer_state
             self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
-            if self.verbose:
-                print(_epoch_in_words(self.history_), flush=True)
-            yield result.history
 
-    def _loss(self, rows: _Rows) -> float:
-        """Compute the loss of the network as the history has it."""
-        loss, _ = evaluate(
-            self.params_,
-            rows.X,
-            rows.y,
-            weight_decay=self.weight_decay,
-            sample_weight=rows.weight,
-        )
-        return loss
+        try:
+            for result in train_epochs(
+                self.params_,
+                rows.X,
+                rows.y,
+                rows.X_val,
+                rows.y_val,
+                early_stopping=rule,
+                sample_weight=rows.weight,
+                rng=self._rng,
+                optimizer_state=self._state_for(optimizer),
+                **settings,
+            ):
+                keep(result)
+                if self.verbose:
+                    print(_epoch_in_words(self.history_), flush=True)
+        except TrainingInterrupted as error:
+            keep(error.result)
+            raise
+        return result
 
     def _settings(self, epochs: int) -> dict[str, Any]:
         """Give the parameters that `train` takes; check those that have another name there."""

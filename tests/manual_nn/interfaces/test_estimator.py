@@ -43,14 +43,13 @@ from threadpoolctl import threadpool_limits
 
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, TrainingResult
-from manual_nn.interfaces import estimator
 from manual_nn.interfaces.experiment import Settings
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
+from manual_nn.training.descent import Descent
+from manual_nn.training.early_stopping import Convergence
 from manual_nn.training.history import TrainingDiverged
-from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer
-from manual_nn.training.patience import Patience
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
 from reference.arrays import Array
@@ -606,13 +605,6 @@ def test_early_stopping_is_train_with_rows_held_out_of_each_class_alike() -> Non
     assert not same_bits(fitted.params_, result.params)
 
 
-def test_the_best_network_goes_on_with_what_its_optimizer_remembers() -> None:
-    fitted = classifier(early_stopping=True, validation_fraction=0.2, max_iter=50).fit(X, Y)
-    short = clone(fitted).set_params(max_iter=best_of(fitted.validation_scores_)).fit(X, Y)
-    short._rng = copy.deepcopy(fitted._rng)
-    assert same_bits(fitted.partial_fit(X, Y).params_, short.partial_fit(X, Y).params_)
-
-
 def test_after_a_warm_start_the_rows_held_out_are_the_same() -> None:
     """Or it would have trained on those that it judges by."""
     fitted = classifier(early_stopping=True, validation_fraction=0.2, max_iter=1).fit(X, Y)
@@ -633,8 +625,8 @@ def test_training_ends_when_the_loss_no_longer_falls() -> None:
     assert same_bits(fitted.params_, classifier(max_iter=5).fit(X, HALVES).params_)
     curve = classifier(max_iter=500, tol=1e-3, learning_rate_init=0.01).fit(X, HALVES).loss_curve_
     assert 20 < len(curve) < 500
-    assert Patience(10, 1e-3).ended([-loss for loss in curve])
-    assert not Patience(10, 1e-3).ended([-loss for loss in curve[:-1]])
+    assert Convergence(10, 1e-3).reached(curve)
+    assert not Convergence(10, 1e-3).reached(curve[:-1])
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -654,46 +646,62 @@ def test_a_loss_that_has_grown_is_warned_of() -> None:
 # Interruptions.
 
 
-def interrupting(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Ctrl-C be pressed when training has reached this many epochs, in the next one."""
+def interrupt(epochs: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Ctrl-C be pressed after so many epochs of four batches, and so many steps."""
+    step, counter = Descent.step, itertools.count()
 
-    def interrupted(*args: Any, **options: Any) -> Iterator[TrainingResult]:
-        yield from itertools.islice(train_epochs(*args, **options), epochs)
-        raise KeyboardInterrupt
+    def interrupted(self: Descent, rows: npt.NDArray[np.int64]) -> None:
+        if next(counter) == 4 * epochs + steps:
+            raise KeyboardInterrupt
+        step(self, rows)
 
-    monkeypatch.setattr(estimator, "train_epochs", interrupted)
+    monkeypatch.setattr(Descent, "step", interrupted)
 
 
-def test_ctrl_c_keeps_the_network_of_the_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = classifier(max_iter=2).fit(X, LABELS[Y])
-    interrupting(2, monkeypatch)
-    with pytest.warns(ConvergenceWarning, match="^training was interrupted after epoch 2"):
-        fitted = classifier().fit(X, LABELS[Y])
-    assert same_bits(fitted.params_, short.params_)
-    assert fitted.history_ == short.history_
-    assert (fitted.predict(X) == short.predict(X)).all()
+@each("epochs", [0, 2])
+def test_ctrl_c_keeps_the_network_of_the_moment(epochs: int) -> None:
+    before = classifier(max_iter=max(epochs, 1)).fit(X, LABELS[Y])
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(epochs, 3, patch)
+        said = f"^training was interrupted in epoch {epochs + 1}$"
+        with pytest.warns(ConvergenceWarning, match=said) as warned:
+            fitted = classifier().fit(X, LABELS[Y])
+    assert warned[0].filename == __file__
+    assert fitted.n_iter_ == epochs
+    if epochs:
+        assert fitted.history_ == before.history_
+    rng = np.random.default_rng(seeds()[0])
+    start = manual_nn.init_params([D, 5, K], rng=rng)
+    options: dict[str, Any] = {"batch_size": 8, "optimizer": Adam(), "weight_decay": 1e-4}
+    descent = Descent(start, X, np.eye(K)[Y], learning_rate=0.001, **options)
+    for epoch in range(epochs + 1):
+        order = rng.permutation(N)
+        for batch in range(3 if epoch == epochs else 4):
+            descent.step(order[8 * batch : 8 * batch + 8])
+    assert same_bits(fitted.params_, descent.params)
+    assert (fitted.predict(X) == LABELS[manual_nn.predict(descent.params, X)]).all()
 
 
 def test_ctrl_c_keeps_the_best_network_where_rows_are_held_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Of 24 rows that remain there are three batches an epoch: 28 steps are nine and a third."""
     held_out = classifier(early_stopping=True, validation_fraction=0.2, max_iter=9).fit(X, Y)
     assert best_of(held_out.validation_scores_) < 9
-    interrupting(9, monkeypatch)
-    with pytest.warns(ConvergenceWarning, match="^training was interrupted after epoch 9"):
+    interrupt(7, 0, monkeypatch)
+    with pytest.warns(ConvergenceWarning, match="^training was interrupted in epoch 10"):
         fitted = clone(held_out).set_params(max_iter=20).fit(X, Y)
     assert same_bits(fitted.params_, held_out.params_)
 
 
-def test_ctrl_c_before_the_first_epoch_is_over_ends_the_program(
+def test_ctrl_c_in_a_partial_fit_ends_the_program_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    interrupting(0, monkeypatch)
-    new = classifier()
+    fitted, twin = classifier().fit(X, Y), classifier().fit(X, Y)
+    interrupt(0, 1, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        new.fit(X, Y)
-    with pytest.raises(NotFittedError):
-        new.predict(X)
+        fitted.partial_fit(X, Y)
+    assert same_bits(fitted.partial_fit(X, Y).params_, twin.partial_fit(X, Y).params_)
 
 
 # Randomness.
