@@ -30,7 +30,12 @@ from manual_nn.models.mlp import predict_proba
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule
 from manual_nn.training.evaluation import evaluate
-from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.history import (
+    History,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingResult,
+)
 from manual_nn.training.optimizer import Optimizer
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.settings import as_json
@@ -83,19 +88,33 @@ def _train(args: argparse.Namespace) -> int:
         )
     if args.resume and args.checkpoint is None:
         raise ValueError("--resume needs --checkpoint, the file to resume from")
+    source = _source(args)
+    dataset = load_data(source)
+    prepared = prepare(dataset, settings)
+    _say(
+        f"{dataset.name}: {len(dataset.X_train)} training and {len(dataset.X_test)} test rows, "
+        f"layers {'-'.join(map(str, prepared.sizes))}, {settings.dtype}"
+    )
+    if args.resume:
+        found = args.checkpoint.exists()
+        _say(f"Resuming from {args.checkpoint}" if found else "No checkpoint yet: beginning")
+    last, error = _reach_the_end(prepared, settings, args)
+    if last is not None:
+        _say_how_it_ended(last, error)
+        _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
+    elif isinstance(error, KeyboardInterrupt):
+        _say("Interrupted before the first step: no model is written")
+    if isinstance(error, TrainingDiverged):
+        raise error
+    return 0 if error is None else INTERRUPTED
+
+
+def _reach_the_end(
+    prepared: Prepared, settings: Settings, args: argparse.Namespace
+) -> tuple[TrainingResult | None, KeyboardInterrupt | TrainingDiverged | None]:
+    """Train, and give what was reached, and what has ended it before its time."""
     last: TrainingResult | None = None
-    interrupted, diverged = False, None
     try:
-        source = _source(args)
-        dataset = load_data(source)
-        prepared = prepare(dataset, settings)
-        _say(
-            f"{dataset.name}: {len(dataset.X_train)} training and {len(dataset.X_test)} test rows, "
-            f"layers {'-'.join(map(str, prepared.sizes))}, {settings.dtype}"
-        )
-        if args.resume:
-            found = args.checkpoint.exists()
-            _say(f"Resuming from {args.checkpoint}" if found else "No checkpoint yet: beginning")
         for last in start_training(
             prepared,
             settings,
@@ -104,26 +123,32 @@ def _train(args: argparse.Namespace) -> int:
             progress=sys.stderr.isatty(),
         ):
             _say(_epoch_line(last.history, settings.epochs))
-    except KeyboardInterrupt:
-        interrupted = True
-    except TrainingDiverged as error:
-        diverged = error
-    if last is not None:
-        if interrupted or diverged:
-            what = "Interrupted" if interrupted else "Diverged"
-            _say(f"{what}: continuing with the result of epoch {len(last.history)}")
-        elif last.stopped_early:
-            _say("Stopping early")
-        if last.loss_rose and diverged is None:
-            end, start = last.history.train_loss[-1], last.start_loss
-            rose = f"the training loss ended at {end:.4g}, above {start:.4g} at the start"
-            _warn(f"{rose}: a smaller --learning-rate may help")
-        _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
-    elif interrupted:
-        _say("Interrupted before the first epoch was complete: no model is written")
-    if diverged is not None:
-        raise diverged
-    return INTERRUPTED if interrupted else 0
+    except TrainingInterrupted as interruption:
+        return interruption.result if _has_begun(interruption.result) else None, interruption
+    except (KeyboardInterrupt, TrainingDiverged) as error:
+        return last, error
+    return last, None
+
+
+def _say_how_it_ended(
+    last: TrainingResult, error: KeyboardInterrupt | TrainingDiverged | None
+) -> None:
+    epochs = len(last.history)
+    if isinstance(error, KeyboardInterrupt):
+        _say(f"Interrupted in epoch {epochs + 1}: continuing with what it has reached")
+    elif error is not None:
+        _say(f"Diverged: continuing with the result of epoch {epochs}")
+    elif last.stopped_early:
+        _say("Stopping early")
+    if last.loss_rose and not isinstance(error, TrainingDiverged):
+        end, start = last.history.train_loss[-1], last.start_loss
+        rose = f"the training loss ended at {end:.4g}, above {start:.4g} at the start"
+        _warn(f"{rose}: a smaller --learning-rate may help")
+
+
+def _has_begun(result: TrainingResult) -> bool:
+    """Say whether a step was taken."""
+    return result.optimizer_state is not None and result.optimizer_state.steps > 0
 
 
 def _report(model: Model, dataset: Dataset, output: Path) -> None:
@@ -134,8 +159,10 @@ def _report(model: Model, dataset: Dataset, output: Path) -> None:
     for name, X, y in _parts(dataset):
         _, accuracy = evaluate(model.params, _scaled(model, X, dataset.name), y)
         _say(f"{name} accuracy {accuracy:.5f} ({len(X)} rows)")
-    plot_history(History(**model.curves), picture_path, stopped_early=model.stopped_early)
-    _say(f"Wrote {picture_path}")
+    history = History(**model.curves)
+    if len(history) > 0:
+        plot_history(history, picture_path, stopped_early=model.stopped_early)
+        _say(f"Wrote {picture_path}")
     _say(f"Wrote {model_path}")
 
 

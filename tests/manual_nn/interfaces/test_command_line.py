@@ -35,7 +35,13 @@ from manual_nn.interfaces import command_line
 from manual_nn.interfaces.experiment import Settings
 from manual_nn.layers.dense import Params
 from manual_nn.models.mlp import init_params, predict_proba
-from manual_nn.training.history import History, TrainingDiverged, TrainingResult
+from manual_nn.training.history import (
+    History,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingResult,
+)
+from manual_nn.training.optimizer import OptimizerState
 from tests.conftest import depth
 from tests.support.commands import Output, run_apart, run_here
 from tests.support.idx import idx_bytes
@@ -335,9 +341,11 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete_and_they_resume_to_the_same_e
     assert (process.returncode, err) == (130, "")
     _, *epochs, interrupted, in_sample, _, picture, model = (out + rest).splitlines()
     assert all(EPOCH_LINE.fullmatch(line) for line in epochs)
-    reached = re.fullmatch(r"Interrupted: continuing with the result of epoch (\d+)", interrupted)
+    reached = re.fullmatch(
+        r"Interrupted in epoch (\d+): continuing with what it has reached", interrupted
+    )
     assert reached is not None
-    assert int(reached[1]) in (len(epochs), len(epochs) + 1)  # complete, though not yet printed
+    assert int(reached[1]) - 1 in (len(epochs), len(epochs) + 1)  # complete, though not printed
     assert in_sample.startswith("In-sample accuracy")
     assert picture.endswith("epoch_plots.png")
     assert model.endswith("model.npz")
@@ -348,14 +356,19 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete_and_they_resume_to_the_same_e
 
 @pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
-def test_ctrl_c_before_the_first_epoch_writes_nothing(tmp_path: Path) -> None:
-    with start("train", *SLOW, "--output", tmp_path / "output") as process:
+def test_ctrl_c_in_the_first_epoch_keeps_the_steps_that_were_taken(tmp_path: Path) -> None:
+    with start("train", *SLOW, "--output", tmp_path) as process:
         read_until(process, "digits")
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate()
     assert (process.returncode, err) == (130, "")
-    assert rest == "Interrupted before the first epoch was complete: no model is written\n"
-    assert files_in(tmp_path) == []
+    interrupted, in_sample, test, wrote = rest.splitlines()
+    assert interrupted == "Interrupted in epoch 1: continuing with what it has reached"
+    assert (in_sample.split()[0], test.split()[0]) == ("In-sample", "Test")
+    assert wrote == f"Wrote {tmp_path / 'model.npz'}"
+    assert files_in(tmp_path) == ["model.npz"]
+    assert load_model(tmp_path / "model.npz").curves["train_loss"] == []
 
 
 @pytest.mark.long
@@ -625,7 +638,7 @@ def test_the_settings_of_the_command_line_are_those_of_the_documented_results() 
 
 
 @pytest.mark.parametrize("reached", range(4))
-@pytest.mark.parametrize("how", ["interrupted", "diverged"])
+@pytest.mark.parametrize("how", ["interrupted", "interrupted in a step", "diverged"])
 def test_what_was_reached_when_training_ended_before_its_time_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -633,18 +646,23 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
     how: str,
     reached: int,
 ) -> None:
+    results = [
+        TrainingResult(network(10, 10), history_of(n), stopped_early=False) for n in range(4)
+    ]
+    moment = results[reached]._replace(
+        params=network(10, 3, 10), optimizer_state=OptimizerState(1, ())
+    )
+
     def train(*_: object, **__: object) -> Iterator[TrainingResult]:
-        results = [
-            TrainingResult(network(10, 10), history_of(n), stopped_early=False) for n in range(4)
-        ]
         yield from results[1 : reached + 1]
         if how == "diverged":
             raise TrainingDiverged(reached + 1, 5, "infinite", results[reached])
-        raise KeyboardInterrupt
+        raise TrainingInterrupted(moment) if how.endswith("step") else KeyboardInterrupt
 
     monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
     monkeypatch.setattr(command_line, "start_training", train)
-    status, out, err = run(capsys, "train", "--output", tmp_path / "new" / "folder")
+    folder = tmp_path / "new" / "folder"
+    status, out, err = run(capsys, "train", "--output", folder)
     _, *lines = out.splitlines()
     assert [line.split()[:2] for line in lines[:reached]] == [
         ["Epoch", str(n)] for n in range(1, reached + 1)
@@ -654,22 +672,36 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
         assert err.startswith(
             f"manual-nn: error: training diverged in epoch {reached + 1}, batch 5"
         )
+        said = f"Diverged: continuing with the result of epoch {reached}"
     else:
         assert (status, err) == (130, "")
-    if reached:
-        said = f"{how.capitalize()}: continuing with the result of epoch {reached}"
+        said = f"Interrupted in epoch {reached + 1}: continuing with what it has reached"
+    if reached or how.endswith("step"):
         assert lines[reached] == said
-        assert [line.split()[0] for line in lines[reached + 1 :]] == [
-            "In-sample",
-            "Test",
-            "Wrote",
-            "Wrote",
-        ]
-        assert files_in(tmp_path / "new" / "folder") == ["epoch_plots.png", "model.npz"]
+        written = ["epoch_plots.png", "model.npz"] if reached else ["model.npz"]
+        assert files_in(folder) == written
+        words = [line.split()[0] for line in lines[reached + 1 :]]
+        assert words == ["In-sample", "Test", *["Wrote"] * len(written)]
+        saved = load_model(folder / "model.npz")
+        assert len(saved.params) == (2 if how.endswith("step") else 1)
+        assert len(saved.curves["train_loss"]) == reached
     else:
-        nothing = ["Interrupted before the first epoch was complete: no model is written"]
+        nothing = ["Interrupted before the first step: no model is written"]
         assert lines == ([] if how == "diverged" else nothing)
         assert files_in(tmp_path) == []
+
+
+def test_an_interruption_before_the_first_step_writes_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = TrainingResult(
+        network(10, 10), History(), stopped_early=False, optimizer_state=OptimizerState(0, ())
+    )
+    monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
+    monkeypatch.setattr(command_line, "start_training", raising(TrainingInterrupted(start)))
+    status, out, _ = run(capsys, "train", "--output", tmp_path)
+    assert (status, files_in(tmp_path)) == (130, [])
+    assert out.endswith("\nInterrupted before the first step: no model is written\n")
 
 
 def history_of(epochs: int) -> History:
