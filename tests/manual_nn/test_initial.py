@@ -16,6 +16,7 @@ from manual_nn.layers import (
     gru,
     layer_norm,
     lstm,
+    mixture_of_experts,
     rms_norm,
     transposed_convolution,
 )
@@ -67,6 +68,16 @@ def test_weights_have_their_variance_and_biases_are_0(name: str) -> None:
         np.testing.assert_array_equal(biases["bias"].reshape(4, -1).T[0], [0, 1, 0, 0])
         assert biases.pop("bias").sum() == 20
     assert not any(bias.any() for bias in biases.values())
+
+
+def test_each_expert_is_drawn_as_a_dense_layer_is() -> None:
+    params = mixture_of_experts.init(30, 20, 5, rng=np.random.default_rng(0))
+    shapes = [(30, 5), (5, 30, 20), (5, 20), (5, 20, 30), (5, 30)]
+    assert [array.shape for array in params] == shapes
+    for weight in (params.weight_up, params.weight_down):
+        assert abs(weight.var() / 0.04 - 1) < 5 * math.sqrt(2 / weight.size)
+    assert not params.bias_up.any()
+    assert not params.bias_down.any()
 
 
 @each("name", DRAWN)

@@ -22,6 +22,7 @@ from manual_nn.layers.dense import Dense
 from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.group_norm import GroupNorm
 from manual_nn.layers.layer_norm import LayerNorm
+from manual_nn.layers.mixture_of_experts import MixtureOfExperts
 from manual_nn.layers.residual import Step
 from manual_nn.layers.rms_norm import RMSNorm
 from manual_nn.layers.transposed_convolution import TransposedConvolution
@@ -196,6 +197,16 @@ def by_gru(params: Any, x: Any) -> Any:
     return in_packs(cell, weights, x.sequence, x.state[None])
 
 
+def routed(params: Any, x: Any) -> Any:
+    """Compute each expert of every token, and add up the two of the largest logits."""
+    logits, chosen = torch.topk(x @ params.router, 2)
+    gates = F.softmax(logits, dim=-1)
+    z = torch.einsum("nd,edh->neh", x, params.weight_up) + params.bias_up
+    out = torch.einsum("neh,ehd->ned", F.silu(z), params.weight_down) + params.bias_down
+    picked = out.gather(1, chosen[..., None].expand(-1, -1, x.shape[-1]))
+    return (gates[..., None] * picked).sum(dim=1)
+
+
 CASES = {
     "dense": Case(
         "dense",
@@ -318,6 +329,15 @@ CASES = {
         ),
         {"lengths": LENGTHS},
         by_gru,
+    ),
+    "mixture_of_experts": Case(
+        "mixture_of_experts",
+        lambda draw, _: (
+            MixtureOfExperts(draw(3, 4), draw(4, 3, 2), draw(4, 2), draw(4, 2, 3), draw(4, 3)),
+            draw(5, 3),
+        ),
+        {"top_k": 2},
+        routed,
     ),
 }
 
