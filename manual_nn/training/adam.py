@@ -79,7 +79,6 @@ class Adam:
         return direction
 
 
-@dataclass(frozen=True)
 class AdamW(Adam):
     """Adam, with the decay of the weights decoupled from what Adam does to the gradient.
 

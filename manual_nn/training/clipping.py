@@ -41,4 +41,5 @@ def norm_of(gradient: Params) -> float:
     largest = max(float(abs(array).max()) for array in arrays)
     if not 0 < largest < math.inf:
         return largest
-    return largest * math.sqrt(sum(float(np.sum((array / largest) ** 2)) for array in arrays))
+    unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)  # a power of two, which divides exactly
+    return unit * math.sqrt(sum(float(np.sum((array / unit) ** 2)) for array in arrays))

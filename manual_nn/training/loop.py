@@ -334,7 +334,6 @@ def _take_steps(
                 raise _LostError(batch, str(error)) from error
 
 
-@np.errstate(over="ignore")  # what overflows is not finite
 def _start_loss(params: Params, task: _Task) -> float:
     """Measure the loss before the first step, and check that training can begin."""
     try:

@@ -34,7 +34,13 @@ from manual_nn import (
     TrainingResult,
 )
 from manual_nn.arrays import Array
-from manual_nn.files.parameters import draft_of, load_params, save_params
+from manual_nn.files.parameters import (
+    draft_of,
+    load_params,
+    load_params_and_beside,
+    save_params,
+    save_params_and_beside,
+)
 from manual_nn.layers.dense import Params
 from manual_nn.training import checkpoint, loop
 from manual_nn.training.history import Reached
@@ -584,6 +590,10 @@ def test_parameters_alone_are_no_checkpoint(path: Path) -> None:
         ({"settings": {}}, "with batch_size None, now batch_size is 4"),
         ({"data": []}, "data must be a JSON object, got list"),
         ({"data": {}}, "with another X_train, None"),
+        ({"steps": -1}, "steps must be at least 0, got -1"),
+        ({"steps": "9"}, "steps must be a whole number, got '9'"),
+        ({"start_loss": -0.5}, "start_loss must be a finite number of at least 0, got -0.5"),
+        ({"start_loss": None}, "start_loss must be a real number, got NoneType"),
         ({"curves": 3}, "curves must be a JSON object, got int"),
         ({"curves": {}}, "train_loss must be a list of floats, got None"),
         ({"curves": {"train_loss": [1]}}, "train_loss must be a list of floats"),
@@ -597,6 +607,42 @@ def test_facts_that_are_no_checkpoints_are_named(
 ) -> None:
     forge(path, **changes)
     assert_refused(path, reason)
+
+
+def test_what_is_kept_beside_the_parameters_has_its_names_and_each_number_counts(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    options: dict[str, Any] = {"optimizer": Adam(), "early_stopping": Patience()}
+    train_until(2, checkpoint=path, **options)
+    params, metadata, beside = load_params_and_beside(path)
+    assert list(beside) == ["best", "moment_1", "moment_2"]
+    for label, layers in beside.items():
+        (weight, bias), *others = layers
+        altered = {label: (Dense(weight, bias + 1), *others)}
+        save_params_and_beside(path, params, beside | altered, checkpoint=metadata["checkpoint"])
+        assert_refused(path, "altered: the checksum does not match", **options)
+
+
+def test_what_is_missing_beside_the_parameters_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    options: dict[str, Any] = {"optimizer": Adam()}
+    train_until(2, checkpoint=path, **options)
+    params, metadata, beside = load_params_and_beside(path)
+    facts = {name: fact for name, fact in metadata["checkpoint"].items() if name != "sha256"}
+    for kept, words in (({}, "nothing"), ({"moment_1": beside["moment_1"]}, "moment_1")):
+        facts["sha256"] = checkpoint._checksum([params, *kept.values()], facts)
+        save_params_and_beside(path, params, kept, checkpoint=facts)
+        expected = f"beside the parameters there must be moment_1, moment_2, got {words}$"
+        assert_refused(path, expected, **options)
+        del facts["sha256"]
+
+
+def test_the_checkpoint_of_another_optimizer_is_refused(path: Path) -> None:
+    assert_refused(path, "it was written with optimizer .*'SGD'.*, now .*'Adam'", optimizer=Adam())
+    schedule = CosineSchedule(0.3, 6)
+    assert_refused(path, "it was written with learning_rate 0.3, now", learning_rate=schedule)
+    assert_refused(path, "it was written with max_grad_norm None, now", max_grad_norm=0.5)
 
 
 def test_the_order_of_the_facts_means_nothing(path: Path) -> None:

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from sklearn.neural_network import MLPClassifier
 
 from manual_nn import Convergence, EarlyStopping, History, Patience
-from manual_nn.training.early_stopping import as_early_stopping, is_best, is_over
+from manual_nn.training.early_stopping import (
+    as_early_stopping,
+    epochs_without_improvement,
+    is_best,
+    is_over,
+)
 
 
 def test_accuracy_equal_to_the_minimum_does_not_stop() -> None:
@@ -82,6 +87,12 @@ def test_the_rules_are_those_of_scikit_learn_if_nothing_is_given() -> None:
     classifier = MLPClassifier()
     settings = classifier.n_iter_no_change, classifier.tol
     assert tuple(Patience()) == tuple(Convergence()) == settings
+
+
+def test_before_the_first_epoch_there_is_no_improvement_to_miss() -> None:
+    assert epochs_without_improvement([], 0.0) == 0
+    assert not Patience(1).reached([])
+    assert not Convergence(1).reached([])
 
 
 def test_the_first_of_equal_accuracies_is_the_best() -> None:

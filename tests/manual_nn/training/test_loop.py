@@ -264,6 +264,18 @@ def test_changing_a_history_given_out_does_not_change_later_ones() -> None:
     assert len(next(results).history.val_acc) == 2
 
 
+def test_changing_a_state_given_out_does_not_change_later_steps() -> None:
+    options: dict[str, Any] = {"batch_size": 4, "learning_rate": 0.1, "weight_decay": 0.0}
+    options |= {"epochs": 3, "early_stopping": None, "optimizer": SGD(0.5)}
+    for result in loop.train_epochs(*draw_problem(), **options, rng=np.random.default_rng(0)):
+        assert result.optimizer_state is not None
+        for array in itertools.chain(*itertools.chain(*result.optimizer_state.moments)):
+            array[:] = 7
+        last = result.params
+    whole = train(draw_problem(), optimizer=SGD(0.5), weight_decay=0.0)
+    assert same_bits(last, whole.params)
+
+
 def test_changing_parameters_given_out_does_not_change_later_ones() -> None:
     given_out = []
     for result in epochs_of(draw_problem(), epochs=3):
@@ -692,7 +704,7 @@ def test_an_interruption_where_the_steps_have_left_the_finite_gives_the_epoch_be
     assert len(result.history) == 1
 
 
-@pytest.mark.parametrize("steps", [1, 7])
+@pytest.mark.parametrize("steps", [1, 4, 7])
 def test_an_interrupted_training_with_patience_gives_the_best_epoch_if_there_is_one(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -713,7 +725,7 @@ def test_an_interrupted_training_with_patience_gives_the_best_epoch_if_there_is_
     assert isinstance(caught.value, TrainingInterrupted)
     assert str(caught.value) == f"training was interrupted in epoch {1 + steps // 3}"
     interrupted = caught.value.result
-    if steps == 7:
+    if steps > 3:
         assert same_bits(interrupted.params, whole[-1].params)
     else:
         monkeypatch.undo()
@@ -722,6 +734,31 @@ def test_an_interrupted_training_with_patience_gives_the_best_epoch_if_there_is_
             problem.params, problem.X_train[first], problem.y_train[first], weight_decay=0.0
         )
         assert same_bits(interrupted.params, step)
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_an_interruption_before_the_first_step_of_an_epoch_gives_the_epoch_before(
+    calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = draw_problem()
+    monkeypatch.setattr(loop, "_descent", interrupt_after(calls, loop._descent))
+    with pytest.warns(UserWarning, match=f"interrupted in epoch {calls + 1}:") as caught:
+        result = manual_nn.train(*problem, batch_size=4, rng=np.random.default_rng(0))
+    assert Path(caught[0].filename).name == "test_loop.py", "the warning is not of the caller"
+    assert len(result.history) == calls
+    monkeypatch.undo()
+    want = train(problem, epochs=1).params if calls else problem.params
+    assert same_bits(result.params, want)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_an_interruption_passes_from_process_to_process(*, by_name: bool) -> None:
+    result = train(draw_problem())
+    error = TrainingInterrupted(result=result) if by_name else TrainingInterrupted(result)
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301, what we have just made
+    assert type(copied) is TrainingInterrupted
+    assert str(copied) == "training was interrupted in epoch 4"
+    assert same_bits(copied.result.params, result.params)
 
 
 def test_an_interruption_before_the_training_begins_is_none_of_it(
@@ -862,8 +899,21 @@ def test_the_loss_at_the_start_is_that_of_the_parameters_and_says_whether_it_ros
         assert result.loss_rose == (result.history.train_loss[-1] > want)
         assert result.loss_rose == ("learning_rate" in options)
     assert not TrainingResult(problem.params, History(), stopped_early=False).loss_rose
-    equal = History([0.5], [1.0])
-    assert not TrainingResult(problem.params, equal, stopped_early=False, start_loss=0.5).loss_rose
+
+
+@pytest.mark.parametrize(
+    ("losses", "rose"),
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.75], True),
+        ([0.25, 0.25, 0.75], True),
+        ([0.75, 0.75, 0.25], False),
+    ],
+)
+def test_a_loss_rose_if_it_ends_above_its_start(losses: list[float], *, rose: bool) -> None:
+    params, history = draw_problem().params, History(losses)
+    assert TrainingResult(params, history, stopped_early=False, start_loss=0.5).loss_rose == rose
 
 
 @pytest.mark.parametrize(("batch_size", "batch"), [(4, 2), (12, 1)])
@@ -902,6 +952,17 @@ def test_the_epochs_before_a_divergence_are_given_out() -> None:
         next(results)
     assert same_bits(caught.value.result.params, given_out[-1].params)
     assert caught.value.result.history == given_out[-1].history
+
+
+def test_the_state_of_the_epoch_before_a_divergence_is_given_out() -> None:
+    """The penalty's gradient is 3 W: with momentum, a learning rate of 1 would be too small."""
+    options = {**DOUBLING, "optimizer": SGD(0.5), "learning_rate": 2.0}
+    with pytest.raises(manual_nn.TrainingDiverged) as caught:
+        train(doubling(np.float64), **options)
+    reached = caught.value.result
+    before = train(doubling(np.float64), **{**options, "epochs": len(reached.history)})
+    assert same_bits(reached.optimizer_state, before.optimizer_state)
+    assert same_bits(reached.params, before.params)
 
 
 @pytest.mark.parametrize("by_name", [False, True])

@@ -1,12 +1,14 @@
 """What training takes for an optimizer and for its state."""
 
+import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
 import manual_nn
-from manual_nn import SGD, Adam, AdamW, Dense, OptimizerState
+from manual_nn import SGD, Adam, AdamW, CosineSchedule, Dense, OptimizerState
 from manual_nn.training.optimizer import as_optimizer, as_optimizer_state, first_state
 from tests.support.bits import same_bits
 
@@ -25,6 +27,32 @@ def test_an_optimizer_begins_with_no_step_and_moments_of_zero(optimizer: Any, mo
         assert len(state.moments) == moments
         for moment in state.moments:
             assert same_bits(moment, tuple(Dense(*map(np.zeros_like, layer)) for layer in PARAMS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (SGD(momentum=0), "momentum"),
+        (Adam(beta1=0), "beta1"),
+        (AdamW(beta2=0), "beta2"),
+        (AdamW(eps=1), "eps"),
+        (CosineSchedule(2, 3), "initial"),
+        (CosineSchedule(2, 3, final=1), "final"),
+    ],
+)
+def test_settings_are_floats_and_stay_as_they_are(settings: Any, name: str) -> None:
+    assert type(getattr(settings, name)) is float
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(settings, name, 0.5)
+    assert hash(settings) == hash(copy.copy(settings))
+
+
+def test_the_epochs_of_a_schedule_are_an_integer() -> None:
+    assert type(CosineSchedule(2, np.int64(3)).epochs) is int  # type: ignore[arg-type] # NumPy's
+
+
+def test_a_state_before_the_first_step_is_one() -> None:
+    assert as_optimizer_state(OptimizerState(0, (PARAMS, PARAMS)), Adam(), PARAMS).steps == 0
 
 
 def test_no_moment_shares_memory_with_another_or_with_what_was_given() -> None:
@@ -68,6 +96,11 @@ def test_an_eps_that_vanishes_in_the_dtype_is_refused() -> None:
             OptimizerState(-1, (PARAMS, PARAMS)),
             ValueError,
             r"optimizer_state\.steps must be at least 0, got -1",
+        ),
+        (
+            OptimizerState(0, (PARAMS[:1], PARAMS)),
+            ValueError,
+            r"optimizer_state\.moments\[0\] must have 2 layers like params, got 1",
         ),
         (
             OptimizerState(0, (PARAMS, PARAMS[:1])),
