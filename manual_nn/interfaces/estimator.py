@@ -27,6 +27,7 @@ from manual_nn.training.early_stopping import Convergence, Patience
 from manual_nn.training.history import History, TrainingInterrupted, TrainingResult
 from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer, OptimizerState
+from manual_nn.training.rows import Rows, is_sparse
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
 
@@ -36,7 +37,7 @@ with train_extra("scikit-learn"):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelEncoder, MaxAbsScaler, StandardScaler
-    from sklearn.utils import check_random_state, gen_batches
+    from sklearn.utils import Tags, check_random_state, gen_batches
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -47,10 +48,10 @@ AUTO_BATCH_SIZE = 200
 class _Rows(NamedTuple):
     """What a network is trained on, as it takes it."""
 
-    X: Array  # (N, D)
+    X: Rows  # (N, D)
     y: npt.NDArray[np.int64]  # (N,), class numbers
     weight: Array | None  # (N,), all above 0
-    X_val: Array | None  # the rows held out, likewise
+    X_val: Rows | None  # the rows held out, likewise
     y_val: npt.NDArray[np.int64] | None
 
 
@@ -81,8 +82,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         beta_2: what remains of the mean of their squares, likewise.
         epsilon: what is added to the root of the latter, above 0.
         standardize: whether each feature is shifted and scaled to mean 0 and variance 1, as in the
-            rows that the network is first trained on, with their weights; "auto": only if features
-            are of very unequal size, or all of them are huge or tiny, by a factor of 1,000.
+            rows that the network is first trained on, with their weights, or scaled only, if these
+            are sparse; "auto": only if features are of very unequal size, or all of them are huge
+            or tiny, by a factor of 1,000.
         class_weight: a factor for the weights of each class's rows, {label: factor}, or "balanced"
             for those that give all classes the same weight, or None.
         early_stopping: whether `fit` holds rows out, ends by the accuracy on them, and keeps the
@@ -168,7 +170,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.verbose = verbose
 
     def fit(
-        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+        self,
+        X: npt.ArrayLike | Rows,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> Self:
         """Train a new network, or with `warm_start` the present one.
 
@@ -180,7 +185,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         row twice, up to rounding. Rows held out all count the same, except those of weight 0.
 
         Args:
-            X: the inputs, (N, D): an array or a data frame of finite numbers.
+            X: the inputs, (N, D), finite numbers: an array, a data frame, or a sparse array or
+                matrix of SciPy, of which only a batch at a time is made dense.
             y: their labels, (N,), of any type.
             sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
 
@@ -235,7 +241,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def partial_fit(
         self,
-        X: npt.ArrayLike,
+        X: npt.ArrayLike | Rows,
         y: npt.ArrayLike,
         classes: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
@@ -281,7 +287,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             self._train(rows, settings)
         return self
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike | Rows) -> npt.NDArray[Any]:
         """Compute the label of the most probable class of each row.
 
         Args:
@@ -298,7 +304,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         numbers = [mlp.predict(self.params_, rows) for rows in self._inputs(X)]
         return self.classes_[np.concatenate(numbers)]
 
-    def predict_proba(self, X: npt.ArrayLike) -> Array:
+    def predict_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the probabilities of the classes, as `manual_nn.predict_proba` does.
 
         Args:
@@ -313,7 +319,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         check_is_fitted(self, "params_")
         return np.concatenate([mlp.predict_proba(self.params_, rows) for rows in self._inputs(X)])
 
-    def predict_log_proba(self, X: npt.ArrayLike) -> Array:
+    def predict_log_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the logarithms of the probabilities, which are finite even where these are 0.
 
         Args:
@@ -356,7 +362,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hold_out: bool = False,
     ) -> _Rows:
         """Check everything, make a network if it is to be new, and the rows as it takes them."""
-        X, y = validate_data(self, X, y, reset=fresh)
+        X, y = validate_data(self, X, y, accept_sparse="csr", reset=fresh)
         check_classification_targets(y)
         hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)
         X = _as_float(X)
@@ -374,6 +380,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if fresh:
             self.scaler_ = self._new_scaler(X, weight)
         if self.scaler_ is not None:
+            if self.scaler_.with_mean and is_sparse(X):
+                raise ValueError("X must be dense, as those rows were by which it is standardised")
             X = self.scaler_.transform(X)
             X_val = None if X_val is None else self.scaler_.transform(X_val)
         return _Rows(X, y, weight, X_val, y_val)
@@ -443,7 +451,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         alike = type(last) is type(optimizer) and last.moments == optimizer.moments
         return self._optimizer_state if alike else None
 
-    def _begin(self, X: Array, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
+    def _begin(self, X: Rows, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
         """Draw a new network for these inputs and the classes among the labels."""
         random = check_random_state(self.random_state)
         seed, self._split_seed = random.randint(np.iinfo(np.int32).max, size=2)
@@ -456,10 +464,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self._last_optimizer = self._optimizer_state = None
 
     def _weigh(
-        self, X: Array, y: npt.NDArray[np.int64], sample_weight: npt.ArrayLike | None
-    ) -> tuple[Array, npt.NDArray[np.int64], Array | None]:
+        self, X: Rows, y: npt.NDArray[np.int64], sample_weight: npt.ArrayLike | None
+    ) -> tuple[Rows, npt.NDArray[np.int64], Array | None]:
         """Drop the rows of weight 0, and multiply the others' weights by those of their classes."""
-        weight = as_sample_weight(len(X), sample_weight)
+        weight = as_sample_weight(len(y), sample_weight)
         if weight is not None:
             kept = weight > 0
             X, y, weight = X[kept], y[kept], weight[kept]
@@ -478,7 +486,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"class_weight must not be 0 for all rows, got {self.class_weight}")
         return X, y, factor if weight is None else factor * weight
 
-    def _new_scaler(self, X: Array, weight: Array | None) -> StandardScaler | None:
+    def _new_scaler(self, X: Rows, weight: Array | None) -> StandardScaler | None:
         """Learn how to standardise the rows, or warn that this may be needed, or do neither."""
         wanted = self.standardize
         if not isinstance(wanted, bool | np.bool) and str(wanted) != "auto":
@@ -492,7 +500,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                 warnings.warn(f"{advice}: set standardize='auto' or True", stacklevel=4)
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
-            scaler = StandardScaler().set_output(transform="default").fit(X, sample_weight=weight)
+            scaler = StandardScaler(with_mean=not is_sparse(X))  # shifted, they would be dense
+            scaler.set_output(transform="default").fit(X, sample_weight=weight)
         if not np.isfinite(scaler.var_).all():
             j = int(np.isfinite(scaler.var_).argmin())
             msg = f"X must have finite variances to be standardised, but [{j}] reaches {largest[j]}"
@@ -516,18 +525,25 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"{msg}; partial_fit takes all that there will be as classes")
         return self._encoder.transform(y)
 
-    def _inputs(self, X: npt.ArrayLike) -> Iterator[Array]:
+    def _inputs(self, X: npt.ArrayLike | Rows) -> Iterator[Array]:
         """Check the rows, and give them as the network takes them, in blocks."""
-        for rows in self._blocks(validate_data(self, X, reset=False)):
+        for rows in self._blocks(validate_data(self, X, accept_sparse="csr", reset=False)):
             yield _as_float(rows) if self.scaler_ is None else self.scaler_.transform(rows)
 
-    def _blocks(self, X: Array) -> Iterator[Array]:
-        """Give as many rows at a time as pass within scikit-learn's working memory."""
-        numbers = X.shape[1] + sum(bias.size for _, bias in self.params_)  # of each row
+    def _blocks(self, X: Rows) -> Iterator[Array]:
+        """Give as many rows at a time, dense, as pass within scikit-learn's working memory."""
+        N, D = X.shape
+        numbers = D + sum(bias.size for _, bias in self.params_)  # of each row
         memory = get_config()["working_memory"] * 2**20  # which is in MiB
         block_size = max(1, int(memory / (numbers * self.params_[0].bias.itemsize)))
-        for rows in gen_batches(len(X), block_size):
-            yield X[rows]
+        for rows in gen_batches(N, block_size):
+            yield X[rows].toarray() if is_sparse(X) else X[rows]
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say what it takes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 @contextlib.contextmanager
@@ -544,7 +560,7 @@ def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-def _as_float(X: npt.NDArray[Any]) -> Array:
+def _as_float(X: Rows) -> Rows:
     """Keep float32, which scikit-learn's own conversion turns into float64 in a Polars frame."""
     return X if X.dtype in DTYPES else X.astype(np.float64)
 

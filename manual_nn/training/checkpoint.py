@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.parameters import (
@@ -28,6 +27,7 @@ from manual_nn.files.parameters import (
 from manual_nn.layers.dense import Params
 from manual_nn.training.history import History, Reached
 from manual_nn.training.optimizer import OptimizerState, copy_of
+from manual_nn.training.rows import Rows, is_sparse
 
 CHECKPOINT_VERSION = 2
 
@@ -100,16 +100,21 @@ class CheckpointFile(NamedTuple):
         remove_drafts(self.path)
 
 
-def fingerprint(array: npt.NDArray[Any] | None) -> dict[str, Any] | None:
+def fingerprint(array: Rows | None) -> dict[str, Any] | None:
     """Identify an array by its shape, its dtype and the SHA-256 of its elements.
+
+    That of a sparse one is of the numbers that it stores, and of their places.
 
     >>> fingerprint(np.zeros(2, np.float32))["sha256"][:8]  # of eight bytes 0
     'af5570f5'
     """
     if array is None:
         return None
-    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest}
+    parts = [array.data, array.indices, array.indptr] if is_sparse(array) else [array]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return {"shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest.hexdigest()}
 
 
 def _beside(reached: Reached) -> dict[str, Params]:

@@ -27,6 +27,7 @@ from manual_nn.models.arguments import as_row_weight
 from manual_nn.models.workspace import Workspace
 from manual_nn.training.clipping import clip_to_norm
 from manual_nn.training.optimizer import Optimizer, OptimizerState, first_state
+from manual_nn.training.rows import Rows, take
 from manual_nn.training.schedule import CosineSchedule, rate_at
 
 
@@ -37,7 +38,7 @@ class Descent:
 
     Args:
         params: where to start; unchanged, because the steps update a copy, `Descent.params`.
-        X: the inputs, (N, D), in the dtype of the parameters.
+        X: the inputs, (N, D), in the dtype of the parameters: an array, or CSR of SciPy.
         target: the target probabilities, (N, K), in the dtype of the parameters.
         batch_size: the most rows of a batch.
         optimizer: what makes a direction of the gradient.
@@ -65,7 +66,7 @@ class Descent:
     def __init__(
         self,
         params: Params,
-        X: Array,
+        X: Rows,
         target: Array,
         *,
         batch_size: int,
@@ -84,7 +85,7 @@ class Descent:
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.steps, self.moments = state or first_state(optimizer, params)
-        self.steps_per_epoch = math.ceil(len(X) / batch_size)
+        self.steps_per_epoch = math.ceil(len(target) / batch_size)
         self._workspace = Workspace(params, batch_size)
         self._X = np.empty((batch_size, X.shape[1]), X.dtype)
         self._target = np.empty((batch_size, target.shape[1]), X.dtype)
@@ -137,9 +138,7 @@ class Descent:
     ) -> Params:
         """Compute the factor times the gradient of the batch, plus 2 weight_decay W."""
         n = len(rows)
-        # "clip" has NumPy write into place; no row number is out of range
-        X = np.take(self.X, rows, axis=0, out=self._X[:n], mode="clip")
-        target = np.take(self.target, rows, axis=0, out=self._target[:n], mode="clip")
+        X, target = take(self.X, rows, self._X), take(self.target, rows, self._target)
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         row_weight = as_row_weight(self.params, n, weights)
         out = self._workspace.arrays(n)

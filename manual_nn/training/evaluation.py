@@ -9,13 +9,14 @@ import numpy.typing as npt
 from manual_nn.checks.arguments import as_sample_weight
 from manual_nn.layers.dense import Params
 from manual_nn.layers.softmax_cross_entropy import cross_entropy, log_softmax
-from manual_nn.models import mlp, penalty
+from manual_nn.models import penalty
 from manual_nn.models.arguments import as_inputs, as_params, as_row_weight, as_targets
+from manual_nn.training.rows import Rows, is_sparse, logits
 
 
 def evaluate(
     params: Params,
-    X: npt.ArrayLike,
+    X: npt.ArrayLike | Rows,
     y: npt.ArrayLike,
     *,
     weight_decay: float = 0.0,
@@ -24,17 +25,19 @@ def evaluate(
     """Compute the loss, as `loss` does, and the accuracy, with one forward pass for both.
 
     The accuracy is the weighted fraction of the rows whose largest logit is that of the right
-    class: of the class number or, with target probabilities, of the most probable class.
+    class: of the class number or, with target probabilities, of the most probable class. Sparse
+    rows must be CSR and have the dtype of the parameters.
     """
     params = as_params(params)
-    X = as_inputs(params, X)
-    target = as_targets(params, len(X), y)
-    weights = as_sample_weight(len(X), sample_weight)
-    row_weight = as_row_weight(params, len(X), weights)
-    logits, _ = mlp.forward(params, X)
-    data_loss = cross_entropy(log_softmax(logits), target, row_weight)
+    rows: Rows = X if is_sparse(X) else as_inputs(params, X)
+    N = rows.shape[0]
+    target = as_targets(params, N, y)
+    weights = as_sample_weight(N, sample_weight)
+    row_weight = as_row_weight(params, N, weights)
+    z = logits(params, rows)
+    data_loss = cross_entropy(log_softmax(z), target, row_weight)
     value = data_loss + penalty.forward(params, weight_decay)
-    right = logits.argmax(axis=1) == target.argmax(axis=1)
+    right = z.argmax(axis=1) == target.argmax(axis=1)
     if weights is not None:
         weights = weights / weights.max()  # whose sum cannot overflow
     return float(value), float(np.average(right, weights=weights))

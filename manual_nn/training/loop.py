@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
-from manual_nn.checks.finite import check_finite, check_finite_params
+from manual_nn.checks.finite import check_finite_params
 from manual_nn.layers.dense import Params
 from manual_nn.models import penalty
-from manual_nn.models.arguments import as_inputs, as_params, as_targets
+from manual_nn.models.arguments import as_params, as_targets
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
 from manual_nn.training.descent import Descent
 from manual_nn.training.early_stopping import (
@@ -47,6 +47,7 @@ from manual_nn.training.optimizer import (
     as_optimizer_state,
     copy_of,
 )
+from manual_nn.training.rows import Rows, as_rows_to_train
 from manual_nn.training.schedule import CosineSchedule, as_learning_rate
 from manual_nn.training.settings import as_json
 from manual_nn.training.sgd import SGD
@@ -56,9 +57,9 @@ EPS = float(np.finfo(np.float64).eps)
 
 def train(
     params: Params,
-    X_train: npt.ArrayLike,
+    X_train: npt.ArrayLike | Rows,
     y_train: npt.ArrayLike,
-    X_val: npt.ArrayLike | None = None,
+    X_val: npt.ArrayLike | Rows | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int = 32,
@@ -83,7 +84,8 @@ def train(
 
     Args:
         params: where to start, float32 or float64; unchanged.
-        X_train: the training inputs, (N, D).
+        X_train: the training inputs, (N, D), an array or a sparse one of SciPy, of which a batch at
+            a time is made dense.
         y_train: their class numbers, (N,), or target probabilities, (N, K).
         X_val: the validation inputs, (N_val, D), or None for no validation.
         y_val: their targets, likewise; given if and only if X_val is.
@@ -165,9 +167,9 @@ def train(
 
 def train_epochs(
     params: Params,
-    X_train: npt.ArrayLike,
+    X_train: npt.ArrayLike | Rows,
     y_train: npt.ArrayLike,
-    X_val: npt.ArrayLike | None = None,
+    X_val: npt.ArrayLike | Rows | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
     batch_size: int,
@@ -235,10 +237,10 @@ def train_epochs(
 class _Task(NamedTuple):
     """The data and the settings, which together with the start determine the result."""
 
-    X_train: Array  # (N, D)
+    X_train: Rows  # (N, D)
     y_train: Array  # (N, K)
     sample_weight: Array | None  # (N,), all above 0
-    X_val: Array | None  # (N_val, D)
+    X_val: Rows | None  # (N_val, D)
     y_val: Array | None  # (N_val, K)
     batch_size: int
     optimizer: Optimizer
@@ -266,7 +268,7 @@ def _descent(reached: Reached, task: _Task) -> Descent:
         reached.params,
         task.X_train,
         task.y_train,
-        batch_size=min(task.batch_size, len(task.X_train)),
+        batch_size=min(task.batch_size, len(task.y_train)),
         optimizer=task.optimizer,
         learning_rate=task.learning_rate,
         weight_decay=task.weight_decay,
@@ -294,7 +296,7 @@ def _next_epoch(
 ) -> Reached:
     """Train for one more epoch, and measure the result."""
     epoch = len(reached.history) + 1
-    order = rng.permutation(len(task.X_train))
+    order = rng.permutation(len(task.y_train))
     try:
         _take_steps(descent, task, order, f"epoch {epoch}" if progress else None)
         history = _with_measures(reached, descent, task)
@@ -314,7 +316,7 @@ class _LostError(ArithmeticError):
         self.batch, self.reason = batch, reason
 
 
-def _advice(X_train: Array) -> str:
+def _advice(X_train: Rows) -> str:
     """Say what to try: where the square of an input overflows, no learning rate is to blame."""
     largest = float(abs(X_train).max())
     if largest * largest > np.finfo(X_train.dtype).max:
@@ -358,7 +360,7 @@ def _training_measures(params: Params, task: _Task) -> tuple[float, float]:
 def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
     """Add the losses and accuracies that the parameters have after an epoch."""
     history, params = reached.history.copy(), descent.params
-    batches = math.ceil(len(task.X_train) / task.batch_size)
+    batches = math.ceil(len(task.y_train) / task.batch_size)
     try:
         for i, moment in enumerate(descent.moments):
             check_finite_params(moment, name=f"optimizer_state.moments[{i}]")
@@ -398,33 +400,31 @@ def _take_up(
 
 def _as_training_rows(
     params: Params,
-    X_train: npt.ArrayLike,
+    X_train: npt.ArrayLike | Rows,
     y_train: npt.ArrayLike,
     sample_weight: npt.ArrayLike | None,
-) -> tuple[Array, Array, Array | None]:
+) -> tuple[Rows, Array, Array | None]:
     """Check the training rows, and leave out those of weight 0: no batch is without weight."""
-    X_train = as_inputs(params, X_train, name="X_train")
-    check_finite(X_train, name="X_train")
-    target = as_targets(params, len(X_train), y_train, name="y_train")
-    sample_weight = as_sample_weight(len(X_train), sample_weight)
+    rows = as_rows_to_train(params, X_train, name="X_train")
+    target = as_targets(params, rows.shape[0], y_train, name="y_train")
+    sample_weight = as_sample_weight(len(target), sample_weight)
     if sample_weight is None or sample_weight.all():
-        return X_train, target, sample_weight
+        return rows, target, sample_weight
     kept = sample_weight > 0
-    return X_train[kept], target[kept], sample_weight[kept]
+    return rows[kept], target[kept], sample_weight[kept]
 
 
 def _as_validation_rows(
-    params: Params, X_val: npt.ArrayLike | None, y_val: npt.ArrayLike | None
-) -> tuple[Array | None, Array | None]:
+    params: Params, X_val: npt.ArrayLike | Rows | None, y_val: npt.ArrayLike | None
+) -> tuple[Rows | None, Array | None]:
     """Check the validation rows: inputs and targets, or neither."""
     if X_val is None and y_val is None:
         return None, None
     if X_val is None or y_val is None:
         given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
         raise ValueError(f"{missing} must be given with {given}, got None")
-    X_val = as_inputs(params, X_val, name="X_val")
-    check_finite(X_val, name="X_val")
-    return X_val, as_targets(params, len(X_val), y_val, name="y_val")
+    rows = as_rows_to_train(params, X_val, name="X_val")
+    return rows, as_targets(params, rows.shape[0], y_val, name="y_val")
 
 
 def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> CheckpointFile | None:

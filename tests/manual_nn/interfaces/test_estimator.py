@@ -9,6 +9,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -490,6 +492,58 @@ def test_units_that_died_are_warned_of() -> None:
         dead.set_params(standardize=True).fit(np.ones((N, D)), Y)
 
 
+# Sparse rows.
+
+THIN = X * (RNG.random(X.shape) < 0.5)
+
+
+@pytest.mark.parametrize("of", [sparse.csr_array, sparse.coo_matrix], ids=lambda of: of.__name__)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_rows_give_the_bits_of_dense_ones(of: Any, early_stopping: bool) -> None:
+    settings = {"early_stopping": early_stopping, "validation_fraction": 0.2}
+    got = classifier(**settings).fit(of(THIN), Y, sample_weight=WEIGHT + 1)
+    want = classifier(**settings).fit(THIN, Y, sample_weight=WEIGHT + 1)
+    for one, rows in ((got, of(THIN)), (want, THIN)):
+        one.partial_fit(rows, Y)
+    assert same_bits(got.params_, want.params_)
+    assert got.history_ == want.history_
+    for method in ("predict", "predict_proba", "predict_log_proba"):
+        results = [getattr(one, method)(rows) for one in (got, want) for rows in (of(THIN), THIN)]
+        assert len({result.tobytes() for result in results}) == 1
+
+
+def test_sparse_rows_are_scaled_only_for_they_would_be_dense() -> None:
+    far, weight = THIN * SIZES, WEIGHT + 1
+    mean = np.average(far, axis=0, weights=weight)
+    deviation = np.sqrt(np.average((far - mean) ** 2, axis=0, weights=weight))
+    fitted = classifier().fit(sparse.csr_array(far), Y, sample_weight=weight)
+    want = train(far / deviation, Y, sample_weight=weight).params
+    for layer, expected in zip(fitted.params_, want, strict=True):
+        for array, expected_array in zip(layer, expected, strict=True):
+            assert np.allclose(array, expected_array, rtol=1e-9, atol=1e-9)
+    assert (
+        fitted.predict_proba(far).tobytes() == fitted.predict_proba(sparse.csr_array(far)).tobytes()
+    )
+    shifted = classifier().fit(far, Y)
+    assert (shifted.predict(sparse.csr_array(far)) == shifted.predict(far)).all()
+    with pytest.raises(ValueError, match="X must be dense, as those rows were"):
+        shifted.partial_fit(sparse.csr_array(far), Y)
+
+
+def test_sparse_rows_are_predicted_in_blocks() -> None:
+    """Dense, 20,000 rows take 160 MB; two MiB hold some 260 of them."""
+    many, features = 20_000, 1000
+    places = np.arange(many), np.arange(many) % features
+    rows = sparse.csr_array((np.ones(many), places), (many, features))
+    fitted = BackpropClassifier((), max_iter=1, random_state=0).fit(rows[:100], np.arange(100) % 2)
+    tracemalloc.start()
+    with config_context(working_memory=2):
+        fitted.predict(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < many * features * 8 / 10
+
+
 # One epoch after the other.
 
 
@@ -729,7 +783,7 @@ def test_its_tags_say_what_it_is() -> None:
     assert tags.target_tags.required
     assert tags.classifier_tags.multi_class
     assert not tags.classifier_tags.multi_label
-    assert not tags.input_tags.sparse
+    assert tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
     assert not tags.non_deterministic
 
