@@ -86,19 +86,21 @@ def forward(
     if running is None:
         mean = _mean(x)  # (C,)
     normal = x - mean  # (N, ..., C)
+    out = normal * normal  # (N, ..., C), the array of the squares becomes that of out
     if running is None:
-        variance = _mean(normal**2)  # (C,)
+        variance = _mean(out)  # (C,)
     normal /= np.sqrt(variance + eps)
-    kept = Kept(normal, Moments(mean, variance), eps, training=running is None)
-    return normal * weight + bias, kept
+    np.multiply(normal, weight, out=out)
+    out += bias
+    return out, Kept(normal, Moments(mean, variance), eps, training=running is None)
 
 
 def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Array]:
     """Take from each row what the moments give back, in training; eq. (4), (5), (6), (7).
 
     The gradients of weight and bias are the sums over all rows of d_out * normal and of d_out. In
-    training d_x = weight / deviation * (d_out - d_bias / R - normal * d_weight / R), in evaluation
-    d_x = weight / deviation * d_out.
+    training d_x = weight / deviation * (g - mean(g)) with g = d_out - normal * d_weight / R, in
+    evaluation d_x = weight / deviation * d_out.
 
     Args:
         params: as in `forward`.
@@ -114,14 +116,18 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     """
     normal = kept.normal
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    d_weight = sum_rows(_as_rows(d_out * normal))  # (C,)
+    product = d_out * normal  # (N, ..., C)
+    d_weight = sum_rows(_as_rows(product))  # (C,)
     d_bias = sum_rows(_as_rows(d_out))  # (C,)
     weight, _ = params
     scale = weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
     if not kept.training:
         return BatchNorm(d_weight, d_bias), scale * d_out
     R = len(_as_rows(normal))
-    d_x = scale * (d_out - d_bias / R - normal * (d_weight / R))  # (N, ..., C)
+    along = np.multiply(normal, d_weight / R, out=product)  # (N, ..., C)
+    d_x = d_out - along  # (N, ..., C)
+    d_x -= _mean(d_x)  # d_bias / R but for the rounding of normal
+    d_x *= scale
     return BatchNorm(d_weight, d_bias), d_x
 
 

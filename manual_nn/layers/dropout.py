@@ -13,6 +13,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng
 from manual_nn.checks.arrays import check_floats, check_like, check_mask
+from manual_nn.layers.relu import masked
 
 Mask = npt.NDArray[np.bool_]
 
@@ -103,7 +104,8 @@ def _dropped(x: Array, kept: Kept) -> Array:
     """Compute x / (1 - rate) where the mask is True, and 0 elsewhere; eq. (1), (2)."""
     if kept.mask is None:
         return x.copy()
-    return np.where(kept.mask, x * (1 / (1 - kept.rate)), 0)
+    grown = x * (1 / (1 - kept.rate))
+    return masked(grown, kept.mask, out=grown)
 
 
 def as_rate(rate: object) -> float:

@@ -91,7 +91,9 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
     shape = (*kept.x.shape, weight.shape[1])
     check_like(d_out, shape, weight.dtype, name="d_out", like="out")
     d_weight = np.zeros(weight.shape, weight.dtype)  # (V, D)
-    np.add.at(d_weight, kept.x, d_out)  # += would add only one of several places
+    entries = kept.x.reshape(-1, 1) * weight.shape[1] + np.arange(weight.shape[1])
+    # += would add only one of several places; and along one axis add.at is three times as fast
+    np.add.at(d_weight.reshape(-1), entries.reshape(-1), d_out.reshape(-1))
     if kept.padding_idx is not None:
         d_weight[kept.padding_idx] = 0
     return Embedding(d_weight), None

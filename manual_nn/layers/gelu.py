@@ -10,7 +10,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
-from manual_nn.layers.sigmoid import value_and_slope
+from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 
 SQRT_HALF = math.sqrt(1 / 2)
 SQRT_2_BY_PI = math.sqrt(2 / math.pi)
@@ -50,7 +50,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
     array([-0.        , -0.15865525,  0.        ,  0.84134475, 50.        ])
     """
     check_floats(x, name="x", ndim=1)
-    Phi = _gate(x)[0] if approximate else _probability(x)
+    Phi = sigmoid(_argument(_clipped(x))) if approximate else _probability(x)
     return x * Phi, Kept(x, approximate)
 
 
@@ -96,11 +96,21 @@ def _density(x: Array) -> Array:
 def _gate(x: Array) -> tuple[Array, Array]:
     """Compute (1 + tanh(u)) / 2 = sigmoid(2 u) and its derivative in x; eq. (4), (5)."""
     z = _clipped(x)
-    square = z * z
-    u2 = 2 * SQRT_2_BY_PI * z * (1 + CUBIC * square)
-    d_u2 = 2 * SQRT_2_BY_PI * (1 + 3 * CUBIC * square)
-    value, slope = value_and_slope(u2)
-    return value, slope * d_u2
+    value, slope = value_and_slope(_argument(z))
+    d_u2 = z * z
+    d_u2 *= 2 * SQRT_2_BY_PI * 3 * CUBIC
+    d_u2 += 2 * SQRT_2_BY_PI
+    slope *= d_u2
+    return value, slope
+
+
+def _argument(z: Array) -> Array:
+    """Compute 2 u = 2 sqrt(2 / pi) (z + 0.044715 z^3); eq. (4)."""
+    u2 = z * z
+    u2 *= 2 * SQRT_2_BY_PI * CUBIC
+    u2 += 2 * SQRT_2_BY_PI
+    u2 *= z
+    return u2
 
 
 def _clipped(x: Array) -> Array:

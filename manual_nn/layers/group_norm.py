@@ -63,12 +63,14 @@ def forward(params: GroupNorm, x: Array, *, groups: int, eps: float = 1e-5) -> t
     if x.shape[-1] % as_count(groups, name="groups"):
         raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
     eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
-    grouped = _grouped(x, groups)  # (N, P, G, C / G)
-    centred = grouped - _mean(grouped)
-    variance = _mean(centred**2)  # (N, 1, G, 1)
-    deviation = np.sqrt(variance + eps)
-    normal = (centred / deviation).reshape(x.shape)  # (N, ..., C)
-    return normal * params.weight + params.bias, Kept(normal, deviation)
+    rows = _as_rows(x)  # (N, P, C)
+    normal = rows - _to_channels(_mean(rows, groups), rows)  # (N, P, C), centred
+    out = normal * normal  # (N, P, C), the array of the squares becomes that of out
+    deviation = np.sqrt(_mean(out, groups) + eps)  # (N, 1, G, 1)
+    normal /= _to_channels(deviation, rows)
+    np.multiply(normal, params.weight, out=out)
+    out += params.bias
+    return out.reshape(x.shape), Kept(normal.reshape(x.shape), deviation)
 
 
 def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Array]:
@@ -92,12 +94,17 @@ def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Ar
     """
     normal, deviation = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (C,)
-    d_bias = sum_rows(d_out.reshape(-1, len(params.bias)))  # (C,)
     groups = deviation.shape[2]
-    n, g = _grouped(normal, groups), _grouped(d_out * params.weight, groups)  # (N, P, G, C / G)
-    along = n * _mean(g * n)
-    d_x = (g - _mean(g) - along) / deviation
+    n, d_rows = _as_rows(normal), _as_rows(d_out)  # (N, P, C)
+    product = d_rows * n  # (N, P, C)
+    d_weight = sum_rows(product.reshape(-1, len(params.weight)))  # (C,)
+    d_bias = sum_rows(d_out.reshape(-1, len(params.bias)))  # (C,)
+    product *= params.weight
+    along = np.multiply(n, _to_channels(_mean(product, groups), n), out=product)  # (N, P, C)
+    d_x = d_rows * params.weight  # (N, P, C)
+    d_x -= along
+    d_x -= _to_channels(_mean(d_x, groups), n)  # that of along is 0 but for the rounding of normal
+    d_x /= _to_channels(deviation, n)
     return GroupNorm(d_weight, d_bias), d_x.reshape(normal.shape)
 
 
@@ -111,13 +118,23 @@ def init(C: int, *, dtype: npt.DTypeLike = np.float64) -> GroupNorm:
     return GroupNorm(*scale_and_offset(C, dtype=dtype, name="C"))
 
 
+def _as_rows(x: Array) -> Array:
+    """Lay all places along one axis, (N, P, C)."""
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
 def _grouped(x: Array, groups: int) -> Array:
     """Lay all places along one axis, and the channels along two, (N, P, G, C / G); eq. (1)."""
     return x.reshape(len(x), -1, groups, x.shape[-1] // groups)
 
 
-def _mean(grouped: Array) -> Array:
+def _mean(rows: Array, groups: int) -> Array:
     """Take the mean of each group of each example, (N, 1, G, 1); eq. (1)."""
-    N, P, G, width = grouped.shape
-    of_channels = sum_rows(grouped.reshape(N, P, G * width)).reshape(N, 1, G, width)
-    return of_channels.sum(axis=-1, keepdims=True) / (P * width)
+    of_channels = _grouped(sum_rows(rows), groups)  # (N, 1, G, C / G)
+    return of_channels.sum(axis=-1, keepdims=True) / (rows.shape[1] * of_channels.shape[-1])
+
+
+def _to_channels(of_groups: Array, rows: Array) -> Array:
+    """Give each channel what its group has, (N, 1, C): over a short last axis NumPy is slow."""
+    N, _, G, _ = of_groups.shape
+    return np.repeat(of_groups.reshape(N, 1, G), rows.shape[-1] // G, axis=-1)

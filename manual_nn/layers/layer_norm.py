@@ -58,10 +58,13 @@ def forward(params: LayerNorm, x: Array, *, eps: float = 1e-5) -> tuple[Array, K
     for name, array in zip(("params.weight", "params.bias"), params, strict=True):
         check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
     eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
-    centred = x - x.mean(axis=-1, keepdims=True)  # (..., D)
-    deviation = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps)  # (..., 1)
-    normal = centred / deviation  # (..., D)
-    return normal * params.weight + params.bias, Kept(normal, deviation)
+    normal = x - x.mean(axis=-1, keepdims=True)  # (..., D), centred
+    out = normal * normal  # (..., D), the array of the squares becomes that of out
+    deviation = np.sqrt(out.mean(axis=-1, keepdims=True) + eps)  # (..., 1)
+    normal /= deviation
+    np.multiply(normal, params.weight, out=out)
+    out += params.bias
+    return out, Kept(normal, deviation)
 
 
 def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Array]:
@@ -84,11 +87,15 @@ def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Ar
     """
     normal, deviation = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (D,)
+    product = d_out * normal  # (..., D)
+    d_weight = sum_rows(product.reshape(-1, len(params.weight)))  # (D,)
     d_bias = sum_rows(d_out.reshape(-1, len(params.bias)))  # (D,)
-    d_normal = d_out * params.weight  # (..., D)
-    along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
-    d_x = (d_normal - d_normal.mean(axis=-1, keepdims=True) - along) / deviation  # (..., D)
+    product *= params.weight
+    along = np.multiply(normal, product.mean(axis=-1, keepdims=True), out=product)  # (..., D)
+    d_x = d_out * params.weight  # (..., D)
+    d_x -= along
+    d_x -= d_x.mean(axis=-1, keepdims=True)  # that of along is 0 but for the rounding of normal
+    d_x /= deviation
     return LayerNorm(d_weight, d_bias), d_x
 
 

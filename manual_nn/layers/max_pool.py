@@ -13,6 +13,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.layers.convolution import Geometry, Padding, geometry_of, per_axis, places_of
+from manual_nn.layers.relu import masked
 
 
 class Kept(NamedTuple):
@@ -67,8 +68,8 @@ def forward(
     for number, (_, places) in enumerate(places_of(geometry)):
         here = padded[places]
         larger = (here > out) | np.isnan(here)
-        np.copyto(out, here, where=larger)
-        winner[larger] = number
+        np.maximum(out, here, out=out)
+        np.maximum(winner, larger * winner.dtype.type(number), out=winner)  # the last one so far
     return out, Kept(winner, geometry, x.dtype)
 
 
@@ -91,7 +92,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     check_like(d_out, winner.shape, dtype, name="d_out", like="out")
     d_padded = np.zeros((len(d_out), *geometry.padded, d_out.shape[-1]), dtype)  # (N, ..., C)
     for number, (_, places) in enumerate(places_of(geometry)):
-        d_padded[places] += np.where(winner == number, d_out, 0)
+        d_padded[places] += masked(d_out, winner == number)
     return (), d_padded[:, *geometry.inside]
 
 

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 
@@ -37,9 +38,10 @@ def rectified(x: Array, *, out: Array | None = None) -> Array:
     return np.maximum(x, np.zeros(x.shape[-1], x.dtype), out=out)  # twice as fast as with a scalar
 
 
-def masked(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
+def masked(d_out: Array, a: Array | npt.NDArray[np.bool_], *, out: Array | None = None) -> Array:
     """Keep d_out where a > 0, which is where x > 0, and put 0 elsewhere, (..., H); eq. (2)."""
-    d_x = np.multiply(d_out, a > 0, out=out)
+    with np.errstate(invalid="ignore"):  # infinity times 0, which is mended below
+        d_x = np.multiply(d_out, a > 0, out=out)
     if not math.isfinite(np.vdot(d_x, d_x)):  # a d_out that overflowed: 0 times it is not 0
         np.copyto(d_x, 0, where=a <= 0)
     return d_x

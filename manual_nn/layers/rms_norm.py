@@ -56,9 +56,10 @@ def forward(params: RMSNorm, x: Array, *, eps: float = 1e-6) -> tuple[Array, Kep
         params.weight, x.shape[-1:], x.dtype, name="params.weight", like="the last axis of x"
     )
     eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
-    rms = np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)  # (..., 1)
+    out = x * x  # (..., D), the array of the squares becomes that of out
+    rms = np.sqrt(out.mean(axis=-1, keepdims=True) + eps)  # (..., 1)
     normal = x / rms  # (..., D)
-    return normal * params.weight, Kept(normal, rms)
+    return np.multiply(normal, params.weight, out=out), Kept(normal, rms)
 
 
 def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]:
@@ -81,10 +82,14 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
     """
     normal, rms = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    d_weight = sum_rows((d_out * normal).reshape(-1, len(params.weight)))  # (D,)
-    d_normal = d_out * params.weight  # (..., D)
-    along = normal * (d_normal * normal).mean(axis=-1, keepdims=True)  # (..., D)
-    return RMSNorm(d_weight), (d_normal - along) / rms
+    product = d_out * normal  # (..., D)
+    d_weight = sum_rows(product.reshape(-1, len(params.weight)))  # (D,)
+    product *= params.weight
+    along = np.multiply(normal, product.mean(axis=-1, keepdims=True), out=product)  # (..., D)
+    d_x = d_out * params.weight  # (..., D)
+    d_x -= along
+    d_x /= rms
+    return RMSNorm(d_weight), d_x
 
 
 def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> RMSNorm:

@@ -93,7 +93,13 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 
 def _turned(x: Array, cos: Array, sin: Array, *, halves: bool) -> Array:
-    """Turn each pair (a, b) into (a cos - b sin, a sin + b cos); eq. (2), (3)."""
+    """Turn each pair (a, b) into (a cos - b sin, a sin + b cos); eq. (2), (3).
+
+    Neighbours are the two parts of a complex number, and its product with cos + i sin is that.
+    """
+    if not halves:
+        z = np.ascontiguousarray(x).view(np.result_type(x, np.complex64))  # (..., T, D / 2)
+        return (z * (cos + 1j * sin)).view(x.dtype)
     out = np.empty(x.shape, x.dtype)  # (..., T, D)
     (a, b), (turned_a, turned_b) = _pairs(x, halves=halves), _pairs(out, halves=halves)
     turned_a[...] = a * cos - b * sin

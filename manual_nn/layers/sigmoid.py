@@ -72,14 +72,20 @@ def value_and_slope(x: Array) -> tuple[Array, Array]:
 
 def _decay(x: Array) -> Array:
     """Compute e = exp(-|x|), which cannot overflow; eq. (2)."""
-    return np.exp(-abs(x))
+    e = np.abs(x)
+    np.negative(e, out=e)
+    return np.exp(e, out=e)
 
 
 def _value(x: Array, e: Array) -> Array:
     """Compute 1 / (1 + e) where x >= 0, and e / (1 + e) elsewhere; eq. (2)."""
-    return np.where(x >= 0, 1, e) / (1 + e)
+    value = np.maximum(e, x >= 0)  # e is at most 1; np.where takes five times as long
+    value /= 1 + e
+    return value
 
 
 def _slope(e: Array) -> Array:
     """Compute e / (1 + e)^2; eq. (3)."""
-    return e / (1 + e) ** 2
+    total = 1 + e
+    total *= total
+    return np.divide(e, total, out=total)

@@ -60,5 +60,11 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 
 def slope(x: Array) -> Array:
     """Compute the derivative of tanh, (2 e / (1 + e^2))^2 with e = exp(-|x|); eq. (3)."""
-    e = np.exp(-abs(x))
-    return (2 * e / (1 + e * e)) ** 2
+    e = np.abs(x)
+    np.negative(e, out=e)
+    np.exp(e, out=e)
+    total = e * e
+    total += 1
+    e *= 2
+    e /= total
+    return np.square(e, out=e)
