@@ -8,11 +8,9 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.files.classes import Labels
 from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.rows import naming, read_inputs
@@ -26,6 +24,7 @@ from manual_nn.interfaces.pictures import (
     plot_history,
     plot_mistakes,
 )
+from manual_nn.interfaces.report import Part, check_report, write_report
 from manual_nn.models.mlp import predict_proba
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule
@@ -169,21 +168,37 @@ def _report(model: Model, dataset: Dataset, output: Path) -> None:
 def _evaluate(args: argparse.Namespace) -> int:
     if args.output is not None:
         _check_output(args.output, PICTURES)
+    if args.report is not None:
+        check_report(args.report)
+        _check_output(args.report.parent, ())
     model = load_model(args.model)
     dataset = _data_for(model, args)
-    for name, X, y in _parts(dataset):
-        value, accuracy = evaluate(model.params, _scaled(model, X, dataset.name), y)
-        _warn(model.scaling.unlike_training(X, features=model.features))
-        _say(f"{name + ':':10} loss {value:.4f}  accuracy {accuracy:.5f}  ({len(X)} rows)")
+    parts = [_evaluated(model, dataset, *part) for part in _parts(dataset)]
+    for part in parts:
+        _warn(model.scaling.unlike_training(part.X, features=model.features))
+        _say(
+            f"{part.name + ':':10} loss {part.loss:.4f}  accuracy {part.accuracy:.5f}  "
+            f"({len(part.y)} rows)"
+        )
     if args.output is not None:
-        _draw(model, dataset, args.output)
+        _draw(model, parts[-1], args.output)
+    if args.report is not None:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        for path in write_report(args.report, model, parts):
+            _say(f"Wrote {path}")
     return 0
 
 
-def _draw(model: Model, dataset: Dataset, output: Path) -> None:
-    """Write the pictures of what the network makes of the test rows, and of its first layer."""
-    X, y, shape = dataset.X_test, dataset.y_test, model.image_shape
-    proba = predict_proba(model.params, _scaled(model, X, dataset.name))
+def _evaluated(model: Model, dataset: Dataset, name: str, X: Numbers, y: Labels) -> Part:
+    scaled = _scaled(model, X, dataset.name)
+    loss, accuracy = evaluate(model.params, scaled, y)
+    return Part(name, X, y, predict_proba(model.params, scaled), loss, accuracy)
+
+
+def _draw(model: Model, part: Part, output: Path) -> None:
+    """Write the pictures of what the network makes of some rows, and of its first layer."""
+    _, X, y, proba, *_ = part
+    shape = model.image_shape
     output.mkdir(parents=True, exist_ok=True)
     confusion, mistakes, first_layer = (output / name for name in PICTURES)
     plot_confusion_matrix(y, proba.argmax(axis=1), confusion, classes=model.classes)
@@ -272,7 +287,7 @@ def _data_trained_on(model: Model, data_dir: Path | None) -> Dataset:
     return load_data(source)
 
 
-def _parts(dataset: Dataset) -> list[tuple[str, Numbers, npt.NDArray[np.int64]]]:
+def _parts(dataset: Dataset) -> list[tuple[str, Numbers, Labels]]:
     """List the parts of the data that are not empty."""
     parts = [
         ("In-sample", dataset.X_train, dataset.y_train),
@@ -302,7 +317,8 @@ def _model(
         dataset.image_shape,
         source.absolute(),
         fingerprint(source),
-        {name: as_json(value) for name, value in vars(settings).items()},
+        {name: as_json(value) for name, value in vars(settings).items()}
+        | {"scaling": prepared.scaling.kind},
         vars(result.history),
         result.stopped_early,
     )

@@ -246,6 +246,13 @@ def _add_evaluate(commands: Any, run: Any) -> None:
         "most confident mistakes, both of the test rows, and of the weights of the first layer "
         "(default: no pictures)",
     )
+    command.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="a model card, .html or .md: data, settings, curves, confusion, mistakes "
+        "(default: none)",
+    )
 
 
 def _add_predict(commands: Any, run: Any) -> None:

@@ -21,6 +21,7 @@ OPTIONAL = {
     "distributed",
     "jax",
     "jaxlib",
+    "jinja2",
     "matplotlib",
     "llvmlite",
     "ml_dtypes",
@@ -203,7 +204,7 @@ def test_the_wheel_holds_both_packages_whole() -> None:
         for package in (manual_nn, reference)
         for folder in package.__path__
         for path in Path(folder).rglob("*")
-        if path.suffix in {".py", ".md", ".typed"}
+        if path.suffix in {".py", ".md", ".typed", ".jinja"}
     }
     assert held == kept
 

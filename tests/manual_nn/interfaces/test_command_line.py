@@ -1016,3 +1016,26 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_the_training(
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert run(capsys, "--version") == (0, f"manual-nn {project['version']}\n", "")
+
+
+@pytest.mark.parametrize("name", ["card.md", "card.html"])
+def test_a_report_is_written_where_it_is_asked_for(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    model, path = ("--model", own / "model.npz"), tmp_path / "new" / name
+    status, out, err = run(capsys, "evaluate", *model, "--report", path)
+    assert (status, err) == (0, "")
+    assert out.endswith(f"Wrote {path}\n")
+    text = path.read_text(encoding="utf-8")
+    losses = re.findall(r"loss (\S+)  accuracy (\S+) ", out)
+    assert len(losses) == 2
+    assert all(figure in text for figures in losses for figure in figures)
+    assert "standardise" in text
+
+
+def test_a_report_of_another_kind_is_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, out, err = run(capsys, "evaluate", "--model", "nothing", "--report", "card.pdf")
+    assert (status, out) == (2, "")
+    assert "--report must end in .html or .md, got card.pdf" in err
