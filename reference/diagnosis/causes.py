@@ -124,9 +124,10 @@ def _covering(found: Sequence[Found]) -> list[Found]:
 
 
 def _cause(difference: Difference, found: Found) -> Cause:
+    code = difference.model.code_of(found) if difference.model else found.code
     details = [
         f"{difference.names(leaves)}: {detail}" if detail else difference.names(leaves)
         for leaves, detail in found.details.items()
     ]
-    sentence = f"{found.code.description[:-1]} ({'; '.join(details)})."
-    return Cause(found.code, sentence, difference.evidence(found.leaves, explained=True))
+    sentence = f"{code.description[:-1]} ({'; '.join(details)})."
+    return Cause(code, sentence, difference.evidence(found.leaves, explained=True))

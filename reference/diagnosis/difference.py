@@ -117,9 +117,9 @@ class Difference:
 
     @functools.cached_property
     def penalty_factors(self) -> Sequence[float]:
-        """Numbers that may be a weight decay: those among the arguments, or what the model says."""
-        numbers = positive_numbers(self.others)
-        return numbers or (self.model.penalty_factors if self.model else ())
+        """Numbers that may be a weight decay: what the model says, or those among the arguments."""
+        of_model = self.model.penalty_factors if self.model else ()
+        return of_model or positive_numbers(self.others)
 
     def is_telling(self, leaves: frozenset[int]) -> bool:
         """Say whether errors of these leaves can tell a number that is fitted to them from chance.

@@ -37,12 +37,14 @@ class Found:
         details: what it says of which of them.
         shared: whether it says the same of all.
         fitted: whether it takes a number that means nothing by itself.
+        number: that was fitted, if it is the same for all.
     """
 
     code: Code
     details: dict[frozenset[int], str] = field(default_factory=dict)
     shared: bool = True
     fitted: bool = False
+    number: Interval | None = None
 
     @property
     def leaves(self) -> frozenset[int]:
@@ -117,11 +119,12 @@ def scaled(difference: Difference) -> Iterator[Found]:
             return None
         for c, (code, text) in names.items():
             if c in found:
-                return Found(code, {leaves: text})
+                return Found(code, {leaves: text}, number=found)
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
         name = next((text for c, text in of_sizes.items() if c in found), "")
-        return Found(Code.SCALED, {leaves: name or found.in_words()}, fitted=not name)
+        text = name or found.in_words()
+        return Found(Code.SCALED, {leaves: text}, fitted=not name, number=found)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
@@ -132,15 +135,27 @@ def _telling(found: Interval | None) -> TypeGuard[Interval]:
 
 
 def data_scaled(difference: Difference) -> Iterator[Found]:
-    """Fit got = N want + c parameter: a sum instead of the mean, beside a penalty."""
+    """Fit got = c want + d parameter: c is wrong in the data term, beside a penalty that is not.
+
+    Where no array takes a penalty, all is a multiple of the right gradient, which `scaled` names.
+    """
     N = difference.N
     if N is None or N < 2:
         return
-    for i in sorted(difference.wrong):
-        leaf = difference.leaves[i]
-        whole = difference.rounding.rounded(N * leaf.want, N * leaf.open_bound)
-        if _up_to_penalty(difference, i, whole):
-            yield Found(Code.SUM_NOT_MEAN, {frozenset({i}): f"{N} rows, except for a penalty"})
+    codes = {float(N): Code.SUM_NOT_MEAN, -1.0: Code.SIGN_OF_DELTA, 1 / N: Code.ONE_OVER_N_TWICE}
+    codes |= difference.model.data_factors if difference.model else {}
+    for c, code in codes.items():
+        found, penalised = [], False
+        for i in sorted(difference.wrong):
+            leaf = difference.leaves[i]
+            whole = difference.rounding.rounded(c * leaf.want, abs(c) * leaf.open_bound)
+            if _up_to_penalty(difference, i, whole):
+                found.append(i)
+                penalised |= not _holds(difference, i, whole)
+        if penalised or code == Code.SUM_NOT_MEAN:
+            for i in found:
+                text = f"{N} rows, except for a penalty"
+                yield Found(code, {frozenset({i}): text})
 
 
 def one_row(row: int, code: Code) -> Callable[[Difference], Iterator[Found]]:
@@ -257,7 +272,7 @@ def difference_proportional_to_parameter(difference: Difference) -> Iterator[Fou
             return None
         text = f"got - want = {found} * parameter" + (name and f", {name}")
         code = Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER
-        return Found(code, {leaves: text}, fitted=not name)
+        return Found(code, {leaves: text}, fitted=not name, number=found)
 
     yield from _shared_then_each(difference.wrong, attempt)
 

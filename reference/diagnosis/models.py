@@ -4,14 +4,15 @@ A model adds what only it can say: its own likely bugs, and what a check of it c
 The checker asks for it here and nowhere else; a new model is one more line in `MODELS`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from reference.diagnosis import mlp
-from reference.diagnosis.codes import Cause
+from reference.diagnosis.codes import Cause, Code
 
 if TYPE_CHECKING:
     from reference.diagnosis.difference import Difference
+    from reference.diagnosis.hypotheses import Found
 
 
 class Model(Protocol):
@@ -31,9 +32,16 @@ class Model(Protocol):
         no more than the arguments.
         """
 
+    def code_of(self, found: "Found") -> Code:
+        """Give the model's own code for what a hypothesis for any loss has found, or else its."""
+
+    @property
+    def data_factors(self) -> Mapping[float, Code]:
+        """What a factor of the data term means, beyond what it means for any loss."""
+
     @property
     def penalty_factors(self) -> Sequence[float]:
-        """Numbers that may be a weight decay, beyond those among the arguments."""
+        """The weight decay, if there is one; else any number among the arguments may be it."""
 
 
 Recognise: TypeAlias = "Callable[[Difference], Model | None]"

@@ -130,11 +130,6 @@ def summed_over_units(d_z: Array, d_a: Array) -> Array:  # noqa: ARG001
     return d_z.__array_namespace__().full(d_z.shape[1:], d_z.sum())
 
 
-def bias_penalty(now: Pass, l: int) -> Array:
-    """2 weight_decay b."""
-    return 2 * now.weight_decay * now.params[l].bias
-
-
 FAULTS: tuple[Fault, ...] = (
     Fault(Code.RELU_MASK_MISSING, relu_backward=lambda _now, _l, d_a: d_a),
     Fault(Code.RELU_MASK_INVERTED, relu_backward=lambda now, l, d_a: masked(d_a, ~(now.z[l] > 0))),
@@ -161,22 +156,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault(Code.SOFTMAX_WRONG_AXIS, "It normalises over the whole batch.", softmax=softmax_of_all),
     Fault(Code.SOFTMAX_JACOBIAN_DIAGONAL_ONLY, logits_backward=diagonal_only),
     Fault(Code.SOFTMAX_DERIVATIVE_ON_TOP, logits_backward=derivative_on_top),
-    Fault(Code.SIGN_OF_DELTA, logits_backward=lambda p, target: (target - p) / len(p)),
-    Fault(Code.SUM_NOT_MEAN, logits_backward=lambda p, target: p - target),
-    Fault(
-        Code.ONE_OVER_N_TWICE, logits_backward=lambda p, target: logits_backward(p, target) / len(p)
-    ),
-    Fault(Code.MEAN_OVER_CLASSES_TOO, logits_backward=lambda p, target: (p - target) / p.size),
-    Fault(Code.PENALTY_MISSING, weight_penalty=None),
-    Fault(
-        Code.PENALTY_WITHOUT_FACTOR_2,
-        weight_penalty=lambda now, l: now.weight_decay * now.params[l].weight,
-    ),
-    Fault(Code.PENALTY_ON_BIAS, bias_penalty=bias_penalty),
-    Fault(
-        Code.PENALTY_PER_ROW, weight_penalty=lambda now, l: len(now.a[0]) * weight_penalty(now, l)
-    ),
-    Fault(Code.DECAY_SUBTRACTED, weight_penalty=lambda now, l: -weight_penalty(now, l)),
     Fault(
         Code.INPUT_AND_WEIGHT_CONFUSED,
         "The input is the layer's own output.",
@@ -198,8 +177,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault(Code.PRE_ACTIVATION_AS_LAYER_INPUT, weight_backward=from_pre_activation),
     Fault(Code.WEIGHT_TRANSPOSED_IN_BACKWARD, input_backward=through_untransposed),
     Fault(Code.WEIGHT_UPDATED_BEFORE_BACKWARD, input_backward=through_updated),
-    Fault(Code.BIAS_LAST_ROW_ONLY, bias_backward=lambda d_z, _d_a: d_z[-1]),
-    Fault(Code.BIAS_GRADIENT_AVERAGED, bias_backward=lambda d_z, _d_a: d_z.mean(axis=0)),
     Fault(Code.BIAS_GRADIENT_SUMMED_OVER_UNITS, bias_backward=summed_over_units),
     Fault(Code.BIAS_GRADIENT_FROM_UNMASKED_DELTA, bias_backward=lambda _d_z, d_a: d_a.sum(axis=0)),
 )

@@ -1,7 +1,7 @@
 """What the diagnosis knows of our MLP beyond what it knows of any loss."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,13 +9,14 @@ import numpy as np
 
 from manual_nn import Dense
 from reference.bounds.rounding import Bounded
-from reference.diagnosis.codes import Cause
+from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.mlp.explanation import Gradient, explain
 from reference.diagnosis.mlp.recognition import like_ours, recognised_weight_decay
 from reference.models import mlp
 
 if TYPE_CHECKING:
     from reference.diagnosis.difference import Difference
+    from reference.diagnosis.hypotheses import Found
 
 
 def recognise(difference: "Difference") -> "MLP | None":
@@ -49,8 +50,9 @@ class MLP:
 
     @property
     def penalty_factors(self) -> Sequence[float]:
-        """The weight decay, if the loss is ours."""
-        return () if self.weight_decay is None else [float(self.weight_decay.value)]
+        """The weight decay, if the loss is ours and has one."""
+        decay = 0.0 if self.weight_decay is None else float(self.weight_decay.value)
+        return [decay] if decay else []
 
     def causes(self) -> Iterator[Cause]:
         """List the faults that explain the gradient, each code once."""
@@ -72,6 +74,45 @@ class MLP:
                 " ".join(filter(None, words)),
                 f"{evidence}, at most {ratio:.2g} of it off",
             )
+
+    def code_of(self, found: "Found") -> Code:
+        """Say what a number that explains all that is wrong means for this network.
+
+        Of the data term alone, it has to explain every array that gets any of it.
+        """
+        leaves, number = self.difference.leaves, found.number
+        of_biases = all(leaves[i].want.ndim == 1 for i in found.leaves)
+        of_weights = all(leaves[i].want.ndim == 2 for i in found.leaves)
+        if found.code == Code.LAST_ROW_ONLY and of_biases:
+            return Code.BIAS_LAST_ROW_ONLY
+        if number is None or self.weight_decay is None:
+            return found.code
+        N, decay = len(self.difference.args[1]), float(self.weight_decay.value)
+        if found.code in {Code.SIGN, Code.SCALED}:
+            if of_biases and 1 / N in number:
+                return Code.BIAS_GRADIENT_AVERAGED
+            everywhere = all(i in found.leaves or not x.want.any() for i, x in enumerate(leaves))
+            codes = {-1.0: Code.SIGN_OF_DELTA, 1 / N: Code.ONE_OVER_N_TWICE, **self.data_factors}
+            named = (code for c, code in codes.items() if everywhere and c in number)
+            return next(named, found.code)
+        if found.code == Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER and decay:
+            of_penalty = {
+                -2.0: Code.PENALTY_MISSING,
+                -1.0: Code.PENALTY_WITHOUT_FACTOR_2,
+                -4.0: Code.DECAY_SUBTRACTED,
+                2.0 * (N - 1): Code.PENALTY_PER_ROW,
+            }
+            codes = of_penalty if of_weights else {2.0: Code.PENALTY_ON_BIAS} if of_biases else {}
+            return next((code for c, code in codes.items() if c * decay in number), found.code)
+        return found.code
+
+    @property
+    def data_factors(self) -> Mapping[float, Code]:
+        """What a mean over the classes, too, makes of the data term."""
+        _, bias = self.difference.args[0][-1]
+        classes = np.size(bias)
+        known = self.weight_decay is not None and classes > 1
+        return {1 / classes: Code.MEAN_OVER_CLASSES_TOO} if known else {}
 
     def warnings(self) -> list[str]:
         """Say if the penalty's gradient, 2 weight_decay W, is nowhere above the bound.

@@ -133,8 +133,6 @@ class Fault:
     relu_backward: Callable[[Pass, int, Array], Array] = relu_backward
     weight_backward: Callable[[Pass, int, Array], Array] = weight_backward
     bias_backward: Callable[[Array, Array], Array] = bias_backward
-    weight_penalty: Callable[[Pass, int], Array] | None = weight_penalty
-    bias_penalty: Callable[[Pass, int], Array] | None = None
 
     def __call__(
         self, params: Sequence[Any], X: Array, y: Array, weight_decay: Any, learning_rate: Any = 0.1
@@ -154,17 +152,14 @@ class Fault:
             d_z = self.relu_backward(now, l - 1, d_a)
             down.append((d_z, d_a))
         errors = Errors(*zip(*down[::-1], strict=True))
-        biases = list(map(self.bias_backward, *errors))
-        if self.bias_penalty:
-            biases = [bias + self.bias_penalty(now, l) for l, bias in enumerate(biases)]
-        return errors, biases
+        return errors, list(map(self.bias_backward, *errors))
 
     def weights(self, now: Pass, errors: Errors) -> list[Array]:
         """Make the gradients of the weights from the errors."""
-        weights = [self.weight_backward(now, l, d_z) for l, d_z in enumerate(errors.d_z)]
-        if self.weight_penalty:
-            weights = [weight + self.weight_penalty(now, l) for l, weight in enumerate(weights)]
-        return weights
+        return [
+            self.weight_backward(now, l, d_z) + weight_penalty(now, l)
+            for l, d_z in enumerate(errors.d_z)
+        ]
 
 
 RIGHT = Fault()

@@ -246,19 +246,25 @@ def test_a_wrong_decay_is_named(
         assert words in causes[0].sentence
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_sum_beside_a_penalty_is_a_sum(dtype: type[np.floating]) -> None:
+@each("dtype", [np.float32, np.float64])
+@each(
+    ("factor", "code"),
+    [(N, Code.SUM_NOT_MEAN), (-1, Code.SIGN_OF_DELTA), (1 / N, Code.ONE_OVER_N_TWICE)],
+)
+def test_a_factor_of_the_data_term_is_named_beside_a_penalty(
+    factor: float, code: Code, dtype: type[np.floating]
+) -> None:
     def broken(gradient: Any) -> Any:
         for layer, parameter in zip(gradient, params, strict=True):
             penalty = dtype(2 * DECAY) * parameter["weight"]
-            layer["weight"] = N * (layer["weight"] - penalty) + penalty
-            layer["bias"] = N * layer["bias"]
+            layer["weight"] = dtype(factor) * (layer["weight"] - penalty) + penalty
+            layer["bias"] = dtype(factor) * layer["bias"]
         return gradient
 
     for seed in SEEDS:
         params, *_ = args = draw(decayed, seed, dtype)
         causes = causes_of(decayed, args, broken)
-        assert causes[0].code == Code.SUM_NOT_MEAN, (seed, causes)
+        assert causes[0].code == code, (seed, causes)
 
 
 def test_layers_below_a_wrong_step_are_named() -> None:

@@ -23,10 +23,10 @@ from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import fit
 from reference.diagnosis.mlp import recognise
 from reference.diagnosis.mlp.bounds import Bounds, is_bounded
-from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault
 from reference.diagnosis.mlp.recognition import recognised_weight_decay
 from tests.conftest import Tally, depth, half_of, part_for
+from tests.support.mlp_faults import FAULTS_PLANTED as FAULTS
 from tests.support.strategies import Network, Shape, make_network
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("no_lines")]

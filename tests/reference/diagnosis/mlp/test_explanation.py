@@ -15,9 +15,9 @@ from reference.arrays import Array
 from reference.diagnosis.mlp import explanation
 from reference.diagnosis.mlp.bounds import Bounds, is_bounded, kept_bounds
 from reference.diagnosis.mlp.explanation import explain
-from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, forward
 from tests.support.leaves import leaf_of
+from tests.support.mlp_faults import FAULTS_PLANTED as FAULTS
 from tests.support.regressions import regression, wanted
 
 

@@ -12,10 +12,11 @@ import manual_nn
 from manual_nn import Dense
 from reference import Code
 from reference.arrays import Array
-from reference.diagnosis.mlp.faults import FAULTS
 from reference.diagnosis.mlp.passes import RIGHT, Fault, Pass, forward, softmax
 from tests.support.cases import each
 from tests.support.exact import dyadic_network
+from tests.support.mlp_faults import FAULTS_PLANTED as FAULTS
+from tests.support.mlp_faults import OfPenalty
 
 
 def fault_of(code: Code, how: str = "") -> Fault:
@@ -240,14 +241,14 @@ def test_the_last_of_three_rows_is_the_last() -> None:
 @pytest.mark.parametrize(
     ("fault", "factor"),
     [
-        (RIGHT, 0.5),
+        (OfPenalty(), 0.5),
         (fault_of(Code.PENALTY_WITHOUT_FACTOR_2), 0.25),
         (fault_of(Code.PENALTY_PER_ROW), 1.0),
         (fault_of(Code.DECAY_SUBTRACTED), -0.5),
     ],
     ids=lambda value: value.code if isinstance(value, Fault) else "",
 )
-def test_the_gradient_of_the_penalty(fault: Fault, factor: float) -> None:
+def test_the_gradient_of_the_penalty(fault: OfPenalty, factor: float) -> None:
     assert fault.weight_penalty is not None
     for now in (pass_of(3, 4, 2), pass_of(3, 2)):
         for l, layer in enumerate(now.params):
@@ -256,12 +257,13 @@ def test_the_gradient_of_the_penalty(fault: Fault, factor: float) -> None:
 
 def test_the_penalty_is_not_on_the_biases() -> None:
     now = pass_of(3, 4, 2)
-    on_bias = fault_of(Code.PENALTY_ON_BIAS).bias_penalty
-    assert RIGHT.bias_penalty is None
-    assert on_bias is not None
+    on_bias, missing = fault_of(Code.PENALTY_ON_BIAS), fault_of(Code.PENALTY_MISSING)
+    assert isinstance(on_bias, OfPenalty)
+    assert isinstance(missing, OfPenalty)
+    assert on_bias.bias_penalty is not None
     for l, layer in enumerate(now.params):
-        same(on_bias(now, l), layer.bias / 2)
-    assert fault_of(Code.PENALTY_MISSING).weight_penalty is None
+        same(on_bias.bias_penalty(now, l), layer.bias / 2)
+    assert missing.weight_penalty is None
 
 
 # The pass
@@ -280,9 +282,11 @@ def test_the_pass_is_the_gradient_of_manual_nn(soft: bool) -> None:
 
 def test_a_fault_is_the_pass_with_one_step_replaced() -> None:
     """And every kind of step is replaced by some."""
-    steps = set(vars(RIGHT)) - {"code", "how"}
+    right = vars(OfPenalty())
+    steps = right.keys() - {"code", "how"}
     replaced = [
-        {step for step in steps if getattr(fault, step) != getattr(RIGHT, step)} for fault in FAULTS
+        {step for step in steps & vars(fault).keys() if vars(fault)[step] != right[step]}
+        for fault in FAULTS
     ]
     assert all(len(one) == 1 for one in replaced)
     assert set().union(*replaced) == steps

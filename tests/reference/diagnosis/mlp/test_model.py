@@ -17,8 +17,8 @@ from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import Interval
 from reference.diagnosis.mlp import model, recognise
 from reference.diagnosis.mlp.explanation import Explained
-from reference.diagnosis.mlp.faults import FAULTS
 from tests.support.leaves import leaf_of
+from tests.support.mlp_faults import FAULTS_PLANTED as FAULTS
 from tests.support.regressions import regression
 from tests.support.strategies import Shape, make_network
 
@@ -95,13 +95,11 @@ def test_the_faults_come_first_with_each_code_once(answers: list[Explained]) -> 
     ]
 
 
-@pytest.mark.parametrize(
-    ("numbers", "name"),
-    [((), "0.5 ||parameter||^2 were missing"), ((2.0,), "1 ||parameter||^2 were halved")],
-)
-def test_the_decay_is_known_if_no_number_is_given(
-    numbers: Any, name: str, answers: list[Explained]
+@pytest.mark.parametrize("numbers", [(), (2.0,)])
+def test_the_decay_that_is_recognised_gives_the_penalty_its_code(
+    numbers: Any, answers: list[Explained]
 ) -> None:
+    """Whatever other numbers are among the arguments."""
     assert not answers
     weight = regression()[0][0].weight
     difference = difference_of(WEIGHT - weight, BIAS, others=numbers)
@@ -110,8 +108,9 @@ def test_the_decay_is_known_if_no_number_is_given(
         difference.leaves[1],
     )
     cause, *_ = diagnose(Difference(leaves, NOT_ASKED, difference.args, 0))
-    assert cause.code == Code.DIFFERENCE_PROPORTIONAL_TO_PARAMETER
-    assert cause.sentence.endswith(f"as if the penalty {name}).")
+    assert cause.code == Code.PENALTY_MISSING
+    assert cause.sentence.startswith(Code.PENALTY_MISSING.description[:-1])
+    assert cause.sentence.endswith("as if the penalty 0.5 ||parameter||^2 were missing).")
 
 
 # What a check could not have seen
