@@ -99,7 +99,7 @@ def _train(args: argparse.Namespace) -> int:
         _say(f"Resuming from {args.checkpoint}" if found else "No checkpoint yet: beginning")
     last, error = _reach_the_end(prepared, settings, args)
     if last is not None:
-        _say_how_it_ended(last, error)
+        _say_how_it_ended(last, error, settings.early_stopping)
         _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
     elif isinstance(error, KeyboardInterrupt):
         _say("Interrupted before the first step: no model is written")
@@ -130,7 +130,9 @@ def _reach_the_end(
 
 
 def _say_how_it_ended(
-    last: TrainingResult, error: KeyboardInterrupt | TrainingDiverged | None
+    last: TrainingResult,
+    error: KeyboardInterrupt | TrainingDiverged | None,
+    rule: StoppingRule | None,
 ) -> None:
     epochs = len(last.history)
     if isinstance(error, KeyboardInterrupt):
@@ -139,6 +141,9 @@ def _say_how_it_ended(
         _say(f"Diverged: continuing with the result of epoch {epochs}")
     elif last.stopped_early:
         _say("Stopping early")
+    if isinstance(rule, Patience) and epochs > 0:
+        best = 1 + last.history.val_acc.index(max(last.history.val_acc))
+        _say(f"Keeping the parameters of epoch {best}, the best on the validation rows")
     if last.loss_rose and not isinstance(error, TrainingDiverged):
         end, start = last.history.train_loss[-1], last.start_loss
         rose = f"the training loss ended at {end:.4g}, above {start:.4g} at the start"

@@ -277,6 +277,20 @@ def test_the_options_of_the_training_are_its_settings(
     assert vars(settings) == vars(Settings()) | {"hidden": [256]} | changes
 
 
+def test_patience_says_whose_parameters_it_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--hidden", "8", "--learning-rate", "3", "--patience", "2", "--output", tmp_path)
+    _, out, _ = run(capsys, "train", *options)
+    accuracies = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("Epoch")]
+    best = accuracies.index(max(accuracies))
+    assert best == len(accuracies) - 4, "three epochs in a row are no better"
+    kept = f"Keeping the parameters of epoch {best + 1}, the best on the validation rows"
+    assert f"\nStopping early\n{kept}\n" in out
+    model = load_model(tmp_path / "model.npz")
+    assert model.curves["val_acc"].index(max(model.curves["val_acc"])) == best
+
+
 def test_a_model_remembers_the_settings_of_its_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
