@@ -497,7 +497,8 @@ def _checkpoint(path: Path) -> checkpoint.CheckpointFile:
 
 def _reached(params: Params) -> Reached:
     curves = [[0.5, 0.25] for _ in range(5)]
-    return Reached(params, None, OptimizerState(4, ()), History(*curves), start_loss=0.75)
+    state = OptimizerState(4, (params, params))
+    return Reached(params, params, state, History(*curves), start_loss=0.75)
 
 
 def _npz_file(name: str, rng: Rng) -> bytes:
@@ -514,7 +515,7 @@ def _npz_file(name: str, rng: Rng) -> bytes:
         for member, content in members:
             packed = _either(rng, *[zipfile.ZIP_STORED] * 40, *range(8, 15, 2))
             kind = packed if packed in {8, 12, 14} else zipfile.ZIP_STORED
-            archive.writestr(member, content, kind)
+            archive.writestr(zipfile.ZipInfo(member), content, kind)  # of 1980, not of now
         if rng.random() < 0.03:  # one member, many times in the directory
             archive.filelist.extend(archive.filelist[-1:] * 1000)
     content = file.getvalue()
@@ -573,7 +574,7 @@ def _odd_metadata(content: bytes, rng: Rng) -> bytes:
     if isinstance(facts, dict) and rng.random() < 0.8:
         facts.pop("sha256", None)
         with contextlib.suppress(UnicodeEncodeError):
-            facts["sha256"] = checkpoint._checksum([_training()[0]], facts)
+            facts["sha256"] = checkpoint._checksum([_training()[0]] * 4, facts)
     return npy_bytes(np.array(json.dumps(metadata)))
 
 
@@ -618,6 +619,8 @@ def check_checkpoint(result: tuple[Reached, Rng], content: bytes) -> None:
     """Compare the layers with what NumPy reads, and draw from the generator."""
     reached, rng = result
     _check_layers(reached.params, [D, H, K], content)
+    assert reached.best is not None
+    assert len(reached.state.moments) == 2
     assert {len(curve) for curve in vars(reached.history).values()} == {len(reached.history)}
     assert reached.state.steps >= 0
     assert 0 <= rng.random() < 1
