@@ -77,6 +77,7 @@ INSTEAD = {
     "manual_nn/derivatives/curvature.py": (
         *(_PRODUCTS, "tests/manual_nn/derivatives/test_curvature.py", _EXACTLY, _ARGUMENTS),
     ),
+    "manual_nn/interfaces/options.py": (_COMMAND_LINE,),
     "manual_nn/models/mlp.py": (_PASSES, _ROWS, _ARGUMENTS, _TWINS, _WITNESSES, _EXACTLY),
     "manual_nn/models/mlp_by_rows.py": (_PASSES, _EXACTLY, _ROWS, _WITNESSES),
     "manual_nn/models/workspace.py": (

@@ -75,7 +75,7 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
     with naming(path):
         if kind in TABLES:
             inputs, found = _columns(path, kind, columns, apart=labels is not None)
-        elif columns != Columns():
+        elif columns._replace(header=None) != Columns():
             raise ValueError(f"it has no columns, it is {kind}: only tables are told about theirs")
         elif labels is None and kind == "npz":
             return _pair(_npz(path))
@@ -86,7 +86,7 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
     if labels is None:
         return _rows(inputs, found)
     with naming(labels):
-        return _rows(inputs, _labels_file(labels))
+        return _rows(inputs, _labels_file(labels, header=columns.header))
 
 
 def read_inputs(
@@ -105,8 +105,7 @@ def read_inputs(
         features: their names, or None if they have none. A table whose columns have names may hold
             others besides, in any order.
         image_shape: the shape of the images that it takes, or None if it takes none.
-        header: whether a table's first line names the columns, or None for: unless it holds a
-            number.
+        header: whether a table's first line names the columns, or None to find out.
 
     Returns:
         The rows.
@@ -218,9 +217,9 @@ def _inputs(array: npt.NDArray[Any]) -> Inputs:
     return Inputs(X, image_shape=image_shape)
 
 
-def _labels_file(path: Path) -> npt.NDArray[Any]:
+def _labels_file(path: Path, *, header: bool | None) -> npt.NDArray[Any]:
     kind = format_of(path)
-    return only_column(path, kind) if kind in TABLES else _array(path, kind)
+    return only_column(path, kind, header=header) if kind in TABLES else _array(path, kind)
 
 
 def _array(path: Path, kind: str) -> npt.NDArray[Any]:

@@ -23,7 +23,7 @@ class Source(NamedTuple):
         labels: the file of the classes, if they are not in the same file as the rows.
         target: the column of the classes in a table, by its name or number.
         drop: columns that are not used.
-        header: whether a table's first line names the columns, or None for: if it has no number.
+        header: whether a table's first line names the columns, or None to find out.
         image_shape: height and width of the images, if the file does not say that rows are some.
         test_fraction: the fraction of a file's rows that is held out for the test.
     """

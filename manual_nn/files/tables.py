@@ -25,7 +25,8 @@ class Columns(NamedTuple):
     Attributes:
         target: the column of the classes, by its name or number, or None if there is none.
         drop: those that are neither inputs nor classes, by name or number.
-        header: whether the first line names the columns, or None for: unless it holds a number.
+        header: whether the first line names the columns, or None for: if it has no number, or has
+            a word where the next line has a number.
     """
 
     target: str | None = None
@@ -107,9 +108,9 @@ def column_names(path: Path, kind: str, columns: Columns) -> list[str]:
     return list(_read(path, kind, columns)[0].columns)
 
 
-def only_column(path: Path, kind: str) -> npt.NDArray[Any]:
+def only_column(path: Path, kind: str, *, header: bool | None) -> npt.NDArray[Any]:
     """Read the classes from a table of one column."""
-    frame, _ = _read(path, kind, Columns())
+    frame, _ = _read(path, kind, Columns(header=header))
     if len(frame.columns) != 1:
         raise ValueError(f"a table of one column is needed, got {in_words(frame.columns)}")
     return _labels(frame.iloc[:, 0], frame.columns[0])
@@ -154,15 +155,25 @@ def _first_line(path: Path, *, header: bool | None, zipped: bool) -> tuple[str, 
     """Find the separator, and whether the line names the columns."""
     reader = gzip.open if zipped else open
     try:
-        with reader(path, "rt", encoding="utf-8") as file:
-            line = file.readline()
+        with reader(path, "rt", encoding="utf-8-sig") as file:
+            lines = [file.readline(), file.readline()]
     except UnicodeDecodeError as error:
         raise ValueError(f"not a table, nor any other file of rows: {error}") from error
-    separator = max(SEPARATORS, key=line.count)
+    separator = max(SEPARATORS, key=lines[0].count)
     if header is None:
-        cells = next(csv.reader([line], delimiter=separator), [])
-        header = not any(map(_is_number, cells))
+        first, second = ([*csv.reader([line], delimiter=separator)] for line in lines)
+        header = _are_names(first[0], second[0] if second else [])
     return separator, header
+
+
+def _are_names(first: list[str], second: list[str]) -> bool:
+    """Say whether a line names columns: it has no number, or a word where the next line has one."""
+    numbers = list(map(_is_number, first))
+    words_above_numbers = (
+        not is_number and _is_number(below)
+        for is_number, below in zip(numbers, second, strict=False)
+    )
+    return not any(numbers) or any(words_above_numbers)
 
 
 def _is_number(cell: str) -> bool:

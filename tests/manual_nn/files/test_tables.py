@@ -28,11 +28,17 @@ def fixture_path(tmp_path: Path) -> Path:
         (FLOWERS, Columns("-1", header=True), ("length", "width")),
         (FLOWERS.replace(",", ";"), Columns("kind"), ("length", "width")),
         (FLOWERS.replace(",", "\t"), Columns("kind"), ("length", "width")),
+        ("\ufeff" + FLOWERS, Columns("kind"), ("length", "width")),
+        (
+            FLOWERS.replace("length", "0").replace("width", "1"),
+            Columns("kind", header=True),
+            ("0", "1"),
+        ),
         (FLOWERS.partition("\n")[2], Columns("2"), None),
         (FLOWERS.partition("\n")[2], Columns("-1", header=False), None),
         (
             "kind,a,2020\noak,5.1,3\nash,4.9,2\noak,6,1e3\n",
-            Columns("kind", header=True),
+            Columns("kind"),
             ("a", "2020"),
         ),
         (
@@ -138,11 +144,13 @@ def test_the_columns_are_listed_and_one_may_be_all_there_is(path: Path) -> None:
     path.write_text(FLOWERS)
     assert column_names(path, "csv", Columns()) == ["length", "width", "kind"]
     with pytest.raises(ValueError, match="one column is needed, got length, width, kind"):
-        only_column(path, "csv")
+        only_column(path, "csv", header=None)
     path.write_text("kind\noak\nash\n")
-    assert only_column(path, "csv").tolist() == ["oak", "ash"]
+    assert only_column(path, "csv", header=None).tolist() == ["oak", "ash"]
     path.write_text("3\n1\n")
-    assert only_column(path, "csv").tolist() == [3, 1]
+    assert only_column(path, "csv", header=None).tolist() == [3, 1]
+    path.write_text("oak\nash\n")
+    assert only_column(path, "csv", header=False).tolist() == ["oak", "ash"]
 
 
 def test_of_many_names_the_first_are_said(path: Path) -> None:
