@@ -42,7 +42,7 @@ with train_extra("scikit-learn"):
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 
-AUTO_BATCH_SIZE = 200
+AUTO_BATCH_SIZE = 64  # of 150 rows, 200 epochs of a step each learn less
 
 
 class _Rows(NamedTuple):
@@ -59,8 +59,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     """A classifier for scikit-learn: a dense ReLU network, trained by `train`.
 
     It minimises the loss of `loss` on minibatches. Parameters that mean the same have the names and
-    the defaults of scikit-learn's `MLPClassifier`. Its `alpha` does not: there the penalty of a
-    batch of n rows is 0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`.
+    the defaults of scikit-learn's `MLPClassifier`, but its "auto" is a batch of 200 rows, and its
+    penalty of n rows is 0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`.
 
     A network computes in float32 if its first X was float32, otherwise in float64.
 
@@ -69,7 +69,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         solver: how a gradient becomes a step: "adam", "adamw" or "sgd".
         weight_decay: the factor of the penalty, weight_decay * sum ||W_l||^2; with "adamw" it
             decays the weights apart from Adam, adam.md (4).
-        batch_size: rows in a step; "auto" is 200, or all rows if they are fewer.
+        batch_size: rows in a step; "auto" is 64, or all rows if they are fewer.
         learning_rate: "constant", or "cosine": it falls to 0 within `max_iter` epochs.
         learning_rate_init: the factor of a step, or of the first one.
         max_iter: how many epochs `fit` runs at most.
@@ -109,7 +109,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> classifier = BackpropClassifier((16,), batch_size=32, random_state=0).fit(X, y)
+    >>> classifier = BackpropClassifier(16, learning_rate_init=0.05, random_state=0).fit(X, y)
     >>> classifier.predict_proba(X[:1]).round(1), classifier.score(X, y) > 0.95
     (array([[1., 0., 0.]]), True)
     """
@@ -362,6 +362,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hold_out: bool = False,
     ) -> _Rows:
         """Check everything, make a network if it is to be new, and the rows as it takes them."""
+        shape = np.asarray(y).shape
+        if len(shape) == 2 and shape[1] > 1:
+            msg = f"y must hold one label a row, (N,), got shape {shape}; for several there is"
+            raise ValueError(f"{msg} scikit-learn's MultiOutputClassifier")
         X, y = validate_data(self, X, y, accept_sparse="csr", reset=fresh)
         check_classification_targets(y)
         hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)

@@ -35,6 +35,7 @@ from sklearn.model_selection import (
     cross_validate,
     train_test_split,
 )
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -225,12 +226,12 @@ def test_predictions_need_no_more_than_the_working_memory(
         assert np.allclose(parts, whole, rtol=1e-12, atol=0)
 
 
-def test_auto_is_200_rows_a_batch_or_all_of_them() -> None:
-    many, labels = np.resize(X, (450, D)), np.resize(Y, 450)
+def test_auto_is_64_rows_a_batch_or_all_of_them() -> None:
+    many, labels = np.resize(X, (150, D)), np.resize(Y, 150)
     for inputs, y in ((X, Y), (many, labels)):
         fitted = classifier(batch_size="auto").fit(inputs, y)
-        assert same_bits(fitted.params_, train(inputs, y, batch_size=min(200, len(y))).params)
-    assert not same_bits(fitted.params_, train(many, labels, batch_size=450).params)
+        assert same_bits(fitted.params_, train(inputs, y, batch_size=min(64, len(y))).params)
+    assert not same_bits(fitted.params_, train(many, labels, batch_size=150).params)
 
 
 def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line() -> None:
@@ -361,6 +362,15 @@ def test_labels_may_be_of_any_type(labels: Any) -> None:
     assert fitted.classes_.tolist() == list(labels)
     assert fitted.predict(X).dtype == fitted.classes_.dtype
     assert set(fitted.predict(X)) <= set(labels)
+
+
+def test_several_labels_a_row_are_refused_with_what_takes_them() -> None:
+    several = np.stack([Y == 0, Y == 1], axis=1)
+    with pytest.raises(ValueError, match=r"y must hold one label .*\(30, 2\); for .*MultiOutput"):
+        classifier().fit(X, several)
+    each = MultiOutputClassifier(classifier()).fit(X, several)
+    for column, network in enumerate(each.estimators_):
+        assert same_bits(network.params_, classifier().fit(X, several[:, column]).params_)
 
 
 def test_two_classes_may_be_false_and_true() -> None:
