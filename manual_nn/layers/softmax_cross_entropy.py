@@ -52,7 +52,7 @@ def forward(
         label_smoothing: s, the share of the target that is spread evenly over the classes, from 0
             to 1.
         ignore_index: a class number, perhaps none of 0 to K - 1, whose rows do not count, and not
-            in the mean either. If no row counts, the loss is 0.
+            in the mean either. If what counts weighs nothing, the loss is 0.
 
     Returns:
         The loss, a scalar, and what `backward` needs.

@@ -21,7 +21,7 @@ def forward(
     The target is probabilities, (N, K), or class numbers, (N,), which stand for a probability of 1;
     smoothed, it is (1 - label_smoothing) target + label_smoothing / K. The term of class k counts
     class_weight_k times. With class numbers the mean divides by the weights of the rows' classes,
-    and rows of the class `ignore_index` are left out; it is 0 if no row is left.
+    and rows of the class `ignore_index` are left out; it is 0 if what is left weighs nothing.
     """
     log_p = log_softmax(x)
     y = jnp.asarray(target)
@@ -37,7 +37,7 @@ def forward(
     rows = jnp.ones_like(losses) if sample_weight is None else jnp.asarray(sample_weight)
     rows = rows if ignore_index is None else jnp.where(y == ignore_index, 0.0, rows)
     total = jnp.sum(rows if class_weight is None else rows * class_weight[y])
-    return jnp.sum(rows * losses) / jnp.where(total > 0, total, 1.0)
+    return jnp.where(total > 0, jnp.sum(rows * losses), 0.0) / jnp.where(total > 0, total, 1.0)
 
 
 def softmax(logits: Any) -> jax.Array:
