@@ -133,7 +133,8 @@ class Search:
 
     def _computed(self, mistakes: Sequence[Mistake]) -> Array:
         taps = [tap for mistake in mistakes for tap in mistake.taps]
-        if swaps := [tap for tap in taps if tap.swap is not None]:
+        swaps = [tap for tap in taps if tap.swap is not None or tap.source is not None]
+        if swaps:
             return _joined(self.tapped.compiled(swaps)(np.ones(len(swaps)))) - self.right
         of_factors = all(tap in self.factors.numbers for tap in taps)
         return (self.factors if of_factors else self.all_taps).change(mistakes)
@@ -201,6 +202,8 @@ class Search:
                 break
             rate, change = self._rate(some)
             mistake = Mistake(some, rate)
+            if not self.telling(change, self.error.size, len(taps), fitted=1):
+                continue
             if self.explains(change) or (self.nearly(change) and self.judged((mistake,))):
                 return [Explanation((mistake,))]
         return []
@@ -246,7 +249,7 @@ class Search:
         shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
         return shapes is None or shapes.forward
 
-    def telling(self, change: Array, size: int, tried: int) -> bool:
+    def telling(self, change: Array, size: int, tried: int, fitted: int = 0) -> bool:
         """Say whether a change is as what was handed in is in more elements than chance allows.
 
         Of as many mistakes as were tried one is near by chance with a probability of no more than
@@ -256,12 +259,13 @@ class Search:
             change: what a mistake changes.
             size: of the array that is handed down wrongly.
             tried: how many mistakes.
+            fitted: how many numbers have been fitted, to as many elements.
         """
         moved = self.of_the_wrong & (abs(change) * self.weight > 1)
         if not moved.any():
             return False
         near = np.minimum(COARSER * self.reach(change)[moved] / abs(change[moved]), 1)
-        said = min(int(moved.sum()), size)
+        said = min(int(moved.sum()), size) - fitted
         return bool(np.log10(tried) + said * np.median(np.log10(near)) < np.log10(CHANCE))
 
     def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:

@@ -11,7 +11,7 @@ some 10^12 from the others. What is left is differentiated as it is, and judged 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.mistakes import Shapes, Site
+from reference.diagnosis.edges.regions import ELEMENTWISE, REGIONS, Region
 from reference.diagnosis.edges.swaps import (
     ANOTHER_FACTOR,
     ANOTHER_VALUE,
@@ -41,20 +42,13 @@ from reference.diagnosis.edges.tapped import (
     entered,
     shapes_at,
     site_at,
+    variable,
 )
 from reference.limit import Limit
 
 DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
 ROUNDED = 64 * float(np.finfo(np.float64).eps)
-ELEMENTWISE = {
-    "abs", "add", "add_any", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
-    "convert_element_type", "copy", "cos", "cosh", "custom_jvp_call", "digamma", "div", "eq",
-    "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow",
-    "is_finite", "jit", "le", "lgamma", "log", "log1p", "logistic", "lt", "max", "min", "mul",
-    "ne", "neg", "pjit", "pow", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square",
-    "stop_gradient", "sub", "tan", "tanh",
-}  # fmt: skip
 BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
 PRODUCTS = {"dot_general", "conv_general_dilated"}
 CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
@@ -68,9 +62,15 @@ class Flow:
         self.operands: dict[tuple[int, ...], list[Value | None]] = {}  # None for a number
         self.results: dict[tuple[int, ...], list[Value | None]] = {}
         self.loop: dict[Value, tuple[int, ...]] = {}
+        self.scopes: dict[tuple[int, ...], tuple[core.Jaxpr, dict[Any, Value | None]]] = {}
         jaxpr = tapped.jaxpr.jaxpr
         given = self._given(jaxpr, (), ())
         self._follow(jaxpr, given, (), ())
+
+    def resolved(self, value: Value, path: tuple[int, ...]) -> Value | None:
+        """Find out what an array is that the operations at a path read."""
+        jaxpr, known = self.scopes[path]
+        return known[variable(jaxpr, value, path)]
 
     def _given(self, jaxpr: Any, path: tuple[int, ...], loop: tuple[int, ...]) -> dict[Any, Value]:
         """Name the inputs and constants of the loss, or of a loop."""
@@ -85,6 +85,7 @@ class Flow:
         def of(atom: Any) -> Value | None:
             return None if isinstance(atom, core.Literal) else known.get(atom)
 
+        self.scopes[path] = jaxpr, known
         for number, eqn in enumerate(jaxpr.eqns):
             here = (*path, number)
             self.operands[here] = [of(atom) for atom in eqn.invars]
@@ -224,7 +225,12 @@ class Substitutes:
     def candidates(self) -> list[Candidate]:
         """List what gives the error along each direction, the simplest first."""
         with precise_jax():
-            found = [*self._of_operands(), *self._of_factors(), *self._of_arrays()]
+            found = [
+                *self._of_regions(),
+                *self._of_operands(),
+                *self._of_factors(),
+                *self._of_arrays(),
+            ]
         return sorted(found, key=_simplicity)
 
     def _fits(self, change: Array, rounded: Array | float) -> Array:
@@ -292,6 +298,40 @@ class Substitutes:
     def _operand(self, edge: Edge) -> Value | None:
         value = self.flow.operands[edge.path][edge.operand]
         return value if value in self.recorded.moved else None
+
+    def _of_regions(self) -> Iterator[Candidate]:
+        """Make the mistakes of all that lies between one array and another."""
+        for path, (jaxpr, named) in self.flow.scopes.items():
+            values = {x: v for x, v in named.items() if v is not None}
+            values = {x: v for x, v in values.items() if v in self.recorded.values}
+            known = {x: self.recorded.values[v] for x, v in values.items()}
+            regions: dict[Any, tuple[Region, Array]] = {}
+            for kind, mistake in REGIONS.items():
+                for source, number in mistake.places(jaxpr):
+                    if self.limit.is_over:
+                        self.limit.leave_out("some mistakes of several operations together")
+                        return
+                    x, out = values.get(source), self.flow.results[*path, number][0]
+                    if x is None or out is None or not {x, out} <= self.recorded.moved.keys():
+                        continue
+                    if self.flow.loop[x] or self.flow.loop[out]:
+                        continue
+                    if (source, number) not in regions:
+                        region = Region(jaxpr, source, number, known)
+                        right = self._through(x, out, functools.partial(_right, region))
+                        regions[source, number] = region, right
+                    region, right = regions[source, number]
+                    wrong = self._through(x, out, functools.partial(mistake.make, region))
+                    rounded = ROUNDED * (abs(wrong) + abs(right))
+                    if self._fits((wrong - right)[:, None], rounded[:, None]).all():
+                        edge, place = Edge((*path, number), 0), _place(source, jaxpr, path)
+                        size = self.recorded.values[x].size
+                        yield Candidate((Tap(edge, kind, source=place),), size)
+
+    def _through(self, x: Value, out: Value, linear: Callable[[Any], Any]) -> Array:
+        """Give what a linear map hands down to x, along each direction."""
+        results = np.asarray(jax.vmap(linear)(self.recorded.moved[x]))
+        return (results * self.recorded.handed[out]).reshape(DIRECTIONS, -1).sum(axis=1)
 
     def _of_operands(self) -> Iterator[Candidate]:
         """Take another array in the place of an operand: of a factor, or where a function bends."""
@@ -404,6 +444,23 @@ class _Formed(dict[Value, dict[str, Array]]):
         return self[value]
 
 
+def _place(x: Any, jaxpr: core.Jaxpr, path: tuple[int, ...]) -> Value:
+    """Say where an array of a jaxpr is made, or that it is given."""
+    given = [*jaxpr.invars, *jaxpr.constvars]
+    if x in given:
+        return Value(path, -1 - given.index(x))
+    return next(
+        Value((*path, i), eqn.outvars.index(x))
+        for i, eqn in enumerate(jaxpr.eqns)
+        if x in eqn.outvars
+    )
+
+
+def _right(region: Region, moved: Any) -> Any:
+    site = region.site(moved)
+    return site.tangent(site.point, moved)
+
+
 def _literal(atom: Any) -> Array:
     return np.asarray(atom.val, atom.aval.dtype)
 
@@ -416,6 +473,9 @@ def _is_of_factors(shapes: Shapes) -> bool:
 def _simplicity(candidate: Candidate) -> tuple[Any, ...]:
     """Order from the simplest: an operand, then a factor, then one too many."""
     tap = candidate.taps[0]
+    if tap.swap is None:
+        return (0,)
     kinds, formulas = [ANOTHER_VALUE, ANOTHER_FACTOR, FACTOR_TOO_MANY], list(FORMULAS)
-    formula = formulas.index(tap.swap.formula) if tap.swap else 0
-    return kinds.index(tap.kind), formula, len(candidate.taps), tuple(-n for n in tap.edge.path)
+    order = tuple(-n for n in tap.edge.path)
+    formula = formulas.index(tap.swap.formula)
+    return 1 + kinds.index(tap.kind), formula, len(candidate.taps), order

@@ -25,6 +25,7 @@ from reference.diagnosis.edges.functions import Function, grouped
 from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
 from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
+from reference.diagnosis.edges.regions import REGIONS, Region
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import bind, closed, equations, functions_in
 
@@ -84,12 +85,15 @@ class Tap(NamedTuple):
         kind: FACTOR, or the name of a mistake.
         steps: which steps of the loop that the edge is in; EVERY outside of loops.
         swap: what takes the place of what, if that is the mistake.
+        source: the array that a wrong derivative is handed down to, if it is no operand of the
+            operation but lies further back.
     """
 
     edge: Edge
     kind: str = FACTOR
     steps: str = EVERY
     swap: Swap | None = None
+    source: Value | None = None
 
 
 Settings: TypeAlias = Mapping[Tap, JaxArray]
@@ -432,9 +436,26 @@ def _evaluate(
     for number, eqn in enumerate(jaxpr.eqns):
         operands = [x.val if isinstance(x, core.Literal) else known[x] for x in eqn.invars]
         here = position.at(number)
-        outs = here.noted(_operation(eqn, operands, settings, here))
+        outs = _operation(eqn, operands, settings, here)
+        for tap in settings:
+            if tap.source is not None and tap.edge.path == here.path:
+                source = variable(jaxpr, tap.source, position.path)
+                x = switched(known[source], settings[tap])
+                region = Region(jaxpr, source, number, known | {eqn.outvars[0]: outs[0]})
+                site = region.site(x)
+                wrong = REGIONS[tap.kind].make(region, x) - site.tangent(site.point, x)
+                outs = [outs[0] + derivative_alone(wrong), *outs[1:]]
+        outs = here.noted(outs)
         known.update(zip(eqn.outvars, outs, strict=True))
     return [x.val if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]
+
+
+def variable(jaxpr: core.Jaxpr, value: Value, path: tuple[int, ...]) -> core.Var:
+    """Find what stands for an array in the jaxpr of the operations at a path."""
+    if value.path == path:
+        found: core.Var = [*jaxpr.invars, *jaxpr.constvars][-1 - value.result]
+        return found
+    return jaxpr.eqns[value.path[-1]].outvars[value.result]
 
 
 def _operation(

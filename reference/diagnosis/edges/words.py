@@ -16,6 +16,7 @@ from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
+from reference.diagnosis.edges.regions import REGIONS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
@@ -35,6 +36,7 @@ from reference.jaxprs import user_frame
 
 FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
 ADDITIONS = {"add", "add_any"}
+SENTENCES = {name: kind.sentence for name, kind in (KINDS | REGIONS).items()}
 SHOWN = 3  # of other places that would explain the same
 
 
@@ -145,7 +147,7 @@ class Words:
             code = Code.LOCAL_DERIVATIVE
             sentence = f"{self._of_swap(mistake, tap.swap, operation, operand, at)} in {wrong}."
         else:
-            code, what = Code.LOCAL_DERIVATIVE, KINDS[mistake.kind].sentence
+            code, what = Code.LOCAL_DERIVATIVE, SENTENCES[mistake.kind]
             of = (
                 "What is handed down to" if of_array else f"The derivative of `{operation.name}` in"
             )
@@ -284,6 +286,8 @@ class Words:
     def operand(self, tap: Tap) -> str:
         """Name an operand as the source does: an argument, or what is assigned where it is made."""
         value = self.flow.operands[tap.edge.path][tap.edge.operand]
+        if tap.source is not None:
+            value = self.flow.resolved(tap.source, tap.edge.path[:-1])
         name = "" if value is None else self.value(value)
         if name.startswith("`"):
             return name

@@ -1,0 +1,142 @@
+"""Mistakes of several operations together are found, and named.
+
+Axes: B examples, T rows, D units; C channels in G groups, P places.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reference import Code, check_gradient
+from reference.arrays import Array
+from reference.diagnosis.edges.regions import REGIONS
+
+B, T, D = 3, 4, 5
+C, G, P = 6, 2, 3
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def first_cause(gradient: Any, loss: Any, *args: Any, argnums: Any = 0) -> Any:
+    report = check_gradient(gradient, loss, *args, argnums=argnums)
+    assert not report.ok
+    return report.causes[0]
+
+
+def standardised(x: Any, gain: Any, t: Any) -> Any:
+    mu = x.mean(-1, keepdims=True)
+    n = (x - mu) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return (jnp.sin(n * gain[None, None, :]) * t).sum()
+
+
+def of_standardised(x: Array, gain: Array, t: Array, means: Any, whole: Any = -1) -> Any:
+    def statistics(axis: Any) -> Any:
+        s = np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+        return (x - x.mean(axis, keepdims=True)) / s, s
+
+    n, _ = statistics(-1)
+    d_out = np.cos(n * gain) * t
+    d_n, d_gain = d_out * gain, (d_out * n).sum((0, 1))
+    n, s = statistics(whole)
+    d_x = d_n - d_n.mean(means, keepdims=True) - n * (d_n * n).mean(means, keepdims=True)
+    return d_x / s, d_gain
+
+
+def test_means_along_another_axis_are_named() -> None:
+    args = normal(B, T, D), normal(D), normal(B, T, D, seed=1)
+    for axes, whole, kind, words in (
+        (1, -1, "means_along_1", "means along axis 1, not along those"),
+        ((1, 2), -1, "means_along_1_2", "means along axes 1 and 2"),
+        (0, 0, "all_sums_along_0", "all sums, of the forward pass too, along axis 0"),
+    ):
+        gradient = of_standardised(*args, axes, whole)
+        cause = first_cause(gradient, standardised, *args, argnums=(0, 1))
+        assert (cause.code, cause.kind, cause.operand) == (Code.LOCAL_DERIVATIVE, kind, "`x`")
+        assert cause.where.text.startswith("n = (x - mu)")
+        assert words in cause.sentence
+    report = check_gradient(of_standardised(*args, -1), standardised, *args, argnums=(0, 1))
+    assert (report.ok, report.causes) == (True, ())
+
+
+def test_the_sum_of_a_softmax_is_named_whoever_has_written_it() -> None:
+    z, t = normal(T, D), normal(T, D, seed=1)
+
+    def by_hand(z: Any, t: Any) -> Any:
+        e = jnp.exp(z)
+        p = e / e.sum(1, keepdims=True)
+        return (t * jnp.sin(p)).sum()
+
+    def by_jax(z: Any, t: Any) -> Any:
+        p = jax.nn.softmax(z, axis=1)
+        return (t * jnp.sin(p)).sum()
+
+    p = np.asarray(jax.nn.softmax(z, axis=1))
+    d_p = t * np.cos(p)
+    for loss in (by_hand, by_jax):
+        cause = first_cause(p * (d_p - (p * d_p).sum(0)), loss, z, t)
+        assert (cause.kind, cause.operand) == ("sum_along_0", "`z`")
+        assert cause.where.text.startswith("p = ")
+    assert first_cause(p * (1 - p) * d_p, by_hand, z, t).kind == "softmax_diagonal"
+
+
+def test_the_mean_square_along_another_axis_is_named() -> None:
+    x, t = normal(T, D), normal(T, D, seed=1)
+
+    def loss(x: Any, t: Any) -> Any:
+        n = x / jnp.sqrt((x**2).mean(1, keepdims=True) + 1e-5)
+        return (n * t).sum()
+
+    s = np.sqrt((x**2).mean(1, keepdims=True) + 1e-5)
+    cause = first_cause((t - x / s * (t * x / s).mean(0)) / s, loss, x, t)
+    assert (cause.kind, cause.operand) == ("mean_square_along_0", "`x`")
+
+
+def test_the_statistics_of_another_group_are_named() -> None:
+    x, weight, t = normal(B, C, P), normal(C), normal(B, C, P, seed=1)
+    x += np.arange(C)[:, None]
+
+    def loss(x: Any, weight: Any, t: Any) -> Any:
+        g = x.reshape(B, G, -1)
+        n = (g - g.mean(-1, keepdims=True)) / jnp.sqrt(g.var(-1, keepdims=True) + 1e-5)
+        out = n.reshape(x.shape) * weight[None, :, None]
+        return (out * t).sum()
+
+    right, _ = jax.grad(loss, (0, 1))(x, weight, t)
+    g = x.reshape(B, G, -1)
+    group = np.arange(C) % G
+    mean, var = (s[:, group, None] for s in (g.mean(-1), g.var(-1)))
+    d_weight = (t * (x - mean) / np.sqrt(var + 1e-5)).sum((0, 2))
+    cause = first_cause((np.asarray(right), d_weight), loss, x, weight, t, argnums=(0, 1))
+    assert (cause.kind, cause.operand) == ("of_another_group", "`weight`")
+    assert cause.where.text.startswith("out = n.reshape")
+    assert "group c % G" in cause.sentence
+
+
+@pytest.mark.parametrize("by", ["slices", "maximum"])
+def test_an_equals_sign_where_slices_overlap_is_named(by: str) -> None:
+    x, t = normal(20), normal(18, seed=1)
+
+    def loss(x: Any, t: Any) -> Any:
+        slices = [x[i : i + 18] for i in range(3)]
+        if by == "maximum":
+            pooled = jnp.maximum(jnp.maximum(slices[0], slices[1]), slices[2])
+        else:
+            pooled = jnp.stack(slices).max(axis=0)
+        return (pooled * t).sum()
+
+    d_x = np.zeros(20)
+    for i in range(18):
+        d_x[i + x[i : i + 3].argmax()] = t[i]
+    cause = first_cause(d_x, loss, x, t)
+    assert (cause.kind, cause.operand) == ("last_window_of_slices", "`x`")
+    assert cause.where.text.startswith("pooled = ")
+
+
+def test_each_pattern_says_what_is_wrong_in_words_of_its_own() -> None:
+    sentences = [pattern.sentence for pattern in REGIONS.values()]
+    assert len(set(sentences)) == len(sentences) == 3 + 4 * 10
