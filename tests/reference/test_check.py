@@ -20,6 +20,7 @@ from reference.compare import Comparer
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Code
 from reference.diagnosis.difference import Difference
+from reference.limit import Limit
 
 Gradient = Callable[[Array, Array, Array], Array]
 
@@ -462,7 +463,7 @@ def test_the_report_fits_a_screen_for_a_hundred_leaves() -> None:
 
     comparer = Comparer(jax.grad(sum_of_squares), ws)  # to measure the rounding takes seconds
     leaves = comparer([2 * w for w in ws[:99]] + [ws[99]], ws).leaves
-    causes = diagnose(Difference(leaves, sum_of_squares, (ws,), 0))
+    causes = diagnose(Difference(leaves, sum_of_squares, (ws,), 0, limit=Limit(0)))
     report = GradientReport(Verdict.MISMATCH, leaves, causes, (), "float64")
     lines = str(report).splitlines()
     assert len(lines) <= 40
