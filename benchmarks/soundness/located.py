@@ -61,6 +61,7 @@ from reference.layers import (
     leaky_relu,
     lstm,
     max_pool,
+    mixture_of_experts,
     relu,
     residual,
     rms_norm,
@@ -273,6 +274,18 @@ LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]
             lambda draw: (draw.normal(D, D), draw.normal(D), draw.normal(N, D)),
         ),
         (0, 1, 2),
+    ),
+    "mixture_of_experts": (
+        *_of_layer(
+            lambda router, W, b, V, c, x: mixture_of_experts.forward(
+                (router, W, b, V, c), x, top_k=2
+            ),
+            lambda draw: (
+                *(draw.normal(D, K), draw.normal(K, D, H), draw.normal(K, H)),
+                *(draw.normal(K, H, D), draw.normal(K, D), draw.normal(N, D)),
+            ),
+        ),
+        (0, 1, 2, 3, 4, 5),
     ),
     "lstm": (
         *_of_layer(

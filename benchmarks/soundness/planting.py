@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from benchmarks.soundness import planted_convolutions as convolutions
 from reference.bounds.rules.calls import scan_counts
 from reference.jaxprs import bind, closed
 
@@ -487,6 +488,68 @@ WRONG: dict[str, Kind] = {
     "index_too_high": Kind(_gathered, lambda given: jnp.roll(given.right, 1, axis=0)),
     "index_too_low": Kind(_gathered, lambda given: jnp.roll(given.right, -1, axis=0)),
 }
+
+
+Fits: TypeAlias = Callable[[convolutions.Pass, int], bool]
+
+
+def _fits_convolution(edge: Edge, fits: Fits) -> bool:
+    params = edge.step.eqn.params
+    if edge.name != "conv_general_dilated" or not convolutions.is_plain(params):
+        return False
+    out: Any = edge.step.eqn.outvars[0]
+    now = convolutions.right_pass(edge.step.operands, np.zeros(out.aval.shape), params)
+    return fits(now, edge.operand)
+
+
+def _in_convolution(given: Given, wrong: convolutions.Wrong) -> Any:
+    params = given.step.eqn.params
+    now = convolutions.right_pass(given.step.operands, given.d_out, params)
+    order = params["dimension_numbers"][given.operand]
+    return jnp.asarray(wrong(now, given.operand).transpose(np.argsort(order)))
+
+
+def _of_convolution(fits: Fits, wrong: convolutions.Wrong) -> Kind:
+    return Kind(
+        lambda edge: _fits_convolution(edge, fits), lambda given: _in_convolution(given, wrong)
+    )
+
+
+def _of_pad(start: Callable[[int], int]) -> Kind:
+    def rule(given: Given) -> Any:
+        params, shape = given.step.eqn.params, jnp.shape(given.x)
+        return jnp.asarray(convolutions.cut(given.d_out, shape, params, start))
+
+    def fits(edge: Edge) -> bool:
+        is_pad = edge.name == "pad" and edge.operand == 0
+        return is_pad and convolutions.is_padded_on_both_sides(edge.step.eqn.params)
+
+    return Kind(fits, rule)
+
+
+def _of_log_softmax(back: Callable[[Any, Any], Any], axes: int = 1) -> Kind:
+    """Make a mistake of d_z = d_out - p sum(d_out), of d_out and p."""
+    return Kind(
+        lambda edge: edge.name == "log_softmax" and len(_in_shape(edge)) >= axes,
+        lambda given: back(given.d_out, jax.nn.softmax(given.x)),
+    )
+
+
+WRONG |= {
+    "last_copy_only": Kind(
+        lambda edge: (
+            edge.name == "broadcast_in_dim"
+            and _in_shape(edge)[:1] == _out_shape(edge)[:1] != ()
+            and _in_shape(edge) != _out_shape(edge)
+        ),
+        _written_over,
+    ),
+    "sum_forgotten": _of_log_softmax(lambda d_out, p: d_out - p),
+    "sum_forgotten_and_added": _of_log_softmax(lambda d_out, p: d_out + p),
+    "summed_along_0": _of_log_softmax(lambda d_out, p: d_out - p * d_out.sum(0, keepdims=True), 2),
+}
+WRONG |= {name: _of_convolution(*kind) for name, kind in convolutions.OF_CONVOLUTIONS.items()}
+WRONG |= {name: _of_pad(start) for name, start in convolutions.OF_PADS.items()}
 
 # What the search knows nothing of
 STRANGE: dict[str, Kind] = {
