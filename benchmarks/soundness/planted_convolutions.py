@@ -17,6 +17,7 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Index: TypeAlias = tuple[int, ...]
+ALL = slice(None)
 X, W = 0, 1  # operands
 
 
@@ -44,23 +45,24 @@ class Pass:
         """Give d_x."""
         d_x = np.zeros_like(self.x)
         for a, o, place in self._places(by_element=self.written == "element"):
-            part = self.d[:, :, *o] @ self.w[:, :, *a]
-            d_x[:, :, *place] = part if self.written else d_x[:, :, *place] + part
+            part = self.d[(ALL, ALL, *o)] @ self.w[(ALL, ALL, *a)]
+            at = (ALL, ALL, *place)
+            d_x[at] = part if self.written else d_x[at] + part
         return d_x
 
     def kernel(self) -> Array:
         """Give d_w."""
         d_w = np.zeros_like(self.w)
         for a, o, place in self._places():
-            d_w[:, :, *a] += self.d[:, :, *o].T @ self.x[:, :, *place]
+            d_w[(ALL, ALL, *a)] += self.d[(ALL, ALL, *o)].T @ self.x[(ALL, ALL, *place)]
         return d_w
 
     def _places(self, *, by_element: bool = False) -> Iterator[tuple[Index, Index, Index]]:
         """List elements of the window, windows, and the places in the image that they read."""
         window, places = (list(np.ndindex(*array.shape[2:])) for array in (self.w, self.d))
-        pairs = itertools.product(window, places)
+        pairs = list(itertools.product(window, places))
         if not by_element:
-            pairs = ((a, o) for o, a in itertools.product(places, window))
+            pairs.sort(key=lambda pair: pair[1])
         size = self.x.shape[2:]
         for a, o in pairs:
             of_axes = zip(a, o, *self._of_axes(), strict=True)
@@ -125,7 +127,7 @@ def _of_last(*, example: bool, place: bool) -> Wrong:
 
 
 def _turned(w: Array) -> Array:
-    return np.flip(w, range(2, w.ndim))
+    return np.flip(w, tuple(range(2, w.ndim)))
 
 
 OF_CONVOLUTIONS: dict[str, tuple[Callable[[Pass, int], bool], Wrong]] = {
