@@ -17,8 +17,12 @@ import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Index: TypeAlias = tuple[int, ...]
-ALL = slice(None)
 X, W = 0, 1  # operands
+
+
+def _at(index: Index) -> Any:
+    """Take all examples and channels at one place."""
+    return (slice(None), slice(None), *index)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Pass:
         """Give d_x."""
         d_x = np.zeros_like(self.x)
         for a, o, place in self._places(by_element=self.written == "element"):
-            part = self.d[(ALL, ALL, *o)] @ self.w[(ALL, ALL, *a)]
-            at = (ALL, ALL, *place)
+            part = self.d[_at(o)] @ self.w[_at(a)]
+            at = _at(place)
             d_x[at] = part if self.written else d_x[at] + part
         return d_x
 
@@ -54,7 +58,7 @@ class Pass:
         """Give d_w."""
         d_w = np.zeros_like(self.w)
         for a, o, place in self._places():
-            d_w[(ALL, ALL, *a)] += self.d[(ALL, ALL, *o)].T @ self.x[(ALL, ALL, *place)]
+            d_w[_at(a)] += self.d[_at(o)].T @ self.x[_at(place)]
         return d_w
 
     def _places(self, *, by_element: bool = False) -> Iterator[tuple[Index, Index, Index]]:
