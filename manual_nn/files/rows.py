@@ -24,7 +24,6 @@ from manual_nn.files.tables import (
     column_names,
     in_words,
     only_column,
-    read_columns,
     read_table,
 )
 
@@ -75,7 +74,7 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
     with naming(path):
         if kind in TABLES:
             inputs, found = _columns(path, kind, columns, apart=labels is not None)
-        elif columns._replace(header=None) != Columns():
+        elif columns.target is not None or columns.drop:
             raise ValueError(f"it has no columns, it is {kind}: only tables are told about theirs")
         elif labels is None and kind == "npz":
             return _pair(_npz(path))
@@ -116,7 +115,10 @@ def read_inputs(
     kind = format_of(path)
     with naming(path):
         if kind in TABLES:
-            return Inputs(read_columns(path, kind, header=header, D=D, features=features), features)
+            table = read_table(path, kind, Columns(header=header, inputs=features))
+            if table.X.shape[1] != D:
+                raise ValueError(f"the model takes {D} columns, got {table.X.shape[1]}")
+            return Inputs(table.X, table.features)
         inputs = _inputs(_array(path, kind))
         shape = inputs.image_shape or inputs.X.shape[1:]
         if shape not in {(D,), image_shape}:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from manual_nn.files.classes import class_numbers, number_classes
 from manual_nn.files.data_sets import Dataset, load_digits, load_mnist, split_test
 from manual_nn.files.rows import Rows, naming, read_rows
-from manual_nn.files.tables import Columns, places_of
+from manual_nn.files.tables import Columns
 
 DATA_SETS = ("digits", "mnist")
 TEST_FRACTION = 0.2
@@ -100,11 +100,9 @@ def load_rows(
         ImportError, OSError, ValueError: as `load_data`, or the network takes other inputs, or a
             row is of a class that it does not know.
     """
-    inputs, labels, _ = _read(source)
+    inputs, labels, _ = _read(source, features)
+    X = inputs.X
     with naming(Path(source.data)):
-        X = inputs.X
-        if features is not None and inputs.features is not None:
-            X = X[:, places_of(features, inputs.features)]
         if X.shape[1] != D:
             raise ValueError(f"the model takes {D} inputs, got {X.shape[1]}")
         y = class_numbers(labels, classes)
@@ -150,6 +148,8 @@ def _absolute(path: str) -> str:
 
 
 def _load_file(source: Source) -> Dataset:
+    if source.data_dir is not None:
+        raise ValueError(f"{source.data} is a file and takes no --data-dir")
     inputs, labels, for_test = _read(source)
     if for_test and source.test_fraction is not None:
         raise ValueError(f"{source.data} has rows to test with and takes no --test-fraction")
@@ -167,10 +167,10 @@ def _load_file(source: Source) -> Dataset:
     )
 
 
-def _read(source: Source) -> Rows:
-    """Read a file, and take rows for images if the source says so."""
+def _read(source: Source, features: tuple[str, ...] | None = None) -> Rows:
+    """Read a file, perhaps of inputs with these names; rows are images if the source says so."""
     labels = None if source.labels is None else Path(source.labels)
-    rows = read_rows(Path(source.data), labels, source.columns)
+    rows = read_rows(Path(source.data), labels, source.columns._replace(inputs=features))
     if source.image_shape is None:
         return rows
     D = rows.inputs.X.shape[1]

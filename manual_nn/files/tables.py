@@ -27,11 +27,14 @@ class Columns(NamedTuple):
         drop: those that are neither inputs nor classes, by name or number.
         header: whether the first line names the columns, or None for: if it has no number, or has
             a word where the next line has a number.
+        inputs: the names of those that are inputs, in their order, whatever else there is; or
+            None for all that remain. A table whose columns have no names is taken as it is.
     """
 
     target: str | None = None
     drop: tuple[str, ...] = ()
     header: bool | None = None
+    inputs: tuple[str, ...] | None = None
 
 
 class Table(NamedTuple):
@@ -60,34 +63,16 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
             message does not name the file.
     """
     frame, has_names = _read(path, kind, columns)
-    taken = [_find(frame, name) for name in columns.drop]
-    frame = frame.drop(columns=taken)
-    labels = None
-    if columns.target is not None:
-        target = _find(frame, columns.target)
-        labels = _labels(frame[target], target)
-        frame = frame.drop(columns=target)
-    names = tuple(frame.columns)
-    return Table(_numbers(frame, names), names if has_names else None, labels)
-
-
-def read_columns(
-    path: Path, kind: str, *, header: bool | None, D: int, features: tuple[str, ...] | None
-) -> npt.NDArray[np.float64]:
-    """Read the inputs that a network takes, (N, D), by their names, whatever else the table has.
-
-    Where there are no names, here or in what it was trained on, the table must have D columns.
-
-    Raises:
-        ImportError, OSError, ValueError: as `read_table`, or inputs are missing.
-    """
-    frame, has_names = _read(path, kind, Columns(header=header))
-    names = tuple(frame.columns)
-    if features is not None and has_names:
-        names = tuple(names[place] for place in places_of(features, names))
-    elif len(names) != D:
-        raise ValueError(f"the model takes {D} columns, got {len(names)}")
-    return _numbers(frame, names)
+    names = list(frame.columns)
+    target = None if columns.target is None else _find(names, columns.target)
+    if has_names and columns.inputs is not None:
+        inputs = [names[place] for place in places_of(columns.inputs, names)]
+    else:
+        others = {target, *(_find(names, column) for column in columns.drop)}
+        inputs = [name for name in names if name not in others]
+        _check_named(inputs)
+    labels = None if target is None else _labels(frame[target], target)
+    return Table(_numbers(frame, inputs), tuple(inputs) if has_names else None, labels)
 
 
 def places_of(features: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -144,10 +129,6 @@ def _read(path: Path, kind: str, columns: Columns) -> tuple["pd.DataFrame", bool
     frame.columns = [str(name) for name in frame.columns]
     if not frame.columns.is_unique:
         raise ValueError(f"{frame.columns[frame.columns.duplicated()][0]!r} names two columns")
-    nameless = [name for name in frame.columns if name.startswith("Unnamed: ")]  # as pandas says
-    if nameless and not set(nameless) <= set(columns.drop):
-        msg = f"column {frame.columns.get_loc(nameless[0])} has no name, as numbers of rows have"
-        raise ValueError(f"{msg} none: name it, or leave it out by --drop {nameless[0]!r}")
     return frame, header
 
 
@@ -184,9 +165,18 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _find(frame: "pd.DataFrame", column: str) -> str:
+def _check_named(inputs: list[str]) -> None:
+    """Refuse what pandas writes before the rows, and is no input: their numbers."""
+    for name in inputs:
+        if name.startswith("Unnamed: "):  # as pandas calls a column that has no name
+            msg = (
+                f"column {name.removeprefix('Unnamed: ')} has no name, as numbers of rows have none"
+            )
+            raise ValueError(f"{msg}: name it, or leave it out by --drop {name!r}")
+
+
+def _find(names: list[str], column: str) -> str:
     """Give the name of a column that is given by its name or its number, from either end."""
-    names = list(frame.columns)
     if column not in names:
         try:
             return str(names[int(column)])
@@ -203,7 +193,7 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
     return values if values.dtype.kind in "fiub" else values.astype(str)
 
 
-def _numbers(frame: "pd.DataFrame", names: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]:
     if not names or frame.empty:
         raise ValueError(f"a table of rows and inputs is needed, this has {len(frame)} rows")
     return np.stack([_input(frame[name], name) for name in names], axis=1)

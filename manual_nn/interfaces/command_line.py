@@ -175,7 +175,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_output(args.output, PICTURES)
     if args.report is not None:
         check_report(args.report)
-        _check_output(args.report.parent, ())
+        _check_output(args.report.parent, [args.report.name], option="--report")
     model = load_model(args.model)
     dataset = _data_for(model, args)
     parts = [_evaluated(model, dataset, *part) for part in _parts(dataset)]
@@ -228,7 +228,8 @@ def _predict(args: argparse.Namespace) -> int:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if args.proba:
         writer.writerow(["class", *model.classes])
-        writer.writerows([name, *row] for name, row in zip(names, proba.tolist(), strict=True))
+        rows = zip(names, proba, strict=True)
+        writer.writerows([name, *map(str, row)] for name, row in rows)
     else:
         writer.writerow(["class"])
         writer.writerows([name] for name in names)
@@ -255,22 +256,14 @@ def _inputs_for(model: Model, args: argparse.Namespace) -> Numbers:
 
 def _data_for(model: Model, args: argparse.Namespace) -> Dataset:
     """Load the rows to evaluate."""
-    given = _source(args) if args.data else None
-    if given is None:
-        about = {"labels", "target", "drop", "header", "image_shape"}
-        said = [name for name in about if getattr(args, name) not in {None, ()}]
-        if said:
-            raise ValueError(f"--{said[0].replace('_', '-')} is about --data, which is not given")
+    if args.data is None:
+        for name in ("labels", "target", "drop", "header", "image_shape"):
+            if getattr(args, name) not in (None, ()):
+                raise ValueError(f"--{name.replace('_', '-')} is about --data, which is not given")
         return _data_trained_on(model, args.data_dir)
+    given = _source(args)
     if given.is_file:
-        alike = model.source._asdict()
-        inherited = {name: alike[name] for name in ("target", "drop", "header")}
-        told = {name: value for name, value in given._asdict().items() if value not in {None, ()}}
-        if "labels" in told:
-            del inherited["target"]
-        source = Source(**inherited | told)
-        D = len(model.params[0].weight)
-        return load_rows(source, model.classes, features=model.features, D=D)
+        return _file_for(model, given)
     dataset = load_data(given)
     if (dataset.image_shape, dataset.classes) != (model.image_shape, model.classes):
         msg = f"the model takes images of shape {model.image_shape} and knows the classes"
@@ -278,6 +271,23 @@ def _data_for(model: Model, args: argparse.Namespace) -> Dataset:
             f"{msg} {', '.join(model.classes)}; {given.data} has {dataset.image_shape} and "
             f"{', '.join(dataset.classes)}"
         )
+    return dataset
+
+
+def _file_for(model: Model, given: Source) -> Dataset:
+    """Load all rows of a file, whose columns are what they were in training unless told."""
+    was = model.source
+    source = given._replace(
+        target=given.target or (None if given.labels else was.target),
+        drop=given.drop or was.drop,
+        header=was.header if given.header is None else given.header,
+    )
+    D = len(model.params[0].weight)
+    dataset = load_rows(source, model.classes, features=model.features, D=D)
+    shape = dataset.image_shape
+    if None not in (shape, model.image_shape) and shape != model.image_shape:
+        msg = f"the model takes images of shape {model.image_shape}"
+        raise ValueError(f"{given.data}: {msg}, got {shape}")
     return dataset
 
 
@@ -394,20 +404,20 @@ def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
     return EarlyStopping(min_accuracy=args.min_accuracy, max_change=args.max_change)
 
 
-def _check_output(folder: Path, names: Iterable[str]) -> None:
+def _check_output(folder: Path, names: Iterable[str], *, option: str = "--output") -> None:
     """Find out before the work, not after it, that the folder cannot be written to."""
     existing = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.exists())
     if not existing.is_dir():
-        raise NotADirectoryError(f"--output {folder}: {existing} is not a folder")
+        raise NotADirectoryError(f"{option} {folder}: {existing} is not a folder")
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(1))
     except OSError as error:
-        msg = f"--output {folder}: {existing} cannot be written to: {error.strerror}"
+        msg = f"{option} {folder}: {existing} cannot be written to: {error.strerror}"
         raise type(error)(msg) from error
     for name in names:
         if (folder / name).is_dir():
-            raise IsADirectoryError(f"--output {folder}: {folder / name} is a folder")
+            raise IsADirectoryError(f"{option} {folder}: {folder / name} is a folder")
 
 
 def _say(line: str) -> None:

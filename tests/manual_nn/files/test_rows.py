@@ -185,5 +185,7 @@ def test_a_network_is_given_what_fits_it(path: Path) -> None:
         read_inputs(path, D=6, image_shape=(3, 2))
     path.write_text("a,c,b\n1,2,3\n")
     assert read_inputs(path, D=2, features=("b", "a")).X.tolist() == [[3, 1]]
+    with pytest.raises(ValueError, match="rows: the model takes 2 columns, got 3"):
+        read_inputs(path, D=2)
     with pytest.raises(ValueError, match="rows: of the model's 2 inputs, x, y not among a, c, b"):
         read_inputs(path, D=2, features=("x", "y"))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from manual_nn.files.tables import Columns, column_names, only_column, read_columns, read_table
+from manual_nn.files.tables import Columns, column_names, only_column, read_table
 from tests.support.cases import each
 
 FLOWERS = "length,width,kind\n5.1,3,oak\n4.9,2,ash\n6,1e3,oak\n"
@@ -44,6 +44,11 @@ def fixture_path(tmp_path: Path) -> Path:
         (
             "id,length,kind,width,note\n1,5.1,oak,3,a\n2,4.9,ash,2,b\n3,6,oak,1e3,c\n",
             Columns("kind", ("note", "0")),
+            ("length", "width"),
+        ),
+        (
+            "id,length,kind,width\n1,5.1,oak,3\n2,4.9,ash,2\n3,6,oak,1e3\n",
+            Columns("2", ("0",)),  # numbers are those in the file
             ("length", "width"),
         ),
     ],
@@ -113,31 +118,25 @@ def test_a_nameless_column_can_be_left_out(path: Path) -> None:
 
 
 @each(
-    ("text", "header", "features", "want"),
+    ("text", "columns", "want"),
     [
-        ("b,c,a\n1,x,2\n3,y,4\n", None, ("a", "b"), [[2, 1], [4, 3]]),  # by name, whatever else
-        ("1,2\n3,4\n", None, ("a", "b"), [[1, 2], [3, 4]]),  # by place, where there are no names
-        ("u,v\n1,2\n3,4\n", None, None, [[1, 2], [3, 4]]),
-        ("1,2\n1,2\n3,4\n", True, None, [[1, 2], [3, 4]]),
-        ("u,v\n1,2\n3,4\n", None, ("a", "b"), "of the model's 2 inputs, a, b not among u, v"),
-        ("1,2,5\n3,4,6\n", None, ("a", "b"), "the model takes 2 columns, got 3"),
-        ("u,v,w\n1,2,5\n3,4,6\n", None, None, "the model takes 2 columns, got 3"),
+        ("b,c,a\n1,x,2\n3,y,4\n", Columns(inputs=("a", "b")), [[2, 1], [4, 3]]),  # by name
+        ("b,c,a\n1,x,2\n3,y,4\n", Columns("c", ("id",), inputs=("a", "b")), [[2, 1], [4, 3]]),
+        (",a,b\n0,1,2\n1,3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),
+        ("1,2\n3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),  # there are no names
+        ("1,2\n1,2\n3,4\n", Columns(header=True), [[1, 2], [3, 4]]),
+        ("u,v\n1,2\n", Columns(inputs=("a", "b")), "the model's 2 inputs, a, b not among u, v"),
     ],
 )
-def test_a_network_takes_its_columns_by_their_names_or_else_by_their_places(
-    path: Path,
-    text: str,
-    header: bool | None,
-    features: tuple[str, ...] | None,
-    want: list[list[float]] | str,
+def test_a_network_takes_its_columns_by_their_names_if_there_are_names(
+    path: Path, text: str, columns: Columns, want: list[list[float]] | str
 ) -> None:
     path.write_text(text)
     if isinstance(want, str):
         with pytest.raises(ValueError, match=want):
-            read_columns(path, "csv", header=header, D=2, features=features)
+            read_table(path, "csv", columns)
     else:
-        found = read_columns(path, "csv", header=header, D=2, features=features)
-        assert found.tolist() == want
+        assert read_table(path, "csv", columns).X.tolist() == want
 
 
 def test_the_columns_are_listed_and_one_may_be_all_there_is(path: Path) -> None:

@@ -626,7 +626,7 @@ def test_inputs_are_scaled_as_they_were_in_training(
     )
     assert (status, err) == (0, "")
     want = predict_proba(params, scaling.apply(pixels[:1], dtype=np.float32))[0]
-    assert out.split("\n")[1].split(",")[1:] == [str(float(p)) for p in want]
+    assert out.split("\n")[1].split(",")[1:] == list(map(str, want))
 
 
 def test_inputs_that_were_scaled_already_get_a_warning(
@@ -745,7 +745,8 @@ def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
         (np.full((2, 64), None), "Python objects"),
         (b"\x93NUMPY\x01\x00", "not an npy array, or a damaged one"),
         (b"\x93NUMPY\x09\x00", "not an npy array, or a damaged one"),
-        (b"text", "the model takes 64 columns, got 1"),
+        (b"text", "a table of rows and inputs is needed, this has 0 rows"),
+        (b"1,2", "the model takes 64 columns, got 2"),
         (b"\0", "neither IDX, npy, npz, CSV nor Parquet"),
         (b"", "neither IDX, npy, npz, CSV nor Parquet"),
         (
@@ -967,9 +968,14 @@ def test_a_file_that_has_changed_is_not_divided_as_it_was(
     [
         ("evaluate --target kind", "--target is about --data, which is not given"),
         ("evaluate --header", "--header is about --data, which is not given"),
+        ("evaluate --no-header", "--header is about --data, which is not given"),
+        ("evaluate --drop id", "--drop is about --data, which is not given"),
+        ("evaluate --image-shape 1 2", "--image-shape is about --data, which is not given"),
+        ("evaluate --labels x", "--labels is about --data, which is not given"),
+        ("evaluate --data-dir .", "flowers.csv is a file and takes no --data-dir"),
         ("evaluate --data digits", r"images of shape None .* ash, elm, oak; digits has \(8, 8\)"),
         ("evaluate --data digits --drop x", "the data set digits takes no --drop"),
-        ("evaluate --data flowers.csv --target weight", "flowers.csv: .*, inputs must be numbers"),
+        ("evaluate --data flowers.csv --target weight", "flowers.csv: classes are needed, not 9"),
         ("evaluate --data nowhere.csv", "nowhere.csv: No such file or directory"),
     ],
 )
@@ -984,6 +990,32 @@ def test_wrong_data_for_a_model_are_named(
     status, _, err = run(capsys, *args.split(), "--model", "model.npz")
     assert status == 2
     assert re.fullmatch(f"manual-nn: error: .*{reason}.*\n", err)
+
+
+def test_columns_are_found_by_their_names_whatever_else_there_is(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.csv"
+    lines = [line.split(",") for line in (own / FLOWERS).read_text().splitlines()]
+    other.write_text(
+        "\n".join(f"{weight},note,{kind},{length}" for _, length, kind, weight in lines)
+    )
+    model = ("--model", own / "model.npz")
+    first, second = (
+        run(capsys, "evaluate", *model, "--data", file) for file in (own / FLOWERS, other)
+    )
+    assert second == (0, first.out.replace("flowers", "other"), "")
+
+
+def test_images_of_another_shape_are_not_those_of_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10))
+    np.savez(tmp_path / "rows.npz", X=np.eye(16).reshape(4, 4, 16), y=np.arange(4) % 2)
+    args = ("--model", tmp_path / "model.npz", "--data", tmp_path / "rows.npz")
+    status, _, err = run(capsys, "evaluate", *args)
+    assert status == 2
+    assert err.endswith("rows.npz: the model takes images of shape (8, 8), got (4, 16)\n")
 
 
 def test_all_rows_may_be_trained_on(
