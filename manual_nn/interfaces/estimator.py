@@ -248,8 +248,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     ) -> Self:
         """Train the network for one epoch on these rows; the first call makes it.
 
-        No row is held out. From a new network, k calls with the same rows are one `fit` of k epochs
-        without early stopping, bit for bit.
+        No row is held out. Features are standardised, if at all, by the rows of the first call,
+        which should be many. From a new network, k calls with the same rows are one `fit` of k
+        epochs without early stopping, bit for bit.
 
         Args:
             X: the inputs, (N, D), as for `fit`.

@@ -30,7 +30,8 @@ def as_rows_to_train(params: Params, X: Any, *, name: str) -> Rows:
         array = as_inputs(params, X, name=name)
         check_finite(array, name=name)
         return array
-    D, dtype = len(params[0].weight), params[0].weight.dtype
+    D = len(params[0].weight)
+    dtype = params[0].weight.dtype
     if len(X.shape) != 2 or X.shape[1] != D or X.shape[0] == 0:
         raise ValueError(f"{name} must have shape (N, {D}), N at least 1, got {X.shape}")
     if X.dtype.kind not in "fiub":
