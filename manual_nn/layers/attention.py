@@ -88,7 +88,8 @@ def forward(
     query, key, value = in_groups(x)
     scale = as_scale(scale, query)
     mask, dropout_mask = mask_in_groups(mask, x), mask_in_groups(dropout_mask, x)
-    scores = scale * np.matmul(query, key.swapaxes(-1, -2))  # (..., T, S)
+    scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, S)
+    scores *= scale
     if causal or mask is not None:
         np.copyto(scores, -np.inf, where=~_seen(scores.shape, causal=causal, mask=mask))
     weights = _softmax(scores)  # (..., T, S)
@@ -125,7 +126,9 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
     d_out = d_out.reshape(*query.shape[:-1], -1)  # (..., T, K)
     d_value = np.matmul(dropped(weights, mask, rate).swapaxes(-1, -2), d_out)  # (..., S, K)
     d_weights = dropped(np.matmul(d_out, value.swapaxes(-1, -2)), mask, rate)  # (..., T, S)
-    d_scores = scale * (weights * (d_weights - along))  # (..., T, S)
+    d_weights -= along
+    d_scores = np.multiply(weights, d_weights, out=d_weights)  # (..., T, S)
+    d_scores *= scale
     d_query = np.matmul(d_scores, key)  # (..., T, D)
     d_key = np.matmul(d_scores.swapaxes(-1, -2), query)  # (..., S, D)
     return (), out_of_groups(Inputs(d_query, d_key, d_value), x)

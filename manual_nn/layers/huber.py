@@ -51,8 +51,10 @@ def forward(
     delta = as_number(delta, name="delta", minimum=0, strict=True, dtype=x.dtype)
     error = x - target
     clipped = np.clip(error, -delta, delta)
-    losses = clipped * (error - clipped / 2)
-    return (losses / x.size).sum(), Kept(clipped)
+    error -= clipped / 2
+    losses = np.multiply(clipped, error, out=error)
+    losses /= x.size
+    return losses.sum(), Kept(clipped)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:

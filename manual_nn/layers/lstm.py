@@ -129,21 +129,17 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     (i, slope_i), (f, slope_f), (o, slope_o) = map(value_and_slope, (z_i, z_f, z_o))
     g, slope_g = np.tanh(z_g), tanh_slope(z_g)
     tanh_c, slope_c = np.tanh(c), tanh_slope(c)
-    d_z = np.zeros(z.shape, z.dtype)  # (N, T, 4 H)
+    # What (7) and (5) multiply d_c and d_h by, which have to wait for the step after.
+    factors = [g * slope_i, before_c * slope_f, i * slope_g, tanh_c * slope_o]
+    to_z = np.concatenate(factors, axis=-1)  # (N, T, 4 H), from c, c, c and h
+    to_c = o * slope_c  # (N, T, H), from h
+    d_z = np.empty(z.shape, z.dtype)  # (N, T, 4 H)
     d_h, d_c = np.zeros((2, *state.h.shape), z.dtype)  # (N, H) each
     for t in reversed(range(z.shape[1])):
         within = seen[:, t, np.newaxis]
         of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end
-        of_c = np.where(within, d_c, 0) + of_h * o[:, t] * slope_c[:, t]
-        d_z[:, t] = np.concatenate(
-            [
-                of_c * g[:, t] * slope_i[:, t],
-                of_c * before_c[:, t] * slope_f[:, t],
-                of_c * i[:, t] * slope_g[:, t],
-                of_h * tanh_c[:, t] * slope_o[:, t],
-            ],
-            axis=-1,
-        )
+        of_c = np.where(within, d_c, 0) + of_h * to_c[:, t]
+        d_z[:, t] = to_z[:, t] * np.concatenate([of_c, of_c, of_c, of_h], axis=-1)
         d_c = np.where(within, of_c * f[:, t], d_c)
         d_h = np.where(within, np.matmul(d_z[:, t], params.recurrent_weight.T), d_h)
     d_params = LSTM(

@@ -65,5 +65,6 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     check_like(d_out, p.shape, p.dtype, name="d_out", like="out")
     likeliest = p.argmax(axis=-1)[..., np.newaxis]  # (..., 1)
     d = d_out - np.take_along_axis(d_out, likeliest, axis=-1)  # (..., K)
-    along = (p * d).sum(axis=-1, keepdims=True)  # (..., 1)
-    return (), p * (d - along)
+    d -= np.vecdot(p, d)[..., np.newaxis]
+    d *= p
+    return (), d

@@ -41,7 +41,9 @@ def forward(params: tuple[()], x: Array, *, target: Array) -> tuple[np.floating[
     check_floats(x, name="x", ndim=1)
     check_like(target, x.shape, x.dtype, name="target", like="x")
     error = x - target
-    return (error**2 / x.size).sum(), Kept(error)
+    losses = error * error
+    losses /= x.size
+    return losses.sum(), Kept(error)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:
