@@ -116,8 +116,11 @@ def _read(path: Path, kind: str, columns: Columns) -> tuple["pd.DataFrame", bool
     with train_extra("pandas"):
         import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
     if kind == "parquet":
-        with train_extra("pyarrow"):
-            frame = pd.read_parquet(path)
+        try:
+            with train_extra("pyarrow"):
+                frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:  # both are damage: the file was opened before
+            raise ValueError(f"a damaged Parquet file: {error}") from error
     else:
         frame = pd.read_csv(
             path,

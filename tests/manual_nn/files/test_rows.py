@@ -164,6 +164,12 @@ def test_what_cannot_be_read_as_rows_is_named(path: Path) -> None:
     save_params(path, params)
     with pytest.raises(ValueError, match=r"rows: .*it holds a network, not rows"):
         read_rows(path, None, Columns())
+    save_npz(path, X=X, y=Y)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 99  # a version that zipfile does not know
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="rows: no rows can be read from this npz file"):
+        read_rows(path, None, Columns())
     path.write_bytes(b"PK\x03\x04 and so on")
     with pytest.raises(ValueError, match="rows: no rows can be read from this npz file"):
         read_rows(path, None, Columns())

@@ -75,6 +75,12 @@ def test_parquet_is_read_as_csv_is(path: Path) -> None:
     assert table.labels.tolist() == LABELS
 
 
+def test_damaged_parquet_is_refused(path: Path) -> None:
+    path.write_bytes(b"PAR1 and so on PAR1")
+    with pytest.raises(ValueError, match="a damaged Parquet file: "):
+        read_table(path, "parquet", Columns("kind"))
+
+
 def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
     path.write_text("a,b,c\n1,True,7\n2,False,9\n")
     table = read_table(path, "csv", Columns("c"))
