@@ -16,6 +16,7 @@ from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.rows import naming, read_inputs
 from manual_nn.files.scaling import Numbers
 from manual_nn.files.sources import Source, fingerprint, load_data, load_rows
+from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
 from manual_nn.interfaces.experiment import Prepared, Settings, prepare, start_training
 from manual_nn.interfaces.options import WRONG_INPUT, parser_of
 from manual_nn.interfaces.pictures import (
@@ -43,6 +44,7 @@ from manual_nn.training.sgd import SGD
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+ROWS_AT_ONCE = 1024
 RESULTS = ("model.npz", "epoch_plots.png")
 PICTURES = ("confusion_matrix.png", "mistakes.png", "first_layer.png")
 
@@ -94,12 +96,16 @@ def _train(args: argparse.Namespace) -> int:
         f"{dataset.name}: {len(dataset.X_train)} training and {len(dataset.X_test)} test rows, "
         f"layers {'-'.join(map(str, prepared.sizes))}, {settings.dtype}"
     )
+    if prepared.scaling.kind != "standardise" and dataset.image_shape is None:
+        advice = of_sizes(abs(prepared.X_train).max(axis=0), dataset.features)
+        _warn(None if advice is None else f"{advice}: --scaling standardise makes them alike")
     if args.resume:
         found = args.checkpoint.exists()
         _say(f"Resuming from {args.checkpoint}" if found else "No checkpoint yet: beginning")
     last, error = _reach_the_end(prepared, settings, args)
     if last is not None:
         _say_how_it_ended(last, error, settings.early_stopping)
+        _advise(last, prepared, error)
         _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
     elif isinstance(error, KeyboardInterrupt):
         _say("Interrupted before the first step: no model is written")
@@ -144,10 +150,24 @@ def _say_how_it_ended(
     if isinstance(rule, Patience) and epochs > 0:
         best = 1 + last.history.val_acc.index(max(last.history.val_acc))
         _say(f"Keeping the parameters of epoch {best}, the best on the validation rows")
-    if last.loss_rose and not isinstance(error, TrainingDiverged):
-        end, start = last.history.train_loss[-1], last.start_loss
-        rose = f"the training loss ended at {end:.4g}, above {start:.4g} at the start"
-        _warn(f"{rose}: a smaller --learning-rate may help")
+
+
+def _advise(
+    last: TrainingResult, prepared: Prepared, error: KeyboardInterrupt | TrainingDiverged | None
+) -> None:
+    """Warn of what has gone wrong without an error."""
+    if isinstance(error, TrainingDiverged):
+        return
+    losses, X = last.history.train_loss, prepared.X_train
+    blocks = (X[start : start + ROWS_AT_ONCE] for start in range(0, len(X), ROWS_AT_ONCE))
+    remedy = "choose a smaller --learning-rate"
+    if prepared.scaling.kind != "standardise":
+        remedy += " or --scaling standardise"
+    for advice in (
+        of_loss(last.start_loss, losses[-1]) if last.loss_rose else None,
+        of_dead_units(last.params, blocks),
+    ):
+        _warn(None if advice is None else f"{advice}: {remedy}")
 
 
 def _has_begun(result: TrainingResult) -> bool:

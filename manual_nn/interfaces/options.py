@@ -310,7 +310,7 @@ def _add_data(command: Any, *, default: str | None, note: str) -> Any:
         nargs="+",
         default=(),
         metavar="COLUMN",
-        help="columns that are no inputs, such as numbers of rows",
+        help="columns that are not inputs, such as the numbers of the rows",
     )
     group.add_argument(
         "--header",

@@ -313,11 +313,24 @@ def test_a_loss_that_ends_above_its_start_gets_a_warning(
     rate = ("--learning-rate", "20", "--epochs", "1", "--hidden", "8")
     status, _, err = run(capsys, "train", *rate, "--output", tmp_path)
     assert status == 0
+    remedy = "choose a smaller --learning-rate or --scaling standardise"
+    loss, *_ = err.splitlines()
     assert re.fullmatch(
-        r"manual-nn: warning: the training loss ended at .*, above .* at the start: a smaller "
-        r"--learning-rate may help\n",
-        err,
+        f"manual-nn: warning: the loss has grown in training, from .* to .*: {remedy}", loss
     )
+
+
+def test_inputs_of_unequal_size_and_units_that_died_get_a_warning(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ("train", "--data", own / FLOWERS, *OWN[3:], "--scaling", "none", "--output", tmp_path)
+    status, _, err = run(capsys, *data, "--learning-rate", "0.001")
+    assert status == 0
+    sizes, *others = err.splitlines()
+    wanted = r"features of X are of very unequal size: weight reaches 1e\+06, length no more than 2"
+    assert re.fullmatch(f"manual-nn: warning: {wanted}.*: --scaling standardise .*", sizes)
+    dead = r"manual-nn: warning: \d of 8 units of hidden layer 1 are 0 for all rows .*: choose a .*"
+    assert re.fullmatch(dead, others[-1])
 
 
 def start(*args: str | Path) -> "subprocess.Popen[str]":
