@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from manual_nn.compiled import backend
 from reference.compare import Comparison
 from reference.diagnosis import causes
+
+backend.AUTOMATIC = ("numpy",)  # a test of what is compiled asks for it
 
 jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
 jax.config.update("jax_default_matmul_precision", "highest")

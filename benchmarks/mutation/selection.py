@@ -55,6 +55,7 @@ ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
     "manual_nn/compiled/layers.py": (_COMPILED,),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
+    "manual_nn/compiled/steps.py": ("tests/manual_nn/training/test_descent_compiled.py",),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,

@@ -2,13 +2,15 @@
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Literal
 
 BACKENDS = ("auto", "numpy", "numba")
+AUTOMATIC: Sequence[str] = ("numba", "numpy")  # what "auto" tries, in this order
 
 
 def as_backend(backend: object) -> Literal["numpy", "numba"]:
-    """Choose what computes: what is asked for or, for "auto", Numba where it can.
+    """Choose what computes: what is asked for or, for "auto", the first of AUTOMATIC that can.
 
     The results are the same up to rounding.
 
@@ -21,13 +23,12 @@ def as_backend(backend: object) -> Literal["numpy", "numba"]:
         raise TypeError(f"backend must be a string, got {type(backend).__name__}")
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto', 'numpy' or 'numba', got {backend!r}")
-    if backend == "numpy":
-        return "numpy"
-    obstacle = obstacle_to_compiling()
-    if obstacle is None:
-        return "numba"
-    if backend == "auto":
-        return "numpy"
+    for choice in AUTOMATIC if backend == "auto" else (backend,):
+        if choice == "numpy":
+            return "numpy"
+        obstacle = obstacle_to_compiling()
+        if obstacle is None:
+            return "numba"
     raise ModuleNotFoundError(
         f"backend 'numba' needs Numba, on a version of Python that it supports ({obstacle}): "
         "pip install 'manual-nn[fast]', or take 'numpy' or 'auto'"

@@ -48,17 +48,17 @@ def rectify_backward(d_a: Array, a: Array, d_bias: Array) -> None:
 
 
 @compiled
-def input_backward(d_z: Array, weight: Array, d_a: Array) -> None:
-    """Write d_a = d_z W^T, (N, fan_in); dense.md (4).
+def input_backward(d_z: Array, weight: Array, factor: float, d_a: Array) -> None:
+    """Write d_a = factor d_z W^T, (N, fan_in); dense.md (4).
 
     For few rows BLAS is faster at the transpose, W d_z^T, by a quarter and more.
     """
     if len(d_z) <= FEW:
         transposed = np.empty((weight.shape[0], len(d_z)), d_z.dtype)
-        product(weight, d_z.T, 1, 0, transposed)
+        product(weight, d_z.T, factor, 0.0, transposed)
         d_a[:] = transposed.T
     else:
-        product(d_z, weight.T, 1, 0, d_a)
+        product(d_z, weight.T, factor, 0.0, d_a)
 
 
 @compiled
@@ -105,7 +105,7 @@ def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: A
     """
     if len(a) == 1:
         return outer_product_and_decay(a[0], d_z[0], weight, decay, d_weight)
-    product(a.T, d_z, 1, 0, d_weight)
+    product(a.T, d_z, 1.0, 0.0, d_weight)
     if decay == 0:
         return weight.dtype.type(0)
     return add_decay(weight.reshape(-1), decay, d_weight.reshape(-1))

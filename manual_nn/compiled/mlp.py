@@ -1,10 +1,11 @@
 """The pass up and down of the multilayer perceptron, which mlp.md derives.
 
 Axes: N rows in the batch, D inputs, K classes, L layers, each with fan_in inputs and fan_out
-outputs. Every array is in C order. Tuples have an entry for each layer; d_z_L takes the place of
+outputs. Every array is in C order. Sequences have an entry for each layer; d_z_L takes the place of
 z_L, with which it is one array.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from manual_nn.arrays import Array
@@ -12,29 +13,65 @@ from manual_nn.compiled import layers
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import product
 
-Arrays: TypeAlias = tuple[Array, ...]
+Arrays: TypeAlias = Sequence[Array]
 
 
 @compiled
-def forward(weights: Arrays, biases: Arrays, X: Array, z: Arrays) -> bool:
+def forward(weights: Arrays, factor: float, biases: Arrays, X: Array, z: Arrays) -> bool:
     """Go up: z_l = relu(a_{l-1} W_l + b_l), but z_L = a_{L-1} W_L, without its bias; mlp.md (1).
 
     Returns whether all pre-activations below z_L are finite.
     """
     finite = True
     for l in range(len(weights)):
-        product(X if l == 0 else z[l - 1], weights[l], 1, 0, z[l])
+        product(X if l == 0 else z[l - 1], weights[l], factor, 0.0, z[l])
         if l < len(weights) - 1:
             finite &= layers.rectify(z[l], biases[l])
     return finite
 
 
 @compiled
-def backward(weights: Arrays, z: Arrays, d_z: Arrays, d_biases: Arrays) -> None:
+def backward(weights: Arrays, factor: float, z: Arrays, d_z: Arrays, d_biases: Arrays) -> None:
     """Go down from d_z_L: d_z_{l-1} = d_z_l W_l^T where z_{l-1} > 0, and its sums; mlp.md (2)."""
     for l in range(len(weights) - 1, 0, -1):
-        layers.input_backward(d_z[l], weights[l], d_z[l - 1])
+        layers.input_backward(d_z[l], weights[l], factor, d_z[l - 1])
         layers.rectify_backward(d_z[l - 1], z[l - 1], d_biases[l - 1])
+
+
+@compiled
+def up_and_down(
+    weights: Arrays,
+    factor: float,
+    biases: Arrays,
+    X: Array,
+    target: Array,
+    row_weight: Array,
+    z: Arrays,
+    d_z: Arrays,
+    d_biases: Arrays,
+) -> tuple[Any, bool]:
+    """Compute d_z_l and d_b_l for each layer, without the penalty; mlp.md (1) to (4).
+
+    Returns the loss, and whether all pre-activations are finite: where they are not, it ends.
+
+    Args:
+        weights: W_1 / factor to W_L / factor, (fan_in, fan_out).
+        factor: see there.
+        biases: b_1 to b_L, (fan_out,).
+        X: the inputs, (N, D).
+        target: probabilities of the classes, (N, K).
+        row_weight: the factor of each row in the mean over the rows, (N,).
+        z: where to write z_1 to z_L, (N, fan_out), and then a_l in the place of z_l.
+        d_z: where to write d_z_1 to d_z_L.
+        d_biases: where to write d_b_1 to d_b_L.
+    """
+    top = len(weights) - 1
+    if not forward(weights, factor, biases, X, z):
+        return X.dtype.type(0), False
+    loss, finite = layers.cross_entropy(z[top], biases[top], target, row_weight, d_biases[top])
+    if finite:
+        backward(weights, factor, z, d_z, d_biases)
+    return loss, finite
 
 
 @compiled
@@ -52,28 +89,15 @@ def loss_and_grad(
 ) -> tuple[Any, bool]:
     """Compute the loss, which is returned, and d_W_l and d_b_l for each layer; mlp.md (1) to (4).
 
-    Also returns whether all pre-activations are finite: if not, none of the results has a meaning.
+    Also returns whether all pre-activations are finite: where they are not, it ends.
 
-    Args:
-        weights: W_1 to W_L, (fan_in, fan_out).
-        biases: b_1 to b_L, (fan_out,).
-        X: the inputs, (N, D).
-        target: probabilities of the classes, (N, K).
-        row_weight: the factor of each row in the mean over the rows, (N,).
-        weight_decay: the factor of the penalty.
-        z: where to write z_1 to z_L, (N, fan_out), and then a_l in the place of z_l.
-        d_z: where to write d_z_1 to d_z_L.
-        d_weights: where to write d_W_1 to d_W_L.
-        d_biases: where to write d_b_1 to d_b_L.
+    The arguments are those of `up_and_down`, with the factor of the penalty, `weight_decay`, and
+    where to write d_W_1 to d_W_L, `d_weights`.
     """
-    dtype = X.dtype.type
-    if not forward(weights, biases, X, z):
-        return dtype(0), False
-    top = len(weights) - 1
-    loss, finite = layers.cross_entropy(z[top], biases[top], target, row_weight, d_biases[top])
+    loss, finite = up_and_down(weights, 1.0, biases, X, target, row_weight, z, d_z, d_biases)
     if not finite:
         return loss, False
-    backward(weights, z, d_z, d_biases)
+    dtype = X.dtype.type
     decay, squares = dtype(2 * weight_decay), dtype(0)
     for l in range(len(weights)):
         squares += layers.weight_backward(

@@ -1,11 +1,13 @@
 """The command line: train, evaluate, predict."""
 
 import argparse
+import contextlib
 import csv
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from manual_nn.arrays import Array
@@ -120,19 +122,35 @@ def _reach_the_end(
     """Train, and give what was reached, and what has ended it before its time."""
     last: TrainingResult | None = None
     try:
-        for last in start_training(
-            prepared,
-            settings,
-            checkpoint=args.checkpoint,
-            resume=args.resume,
-            progress=sys.stderr.isatty(),
-        ):
-            _say(_epoch_line(last.history, settings.epochs))
+        with _logged():
+            for last in start_training(
+                prepared,
+                settings,
+                checkpoint=args.checkpoint,
+                resume=args.resume,
+                progress=sys.stderr.isatty(),
+            ):
+                _say(_epoch_line(last.history, settings.epochs))
     except TrainingInterrupted as interruption:
         return interruption.result if _has_begun(interruption.result) else None, interruption
     except (KeyboardInterrupt, TrainingDiverged) as error:
         return last, error
     return last, None
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Pass on what the package logs, as that it compiles."""
+    logger, handler = logging.getLogger("manual_nn"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("manual-nn: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _say_how_it_ended(
@@ -402,6 +420,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         scaling=args.scaling,
         seed=args.seed,
         dtype=args.dtype,
+        backend=args.backend,
     )
 
 

@@ -95,6 +95,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         random_state: a seed, or a generator to draw it from; None for NumPy's global one.
         verbose: print the loss and the accuracy after each epoch; on a terminal, show a progress
             bar on the standard error stream, too.
+        backend: what computes the steps: "numpy"; "numba", which compiles them when it is first
+            used on a machine, for seconds; or "auto", which is "numba" where it is installed.
 
     Attributes:
         classes_: the labels, sorted, (K,).
@@ -145,6 +147,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
+        backend: Literal["auto", "numpy", "numba"] = "auto",
     ) -> None:
         """Keep the parameters; `fit` checks them, as scikit-learn requires."""
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -168,6 +171,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
+        self.backend = backend
 
     def fit(
         self,
@@ -435,6 +439,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             "learning_rate": rate if form == "constant" else CosineSchedule(rate, epochs),
             "weight_decay": as_number(self.weight_decay, name="weight_decay", minimum=0),
             "progress": bool(self.verbose) and sys.stderr.isatty(),
+            "backend": self.backend,
         }
 
     def _optimizer(self) -> Optimizer:

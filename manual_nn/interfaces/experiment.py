@@ -40,6 +40,7 @@ class Settings:
     scaling: str | None = None  # or one of `manual_nn.files.scaling.KINDS`
     seed: int = 0
     dtype: str = "float32"
+    backend: str = "auto"
 
 
 class Prepared(NamedTuple):
@@ -127,4 +128,5 @@ def start_training(
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
+        backend=settings.backend,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from manual_nn.compiled.backend import BACKENDS
 from manual_nn.files.scaling import KINDS
 from manual_nn.files.sources import DATA_SETS, TEST_FRACTION
 from manual_nn.interfaces.experiment import Settings
@@ -137,6 +138,14 @@ def _add_train(commands: Any, run: Any) -> None:
         metavar="WIDTH",
     )
     _add(network, "--dtype", str, default.dtype, "precision of the parameters", choices=DTYPES)
+    _add(
+        network,
+        "--backend",
+        str,
+        default.backend,
+        "what computes the steps; numba compiles them, and is auto where it is installed",
+        choices=BACKENDS,
+    )
     _add_training(command.add_argument_group("training"), default)
     results = command.add_argument_group("results")
     _add(results, "--output", Path, Path("output"), "folder for the results", metavar="FOLDER")

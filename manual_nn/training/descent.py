@@ -13,6 +13,7 @@ Axes: N rows to train on, n of them in a batch; D inputs, K classes.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Descent:
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.steps, self.moments = state or first_state(optimizer, params)
-        self.steps_per_epoch = math.ceil(len(target) / batch_size)
+        self.batch_size, self.steps_per_epoch = batch_size, math.ceil(len(target) / batch_size)
         self._workspace = Workspace(params, batch_size)
         self._X = np.empty((batch_size, X.shape[1]), X.dtype)
         self._target = np.empty((batch_size, target.shape[1]), X.dtype)
@@ -95,6 +96,16 @@ class Descent:
     def state(self) -> OptimizerState:
         """What the optimizer remembers; the arrays are those that the next step changes."""
         return OptimizerState(self.steps, self.moments)
+
+    def take(self, order: npt.NDArray[np.int64]) -> Iterator[int]:
+        """Take a step for each batch of the rows in this order, and say after each that it is one.
+
+        Raises:
+            ValueError: the pre-activations are infinite or NaN.
+        """
+        for start in range(0, len(order), self.batch_size):
+            self.step(order[start : start + self.batch_size])
+            yield 1
 
     def step(self, rows: npt.NDArray[np.integer[Any]]) -> None:
         """Take the step for the batch of these rows, (n,); sgd.md (1), adam.md (3) and (4).

@@ -9,9 +9,9 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
 from manual_nn.checks.finite import check_finite_params
+from manual_nn.compiled.backend import as_backend
 from manual_nn.layers.dense import Params
 from manual_nn.models import penalty
 from manual_nn.models.arguments import as_params, as_targets
@@ -75,6 +76,7 @@ def train(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = False,
+    backend: str = "auto",
 ) -> TrainingResult:
     """Train on minibatches from the given parameters.
 
@@ -115,6 +117,9 @@ def train(
             `epochs` may be larger. `params`, `rng` and `optimizer_state` then give way to those of
             the checkpoint.
         progress: show a progress bar on the standard error stream, which needs tqdm.
+        backend: what computes the steps: "numpy"; "numba", which compiles them when it is first
+            used on a machine, for seconds, and needs the extra `fast`; or "auto", which is "numba"
+            where that is installed. The result is the same up to rounding.
 
     Returns:
         The trained parameters, the history of the epochs, whether training stopped early, and more.
@@ -126,6 +131,7 @@ def train(
         ValueError: shapes do not fit each other, a number is out of range, or the checkpoint is
             damaged or another training's.
         OSError: the checkpoint cannot be read or written, or there is one already.
+        ModuleNotFoundError: the backend is "numba", which is not installed.
         TrainingDiverged: the loss or the parameters are no longer finite, or the loss is more than
             2^52 times that at the start and that of a guess, ln K. The result of the epochs before
             is the error's `result`, and remains in the checkpoint.
@@ -157,6 +163,7 @@ def train(
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
+        backend=backend,
     )
     try:
         return collections.deque(results, maxlen=1).pop()
@@ -185,6 +192,7 @@ def train_epochs(
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = False,
+    backend: str = "auto",
 ) -> Iterator[TrainingResult]:
     """Train as `train` does, and yield the result after each epoch.
 
@@ -207,6 +215,7 @@ def train_epochs(
         as_number(weight_decay, name="weight_decay", minimum=0),
         _as_max_grad_norm(max_grad_norm),
         as_early_stopping(early_stopping, validated=X_val is not None),
+        as_backend(backend),
     )
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
@@ -248,6 +257,7 @@ class _Task(NamedTuple):
     weight_decay: float
     max_grad_norm: float | None
     early_stopping: StoppingRule | None
+    backend: str
 
 
 def _given_out(reached: Reached, task: _Task) -> TrainingResult:
@@ -264,7 +274,12 @@ def _given_out(reached: Reached, task: _Task) -> TrainingResult:
 
 def _descent(reached: Reached, task: _Task) -> Descent:
     """Prepare the steps of an epoch."""
-    return Descent(
+    kind: type[Descent] = Descent
+    if task.backend == "numba":
+        from manual_nn.training.descent_compiled import CompiledDescent  # noqa: PLC0415, needs Numba
+
+        kind = CompiledDescent
+    return kind(
         reached.params,
         task.X_train,
         task.y_train,
@@ -328,12 +343,15 @@ def _take_steps(
     descent: Descent, task: _Task, order: npt.NDArray[np.int64], description: str | None
 ) -> None:
     """Take a step for each batch of the rows in this order."""
-    with _bar(range(0, len(order), task.batch_size), description) as starts:
-        for batch, start in enumerate(starts, start=1):
-            try:
-                descent.step(order[start : start + task.batch_size])
-            except ValueError as error:  # X_train was checked: the parameters have grown too large
-                raise _LostError(batch, str(error)) from error
+    taken = 0
+    with _bar(math.ceil(len(order) / task.batch_size), description) as bar:
+        try:
+            for more in descent.take(order):
+                taken += more
+                if bar is not None:
+                    bar.update(more)
+        except ValueError as error:  # X_train was checked: the parameters have grown too large
+            raise _LostError(taken + 1, str(error)) from error
 
 
 def _start_loss(params: Params, task: _Task) -> float:
@@ -448,12 +466,10 @@ def _as_max_grad_norm(value: object) -> float | None:
     return as_number(value, name="max_grad_norm", minimum=0, strict=True)
 
 
-def _bar(
-    starts: Iterable[int], description: str | None
-) -> contextlib.AbstractContextManager[Iterable[int]]:
-    """Show a progress bar over the batches, if there is a description for it."""
+def _bar(batches: int, description: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Show a progress bar of so many batches, if there is a description for it."""
     if description is None:
-        return contextlib.nullcontext(starts)
+        return contextlib.nullcontext()
     from tqdm.auto import tqdm  # noqa: PLC0415, the core needs NumPy alone
 
-    return tqdm(starts, desc=description, unit="batch", leave=False)
+    return tqdm(total=batches, desc=description, unit="batch", leave=False)

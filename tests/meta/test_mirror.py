@@ -16,6 +16,7 @@ TWINS = ["layers", "models", "derivatives"]  # of reference, tested with what th
 TESTED_IN = {
     "manual_nn/__init__.py": "tests/meta/test_imports.py",
     "manual_nn/compiled/mlp.py": "tests/manual_nn/models/test_mlp_compiled.py",
+    "manual_nn/compiled/steps.py": "tests/manual_nn/training/test_descent_compiled.py",
     "manual_nn/checks/finite.py": "tests/manual_nn/checks/test_arguments.py",
     "manual_nn/interfaces/options.py": "tests/manual_nn/interfaces/test_command_line.py",
     "manual_nn/models/mlp.py": "tests/manual_nn/models/test_passes.py",

@@ -2,9 +2,9 @@
 
 import pytest
 
-from manual_nn.compiled import layers, mlp
+from manual_nn.compiled import layers, mlp, steps
 
-MODULES = (layers, mlp)
+MODULES = (layers, mlp, steps)
 WAYS = ("compiled", "in Python")
 
 

@@ -75,6 +75,7 @@ def good_arguments(shape: Shape, dtype: npt.DTypeLike, seed: int) -> Arguments:
         "checkpoint": None,
         "resume": False,
         "progress": False,
+        "backend": "auto",
         "sizes": list(shape.sizes),
         "dtype": dtype,
         "rng": rng,
@@ -341,6 +342,9 @@ MALFORMED: dict[str, Callable[[Arguments], Strategy]] = {
     "early_stopping": lambda _: early_stoppings,
     "workspace": workspaces,
     "checkpoint": lambda _: paths,
+    "backend": lambda _: st.sampled_from(
+        [None, 1, b"numpy", "Numba", "", ("numpy",), np.str_("cpu")]
+    ),
 }
 # Anything is true or false.
 ANYTHING_GOES = {"progress", "resume"}
@@ -445,4 +449,5 @@ RIGHT: dict[str, Callable[[Arguments], Strategy]] = {
     ),
     "progress": lambda _: st.just(False),  # noqa: FBT003, its name is the key
     "resume": lambda _: st.just(False),  # noqa: FBT003, likewise
+    "backend": lambda _: st.sampled_from(["auto", "numpy", "numba", np.str_("numba")]),
 }

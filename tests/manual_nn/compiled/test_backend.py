@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from manual_nn.compiled import backend
 from manual_nn.compiled.backend import BACKENDS, as_backend, obstacle_to_compiling
 
 
@@ -18,6 +19,12 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     obstacle_to_compiling.cache_clear()
     yield
     obstacle_to_compiling.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def as_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other tests choose NumPy."""
+    monkeypatch.setattr(backend, "AUTOMATIC", ("numba", "numpy"))
 
 
 def test_where_numba_is_there_it_is_chosen_unless_numpy_is_asked_for() -> None:
@@ -34,13 +41,13 @@ def test_where_numba_is_not_there_numpy_takes_its_place_unless_it_is_asked_for()
 
 
 @pytest.mark.parametrize(
-    ("backend", "error", "said"),
+    ("value", "error", "said"),
     [
         (None, TypeError, "backend must be a string, got NoneType"),
         (1, TypeError, "backend must be a string, got int"),
         ("jax", ValueError, "backend must be 'auto', 'numpy' or 'numba', got 'jax'"),
     ],
 )
-def test_there_is_no_other_backend(backend: Any, error: type[Exception], said: str) -> None:
+def test_there_is_no_other_backend(value: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        as_backend(backend)
+        as_backend(value)

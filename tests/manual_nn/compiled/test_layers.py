@@ -67,8 +67,8 @@ def test_the_gradient_passes_where_the_unit_is_on_and_is_summed_over_the_rows(
 def test_few_rows_and_many_go_down_through_the_weights(N: int, dtype: type[np.floating]) -> None:
     d_z, weight = integers(0, N, 3, dtype=dtype), integers(1, 4, 3, dtype=dtype)
     d_a = np.full((N, 4), np.nan, dtype)
-    layers.input_backward(d_z, weight, d_a)
-    np.testing.assert_array_equal(d_a, d_z @ weight.T)
+    layers.input_backward(d_z, weight, 0.5, d_a)
+    np.testing.assert_array_equal(d_a, d_z @ weight.T / 2)
 
 
 @pytest.mark.parametrize("N", [1, 2, 5])

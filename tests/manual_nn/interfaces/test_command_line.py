@@ -55,8 +55,17 @@ EPOCH_LINE = re.compile(
     r"Epoch +(\d+)  Train_loss (\d+\.\d{4})  Train_acc ([01]\.\d{5})"
     r"  Val_loss (\d+\.\d{4})  Val_acc ([01]\.\d{5})"
 )
-SLOW = ["--hidden", "512", "512", "512", "--batch-size", "1"]  # an epoch takes many seconds
-ENDLESS = ["--no-early-stopping", "--epochs", "100000", "--hidden", "16"]
+SLOW = [
+    "--backend",
+    "numpy",
+    "--hidden",
+    "512",
+    "512",
+    "512",
+    "--batch-size",
+    "1",
+]  # an epoch takes many seconds
+ENDLESS = ["--backend", "numpy", "--no-early-stopping", "--epochs", "100000", "--hidden", "16"]
 
 
 def files_in(folder: Path) -> list[str]:

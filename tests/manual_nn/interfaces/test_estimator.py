@@ -238,6 +238,7 @@ def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line(
     ours, theirs = BackpropClassifier().get_params(), MLPClassifier().get_params()
     own = {
         "class_weight": None,
+        "backend": Settings().backend,
         "standardize": "auto",
         "weight_decay": Settings().weight_decay,
     }
@@ -882,7 +883,7 @@ def backend(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 DIGITS = BackpropClassifier(
-    (16,), learning_rate_init=0.01, batch_size=32, max_iter=10, random_state=0
+    (16,), learning_rate_init=0.01, batch_size=32, max_iter=10, random_state=0, backend="numpy"
 )
 
 

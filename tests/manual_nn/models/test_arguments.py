@@ -60,6 +60,7 @@ def good_arguments() -> dict[str, Any]:
         "checkpoint": None,
         "resume": False,
         "progress": False,
+        "backend": "numpy",
         "sizes": [D, H, K],
         "dtype": np.float64,
         "rng": rng,
@@ -426,6 +427,10 @@ BAD: dict[str, list[Bad]] = {
     "epochs": BAD_COUNTS,
     "early_stopping": BAD_EARLY_STOPPING,
     "progress": [],
+    "backend": [
+        Bad("None", None, TypeError, ("{name} must be a string", "NoneType")),
+        Bad("another", "jax", ValueError, ("{name} must be 'auto', 'numpy' or 'numba'", "'jax'")),
+    ],
     "sizes": BAD_SIZES,
     "dtype": [
         Bad("float16", np.float16, TypeError, ("dtype must be float32 or float64", "float16")),

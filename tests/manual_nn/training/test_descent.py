@@ -25,6 +25,7 @@ import reference
 from manual_nn import SGD, Adam, AdamW, CosineSchedule, Dense, OptimizerState
 from manual_nn.training.clipping import norm_of
 from manual_nn.training.descent import Descent
+from manual_nn.training.descent_compiled import CompiledDescent
 from manual_nn.training.sgd import sgd_step
 from reference import Comparer, Verdict
 from tests.conftest import depth
@@ -33,6 +34,7 @@ from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
 FEWER = settings(max_examples=depth().compilations)  # each compiles for a second
 
 LEARNING_RATE = 0.125
+KINDS = (Descent, CompiledDescent)
 
 
 def jax_step(params: Any, X: Any, y: Any, weight_decay: Any, sample_weight: Any) -> Any:
@@ -52,20 +54,22 @@ def test_a_step_is_jax_s_gradient_and_update(
         params, X, y, weight_decay = make_network(shape, dtype, seed=seed)
         rng = np.random.default_rng(seed)
         weights = rng.integers(1, 9, size=len(X)).astype(dtype) if weighted else None
-        descent = Descent(
-            params,
-            X,
-            y if shape.soft else np.eye(shape.sizes[-1], dtype=dtype)[y],
-            batch_size=len(X) + 2,
-            optimizer=SGD(),
-            learning_rate=LEARNING_RATE,
-            weight_decay=weight_decay,
-            sample_weight=weights,
-        )
-        descent.step(rng.permutation(len(X)))
         args = params, X, y, weight_decay, weights
         comparer = comparer or Comparer(jax_step, *args)
-        assert comparer(descent.params, *args).verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+        for kind in KINDS:
+            descent = kind(
+                params,
+                X,
+                y if shape.soft else np.eye(shape.sizes[-1], dtype=dtype)[y],
+                batch_size=len(X) + 2,
+                optimizer=SGD(),
+                learning_rate=LEARNING_RATE,
+                weight_decay=weight_decay,
+                sample_weight=weights,
+            )
+            descent.step(rng.permutation(len(X)))
+            comparison = comparer(descent.params, *args)
+            assert comparison.verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}, (kind, comparison)
 
 
 class Case(NamedTuple):
@@ -158,12 +162,15 @@ def drawn_state(optimizer: SGD | Adam, params: Any) -> OptimizerState:
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CASES)
-def test_each_step_is_optax_s_and_so_is_what_the_optimizer_remembers(name: str) -> None:
+def test_each_step_is_optax_s_and_so_is_what_the_optimizer_remembers(
+    name: str, kind: type[Descent]
+) -> None:
     case = CASES[name]
     dtype: type[np.floating] = np.float32 if "Adam" in name else np.float64
     params, X, y, _ = make_network(Shape((3, 4, 2), 5, soft=False), dtype, seed=1)
-    descent = Descent(
+    descent = kind(
         params,
         X,
         np.eye(2, dtype=dtype)[y],
@@ -264,14 +271,15 @@ def test_a_step_of_any_optimizer_makes_no_array_as_large_as_a_weight(
     assert peak < params[0].weight.nbytes / 2
 
 
-def still(optimizer: SGD | Adam, weight: float, **options: Any) -> Descent:
+def still(kind: type[Descent], optimizer: SGD | Adam, weight: float, **options: Any) -> Descent:
     """Start a descent in which nothing but the decay moves a weight, and nothing a bias of 8."""
     params = (Dense(np.array([[weight, weight]]), np.array([8.0, 8.0])),)
     settings: dict[str, Any] = {"learning_rate": 0.25, "weight_decay": 0.5} | options
     X, target = np.zeros((3, 1)), np.full((3, 2), 0.5)
-    return Descent(params, X, target, batch_size=1, optimizer=optimizer, **settings)
+    return kind(params, X, target, batch_size=1, optimizer=optimizer, **settings)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("optimizer", "options", "weights"),
     [
@@ -286,9 +294,9 @@ def still(optimizer: SGD | Adam, weight: float, **options: Any) -> Descent:
     ],
 )
 def test_where_the_decay_goes(
-    optimizer: SGD | Adam, options: dict[str, Any], weights: list[float]
+    kind: type[Descent], optimizer: SGD | Adam, options: dict[str, Any], weights: list[float]
 ) -> None:
-    descent = still(optimizer, 8.0, **options)
+    descent = still(kind, optimizer, 8.0, **options)
     for weight in weights:
         descent.step(np.array([0]))
         (layer,) = descent.params
@@ -318,16 +326,19 @@ def test_the_decay_of_a_step_is_of_the_weight_before_it() -> None:
     np.testing.assert_allclose(descent.params[0].bias, [-bias, bias], rtol=1e-15)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("optimizer", [SGD(), SGD(0.5), AdamW()])
-def test_each_step_has_the_learning_rate_of_the_schedule(optimizer: SGD | Adam) -> None:
+def test_each_step_has_the_learning_rate_of_the_schedule(
+    optimizer: SGD | Adam, kind: type[Descent]
+) -> None:
     """Ten rows in batches of four are three steps an epoch."""
     rng = np.random.default_rng(0)
     params = manual_nn.init_params([3, 4, 2], rng=rng)
     X, target = rng.normal(size=(10, 3)), np.eye(2)[rng.integers(2, size=10)]
     schedule = CosineSchedule(0.5, epochs=2, final=0.125)
     options: dict[str, Any] = {"batch_size": 4, "optimizer": optimizer, "weight_decay": 0.25}
-    descent = Descent(params, X, target, learning_rate=schedule, **options)
-    by_hand = Descent(params, X, target, learning_rate=1.0, **options)
+    descent = kind(params, X, target, learning_rate=schedule, **options)
+    by_hand = kind(params, X, target, learning_rate=1.0, **options)
     for steps in range(7):
         rows = rng.permutation(10)[:4]
         descent.step(rows)
@@ -360,10 +371,11 @@ def test_a_small_decay_is_not_lost_in_float32() -> None:
     np.testing.assert_array_equal(step, np.float32(2 * (0.1 * 1e-7)) * params[0].weight)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @given(seed=seeds, exponent=st.floats(-7, 0), small=st.sampled_from([1e-12, 1e-6, 1.0]))
 @example(seed=64, exponent=-5.0, small=1e-6)
 def test_a_step_of_decay_alone_is_within_the_bound_of_jax_s_formula(
-    seed: int, exponent: float, small: float
+    kind: type[Descent], seed: int, exponent: float, small: float
 ) -> None:
     """Large weights and a small gradient: all rounding is that of the update."""
     rng = np.random.default_rng(seed)
@@ -375,7 +387,7 @@ def test_a_step_of_decay_alone_is_within_the_bound_of_jax_s_formula(
     )
     X, y = (small * rng.normal(size=(1, 60))).astype(np.float32), rng.integers(2, size=1)
     target, weight_decay = np.eye(2, dtype=np.float32)[y], 10.0**exponent
-    descent = Descent(
+    descent = kind(
         params,
         X,
         target,
@@ -401,8 +413,9 @@ def decay_comparer(*args: Any) -> Comparer:
     return _compiled()[0]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_steps_leave_where_they_start_as_it_is(order: Any) -> None:
+def test_steps_leave_where_they_start_as_it_is(order: Any, kind: type[Descent]) -> None:
     rng = np.random.default_rng(0)
     params = tuple(
         Dense(np.array(weight, order=order), bias)
@@ -412,7 +425,7 @@ def test_steps_leave_where_they_start_as_it_is(order: Any) -> None:
     X, target = rng.normal(size=(6, 3)), np.eye(4)[rng.integers(4, size=6)]
     for array in (X, target, *itertools.chain(*params)):
         array.flags.writeable = False
-    descent = Descent(
+    descent = kind(
         params, X, target, batch_size=6, optimizer=SGD(), learning_rate=0.1, weight_decay=0.1
     )
     descent.step(np.arange(6))
