@@ -14,11 +14,11 @@ from manual_nn.checks.arrays import check_floats, check_like
 class Kept(NamedTuple):
     """What the backward pass needs from the forward pass."""
 
-    e: Array  # exp(-|x|), between 0 and 1
+    e: Array  # exp(-x), infinite where that overflows
 
 
 def forward(params: tuple[()], x: Array) -> tuple[Array, Kept]:
-    """Compute out = 1 / (1 + exp(-x)); eq. (1), (2).
+    """Compute out = 1 / (1 + exp(-x)); eq. (1).
 
     Args:
         params: there are none: ().
@@ -36,12 +36,12 @@ def forward(params: tuple[()], x: Array) -> tuple[Array, Kept]:
     array([0.        , 0.26894142, 0.5       , 0.73105858, 1.        ])
     """
     check_floats(x, name="x", ndim=1)
-    e = _decay(x)
-    return _value(x, e), Kept(e)
+    e = _exponential(x)
+    return _value(e), Kept(e)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
-    """Multiply by the slope, e / (1 + e)^2 with e = exp(-|x|); eq. (3).
+    """Multiply by the slope, 1 / (1 + e) times 1 / (1 + 1/e) with e = exp(-x); eq. (3).
 
     Args:
         params: there are none: ().
@@ -56,36 +56,39 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
         ValueError: d_out has another shape than out.
     """
     check_like(d_out, kept.e.shape, kept.e.dtype, name="d_out", like="out")
-    return (), d_out * _slope(kept.e)
+    d_x = _value(kept.e)
+    d_x *= _rest(kept.e)
+    d_x *= d_out
+    return (), d_x
 
 
 def sigmoid(x: Array) -> Array:
-    """Compute 1 / (1 + exp(-x)) alone; eq. (2)."""
-    return _value(x, _decay(x))
+    """Compute 1 / (1 + exp(-x)) alone; eq. (1)."""
+    return _value(_exponential(x))
 
 
 def value_and_slope(x: Array) -> tuple[Array, Array]:
-    """Compute 1 / (1 + exp(-x)) and its derivative from one exponential; eq. (2), (3)."""
-    e = _decay(x)
-    return _value(x, e), _slope(e)
+    """Compute 1 / (1 + exp(-x)) and its derivative from one exponential; eq. (1), (3)."""
+    e = _exponential(x)
+    value, slope = _value(e), _rest(e)
+    slope *= value
+    return value, slope
 
 
-def _decay(x: Array) -> Array:
-    """Compute e = exp(-|x|), which cannot overflow; eq. (2)."""
-    e = np.abs(x)
-    np.negative(e, out=e)
-    return np.exp(e, out=e)
+def _exponential(x: Array) -> Array:
+    """Compute e = exp(-x), infinite where it overflows; eq. (1)."""
+    e = np.negative(x)
+    with np.errstate(over="ignore"):
+        return np.exp(e, out=e)
 
 
-def _value(x: Array, e: Array) -> Array:
-    """Compute 1 / (1 + e) where x >= 0, and e / (1 + e) elsewhere; eq. (2)."""
-    value = np.maximum(e, x >= 0)  # e is at most 1; np.where takes five times as long
-    value /= 1 + e
-    return value
-
-
-def _slope(e: Array) -> Array:
-    """Compute e / (1 + e)^2; eq. (3)."""
+def _value(e: Array) -> Array:
+    """Compute p = 1 / (1 + e); eq. (1)."""
     total = 1 + e
-    total *= total
-    return np.divide(e, total, out=total)
+    return np.divide(1, total, out=total)
+
+
+def _rest(e: Array) -> Array:
+    """Compute 1 - p = 1 / (1 + 1/e), without a difference; eq. (2)."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return _value(1 / e)

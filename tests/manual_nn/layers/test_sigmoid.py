@@ -26,7 +26,6 @@ def test_values_and_gradients_agree_with_jax(shape: list[int], seed: int) -> Non
 
 
 def of_the_output_once_more(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
-    """The output is at most 1, and stands for the one of |x|."""
     return (), d_out * sigmoid.value_and_slope(1 / (1 + kept.e))[1]
 
 
@@ -59,13 +58,13 @@ def test_it_is_exact_at_0_and_far_out(dtype: type[np.floating[Any]]) -> None:
 
 
 def test_value_and_slope_have_their_digits_on_both_sides() -> None:
-    """In float32 exp is off by 4 units in the last place at most, and 4 operations follow."""
+    """In float32 exp is off by 4 units in the last place at most, 2 or 6 operations follow."""
     x = np.linspace(-40, 40, 81, dtype=np.float32)
     value, slope = sigmoid.value_and_slope(x)
     want = np.array([1 / (1 + math.exp(-t)) for t in x.tolist()])
     want_slope = want * np.array([1 / (1 + math.exp(t)) for t in x.tolist()])
-    assert (abs(value - want) <= (8 + 4) * 2.0**-24 * want).all()
-    assert (abs(slope - want_slope) <= (8 + 4) * 2.0**-24 * want_slope).all()
+    assert (abs(value - want) <= (8 + 2) * 2.0**-24 * want).all()
+    assert (abs(slope - want_slope) <= (8 + 6) * 2.0**-24 * want_slope).all()
     np.testing.assert_array_equal(sigmoid.sigmoid(x), value)
     np.testing.assert_array_equal(sigmoid.forward((), x)[0], value)
 
