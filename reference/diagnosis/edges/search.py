@@ -195,12 +195,16 @@ class Search:
         The gradient is affine in the rate if one was, and a polynomial if several were.
         """
         taps = of_parameters(self.tapped)
+        if not taps or self.is_over:
+            self.left += len(taps)
+            return []
+        program = Program(self.tapped, taps)
         together = [tuple(taps)] if len(taps) > 1 else []
         for some in [(tap,) for tap in taps] + together:
             if self.is_over:
                 self.left += 1
-                break
-            rate, change = self._rate(some)
+                continue
+            rate, change = self._rate(program, some)
             mistake = Mistake(some, rate)
             if not self.telling(change, self.error.size, len(taps), fitted=1):
                 continue
@@ -208,12 +212,11 @@ class Search:
                 return [Explanation((mistake,))]
         return []
 
-    def _rate(self, taps: tuple[Tap, ...]) -> tuple[float, Array]:
+    def _rate(self, program: "Program", taps: tuple[Tap, ...]) -> tuple[float, Array]:
         """Fit the setting of taps by least squares; give what it changes, too."""
-        at = self.tapped.compiled(taps)
 
         def change(rate: float) -> Array:
-            return _joined(at(np.full(len(taps), rate))) - self.right
+            return program.change([Mistake(taps, rate)])
 
         rate, step = 0.0, 1.0 if len(taps) == 1 else FINE
         for _ in range(1 if len(taps) == 1 else STEPS):
