@@ -321,7 +321,10 @@ class Substitutes:
                         right = self._through(x, out, functools.partial(_right, region))
                         regions[source, number] = region, right
                     region, right = regions[source, number]
-                    wrong = self._through(x, out, functools.partial(mistake.make, region))
+                    try:
+                        wrong = self._through(x, out, functools.partial(mistake.make, region))
+                    except NotImplementedError:  # a way between them leads through other operations
+                        continue
                     rounded = ROUNDED * (abs(wrong) + abs(right))
                     if self._fits((wrong - right)[:, None], rounded[:, None]).all():
                         edge, place = Edge((*path, number), 0), _place(source, jaxpr, path)

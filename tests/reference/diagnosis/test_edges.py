@@ -432,6 +432,21 @@ def test_the_model_says_what_it_is_and_the_operation_where() -> None:
     assert cause.where.text.startswith("a = jax.nn.relu")
 
 
+def test_what_is_normalised_may_be_a_sum_with_what_was_made_of_it() -> None:
+    """As in a transformer, where a residual branch ends before a layer norm."""
+    w, x, t = normal(D, D), normal(N, D, seed=1), normal(N, D, seed=2)
+
+    def loss(w: Any, x: Any) -> Any:
+        h = jnp.tanh(x)
+        y = h + h @ w
+        c = y - y.mean(1, keepdims=True)
+        return (c / jnp.sqrt((c * c).mean(1, keepdims=True)) * t).sum()
+
+    noise = normal(D, D, seed=3), normal(N, D, seed=4)
+    (cause,) = causes(noise, loss, w, x, argnums=(0, 1))
+    assert cause.code == Code.UNKNOWN
+
+
 def test_what_is_no_mistake_of_an_operation_has_none() -> None:
     args, gradient = of_two_layers(set())
     assert check_gradient(gradient, two_layers, *args).causes == ()
