@@ -111,10 +111,11 @@ class Search:
         """The gradient with every tap, which takes longer to compile and to run."""
         return Program(self.tapped, self.taps)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is up."""
-        return self.difference.limit.is_over
+    def _has_time(self, count: int = 1) -> bool:
+        """Say whether time is left to try so many mistakes; or else count them as left out."""
+        over = self.difference.limit.is_over
+        self.left += count * over
+        return not over
 
     def _smallest(self) -> float:
         """Give a bound for elements that nothing rounds: no weight is infinite."""
@@ -195,14 +196,12 @@ class Search:
         The gradient is affine in the rate if one was, and a polynomial if several were.
         """
         taps = of_parameters(self.tapped)
-        if not taps or self.is_over:
-            self.left += len(taps)
+        if not taps or not self._has_time(len(taps)):
             return []
         program = Program(self.tapped, taps)
         together = [tuple(taps)] if len(taps) > 1 else []
         for some in [(tap,) for tap in taps] + together:
-            if self.is_over:
-                self.left += 1
+            if not self._has_time():
                 continue
             rate, change = self._rate(program, some)
             mistake = Mistake(some, rate)
@@ -322,8 +321,7 @@ class Search:
 
     def _of(self, taps: tuple[Tap, ...]) -> Iterator["Trial"]:
         """Try a mistake, if it changes what this check could see and time is left."""
-        if self.is_over:
-            self.left += 1
+        if not self._has_time():
             return
         whole = self.change([Mistake(taps, 1.0)])
         if not self._is_seen(whole):
@@ -450,7 +448,7 @@ class Search:
         for mistakes, change in near:
             if any(self._alike(change, other) for other in refused):
                 continue
-            if len(refused) == JUDGED or self.is_over:
+            if len(refused) == JUDGED or not self._has_time():
                 break
             if self.judged(mistakes):
                 return [i for i, (_, other) in enumerate(near) if self._alike(change, other)]
@@ -479,8 +477,7 @@ class Search:
         residual = target @ target - first * projected[i] - second * projected[j]
         fits = []
         for k in np.argsort(residual)[:PAIRS]:
-            if self.is_over:
-                self.left += 1
+            if not self._has_time():
                 break
             pair = alone[i[k]], alone[j[k]]
             fits.append((*self._fitted_pair(pair, (first[k], second[k]), target), pair))
