@@ -19,7 +19,14 @@ from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
-from reference.diagnosis.edges.substitutes import Substitutes, of_parameters
+from reference.diagnosis.edges.steps import Steps
+from reference.diagnosis.edges.substitutes import (
+    Candidate,
+    Recorded,
+    Substitutes,
+    of_parameters,
+    simplicity,
+)
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Edge, Tap, Tapped, shapes_at
 from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
@@ -233,11 +240,25 @@ class Search:
         error = np.where(self.of_the_wrong, self.error, 0.0)
         scale = COARSER * np.where(self.of_the_wrong, self.reach(self.error), np.inf)
         search = Substitutes(self.tapped, error, scale, self.difference.limit)
-        candidates = search.candidates()
+        found = self._standing(search.candidates(), search.tried)
+        return found or self._standing(*self._of_steps(search.recorded))
+
+    def _of_steps(self, recorded: Recorded) -> tuple[list[Candidate], int]:
+        """Look for an array in the place of another one at all steps of a loop."""
+        found, tried = [], 0
+        for taps, gradient in Steps(self.tapped, recorded, self.difference.limit).candidates():
+            tried += 1
+            change = np.where(self.of_the_wrong, _joined(gradient) - self.right, self.error)
+            if self.nearly(change):
+                found.append(Candidate(taps, change.size))
+        return sorted(found, key=simplicity), tried
+
+    def _standing(self, candidates: Sequence[Candidate], tried: int) -> list[Explanation]:
+        """Give the first candidate with which all is within rounding, if it is no chance."""
         for candidate in candidates[:JUDGED]:
             mistake = Mistake(candidate.taps, 1.0)
             change = self.change([mistake])
-            if not self.telling(change, candidate.size, search.tried):
+            if not self.telling(change, candidate.size, tried):
                 continue
             others = [Mistake(other.taps, 1.0) for other in candidates if other != candidate]
             masked = np.where(self.of_the_wrong, change, 0.0)

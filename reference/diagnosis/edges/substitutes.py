@@ -231,7 +231,7 @@ class Substitutes:
                 *self._of_factors(),
                 *self._of_arrays(),
             ]
-        return sorted(found, key=_simplicity)
+        return sorted(found, key=simplicity)
 
     def _fits(self, change: Array, rounded: Array | float) -> Array:
         """Say which of these changes, one a column, are the error along each direction."""
@@ -286,7 +286,7 @@ class Substitutes:
             operands = self.flow.operands[edge.path]
             atoms = zip(operation.eqn.invars, operands, strict=True)
             arrays = [
-                _literal(atom) if value is None else self.recorded.values[value]
+                literal(atom) if value is None else self.recorded.values[value]
                 for atom, value in atoms
             ]
             yield edge, shapes, operation.eqn, out, arrays
@@ -340,7 +340,7 @@ class Substitutes:
         """Take another array in the place of an operand: of a factor, or where a function bends."""
         for edge, shapes, eqn, out, arrays in self._sites():
             elementwise = shapes.within <= ELEMENTWISE
-            if _is_of_factors(shapes):
+            if is_of_factors(shapes):
                 continue  # which are tried below
             if shapes.name in PRODUCTS | {"mul"} or (shapes.name == "div" and edge.operand == 0):
                 others = [1 - edge.operand]
@@ -404,7 +404,7 @@ class Substitutes:
     def _of_factor(self, edge: Edge, value: Value, formula: str) -> Tap:
         """Say what takes the place of a factor: of the other operand of a product, if it is one."""
         shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
-        if shapes is not None and _is_of_factors(shapes):
+        if shapes is not None and is_of_factors(shapes):
             return Tap(edge, ANOTHER_VALUE, swap=Swap(value, formula, 1 - edge.operand))
         return Tap(edge, ANOTHER_FACTOR, swap=Swap(value, formula, edge.operand))
 
@@ -464,16 +464,17 @@ def _right(region: Region, moved: Any) -> Any:
     return site.tangent(site.point, moved)
 
 
-def _literal(atom: Any) -> Array:
+def literal(atom: Any) -> Array:
+    """Give the number that stands in a jaxpr."""
     return np.asarray(atom.val, atom.aval.dtype)
 
 
-def _is_of_factors(shapes: Shapes) -> bool:
+def is_of_factors(shapes: Shapes) -> bool:
     """Say whether the derivative is the other operand, element by element."""
     return shapes.name == "mul" and set(shapes.operands) == {shapes.out}
 
 
-def _simplicity(candidate: Candidate) -> tuple[Any, ...]:
+def simplicity(candidate: Candidate) -> tuple[Any, ...]:
     """Order from the simplest: an operand, then a factor, then one too many."""
     tap = candidate.taps[0]
     if tap.swap is None:

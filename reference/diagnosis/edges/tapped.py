@@ -174,6 +174,8 @@ class Position(NamedTuple):
             outside of loops.
         known: arrays of the loss, as an evaluation without taps has left them.
         added: what is added to arrays.
+        factors: what is handed down on edges beside what should be, in parts of what comes from
+            above; by the operation's path and the operand.
         kept: where all arrays are written down; None if they are not.
     """
 
@@ -182,6 +184,7 @@ class Position(NamedTuple):
     last: JaxArray | None = None
     known: Values = NOTHING
     added: Values = NOTHING
+    factors: Values = NOTHING
     kept: dict[Value, JaxArray] | None = None
 
     def at(self, number: int) -> "Position":
@@ -339,6 +342,36 @@ class Tapped:
 
         return gradient
 
+    def with_factors(
+        self, zeros: Mapping[Value, Array]
+    ) -> Callable[[Mapping[Value, Array]], list[Array]]:
+        """Compile the gradient, as a function of what edges hand down beside what they should.
+
+        Args:
+            zeros: for each edge, which is written as a value, an array like its factor.
+        """
+
+        def gradient(inputs: Sequence[Any], factors: Values) -> list[JaxArray]:
+            def loss(active: list[Any]) -> Any:
+                every, position = self._with(active, inputs), Position(factors=factors)
+                (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, {}, position)
+                return value
+
+            return jax.grad(loss)([inputs[number] for number in self.active])
+
+        def compiled() -> Any:
+            return compiled_fast(jax.jit(gradient).lower(self.inputs, dict(zeros)))
+
+        known: Any = self.known_by, tuple(self.active), "factors", tuple(zeros)
+        with precise_jax():
+            run: Any = program(known if self.known_by is not None else None, compiled=compiled)
+
+        def at(factors: Mapping[Value, Array]) -> list[Array]:
+            with precise_jax():
+                return [np.asarray(x) for x in run(self.inputs, dict(factors))]
+
+        return at
+
     def _with(self, active: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         every = list(inputs)
         for number, x in zip(self.active, active, strict=True):
@@ -472,6 +505,8 @@ def _operation(
                 site = replace(site_at(eqn, operands, operand), x=switched(x, wrong))
                 more.append(derivative_alone(make(site)))
                 right = (1 if right is None else right) - wrong
+        if (w := position.factors.get(Value(*edge))) is not None:
+            more.append(derivative_alone(w * x))
         for tap in settings:
             if tap.swap is not None and tap.edge == edge:
                 wrong = settings[tap]
@@ -502,7 +537,7 @@ def _results(
     inner = entered(eqn)
     inside = len(position.path)
     tapped = any(tap.edge.path[:inside] == position.path for tap in settings)
-    if inner is None or not (tapped or position.kept is not None):
+    if inner is None or not (tapped or position.factors or position.kept is not None):
         return list(bind(eqn, operands))
     if eqn.primitive.name != "scan":
         return _evaluate(inner.jaxpr, inner.consts, operands, settings, position)
@@ -512,14 +547,16 @@ def _results(
     )  # fmt: skip
 
     def body(state: Any, now: Any) -> Any:
-        t, slices, known, added = now
+        t, slices, known, added, factors = now
         kept: dict[Value, Any] | None = None if position.kept is None else {}
-        here = Position(position.path, t == 0, t == length - 1, known, added, kept)
+        at = position.path, t == 0, t == length - 1
+        here = Position(*at, known=known, added=added, factors=factors, kept=kept)
         outs = _evaluate(inner.jaxpr, inner.consts, [*consts, *state, *slices], settings, here)
         return outs[:carried], (outs[carried:], kept)
 
     steps = jnp.arange(length, dtype=np.int32)
-    of_steps = steps, list(xs), position.within(position.known), position.within(position.added)
+    arrays = map(position.within, (position.known, position.added, position.factors))
+    of_steps = steps, list(xs), *arrays
     state, (ys, kept) = lax.scan(body, list(carry), of_steps, reverse=eqn.params["reverse"])
     if position.kept is not None:
         position.kept.update(kept)

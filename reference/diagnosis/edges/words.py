@@ -232,23 +232,14 @@ class Words:
         return found
 
     def _expression(self, path: tuple[int, ...]) -> Expression | None:
-        """Find the expression whose value an operation gives, if it gives that of one."""
-        at = self._line_at(path)
-        found = at and expression_of(self.tapped.operations[path].eqn, at)
-        last = self._last_of.get(found)
-        return found if last is not None and path[: len(last)] == last else None
+        """Find the expression whose value an operation gives: the last of those it consists of."""
+        found, after = self._part_of(path), (*path[:-1], path[-1] + 1)
+        is_last = after not in self.tapped.operations or self._part_of(after) != found
+        return found if is_last else None
 
-    @functools.cached_property
-    def _last_of(self) -> dict[Expression | None, tuple[int, ...]]:
-        """Find the last operation of each expression, whose result is its value."""
-        last: dict[Expression | None, tuple[int, ...]] = {}
-        for path, operation in sorted(self.tapped.operations.items()):
-            at = self._line_at(path)
-            if at is not None:
-                found = expression_of(operation.eqn, at)
-                within = found in last and path[: len(last[found])] == last[found]
-                last[found] = last[found] if within else path
-        return last
+    def _part_of(self, path: tuple[int, ...]) -> Expression | None:
+        at = self._line_at(path)
+        return None if at is None else expression_of(self.tapped.operations[path].eqn, at)
 
     def _factor(self, factor: float) -> tuple[Code, str]:
         if factor == 0:

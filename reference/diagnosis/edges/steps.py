@@ -1,0 +1,192 @@
+"""Find the array that stands in the place of another one at every step of a loop.
+
+A wrong derivative at one step is handed on to the step before, so that what it changes is no sum
+over steps, as for `substitutes.py`. But a factor z in the place of a local derivative f'(x) is the
+right one and z - f'(x) more: one program takes this number for all operations of the loop, and is
+run for each candidate.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from reference.arrays import Array
+from reference.bounds.tracing import precise_jax
+from reference.diagnosis.codes import Line
+from reference.diagnosis.edges.expressions import expression_of
+from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.regions import ELEMENTWISE
+from reference.diagnosis.edges.substitutes import Flow, Recorded, is_of_factors, literal
+from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, ANOTHER_VALUE, FORMULAS, ITSELF
+from reference.diagnosis.edges.tapped import Edge, Swap, Tap, Tapped, Value, shapes_at
+from reference.jaxprs import bind, user_frame
+from reference.limit import Limit
+
+Values: TypeAlias = tuple[Value, ...]
+
+
+class Steps:
+    """The search at all steps of a loop, be it a scan or one that Python has unrolled.
+
+    Args:
+        tapped: the loss.
+        recorded: its arrays.
+        limit: after which it stops.
+    """
+
+    def __init__(self, tapped: Tapped, recorded: Recorded, limit: Limit) -> None:
+        """Find the operations that are run again and again."""
+        self.tapped, self.flow, self.values = tapped, Flow(tapped), recorded.values
+        self.limit = limit
+        self.groups = [group for group in self._groups() if self._is_elementwise(group[0])]
+
+    def candidates(self) -> Iterator[tuple[tuple[Tap, ...], list[Array]]]:
+        """Give each mistake with the gradient that it makes."""
+        with precise_jax():
+            rights = {edge: self._slope(edge) for group in self.groups for edge in group}
+            zeros = {_key(edge): np.zeros_like(slope) for edge, slope in rights.items()}
+            if not zeros:
+                return
+            gradient = self.tapped.with_factors(zeros)
+            for group in self.groups:
+                for taps, factors in self._of_group(group):
+                    if self.limit.is_over:
+                        self.limit.leave_out("some arrays in the place of others in a loop")
+                        return
+                    more = [z - rights[edge] for edge, z in zip(group, factors, strict=True)]
+                    if all(np.isfinite(w).all() for w in more) and any(w.any() for w in more):
+                        keys = map(_key, group)
+                        yield taps, gradient(zeros | dict(zip(keys, more, strict=True)))
+
+    def _groups(self) -> Iterator[tuple[Edge, ...]]:
+        """List the edges of a loop, and together those of a line that is run again."""
+        by_line: dict[tuple[Any, ...], list[Edge]] = {}
+        for edge in self.tapped.edges:
+            out = self.flow.results[edge.path][0]
+            operation = self.tapped.operations[edge.path]
+            if out is None or out not in self.values:
+                continue
+            if self.flow.loop[out]:
+                yield (edge,)
+            elif (frame := user_frame(operation.eqn)) is not None:
+                at = Line(frame.file_name, frame.line_num, "")
+                place = expression_of(operation.eqn, at) or at
+                shapes = tuple(str(x.aval) for x in operation.eqn.invars)
+                by_line.setdefault((place, operation.name, shapes, edge.operand), []).append(edge)
+        yield from (tuple(edges) for edges in by_line.values() if len(edges) > 1)
+
+    def _shapes(self, edge: Edge) -> Shapes | None:
+        return shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
+
+    def _is_elementwise(self, edge: Edge) -> bool:
+        shapes = self._shapes(edge)
+        if shapes is None or not shapes.forward or self._value(edge) is None:
+            return False
+        return is_of_factors(shapes) or (shapes.elementwise and shapes.within <= ELEMENTWISE)
+
+    def _value(self, edge: Edge) -> Value | None:
+        return self.flow.operands[edge.path][edge.operand]
+
+    def _slope(self, edge: Edge, point: Value | None = None) -> Array:
+        """Give the local derivative at each step, or that at another point."""
+        eqn = self.tapped.operations[edge.path].eqn
+        values = list(self.flow.operands[edge.path])
+        if point is not None:
+            values[edge.operand] = point
+        arrays = [
+            literal(atom) if value is None else self.values[value]
+            for atom, value in zip(eqn.invars, values, strict=True)
+        ]
+
+        def one(*arrays: Any) -> Any:
+            def of_x(x: Any) -> Any:
+                return bind(eqn, [x if i == edge.operand else y for i, y in enumerate(arrays)])[0]
+
+            x = arrays[edge.operand]
+            return jax.jvp(of_x, (x,), (jnp.ones_like(x),))[1]
+
+        axes = [None if value is None else 0 for value in values]
+        looped = self.tapped.operations[edge.path].looped
+        return np.asarray((jax.vmap(one, axes) if looped else one)(*map(jnp.asarray, arrays)))
+
+    def _of_group(self, group: Sequence[Edge]) -> Iterator[tuple[tuple[Tap, ...], list[Array]]]:
+        """List what may stand in the place of a factor at these edges."""
+        first, shapes = group[0], self._shapes(group[0])
+        if shapes is None:
+            return
+        product = is_of_factors(shapes)
+        kind, operand = (
+            (ANOTHER_VALUE, 1 - first.operand) if product else (ANOTHER_FACTOR, first.operand)
+        )
+        for values in self._sources(group):
+            if not product and values != tuple(map(self._value, group)):
+                taps = _taps(group, ANOTHER_VALUE, values, ITSELF, first.operand)
+                pairs = zip(group, values, strict=True)
+                yield taps, [self._slope(edge, value) for edge, value in pairs]
+            for formula in FORMULAS:
+                yield (
+                    _taps(group, kind, values, formula, operand),
+                    [self._made(value)[formula] for value in values],
+                )
+
+    def _made(self, value: Value) -> dict[str, Array]:
+        if value not in self._formed:
+            x = self.values[value]
+            with np.errstate(all="ignore"):
+                self._formed[value] = {f: np.asarray(make(x)) for f, make in FORMULAS.items()}
+        return self._formed[value]
+
+    @functools.cached_property
+    def _formed(self) -> dict[Value, dict[str, Array]]:
+        """What each formula makes of each array."""
+        return {}
+
+    def _sources(self, group: Sequence[Edge]) -> list[Values]:
+        """List the arrays of the shape that a factor has, for each step one."""
+        outs = [self.flow.results[edge.path][0] for edge in group]
+        shape = self.values[outs[0]].shape if outs[0] is not None else ()
+        loop = self.flow.loop[outs[0]] if outs[0] is not None else ()
+        return [
+            values
+            for values in self._by_steps.get(len(group), ())
+            if all(
+                self.flow.loop[value] == loop
+                and self.values[value].shape == shape
+                and self.values[value].dtype.kind == "f"
+                for value in values
+            )
+        ]
+
+    @functools.cached_property
+    def _by_steps(self) -> dict[int, list[Values]]:
+        """List the arrays of a loop, and together those of a line that is run again and again."""
+        found: dict[int, list[Values]] = {
+            1: [(value,) for value in sorted(self.flow.loop) if value in self.values]
+        }
+        for edges in self._groups():
+            if len(edges) > 1:
+                made = [self.flow.results[edge.path][0] for edge in edges]
+                for values in (made, [self._value(edge) for edge in edges]):
+                    of_lines = (value for value in values if value is not None)
+                    known = tuple(value for value in of_lines if value in self.values)
+                    several = found.setdefault(len(edges), [])
+                    if len(known) == len(edges) and known not in several:
+                        several.append(known)
+        return found
+
+
+def _key(edge: Edge) -> Value:
+    return Value(edge.path, edge.operand)
+
+
+def _taps(
+    group: Sequence[Edge], kind: str, values: Sequence[Value], formula: str, operand: int
+) -> tuple[Tap, ...]:
+    return tuple(
+        Tap(edge, kind, swap=Swap(value, formula, operand))
+        for edge, value in zip(group, values, strict=True)
+    )

@@ -1,0 +1,77 @@
+"""Another array in the place of one at every step of a loop is found, and named.
+
+Axes: T steps, N rows, H hidden units.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from reference import Code, check_gradient
+from reference.arrays import Array
+
+T, N, H = 3, 3, 4
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+
+def step(state: Any, gates: Any) -> Any:
+    f = jax.nn.sigmoid(gates[0] + state)
+    i = jax.nn.sigmoid(gates[1])
+    g = jnp.tanh(gates[2])
+    state = f * state + i * g
+    return state, state
+
+
+def in_a_scan(x: Any, start: Any) -> Any:
+    last, _ = lax.scan(step, start, x)
+    return (last**2).sum()
+
+
+def unrolled(x: Any, start: Any) -> Any:
+    state = start
+    for t in range(T):
+        state, _ = step(state, x[t])
+    return (state**2).sum()
+
+
+def gradient(x: Array, start: Array, mistake: str = "") -> tuple[Array, Array]:
+    kept, state = [], start
+    for z_f, z_i, z_g in x:
+        f, i, g = 1 / (1 + np.exp(-z_f - state)), 1 / (1 + np.exp(-z_i)), np.tanh(z_g)
+        kept.append((f, i, g, state))
+        state = f * state + i * g
+    d_state, d_x = 2 * state, np.zeros_like(x)
+    for t, (f, i, g, before) in reversed(list(enumerate(kept))):
+        d_f = d_state * (g if mistake == "g for the state" else before) * f * (1 - f)
+        d_i = d_state * g * (f * (1 - f) if mistake == "f's slope for i's" else i * (1 - i))
+        d_g = d_state * i * (1 - g if mistake == "1 - g" else 1 - g**2)
+        d_x[t] = d_f, d_i, d_g
+        d_state = d_state * (i if mistake == "i for f" else f) + d_f
+    return d_x, d_state
+
+
+@pytest.mark.parametrize(("loss", "every"), [(in_a_scan, 1), (unrolled, 2)])
+def test_another_array_at_every_step_is_named(loss: Any, every: int) -> None:
+    args = normal(T, 3, N, H), normal(N, H)
+    mistakes = (
+        ("i for f", "another_value", ["In place of `f`", "uses `i`"], "state = f * state"),
+        ("g for the state", "another_value", ["derivative of `mul` in `f`", "uses `g`"], "state ="),
+        ("1 - g", "another_factor", ["`tanh`", "replaced by `1 - g`"], "g = jnp.tanh"),
+        ("f's slope for i's", "another_value", ["`logistic`", "is taken at"], "i = jax.nn"),
+    )
+    for mistake, kind, words, line in mistakes[::every]:
+        report = check_gradient(gradient(*args, mistake), loss, *args, argnums=(0, 1))
+        cause = report.causes[0]
+        assert (cause.code, cause.kind) == (Code.LOCAL_DERIVATIVE, kind), (mistake, cause)
+        assert all(part in cause.sentence for part in words), cause.sentence
+        assert cause.where is not None
+        assert cause.where.text.startswith(line)
+    report = check_gradient(gradient(*args), loss, *args, argnums=(0, 1))
+    assert (report.ok, report.causes) == (True, ())
