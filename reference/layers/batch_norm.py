@@ -18,4 +18,6 @@ def forward(params: Any, x: Any, *, running: Any = None, eps: float = 1e-5) -> j
     else:
         mean, variance = (jnp.expand_dims(moment, rows) for moment in running)
     weight, bias = (jnp.expand_dims(param, rows) for param in params)
-    return (x - mean) / jnp.sqrt(variance + eps) * weight + bias
+    deviation = jnp.sqrt(variance + eps)
+    normal = (x - mean) / deviation
+    return normal * weight + bias

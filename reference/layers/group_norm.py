@@ -13,6 +13,8 @@ def forward(params: Any, x: Any, *, groups: int, eps: float = 1e-5) -> jax.Array
     for part in jnp.split(x, groups, axis=-1):
         mean = jnp.mean(part, axis=inner, keepdims=True)
         variance = jnp.mean((part - mean) ** 2, axis=inner, keepdims=True)
-        parts.append((part - mean) / jnp.sqrt(variance + eps))
+        deviation = jnp.sqrt(variance + eps)
+        parts.append((part - mean) / deviation)
     weight, bias = (jnp.expand_dims(param, range(x.ndim - 1)) for param in params)
-    return jnp.concatenate(parts, axis=-1) * weight + bias
+    normal = jnp.concatenate(parts, axis=-1)
+    return normal * weight + bias

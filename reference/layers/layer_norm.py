@@ -11,4 +11,6 @@ def forward(params: Any, x: Any, *, eps: float = 1e-5) -> jax.Array:
     weight, bias = (jnp.expand_dims(param, range(x.ndim - 1)) for param in params)
     mean = jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean((x - mean) ** 2, axis=-1, keepdims=True)
-    return (x - mean) / jnp.sqrt(variance + eps) * weight + bias
+    deviation = jnp.sqrt(variance + eps)
+    normal = (x - mean) / deviation
+    return normal * weight + bias

@@ -5,9 +5,11 @@ kinds and layouts in memory. What its backward pass gives is compared with the v
 the layer's twin, alone and with a linear map below it, whose weights' gradient uses d_x.
 """
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +17,7 @@ import jax
 import numpy as np
 from hypothesis import settings
 
+from reference import check_layer, layers
 from reference.arrays import Array
 from reference.campaign.draws import LAYOUTS
 from reference.compare import Comparer, Comparison, Verdict
@@ -141,14 +144,25 @@ SPOILED: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backward) -> None:
+class Named(NamedTuple):
+    """A wrong backward pass, and a part of the twin's line where the check finds its cause."""
+
+    mistake: Backward
+    line: str
+
+
+def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backward | Named) -> None:
     """Check that each wrong backward pass is told from the right one, in both precisions.
 
-    Beside the mistakes that are handed in, one array of the right gradients at a time is made wrong
-    as SPOILED says. The right ones are compared with what XLA compiles from the twin.
+    Of those that are `Named` the line is found as well; of the first alone where little is tried,
+    for that takes as long as all else. Beside the mistakes that are handed in, one array of the
+    right gradients at a time is made wrong as SPOILED says. The right ones are compared with what
+    XLA compiles from the twin.
     """
     rng = np.random.default_rng(0)
     comparer = vjp_comparer(twin, subject)
+    named = [entry for entry in wrong if isinstance(entry, Named)]
+    passes = [entry.mistake if isinstance(entry, Named) else entry for entry in wrong]
     for dtype in DTYPES:
         params, x = arguments_of(subject, normal, dtype, rng)
         out, kept = layer.forward(params, x, **options_in(subject, dtype))
@@ -156,10 +170,33 @@ def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backwa
         right = layer.backward(params, kept, d_out)
         comparison = comparer((out, right), params, x, d_out)
         assert comparison.verdict == Verdict.MATCH, comparison
-        mistakes = {mistake.__name__: mistake(params, kept, d_out) for mistake in wrong}
+        mistakes = {mistake.__name__: mistake(params, kept, d_out) for mistake in passes}
         for name, gradients in {**mistakes, **spoiled(right)}.items():
             comparison = comparer((out, gradients), params, x, d_out, compiled=False)
             assert comparison.verdict == Verdict.MISMATCH, (name, dtype)
+    for mistake, line in named if depth().optimised else named[:1]:
+        assert_located(layer, twin, subject, mistake, line)
+
+
+def assert_located(
+    layer: ModuleType, twin: ModuleType, subject: Subject, mistake: Backward, line: str
+) -> None:
+    """Assert that the first cause of a mistake is at this line of a twin in reference/layers."""
+    options = options_in(subject, "float64")
+    params, x = arguments_of(subject, normal, "float64", np.random.default_rng(0))
+
+    def forward(params: Any, x: Any) -> Any:
+        return layer.forward(params, x, **options)
+
+    def backward(d_out: Any, kept: Any) -> Any:
+        return mistake(params, kept, d_out)
+
+    by_jax = functools.partial(twin.forward, **options)
+    report = check_layer(forward, backward, by_jax, params, x)
+    where = report.causes[0].where
+    assert where is not None, (mistake.__name__, report)
+    assert Path(where.file).parent == Path(layers.__file__).parent, (mistake.__name__, report)
+    assert line in where.text, (mistake.__name__, report)
 
 
 def spoiled(gradients: Any) -> dict[str, Any]:

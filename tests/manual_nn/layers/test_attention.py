@@ -11,7 +11,7 @@ from manual_nn.layers import attention
 from manual_nn.layers.attention import Inputs, Kept
 from manual_nn.layers.dropout import draw_mask
 from reference.layers import attention as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -95,8 +95,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         attention,
         twin,
         subject_of([2], 4, 4, 3, 2, causal=True),
-        by_the_diagonal_alone,
-        without_the_scale,
+        Named(by_the_diagonal_alone, "weights = jax.nn.softmax("),
+        Named(without_the_scale, "scores = scale * "),
         without_the_transpose,
         with_sums_over_queries,
     )
@@ -133,15 +133,33 @@ def with_the_dropped_weights_in_the_softmax(params: tuple[()], kept: Kept, d_out
     return (), Inputs(d_query, d_key, right.value)
 
 
-def test_the_mistakes_that_people_make_with_groups_and_dropout_are_seen() -> None:
-    mask = draw_mask([4, 3, 4], rate=0.25, rng=np.random.default_rng(1))
+def without_the_factor_of_the_dropout(params: tuple[()], kept: Any, d_out: Any) -> Any:
+    """Drop the weights' gradients, and do not divide by the probability of staying."""
+    p, (query, key, value) = kept.weights, kept.inputs
+    d_p = np.where(kept.dropout_mask, d_out @ value.swapaxes(-1, -2), 0)
+    d_z = kept.scale * p * (d_p - (p * d_p).sum(axis=-1, keepdims=True))
+    _, right = attention.backward(params, kept, d_out)
+    return (), Inputs(d_z @ key, d_z.swapaxes(-1, -2) @ query, right.value)
+
+
+def test_the_mistakes_that_people_make_with_groups_are_seen() -> None:
     refute(
         attention,
         twin,
-        subject_of([2], 3, 4, 3, 2, group=2, dropout_mask=mask, dropout_rate=0.25),
+        subject_of([2], 3, 4, 3, 2, group=2),
         of_the_last_head_of_the_group,
         with_the_mean_of_the_group,
         with_the_heads_in_another_order,
+    )
+
+
+def test_the_mistakes_that_people_make_with_dropout_are_seen() -> None:
+    mask = draw_mask([2, 3, 4], rate=0.25, rng=np.random.default_rng(1))
+    refute(
+        attention,
+        twin,
+        subject_of([2], 3, 4, 3, 2, dropout_mask=mask, dropout_rate=0.25),
+        Named(without_the_factor_of_the_dropout, "weights @ value"),
         without_the_dropout,
         with_the_dropped_weights_in_the_softmax,
     )

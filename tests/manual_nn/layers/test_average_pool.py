@@ -11,7 +11,7 @@ from manual_nn.layers import average_pool
 from manual_nn.layers.average_pool import Kept
 from manual_nn.layers.convolution import places_of
 from reference.layers import average_pool as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import pools
 from tests.support.strategies import seeds
 
@@ -61,8 +61,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         twin,
         subject_of([2, 4, 4, 3], window=[2, 3], stride=1, padding="same", count_include_pad=False),
         where_windows_overlap_the_last,
-        without_the_count,
-        with_the_count_of_the_whole_window,
+        Named(without_the_count, "sums / count"),
+        Named(with_the_count_of_the_whole_window, "sums = "),
         over_the_windows_of_each_place,
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import batch_norm
 from manual_nn.layers.batch_norm import BatchNorm, Kept, Moments
 from reference.layers import batch_norm as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -74,9 +74,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         twin,
         subject_of([3, 4, 5]),
         with_the_other_mode,
-        without_the_mean,
-        without_the_variance,
-        with_the_examples_for_the_rows,
+        Named(without_the_mean, "normal = (x - mean)"),
+        Named(without_the_variance, "/ deviation"),
+        Named(with_the_examples_for_the_rows, "mean = jnp.mean(x"),
         without_the_weight,
     )
     refute(

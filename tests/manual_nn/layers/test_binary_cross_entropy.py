@@ -12,7 +12,7 @@ from manual_nn.layers import binary_cross_entropy
 from manual_nn.layers.binary_cross_entropy import Kept
 from manual_nn.layers.sigmoid import sigmoid
 from reference.layers import binary_cross_entropy as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -56,6 +56,15 @@ def weighted_on_the_whole(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return (), kept.pos_weight * d_x
 
 
+def without_the_weight(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return binary_cross_entropy.backward(params, kept._replace(pos_weight=1.0), d_out)
+
+
+def of_the_positives_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = binary_cross_entropy.backward(params, kept, d_out)
+    return (), np.where(kept.target == 1, d_x, 0)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         binary_cross_entropy,
@@ -64,7 +73,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         of_probabilities,
         without_the_mean,
         with_the_mean_over_the_examples,
-        weighted_on_the_whole,
+        Named(weighted_on_the_whole, "(1 - target) * absent"),
+        Named(without_the_weight, "weight * target * present"),
+        Named(of_the_positives_alone, "absent"),
     )
 
 

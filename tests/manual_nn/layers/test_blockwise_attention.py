@@ -14,7 +14,7 @@ from manual_nn.layers import blockwise_attention
 from manual_nn.layers.attention import Inputs, in_groups, scores_shape
 from manual_nn.layers.blockwise_attention import Kept, Options, blocks_of, dropout_mask
 from reference.layers import blockwise_attention as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -124,6 +124,18 @@ def with_the_sum_of_the_last_block(params: tuple[()], kept: Kept, d_out: Any) ->
     return blockwise_attention.backward(params, kept._replace(log_sum=log_sum), d_out)
 
 
+def without_the_scale(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, right = blockwise_attention.backward(params, kept, d_out)
+    return (), right._replace(query=right.query / kept.options.scale)
+
+
+def without_the_sum_of_the_row(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Leave <d_out, out> out."""
+    _, right = blockwise_attention.backward(params, kept, d_out)
+    _, wrong = blockwise_attention.backward(params, kept._replace(out=0 * kept.out), d_out)
+    return (), wrong._replace(value=right.value)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         blockwise_attention,
@@ -132,6 +144,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_product_of_each_block,
         where_the_last_block_of_keys_is_written,
         with_the_sum_of_the_last_block,
+        Named(without_the_scale, "scores = scale * "),
+        Named(without_the_sum_of_the_row, "jax.nn.softmax("),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import convolution
 from manual_nn.layers.convolution import Convolution, Kept
 from reference.layers import convolution as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -82,6 +82,17 @@ def with_a_bias_for_each_place(params: Convolution, kept: Kept, d_out: Any) -> A
     return d_params._replace(bias=d_out.sum(axis=0)[0, 0]), d_x
 
 
+def with_the_mean_for_the_bias(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = convolution.backward(params, kept, d_out)
+    return d_params._replace(bias=d_params.bias / len(d_out)), d_x
+
+
+def with_the_mean_over_the_examples(params: Convolution, kept: Kept, d_out: Any) -> Any:
+    """Divide by the number of examples what the loss has divided by it."""
+    d_params, d_x = convolution.backward(params, kept, d_out)
+    return d_params._replace(weight=d_params.weight / len(d_out)), d_x
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         convolution,
@@ -91,6 +102,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_window_flipped,
         padded_in_front,
         with_a_bias_for_each_place,
+        Named(with_the_mean_for_the_bias, "expand_dims(bias"),
+        Named(with_the_mean_over_the_examples, "lax.conv"),
     )
 
 

@@ -15,7 +15,7 @@ from manual_nn.arrays import Array
 from manual_nn.layers import dense
 from manual_nn.layers.dense import Dense
 from reference.layers import dense as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import check_out
 from tests.support.strategies import seeds
 
@@ -106,13 +106,20 @@ def with_the_rows_in_two_orders(params: Dense, kept: Any, d_out: Any) -> Any:
     return d_params._replace(weight=x.T @ turned), d_x
 
 
+def with_the_mean_for_the_weight(params: Dense, kept: Any, d_out: Any) -> Any:
+    """Divide by the number of rows what the loss has divided by it."""
+    d_params, d_x = dense.backward(params, kept, d_out)
+    return d_params._replace(weight=d_params.weight / len(d_out)), d_x
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         dense,
         twin,
         subject_of([3, 2], 4, 4),
-        through_the_untransposed_weight,
-        with_the_mean_for_the_bias,
+        Named(through_the_untransposed_weight, "x @ weight"),
+        Named(with_the_mean_for_the_bias, "(bias"),
+        Named(with_the_mean_for_the_weight, "x @ weight"),
         summed_over_the_first_axis_alone,
         with_the_rows_in_two_orders,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import dropout
 from manual_nn.layers.dropout import Kept, draw_mask
 from reference.layers import dropout as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -57,15 +57,20 @@ def as_in_evaluation(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return dropout.backward(params, kept._replace(mask=None), d_out)
 
 
+def without_the_mask(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out / (1 - kept.rate)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         dropout,
         twin,
         subject_of([4, 5], mask=mask_of([4, 5], 0.3, seed=1), rate=0.3),
         with_another_mask,
-        without_the_scale,
+        Named(without_the_scale, "/ (1 - rate)"),
         scaled_by_the_rate,
-        as_in_evaluation,
+        Named(as_in_evaluation, "return "),
+        Named(without_the_mask, "mask"),
     )
 
 

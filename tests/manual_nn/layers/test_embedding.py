@@ -13,7 +13,7 @@ from manual_nn.layers.dense import Dense
 from manual_nn.layers.embedding import Embedding, Kept
 from reference.compare import Comparer, Verdict
 from reference.layers import embedding as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -73,9 +73,23 @@ def with_padding(params: Embedding, kept: Kept, d_out: Any) -> Any:
     return embedding.backward(params, kept._replace(padding_idx=None), d_out)
 
 
+def counted_from_1(params: Embedding, kept: Kept, d_out: Any) -> Any:
+    """Give each token's gradient to the one before it."""
+    before = (kept.x - 1) % len(params.weight)
+    return embedding.backward(params, Kept(before, None), d_out)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     subject = subject_of(3, 4, [5, 4], padding_idx=1)
-    refute(embedding, twin, subject, once_for_each_token, as_a_mean, with_padding)
+    refute(
+        embedding,
+        twin,
+        subject,
+        Named(once_for_each_token, "weight[x]"),
+        as_a_mean,
+        Named(with_padding, "jax.lax.stop_gradient(weight)"),
+        Named(counted_from_1, "weight[x]"),
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import gelu
 from manual_nn.layers.gelu import Kept
 from reference.layers import gelu as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -47,10 +47,23 @@ def with_the_density_of_erf(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return (), d_x + d_out * kept.x * (wrong - right)
 
 
+def without_the_gate(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Take only the part of the product rule that as_a_mask leaves out."""
+    return (), gelu.backward(params, kept, d_out)[1] - as_a_mask(params, kept, d_out)[1]
+
+
 @pytest.mark.parametrize("approximate", [False, True])
 def test_the_mistakes_that_people_make_are_seen(approximate: bool) -> None:
     subject = subject_of([4, 5], approximate=approximate)
-    refute(gelu, twin, subject, by_the_other_form, as_a_mask, with_the_density_of_erf)
+    refute(
+        gelu,
+        twin,
+        subject,
+        by_the_other_form,
+        Named(as_a_mask, "return x * "),
+        with_the_density_of_erf,
+        Named(without_the_gate, "return x * "),
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import group_norm
 from manual_nn.layers.group_norm import GroupNorm, Kept
 from reference.layers import group_norm as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -63,6 +63,26 @@ def summed_over_the_examples_alone(params: GroupNorm, kept: Kept, d_out: Any) ->
     return GroupNorm(d_weight, d_out.sum(axis=0)[0]), d_x
 
 
+def without_the_mean(params: GroupNorm, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = group_norm.backward(params, kept, d_out)
+    d_normal = group_norm._grouped(d_out * params.weight, kept.deviation.shape[2])
+    mean = np.broadcast_to(d_normal.mean(axis=(1, 3), keepdims=True), d_normal.shape)
+    return d_params, d_x + (mean / kept.deviation).reshape(d_x.shape)
+
+
+def with_a_constant_deviation(params: GroupNorm, kept: Kept, d_out: Any) -> Any:
+    d_params, _ = group_norm.backward(params, kept, d_out)
+    d_normal = group_norm._grouped(d_out * params.weight, kept.deviation.shape[2])
+    d_x = (d_normal - d_normal.mean(axis=(1, 3), keepdims=True)) / kept.deviation
+    return d_params, d_x.reshape(d_out.shape)
+
+
+def without_the_weight(params: GroupNorm, kept: Kept, d_out: Any) -> Any:
+    d_params, _ = group_norm.backward(params, kept, d_out)
+    ones = params._replace(weight=np.ones_like(params.weight))
+    return d_params, group_norm.backward(ones, kept, d_out)[1]
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         group_norm,
@@ -72,6 +92,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_weight_outside,
         with_channels_in_turn,
         summed_over_the_examples_alone,
+        Named(without_the_mean, "(part - mean)"),
+        Named(with_a_constant_deviation, "deviation"),
+        Named(without_the_weight, "normal * weight"),
     )
 
 

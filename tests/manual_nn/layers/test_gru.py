@@ -13,7 +13,7 @@ from manual_nn.layers.gru import GRU, Inputs, Kept, last_state
 from manual_nn.layers.lstm import before
 from reference.layers import gru as twin
 from tests.support.bits import same_bits
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -87,6 +87,11 @@ def as_if_all_were_long(params: GRU, kept: Kept, d_out: Any) -> Any:
     return gru.backward(params, kept._replace(seen=np.ones_like(kept.seen)), d_out)
 
 
+def with_the_mean_over_the_steps(params: GRU, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = gru.backward(params, kept, d_out)
+    return d_params._replace(bias=d_params.bias / d_out.shape[1]), d_x
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         gru,
@@ -97,6 +102,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_other_sign_of_the_update,
         with_the_state_of_the_step_itself,
         as_if_all_were_long,
+        Named(with_the_mean_over_the_steps, "bias"),
     )
 
 

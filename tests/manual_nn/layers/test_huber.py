@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import huber
 from manual_nn.layers.huber import Kept
 from reference.layers import huber as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -57,10 +57,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         huber,
         twin,
         subject_of([4, 5], delta=DELTA),
-        without_delta,
+        Named(without_delta, "abs(r) <= delta"),
         of_smooth_l1,
-        with_0_for_outliers,
-        without_the_mean,
+        Named(with_0_for_outliers, "abs(r) <= delta"),
+        Named(without_the_mean, "jnp.mean("),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import layer_norm
 from manual_nn.layers.layer_norm import Kept, LayerNorm
 from reference.layers import layer_norm as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -70,9 +70,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         layer_norm,
         twin,
         subject_of([3, 4, 5]),
-        without_the_mean,
-        with_a_constant_deviation,
-        without_the_weight,
+        Named(without_the_mean, "normal = (x - mean)"),
+        Named(with_a_constant_deviation, "/ deviation"),
+        Named(without_the_weight, "normal * weight + bias"),
         with_all_but_the_first_axis_as_features,
         summed_over_the_first_axis_alone,
     )

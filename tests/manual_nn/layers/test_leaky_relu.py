@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import leaky_relu
 from manual_nn.layers.leaky_relu import Kept
 from reference.layers import leaky_relu as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -47,9 +47,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         leaky_relu,
         twin,
         subject_of([4, 5]),
-        as_a_relu,
-        with_the_other_sign,
-        with_another_slope,
+        Named(as_a_relu, "negative_slope * x"),
+        Named(with_the_other_sign, "negative_slope * x"),
+        Named(with_another_slope, "negative_slope * x"),
     )
 
 

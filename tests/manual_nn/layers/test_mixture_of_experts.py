@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import mixture_of_experts
 from manual_nn.layers.mixture_of_experts import Kept, MixtureOfExperts, init
 from reference.layers import mixture_of_experts as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -98,8 +98,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         mixture_of_experts,
         twin,
         subject_of([2, 3, 3], 2, 4, top_k=2, renormalise=False),
-        with_constant_gates,
-        without_the_router_in_d_x,
+        Named(with_constant_gates, "jnp.expand_dims(p, -1) * f"),
+        Named(without_the_router_in_d_x, "logits = x @ router"),
         with_gates_of_1_in_the_experts,
         with_the_jacobian_of_the_chosen_alone,
         by_the_last_expert_alone,

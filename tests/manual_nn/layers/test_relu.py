@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from manual_nn.arrays import Array
 from manual_nn.layers import relu
 from reference.layers import relu as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import check_out
 from tests.support.strategies import seeds
 
@@ -94,7 +94,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         relu,
         twin,
         subject_of([4, 5]),
-        without_the_mask,
-        with_its_own_output,
-        with_a_mask_of_the_gradient,
+        Named(without_the_mask, "jax.nn.relu(x)"),
+        Named(with_its_own_output, "jax.nn.relu(x)"),
+        Named(with_a_mask_of_the_gradient, "jax.nn.relu(x)"),
     )

@@ -17,7 +17,7 @@ from manual_nn.layers.dense import Dense
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.residual import Kept, Step
 from reference.layers import residual as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 TWINS = {
@@ -89,8 +89,8 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         residual,
         TWIN,
         subject_of(3, 4, BRANCHES["pre-norm"]),
-        through_the_branch_alone,
-        past_the_branch_alone,
+        Named(through_the_branch_alone, "return x + f"),
+        Named(past_the_branch_alone, "normal * weight + bias"),
         with_the_sum_for_the_branch,
         with_d_out_for_every_layer,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import rms_norm
 from manual_nn.layers.rms_norm import Kept, RMSNorm
 from reference.layers import rms_norm as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -57,10 +57,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         rms_norm,
         twin,
         subject_of([3, 4, 5]),
-        with_a_sum_for_the_mean,
-        with_a_constant_root,
+        Named(with_a_sum_for_the_mean, "normal = x / rms"),
+        Named(with_a_constant_root, "normal = x / rms"),
         as_layer_norm,
-        without_the_weight,
+        Named(without_the_weight, "normal * jnp.expand_dims(weight"),
     )
 
 

@@ -11,7 +11,7 @@ from manual_nn.layers import silu
 from manual_nn.layers.sigmoid import value_and_slope
 from manual_nn.layers.silu import Kept
 from reference.layers import silu as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -44,9 +44,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         silu,
         twin,
         subject_of([4, 5]),
-        with_a_constant_gate,
-        with_half_of_the_product_rule,
-        with_the_gate_for_the_output,
+        Named(with_a_constant_gate, "x * jax.nn.sigmoid(x)"),
+        Named(with_half_of_the_product_rule, "x * jax.nn.sigmoid(x)"),
+        Named(with_the_gate_for_the_output, "x * jax.nn.sigmoid(x)"),
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import softmax
 from manual_nn.layers.softmax import Kept
 from reference.layers import softmax as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -42,15 +42,21 @@ def with_its_jacobian_twice(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return softmax.backward(params, kept, d_x)
 
 
+def as_if_the_loss_knew_it(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    """Pass p - y on, which is right below a cross-entropy, for whatever else is above."""
+    return (), d_out.copy()
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         softmax,
         twin,
         subject_of([4, 5]),
-        by_the_diagonal_alone,
+        Named(by_the_diagonal_alone, "jax.nn.softmax(x"),
         with_the_sum_of_all_rows,
         with_sums_over_the_rows,
-        with_its_jacobian_twice,
+        Named(with_its_jacobian_twice, "jax.nn.softmax(x"),
+        Named(as_if_the_loss_knew_it, "jax.nn.softmax(x"),
     )
 
 

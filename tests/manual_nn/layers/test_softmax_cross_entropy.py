@@ -24,7 +24,7 @@ from manual_nn.layers.softmax_cross_entropy import (
 )
 from reference.compare import Comparer, Verdict
 from reference.layers import softmax_cross_entropy as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import Shape, dtypes, make_network, seeds
 
 
@@ -180,6 +180,12 @@ def smoothed_over_the_other_classes(params: tuple[()], kept: Any, d_out: Any) ->
     return (), d_x + d_out * share * np.eye(kept.p.shape[1], dtype=kept.p.dtype)[kept.target]
 
 
+def with_the_jacobian_twice(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Go through the softmax with p - u, which has been through it."""
+    _, d_x = backward(params, kept, d_out)
+    return (), kept.p * (d_x - (kept.p * d_x).sum(axis=1, keepdims=True))
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     subject = subject_of(
         4,
@@ -194,12 +200,13 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         softmax_cross_entropy,
         twin,
         subject,
-        without_the_mean,
-        with_the_diagonal_of_the_jacobian,
+        Named(without_the_mean, "jnp.where(total > 0, total"),
+        Named(with_the_diagonal_of_the_jacobian, "jax.nn.log_softmax("),
         with_a_mean_over_what_is_ignored,
         with_a_gradient_for_what_is_ignored,
         with_the_weight_of_each_entry,
         smoothed_over_the_other_classes,
+        with_the_jacobian_twice,
     )
 
 

@@ -38,6 +38,11 @@ def of_the_absolute_error(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return squared_error.backward(params, Kept(np.sign(kept.error)), d_out)
 
 
+def without_the_mean(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, d_x = squared_error.backward(params, kept, d_out)
+    return (), d_x * d_x.size
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         squared_error,
@@ -46,6 +51,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         without_the_2,
         with_the_mean_over_the_examples,
         of_the_absolute_error,
+        without_the_mean,
     )
 
 

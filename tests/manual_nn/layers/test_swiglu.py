@@ -11,7 +11,7 @@ from manual_nn.layers import swiglu
 from manual_nn.layers.sigmoid import value_and_slope
 from manual_nn.layers.swiglu import Inputs, Kept
 from reference.layers import swiglu as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -41,14 +41,21 @@ def without_the_value(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return swiglu.backward(params, Kept(kept.inputs._replace(value=ones)), d_out)
 
 
+def with_a_constant_gate(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    _, right = swiglu.backward(params, kept, d_out)
+    gate, value = kept.inputs
+    return (), Inputs(d_out * value / (1 + np.exp(-gate)), right.value)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         swiglu,
         twin,
         subject_of([4, 5]),
         with_gate_and_value_exchanged,
-        with_the_slope_of_the_sigmoid,
-        without_the_value,
+        Named(with_the_slope_of_the_sigmoid, "jax.nn.sigmoid(gate)"),
+        Named(without_the_value, "* value"),
+        Named(with_a_constant_gate, "jax.nn.sigmoid(gate)"),
     )
 
 

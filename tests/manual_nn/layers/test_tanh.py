@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import tanh
 from manual_nn.layers.tanh import Kept
 from reference.layers import tanh as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -47,9 +47,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         tanh,
         twin,
         subject_of([4, 5]),
-        of_the_output_once_more,
-        of_the_input,
-        without_the_square,
+        Named(of_the_output_once_more, "jnp.tanh(x)"),
+        Named(of_the_input, "jnp.tanh(x)"),
+        Named(without_the_square, "jnp.tanh(x)"),
         of_the_sigmoid,
     )
 

@@ -11,7 +11,7 @@ from manual_nn.layers import convolution, transposed_convolution
 from manual_nn.layers.convolution import Convolution, places_of
 from manual_nn.layers.transposed_convolution import Kept, TransposedConvolution
 from reference.layers import transposed_convolution as twin
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -86,6 +86,11 @@ def with_the_bias_of_the_windows_alone(params: Any, kept: Kept, d_out: Any) -> A
     return d_params._replace(bias=d_out[reached[:, *geometry.inside]].sum(axis=0)), d_x
 
 
+def with_the_mean_for_the_bias(params: Any, kept: Kept, d_out: Any) -> Any:
+    d_params, d_x = transposed_convolution.backward(params, kept, d_out)
+    return d_params._replace(bias=d_params.bias / len(d_out)), d_x
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     subject = subject_of(
         2, [3, 2], [3, 2], 2, 3, stride=[2, 3], padding=[(1, 0), (0, 0)], output_padding=[0, 2]
@@ -98,6 +103,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         padded_on_the_other_side,
         without_the_stride,
         with_the_bias_of_the_windows_alone,
+        Named(with_the_mean_for_the_bias, "expand_dims(bias"),
     )
 
 
