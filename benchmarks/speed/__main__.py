@@ -21,10 +21,11 @@ from benchmarks.tables import Page, parser_of
 
 ROUNDS = 9
 ABOUT = """\
-`loss_and_grad` and a training epoch beside the bare products of matrices that they need, jitted
-JAX, PyTorch, scikit-learn's own backpropagation, autograd and the row-by-row algorithm: the same
-threads for all, rounds in which each has its turn, each figure the median of the ratio within a
-round, with its quartiles. All figures are in [`speed.json`](speed.json)."""
+`loss_and_grad` and a training epoch, by NumPy (*ours*) and by loops that Numba compiles
+(*compiled*), beside the bare products of matrices that they need, jitted JAX, PyTorch,
+scikit-learn's own backpropagation, autograd and the row-by-row algorithm: the same threads for all,
+rounds in which each has its turn, each figure the median of the ratio within a round, with its
+quartiles. All figures are in [`speed.json`](speed.json)."""
 LEGEND = """
 All have a weight decay of 1e-4, which the floor has not. In the columns *X / ours*, below 1 means
 that X is faster; an empty cell was not measured. With one row the products are no floor: NumPy's
@@ -74,10 +75,21 @@ def summary(found: dict[str, Any]) -> str:
     peers = ", ".join(
         f"{name} {over['ours'][name]:.3g}" for name in gradients.PEERS if name in over["ours"]
     )
-    return (
+    said = (
         f"{network}, {shown['N']} rows, {shown['dtype']}, 1 thread: ours takes "
         f"{over['floor']['ours']:.3g} times the bare matrix products; {peers} times as long as "
         "ours."
+    )
+    if "compiled" not in over:
+        return said
+    fastest = ", ".join(
+        f"{name} {over['compiled'][name]:.3g}"
+        for name in gradients.FASTEST
+        if name in over["compiled"]
+    )
+    return (
+        f"{said} Compiled it takes {over['floor']['compiled']:.3g} times the products; {fastest} "
+        "times as long as compiled."
     )
 
 
@@ -116,10 +128,18 @@ def time_with(page: Page, threads: int, rounds: int, *, full: bool) -> dict[str,
         for dtype, group in itertools.groupby(shapes, key=lambda shape: shape.dtype):
             page.line(f"\n## The loss and its gradient, {dtype}, {words}\n")
             page.heading(gradients.HEADINGS)
+            measured = []
             for shape in group:
                 timings = measure(gradients, shape)
                 page.row(gradients.row(shape, timings))
                 found["gradients"].append(shape._asdict() | timings.as_json())
+                measured.append((shape, timings))
+            if "compiled" in timings.over:
+                page.line(f"\n## The compiled loss and gradient, {dtype}, {words}\n")
+                page.heading(gradients.COMPILED_HEADINGS)
+                for shape, timings in measured:
+                    page.row(gradients.compiled_row(shape, timings))
+                page.line("\n" + gradients.means([timings for _, timings in measured]))
         page.line(f"\n## A training epoch of {epochs.N:,} rows, float32, {words}\n")
         page.heading(epochs.HEADINGS)
         for setting in epochs.FULL if full else epochs.QUICK:

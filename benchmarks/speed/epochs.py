@@ -56,13 +56,14 @@ def measure(setting: Setting, rounds: int, threads: int) -> Timings:
     training = Training(problem, setting.batch_size, LEARNING_RATE, seed=0)
     absent = missing()
     calls = {name: make(training).run for name, make in EPOCHS.items() if name not in absent}
-    return compare(interleave(calls, rounds, threads=threads), ("ours",))
+    others = [name for name in ("ours", "compiled") if name in calls]
+    return compare(interleave(calls, rounds, threads=threads), others)
 
 
-def our_epoch(training: Training) -> Contender:
+def our_epoch(training: Training, kind: type[Descent] = Descent) -> Contender:
     """The loop of `manual_nn.train`, without what it does after an epoch."""
     (params, X, y, weight_decay), batch_size, learning_rate, seed = training
-    descent = Descent(
+    descent = kind(
         params,
         X,
         as_targets(params, len(X), y),
@@ -74,12 +75,18 @@ def our_epoch(training: Training) -> Contender:
     rng = np.random.default_rng(seed)
 
     def run() -> Params:
-        order = rng.permutation(len(X))
-        for start in range(0, len(X), batch_size):
-            descent.step(order[start : start + batch_size])
+        for _ in descent.take(rng.permutation(len(X))):
+            pass
         return descent.params
 
     return Contender(run, lambda params: params)
+
+
+def compiled_epoch(training: Training) -> Contender:
+    """The same by the loops that Numba compiles."""
+    from manual_nn.training.descent_compiled import CompiledDescent  # noqa: PLC0415, needs Numba
+
+    return our_epoch(training, CompiledDescent)
 
 
 def jax_epoch(training: Training) -> Contender:
@@ -173,13 +180,21 @@ def sklearn_epoch(training: Training) -> Contender:
 
 EPOCHS: dict[str, Callable[[Training], Contender]] = {
     "ours": our_epoch,
+    "compiled": compiled_epoch,
     "JAX": jax_epoch,
     "PyTorch": torch_epoch,
     "scikit-learn": sklearn_epoch,
 }
 
-PEERS = [name for name in EPOCHS if name != "ours"]
-HEADINGS = ["network", "batch", "ours, s", *(f"{name} / ours" for name in PEERS)]
+PEERS = [name for name in EPOCHS if name not in {"ours", "compiled"}]
+HEADINGS = [
+    "network",
+    "batch",
+    "ours, s",
+    *(f"{name} / ours" for name in PEERS),
+    "compiled, s",
+    *(f"{name} / compiled" for name in ("ours", *PEERS)),
+]
 
 
 def row(setting: Setting, timings: Timings) -> list[str]:
@@ -189,4 +204,12 @@ def row(setting: Setting, timings: Timings) -> list[str]:
         str(setting.batch_size),
         f"{timings.seconds['ours'].median:.3g}",
         *(str(timings.over["ours"].get(name, "")) for name in PEERS),
+        *_compiled_columns(timings),
     ]
+
+
+def _compiled_columns(timings: Timings) -> list[str]:
+    if "compiled" not in timings.over:
+        return [""] * (2 + len(PEERS))
+    seconds, over = timings.seconds["compiled"].median, timings.over["compiled"]
+    return [f"{seconds:.3g}", *(str(over.get(name, "")) for name in ("ours", *PEERS))]

@@ -3,12 +3,14 @@
 Axes: N rows in the batch, D inputs, K classes.
 """
 
+import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 import manual_nn
-from benchmarks.speed.floor import floor
+from benchmarks.speed.floor import floor, xla_floor
 from benchmarks.speed.peers import GRADIENTS, Problem, missing
 from benchmarks.speed.timing import Timings, compare, interleave
 
@@ -19,6 +21,7 @@ EPOCH = 51_000  # the training rows of MNIST that are not held out
 FEW = 128  # rows up to which the row-by-row algorithm is timed, for it is slow, and for an EPOCH
 WEIGHT_DECAY = 1e-4
 NO_DECAY = "ours without decay"  # the floor has none either
+XLA = "XLA's products"
 
 
 class Shape(NamedTuple):
@@ -52,7 +55,10 @@ def measure(shape: Shape, rounds: int, threads: int) -> Timings:
     }
     for name in contenders(shape):
         calls[name] = GRADIENTS[name](problem).run
-    return compare(interleave(calls, rounds, threads=threads), ("floor", "ours"))
+    if "JAX" in calls:
+        calls[XLA] = xla_floor(*shape)
+    others = [name for name in ("floor", "ours", "compiled") if name in calls]
+    return compare(interleave(calls, rounds, threads=threads), others)
 
 
 def contenders(shape: Shape) -> list[str]:
@@ -74,7 +80,7 @@ def draw_problem(shape: Shape) -> Problem:
     return Problem(params, X.astype(shape.dtype), rng.integers(K, size=shape.N), WEIGHT_DECAY)
 
 
-PEERS = [name for name in GRADIENTS if name != "ours"]
+PEERS = [name for name in GRADIENTS if name not in {"ours", "compiled"}]
 HEADINGS = [
     "network",
     "rows",
@@ -82,6 +88,15 @@ HEADINGS = [
     "ours / floor",
     "without decay",
     *(f"{name} / ours" for name in PEERS),
+]
+FASTEST = ["ours", "JAX", "PyTorch", "scikit-learn"]
+COMPILED_HEADINGS = [
+    "network",
+    "rows",
+    "compiled, ms",
+    "compiled / floor",
+    "XLA's products / floor",
+    *(f"{name} / compiled" for name in FASTEST),
 ]
 
 
@@ -95,3 +110,28 @@ def row(shape: Shape, timings: Timings) -> list[str]:
         str(timings.over["floor"][NO_DECAY]),
         *(str(timings.over["ours"].get(name, "")) for name in PEERS),
     ]
+
+
+def compiled_row(shape: Shape, timings: Timings) -> list[str]:
+    """Lay out what was measured of the compiled pass for one shape."""
+    return [
+        shape.network,
+        f"{shape.N:,}",
+        f"{timings.seconds['compiled'].median * 1e3:.3g}",
+        str(timings.over["floor"]["compiled"]),
+        str(timings.over["floor"].get(XLA, "")),
+        *(str(timings.over["compiled"].get(name, "")) for name in FASTEST),
+    ]
+
+
+def means(all_timings: Sequence[Timings]) -> str:
+    """Say how long the others take beside the compiled pass: the geometric mean, and the least."""
+    words = []
+    for name in FASTEST:
+        ratios = [
+            t.over["compiled"][name].median for t in all_timings if name in t.over["compiled"]
+        ]
+        if ratios:
+            mean = statistics.geometric_mean(ratios)
+            words.append(f"{name} {mean:.3g} ({min(ratios):.3g} to {max(ratios):.3g})")
+    return f"Times as long as compiled, geometric mean (least to most): {', '.join(words)}."

@@ -17,7 +17,13 @@ from benchmarks.speed.timing import environment, installed
 from manual_nn.arrays import Array
 from manual_nn.layers.dense import Dense, Params
 
-MODULES = {"JAX": "jax", "PyTorch": "torch", "scikit-learn": "sklearn", "autograd": "autograd"}
+MODULES = {
+    "compiled": "numba",
+    "JAX": "jax",
+    "PyTorch": "torch",
+    "scikit-learn": "sklearn",
+    "autograd": "autograd",
+}
 
 
 class Contender(NamedTuple):
@@ -53,16 +59,21 @@ def load(threads: int) -> dict[str, str]:
     return environment(threads)
 
 
-def our_gradient(problem: Problem) -> Contender:
+def our_gradient(problem: Problem, backend: str = "numpy") -> Contender:
     """`manual_nn.loss_and_grad` with a workspace."""
     params, X, y, weight_decay = problem
-    workspace = manual_nn.Workspace(params, rows=len(X))
+    workspace = manual_nn.Workspace(params, rows=len(X), backend=backend)
     return Contender(
         lambda: manual_nn.loss_and_grad(
             params, X, y, weight_decay=weight_decay, workspace=workspace
         ),
         lambda result: result,
     )
+
+
+def compiled_gradient(problem: Problem) -> Contender:
+    """The same by the loops that Numba compiles."""
+    return our_gradient(problem, "numba")
 
 
 def rowwise_gradient(problem: Problem) -> Contender:
@@ -214,6 +225,7 @@ def autograd_gradient(problem: Problem) -> Contender:
 
 GRADIENTS: dict[str, Callable[[Problem], Contender]] = {
     "ours": our_gradient,
+    "compiled": compiled_gradient,
     "JAX": jax_gradient,
     "PyTorch": torch_gradient,
     "scikit-learn": sklearn_gradient,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; markers differ too.
 LOOKS: dict[str, dict[str, Any]] = {
     "ours": {"color": "#D55E00", "marker": "o", "linewidth": 2.4, "zorder": 4},
+    "compiled": {"color": "#56B4E9", "marker": "*", "linewidth": 2.4, "zorder": 4},
     "JAX": {"color": "#0072B2", "marker": "s"},
     "PyTorch": {"color": "#CC79A7", "marker": "^"},
     "scikit-learn": {"color": "#009E73", "marker": "D"},

@@ -29,6 +29,7 @@ SETTLED = 10 * TURN  # a call of so many seconds needs no warming up
 # Import names of what is timed, by the name of the distribution.
 LIBRARIES = {
     "numpy": "numpy",
+    "numba": "numba",
     "jax": "jax",
     "torch": "torch",
     "scikit-learn": "sklearn",

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import epochs, gradients, peers, timing
-from benchmarks.speed.floor import floor
+from benchmarks.speed.floor import floor, xla_floor
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.picture import LOOKS, draw_ratios
 from manual_nn.arrays import Array
@@ -52,7 +52,7 @@ BATCH_SIZE, STEPS, LEARNING_RATE, SEED = 4, 3, 0.5, 7
 
 def orders(name: str) -> Callable[[int], Any]:
     """Draw the order of the rows as this contender does."""
-    if name == "ours":
+    if name in {"ours", "compiled"}:
         return np.random.default_rng(SEED).permutation
     if name == "JAX":
         return functools.partial(jax.random.permutation, jax.random.key(SEED))
@@ -91,6 +91,7 @@ def test_an_epoch_is_timed_for_everybody(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(epochs, "N", 256)
     timings = epochs.measure(epochs.Setting((6, 5, 3), 128), rounds=2, threads=1)
     assert set(timings.over["ours"]) == set(EPOCHS_HERE) - {"ours"}
+    assert set(timings.over["compiled"]) == set(EPOCHS_HERE) - {"compiled"}
 
 
 @pytest.mark.parametrize("sizes", [(5, 3), (6, 5, 4, 3)])
@@ -115,6 +116,17 @@ def test_the_floor_is_the_products_of_a_gradient(
     assert len(shapes) == 3 * L - 1
     assert shapes[:L] == up
     assert sorted(shapes[L:]) == sorted(down + weights)
+
+
+def test_the_floor_of_xla_is_the_same_products() -> None:
+    layers = xla_floor((6, 5, 4, 3), 7, "float32")()
+    assert isinstance(layers, list)
+    shapes = [[None if out is None else out.shape for out in layer] for layer in layers]
+    assert shapes == [
+        [(7, 5), (6, 5), None],
+        [(7, 4), (5, 4), (7, 5)],
+        [(7, 3), (4, 3), (7, 4)],
+    ]
 
 
 def test_a_missing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,13 +205,17 @@ def test_the_command_prints_tables_and_writes_the_picture_and_the_figures(
     found = json.loads((tmp_path / "speed.json").read_text())
     (run,) = found["threads"]
     (result,) = run["gradients"]
-    assert set(result["over"]["floor"]) == {*HERE, gradients.NO_DECAY}
-    assert set(result["over"]["ours"]) == {"floor", gradients.NO_DECAY, *HERE} - {"ours"}
+    everybody = {"floor", gradients.NO_DECAY, gradients.XLA, *HERE}
+    assert set(result["over"]) == {"floor", "ours", "compiled"}
+    for other, over in result["over"].items():
+        assert set(over) == everybody - {other}
     assert found["import"]["over"]["numpy"]["manual_nn"]["median"] > 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     ratio = f"{result['over']['floor']['ours']['median']:.3g}"
     assert f"\n6-5-4-3, 8 rows, float64, 1 thread: ours takes {ratio} times the bare" in page
-    assert "| 6-5-4-3 | 8 | " in page
+    assert page.count("| 6-5-4-3 | 8 | ") == 2  # ours, and compiled
+    compiled = result["over"]["compiled"]["JAX"]["median"]
+    assert f"JAX {compiled:.3g} ({compiled:.3g} to {compiled:.3g})" in page
     assert (tmp_path / "ratio_to_floor.png").read_bytes().startswith(b"\x89PNG")
 
 
