@@ -139,6 +139,11 @@ class Search:
             self.known[mistakes] = change
         return self.known[mistakes]
 
+    def _changed(self, mistake: Mistake) -> Array:
+        """Compute how the gradient changes with a mistake, perhaps in some arrays alone."""
+        change = self.change([mistake._replace(only=frozenset())])
+        return np.where(self.of_the_wrong, change, 0.0) if mistake.only else change
+
     def _computed(self, mistakes: Sequence[Mistake]) -> Array:
         taps = [tap for mistake in mistakes for tap in mistake.taps]
         swaps = [tap for tap in taps if tap.swap is not None or tap.source is not None]
@@ -184,7 +189,7 @@ class Search:
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried(self.factors.taps))
-        single = [trial for trial in tried if self.explains(trial.change)]
+        single = [trial for trial in tried if trial.explains]
         if not any(self.simplicity(trial.mistake)[0] < OF_KINDS for trial in single):
             others = [tap for tap in self.taps if tap not in self.factors.numbers]
             tried += self._tried(others)
@@ -293,10 +298,11 @@ class Search:
 
     def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:
         """Give those that explain the difference, by the bounds or else by their own rounding."""
-        single = [trial for trial in tried if self.explains(trial.change)]
+        single = [trial for trial in tried if trial.explains]
         if not single:
-            near = [trial for trial in tried if self.nearly(trial.change)]
-            chosen = self._judged([((trial.mistake,), trial.change) for trial in near])
+            near = [trial for trial in tried if trial.nearly]
+            changes = [((trial.mistake,), self._changed(trial.mistake)) for trial in near]
+            chosen = self._judged(changes)
             single = [near[i] for i in chosen]
         return single
 
@@ -314,7 +320,7 @@ class Search:
             mistake = trial.mistake
             if mistake.kind == FACTOR and mistake.setting not in self.simple:
                 continue
-            change = np.where(self.of_the_wrong, trial.change, 0.0)
+            change = self._changed(mistake._replace(only=only))
             if not self._is_seen(change):
                 continue
             setting = mistake.setting
@@ -423,7 +429,8 @@ class Search:
     def _trial(self, mistake: Mistake, change: Array, whole: Array) -> "Trial":
         left = self.weight * (self.error - change)
         residual = float(np.linalg.norm(left) / np.linalg.norm(self.weight * self.error))
-        return Trial(mistake, change, residual, self._sketch(self.weight * whole))
+        sketch = self._sketch(self.weight * whole)
+        return Trial(mistake, residual, sketch, self.explains(change), self.nearly(change))
 
     def _sketch(self, x: Array) -> Array:
         """Add elements up at random places with random signs, which leaves sums what they are."""
@@ -604,12 +611,21 @@ def _changes_known(tapped: Tapped, taps: Sequence[Tap]) -> dict[tuple[Mistake, .
 
 
 class Trial(NamedTuple):
-    """A mistake, and what it changes."""
+    """A mistake, and what became of it; its change is computed again, for all would not fit.
+
+    Attributes:
+        mistake: that was tried.
+        residual: what it leaves of the difference, in parts of that.
+        sketch: of what the tap changes at 1.
+        explains, nearly: whether it explains the difference, and whether its own rounding may be
+            what is left.
+    """
 
     mistake: Mistake
-    change: Array
     residual: float
-    sketch: Array  # of what the tap changes at 1
+    sketch: Array
+    explains: bool
+    nearly: bool
 
 
 def named_factors(tapped: Tapped) -> dict[float, str]:
