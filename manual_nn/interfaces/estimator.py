@@ -20,7 +20,8 @@ from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_we
 from manual_nn.checks.extras import train_extra
 from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
 from manual_nn.layers.dense import Params
-from manual_nn.layers.softmax_cross_entropy import log_softmax
+from manual_nn.layers.sigmoid import sigmoid
+from manual_nn.layers.softmax_cross_entropy import log_softmax, softmax
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import Convergence, Patience
@@ -49,7 +50,7 @@ class _Rows(NamedTuple):
     """What a network is trained on, as it takes it."""
 
     X: Rows  # (N, D)
-    y: npt.NDArray[np.int64]  # (N,), class numbers
+    y: npt.NDArray[np.int64]  # (N,), class numbers, or (N, K), 0 and 1
     weight: Array | None  # (N,), all above 0
     X_val: Rows | None  # the rows held out, likewise
     y_val: npt.NDArray[np.int64] | None
@@ -99,7 +100,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             used on a machine, for seconds; or "auto", which is "numba" where it is installed.
 
     Attributes:
-        classes_: the labels, sorted, (K,).
+        classes_: the labels, sorted, (K,); numbers from 0 to K - 1 where a row may have several.
         params_: the layers of the network.
         scaler_: what standardises the rows that the network takes, or None.
         history_: loss and accuracy after each epoch of this network.
@@ -119,6 +120,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     params_: Params
     scaler_: StandardScaler | None
     history_: History
+    _several: bool  # whether a row may have several labels
     _last_optimizer: Optimizer | None
     _optimizer_state: OptimizerState | None
     classes_: npt.NDArray[Any]
@@ -191,7 +193,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Args:
             X: the inputs, (N, D), finite numbers: an array, a data frame, or a sparse array or
                 matrix of SciPy, of which only a batch at a time is made dense.
-            y: their labels, (N,), of any type.
+            y: their labels, (N,), of any type; or where a row may have any number of them, of each
+                label whether it is there, 0 or 1, (N, K), which may be sparse. The loss is then the
+                binary cross-entropy, the mean over the labels.
             sample_weight: the weights of the rows, (N,), none negative, or None for equal ones.
 
         Returns:
@@ -293,24 +297,26 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return self
 
     def predict(self, X: npt.ArrayLike | Rows) -> npt.NDArray[Any]:
-        """Compute the label of the most probable class of each row.
+        """Compute the label of the most probable class of each row, or all that are probable.
 
         Args:
             X: the inputs, (N, D), as for `fit`.
 
         Returns:
-            The labels, (N,), of the type of `classes_`.
+            The labels, (N,), of the type of `classes_`; or of each class whether it is there, 0 or
+            1, (N, K), if the network was trained on such.
 
         Raises:
             NotFittedError: there is no network yet.
             ValueError: X does not fit the network, or is not finite.
         """
-        check_is_fitted(self, "params_")
-        numbers = [mlp.predict(self.params_, rows) for rows in self._inputs(X)]
-        return self.classes_[np.concatenate(numbers)]
+        z = self._logits(X)
+        return (z > 0).astype(np.int64) if self._several else self.classes_[z.argmax(axis=1)]
 
     def predict_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the probabilities of the classes, as `manual_nn.predict_proba` does.
+
+        Where a row may have several labels, they are those of each by itself, sigmoid(logits).
 
         Args:
             X: the inputs, (N, D), as for `fit`.
@@ -321,8 +327,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        check_is_fitted(self, "params_")
-        return np.concatenate([mlp.predict_proba(self.params_, rows) for rows in self._inputs(X)])
+        z = self._logits(X)
+        return sigmoid(z) if self._several else softmax(z)
 
     def predict_log_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the logarithms of the probabilities, which are finite even where these are 0.
@@ -336,10 +342,26 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        check_is_fitted(self, "params_")
-        return np.concatenate(
-            [log_softmax(mlp.logits(self.params_, rows)) for rows in self._inputs(X)]
-        )
+        z = self._logits(X)
+        if not self._several:
+            return log_softmax(z)
+        return np.minimum(z, 0) - np.log1p(np.exp(-abs(z)))  # ln sigmoid(z)
+
+    def decision_function(self, X: npt.ArrayLike | Rows) -> Array:
+        """Compute the logits, or of two classes by how much that of the second is larger.
+
+        Args:
+            X: the inputs, (N, D), as for `fit`.
+
+        Returns:
+            The logits, (N, K), in the order of `classes_` and the dtype of the network; of two
+            classes, one of which each row has, the differences, (N,).
+
+        Raises:
+            NotFittedError, ValueError: as for `predict`.
+        """
+        z = self._logits(X)
+        return z if self._several or z.shape[1] != 2 else z[:, 1] - z[:, 0]
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -367,20 +389,21 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hold_out: bool = False,
     ) -> _Rows:
         """Check everything, make a network if it is to be new, and the rows as it takes them."""
-        shape = np.asarray(y).shape
-        if len(shape) == 2 and shape[1] > 1:
-            msg = f"y must hold one label a row, (N,), got shape {shape}; for several there is"
-            raise ValueError(f"{msg} scikit-learn's MultiOutputClassifier")
-        X, y = validate_data(self, X, y, accept_sparse="csr", reset=fresh)
+        shape = y.shape if is_sparse(y) else np.asarray(y).shape
+        several = len(shape) == 2 and shape[1] > 1
+        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=several, reset=fresh)
         check_classification_targets(y)
         hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)
         X = _as_float(X)
         if fresh:
-            self._begin(X, y if classes is None else classes, hidden_sizes)
+            labels = np.arange(shape[1]) if several else y
+            self._begin(X, labels if classes is None else classes, hidden_sizes)
+            self._several = several
         elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
             msg = f"hidden_layer_sizes must be those of the network, {those}, got {hidden_sizes}"
             raise ValueError(msg)
-        X, y, weight = self._weigh(X, self._class_numbers(y), sample_weight)
+        target = self._indicators(y) if self._several else self._class_numbers(y)
+        X, y, weight = self._weigh(X, target, sample_weight)
         X_val = y_val = None
         if hold_out:
             kept, held_out = self._split(y)
@@ -399,6 +422,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self, rows: _Rows, settings: dict[str, Any], rule: Patience | Convergence | None = None
     ) -> TrainingResult:
         """Train for some epochs, and keep what is reached after each, or when interrupted."""
+        loss = "binary_cross_entropy" if self._several else "softmax_cross_entropy"
         before, optimizer = self.history_, settings["optimizer"]
 
         def keep(result: TrainingResult) -> None:
@@ -413,6 +437,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                 rows.y,
                 rows.X_val,
                 rows.y_val,
+                loss=loss,
                 early_stopping=rule,
                 sample_weight=rows.weight,
                 rng=self._rng,
@@ -483,6 +508,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X, y, weight = X[kept], y[kept], weight[kept]
         if self.class_weight is None:
             return X, y, weight
+        if self._several:
+            msg = "class_weight must be None where a row may have several labels"
+            raise ValueError(f"{msg}, got {self.class_weight!r}")
         balanced = self.class_weight == "balanced"  # among the classes that occur
         weighted = np.unique(y) if balanced else np.arange(len(self.classes_))
         labels = self.classes_[weighted]
@@ -521,19 +549,38 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     def _split(self, y: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
         """Draw the rows to train on and those held out: the same ones after a warm start."""
         fraction = _as_fraction(self.validation_fraction, name="validation_fraction", strict=True)
+        stratify = None if self._several else y
         kept, held_out = train_test_split(
-            np.arange(len(y)), test_size=fraction, stratify=y, random_state=self._split_seed
+            np.arange(len(y)), test_size=fraction, stratify=stratify, random_state=self._split_seed
         )
         return kept, held_out
 
+    def _indicators(self, y: Any) -> npt.NDArray[Any]:
+        """Check that y says of each class by 0 or 1 whether it is there, (N, K)."""
+        y = y.toarray() if is_sparse(y) else y
+        K = len(self.classes_)
+        if y.shape[1:] != (K,):
+            raise ValueError(f"y must have shape (N, {K}), a column a class, got {y.shape}")
+        if y.dtype.kind not in "fiub" or not np.isin(y, (0, 1)).all():
+            msg = "y must hold 0 and 1 where it has several columns, each for a label"
+            raise ValueError(f"{msg}; of more classes, MultiOutputClassifier fits each column")
+        return y.astype(np.int64)
+
     def _class_numbers(self, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Give each label its place in `classes_`."""
+        if y.ndim != 1:
+            raise ValueError(f"y must have shape (N,), as in the first call, got {y.shape}")
         unseen = np.setdiff1d(y, self.classes_)
         if len(unseen) > 0:
             known, new = (labels.tolist() for labels in (self.classes_, unseen))
             msg = f"y must hold labels that the network was made for, {known}, got {new} too"
             raise ValueError(f"{msg}; partial_fit takes all that there will be as classes")
         return self._encoder.transform(y)
+
+    def _logits(self, X: npt.ArrayLike | Rows) -> Array:
+        """Check the rows, and compute their logits, (N, K), in blocks of rows."""
+        check_is_fitted(self, "params_")
+        return np.concatenate([mlp.logits(self.params_, rows) for rows in self._inputs(X)])
 
     def _inputs(self, X: npt.ArrayLike | Rows) -> Iterator[Array]:
         """Check the rows, and give them as the network takes them, in blocks."""
@@ -553,6 +600,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """Say what it takes."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
         return tags
 
 

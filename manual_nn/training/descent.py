@@ -20,13 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
-from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp
 from manual_nn.models.arguments import as_row_weight
 from manual_nn.models.workspace import Workspace
 from manual_nn.training.clipping import clip_to_norm
+from manual_nn.training.losses import LOSSES
 from manual_nn.training.optimizer import Optimizer, OptimizerState, first_state
 from manual_nn.training.rows import Rows, take
 from manual_nn.training.schedule import CosineSchedule, rate_at
@@ -40,8 +39,9 @@ class Descent:
     Args:
         params: where to start; unchanged, because the steps update a copy, `Descent.params`.
         X: the inputs, (N, D), in the dtype of the parameters: an array, or CSR of SciPy.
-        target: the target probabilities, (N, K), in the dtype of the parameters.
+        target: the targets of the loss, (N, K), in the dtype of the parameters.
         batch_size: the most rows of a batch.
+        loss: the name of what is minimised beside the penalty, in `losses.LOSSES`.
         optimizer: what makes a direction of the gradient.
         learning_rate: the factor of the direction.
         weight_decay: the factor of the penalty on the weights.
@@ -71,6 +71,7 @@ class Descent:
         target: Array,
         *,
         batch_size: int,
+        loss: str = "softmax_cross_entropy",
         optimizer: Optimizer,
         learning_rate: float | CosineSchedule,
         weight_decay: float,
@@ -82,6 +83,7 @@ class Descent:
         self.params: Params = tuple(
             Dense(weight.copy(order="C"), bias.copy()) for weight, bias in params
         )
+        self.loss = LOSSES[loss]
         self.X, self.target, self.sample_weight = X, target, sample_weight
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
@@ -155,8 +157,7 @@ class Descent:
         out = self._workspace.arrays(n)
 
         z, a = mlp.forward(self.params, X, out=out.z)
-        kept = softmax_cross_entropy.Kept(softmax(z), target, row_weight)
-        _, step_logits = softmax_cross_entropy.backward((), kept, d_out=factor)
+        step_logits = self.loss.backward(z, target, row_weight, factor)
         step_z = mlp.backward(self.params, a, step_logits, out=out.d_z)  # linear in its start
         return tuple(
             mlp.layer_backward(layer, a_below, step_z_l, weight_decay, out=out_l, decay_out=decay)

@@ -9,7 +9,7 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from manual_nn.checks.finite import check_finite_params
 from manual_nn.compiled.backend import as_backend
 from manual_nn.layers.dense import Params
 from manual_nn.models import penalty
-from manual_nn.models.arguments import as_params, as_targets
+from manual_nn.models.arguments import as_params
 from manual_nn.training.checkpoint import CheckpointFile, fingerprint
 from manual_nn.training.descent import Descent
 from manual_nn.training.early_stopping import (
@@ -41,6 +41,7 @@ from manual_nn.training.history import (
     TrainingInterrupted,
     TrainingResult,
 )
+from manual_nn.training.losses import LOSSES, as_loss
 from manual_nn.training.optimizer import (
     Optimizer,
     OptimizerState,
@@ -179,6 +180,7 @@ def train_epochs(
     X_val: npt.ArrayLike | Rows | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
+    loss: str = "softmax_cross_entropy",
     batch_size: int,
     optimizer: Optimizer = SGD(),  # noqa: B008, as above
     learning_rate: float | CosineSchedule | None,
@@ -196,6 +198,10 @@ def train_epochs(
 ) -> Iterator[TrainingResult]:
     """Train as `train` does, and yield the result after each epoch.
 
+    With the loss "binary_cross_entropy" any number of the classes may be there in a row: targets
+    are (N, K), from 0 to 1, and the loss of a row is its mean over the classes. NumPy computes its
+    steps, whatever the backend is.
+
     The caller may stop at any time and keep the last result. When training resumes, the
     checkpoint's result comes first, unless it holds no epoch yet.
 
@@ -206,10 +212,12 @@ def train_epochs(
     params = as_params(params)
     check_finite_params(params)
     optimizer = as_optimizer(optimizer, params[0].weight.dtype)
+    as_targets = LOSSES[as_loss(loss)].as_targets
     task = _Task(
-        *_as_training_rows(params, X_train, y_train, sample_weight),
-        *_as_validation_rows(params, X_val, y_val),
+        *_as_training_rows(params, X_train, y_train, sample_weight, as_targets),
+        *_as_validation_rows(params, X_val, y_val, as_targets),
         as_count(batch_size, name="batch_size"),
+        loss,
         optimizer,
         as_learning_rate(learning_rate, usual=optimizer.usual_learning_rate),
         as_number(weight_decay, name="weight_decay", minimum=0),
@@ -252,6 +260,7 @@ class _Task(NamedTuple):
     X_val: Rows | None  # (N_val, D)
     y_val: Array | None  # (N_val, K)
     batch_size: int
+    loss: str
     optimizer: Optimizer
     learning_rate: float | CosineSchedule
     weight_decay: float
@@ -275,7 +284,7 @@ def _given_out(reached: Reached, task: _Task) -> TrainingResult:
 def _descent(reached: Reached, task: _Task) -> Descent:
     """Prepare the steps of an epoch."""
     kind: type[Descent] = Descent
-    if task.backend == "numba":
+    if task.backend == "numba" and task.loss == "softmax_cross_entropy":
         from manual_nn.training.descent_compiled import CompiledDescent  # noqa: PLC0415, needs Numba
 
         kind = CompiledDescent
@@ -283,6 +292,7 @@ def _descent(reached: Reached, task: _Task) -> Descent:
         reached.params,
         task.X_train,
         task.y_train,
+        loss=task.loss,
         batch_size=min(task.batch_size, len(task.y_train)),
         optimizer=task.optimizer,
         learning_rate=task.learning_rate,
@@ -370,6 +380,7 @@ def _training_measures(params: Params, task: _Task) -> tuple[float, float]:
         params,
         task.X_train,
         task.y_train,
+        loss=task.loss,
         weight_decay=task.weight_decay,
         sample_weight=task.sample_weight,
     )
@@ -384,13 +395,14 @@ def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
             check_finite_params(moment, name=f"optimizer_state.moments[{i}]")
         train_loss, train_acc = _training_measures(params, task)
         if task.X_val is not None and task.y_val is not None:
-            val_loss, val_acc = evaluate(params, task.X_val, task.y_val)
+            val_loss, val_acc = evaluate(params, task.X_val, task.y_val, loss=task.loss)
             history.val_loss.append(val_loss)
             history.val_acc.append(val_acc)
     except ValueError as error:  # as in _take_steps
         raise _LostError(batches, str(error)) from error
     # Further up, a curve of float64 numbers cannot hold both what it began with and where it is.
-    known = max(reached.start_loss, math.log(task.y_train.shape[1]))
+    guess = LOSSES[task.loss].of_a_guess(task.y_train.shape[1])
+    known = max(reached.start_loss, guess)
     if not EPS * train_loss <= known:  # nor if it is NaN
         reason = f"the loss after it is {train_loss:.3g}, and was {reached.start_loss:.3g} at first"
         raise _LostError(batches, reason)
@@ -421,6 +433,7 @@ def _as_training_rows(
     X_train: npt.ArrayLike | Rows,
     y_train: npt.ArrayLike,
     sample_weight: npt.ArrayLike | None,
+    as_targets: Callable[..., Array],
 ) -> tuple[Rows, Array, Array | None]:
     """Check the training rows, and leave out those of weight 0: no batch is without weight."""
     rows = as_rows_to_train(params, X_train, name="X_train")
@@ -433,7 +446,10 @@ def _as_training_rows(
 
 
 def _as_validation_rows(
-    params: Params, X_val: npt.ArrayLike | Rows | None, y_val: npt.ArrayLike | None
+    params: Params,
+    X_val: npt.ArrayLike | Rows | None,
+    y_val: npt.ArrayLike | None,
+    as_targets: Callable[..., Array],
 ) -> tuple[Rows | None, Array | None]:
     """Check the validation rows: inputs and targets, or neither."""
     if X_val is None and y_val is None:

@@ -35,7 +35,6 @@ from sklearn.model_selection import (
     cross_validate,
     train_test_split,
 )
-from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -52,6 +51,7 @@ from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.descent import Descent
 from manual_nn.training.early_stopping import Convergence
 from manual_nn.training.history import TrainingDiverged
+from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.sgd import SGD
@@ -190,6 +190,8 @@ def test_its_predictions_are_those_of_the_network() -> None:
     fitted = classifier().fit(X, LABELS[Y])
     probabilities = manual_nn.predict_proba(fitted.params_, X)
     assert fitted.predict_proba(X).tobytes() == probabilities.tobytes()
+    logits = manual_nn.logits(fitted.params_, X)
+    assert fitted.decision_function(X).tobytes() == logits.tobytes()
     assert (fitted.predict(X) == LABELS[manual_nn.predict(fitted.params_, X)]).all()
     assert fitted.score(X, LABELS[Y]) == np.mean(fitted.predict(X) == LABELS[Y])
 
@@ -365,20 +367,86 @@ def test_labels_may_be_of_any_type(labels: Any) -> None:
     assert set(fitted.predict(X)) <= set(labels)
 
 
-def test_several_labels_a_row_are_refused_with_what_takes_them() -> None:
-    several = np.stack([Y == 0, Y == 1], axis=1)
-    with pytest.raises(ValueError, match=r"y must hold one label .*\(30, 2\); for .*MultiOutput"):
-        classifier().fit(X, several)
-    each = MultiOutputClassifier(classifier()).fit(X, several)
-    for column, network in enumerate(each.estimators_):
-        assert same_bits(network.params_, classifier().fit(X, several[:, column]).params_)
-
-
 def test_two_classes_may_be_false_and_true() -> None:
     fitted = classifier().fit(X, Y == 1)
     assert fitted.classes_.tolist() == [False, True]
     assert fitted.predict(X).dtype == bool
     assert fitted.predict_proba(X).shape == (N, 2)
+    logits = manual_nn.logits(fitted.params_, X)
+    assert fitted.decision_function(X).tolist() == (logits[:, 1] - logits[:, 0]).tolist()
+
+
+# Several labels a row.
+
+SEVERAL = np.stack([X[:, 0] > 0, X[:, 1] > 0, X[:, 2] > 1], axis=1).astype(int)
+
+
+@pytest.mark.parametrize("of", [np.asarray, np.ndarray.tolist, pd.DataFrame, sparse.csr_array])
+def test_several_labels_a_row_are_trained_on_by_the_binary_loss(of: Any) -> None:
+    fitted = classifier(learning_rate_init=0.1).fit(X, of(SEVERAL), sample_weight=WEIGHT)
+    rng = np.random.default_rng(seeds()[0])
+    *_, want = train_epochs(
+        manual_nn.init_params([D, 5, K], rng=rng),
+        X,
+        SEVERAL,
+        loss="binary_cross_entropy",
+        batch_size=8,
+        optimizer=Adam(),
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        epochs=4,
+        early_stopping=None,
+        sample_weight=WEIGHT,
+        rng=rng,
+    )
+    assert same_bits(fitted.params_, want.params)
+    assert fitted.history_ == want.history
+    assert fitted.classes_.tolist() == [0, 1, 2]
+    z = manual_nn.logits(want.params, X)
+    assert fitted.decision_function(X).tobytes() == z.tobytes()
+    assert fitted.predict(X).tolist() == (z > 0).astype(int).tolist()
+    assert np.allclose(fitted.predict_proba(X), 1 / (1 + np.exp(-z)), rtol=1e-12, atol=0)
+    assert np.allclose(fitted.predict_log_proba(X), -np.log1p(np.exp(-z)), rtol=1e-12, atol=0)
+    assert fitted.score(X, SEVERAL) == np.mean((fitted.predict(X) == SEVERAL).all(axis=1))
+
+
+def test_several_labels_are_learnt_with_rows_held_out_and_in_parts() -> None:
+    fitted = classifier(early_stopping=True, learning_rate_init=0.1, max_iter=100).fit(X, SEVERAL)
+    assert len(fitted.validation_scores_) == fitted.n_iter_
+    parts = classifier(learning_rate_init=0.1)
+    for _ in range(50):
+        parts.partial_fit(X, SEVERAL, classes=range(K))
+    assert parts.score(X, SEVERAL) > 0.9
+    whole = classifier(learning_rate_init=0.1, max_iter=50, n_iter_no_change=50).fit(X, SEVERAL)
+    assert same_bits(parts.params_, whole.params_)
+
+
+def test_the_logarithm_of_a_label_s_probability_is_finite_where_that_is_0() -> None:
+    fitted = classifier(hidden_layer_sizes=()).fit(X, SEVERAL)
+    fitted.params_ = (Dense(np.zeros((D, K)), np.array([0.0, -2000.0, 2000.0])),)
+    assert fitted.predict_proba(X[:1]).tolist() == [[0.5, 0, 1]]
+    assert fitted.predict_log_proba(X[:1]).tolist() == [[-np.log(2), -2000, 0]]
+
+
+def test_of_two_labels_that_a_row_may_both_have_there_are_two_logits() -> None:
+    fitted = classifier().fit(X, SEVERAL[:, :2])
+    assert fitted.decision_function(X).shape == fitted.predict(X).shape == (N, 2)
+
+
+def test_what_is_wrong_with_several_labels_is_named() -> None:
+    with pytest.raises(ValueError, match=r"y must hold 0 and 1 where .* MultiOutputClassifier"):
+        classifier().fit(X, SEVERAL * 2)
+    with pytest.raises(ValueError, match="y must hold 0 and 1 where it has several columns"):
+        classifier().fit(X, LABELS[SEVERAL])
+    with pytest.raises(ValueError, match="class_weight must be None where a row may have several"):
+        classifier(class_weight="balanced").fit(X, SEVERAL)
+    with pytest.raises(ValueError, match=r"y must have shape \(N, 4\), a column a class, got"):
+        classifier().partial_fit(X, SEVERAL, classes=range(4))
+    several, one = (classifier(warm_start=True).fit(X, y) for y in (SEVERAL, Y))
+    with pytest.raises(ValueError, match=r"y must have shape \(N, 3\), a column a class, got"):
+        several.fit(X, Y)
+    with pytest.raises(ValueError, match=r"y must have shape \(N,\), as in the first call, got"):
+        one.fit(X, SEVERAL)
 
 
 # Weights.
@@ -793,7 +861,7 @@ def test_its_tags_say_what_it_is() -> None:
     assert tags.estimator_type == "classifier"
     assert tags.target_tags.required
     assert tags.classifier_tags.multi_class
-    assert not tags.classifier_tags.multi_label
+    assert tags.classifier_tags.multi_label
     assert tags.input_tags.sparse
     assert not tags.input_tags.allow_nan
     assert not tags.non_deterministic
