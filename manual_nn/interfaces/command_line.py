@@ -198,7 +198,7 @@ def _report(model: Model, dataset: Dataset, output: Path) -> None:
     model_path, picture_path = (output / name for name in RESULTS)
     output.mkdir(parents=True, exist_ok=True)
     save_model(model_path, model)  # before anything else can fail or be interrupted
-    for name, X, y in _parts(dataset):
+    for name, X, y in _parts(dataset, trained_on=True):
         _, accuracy = evaluate(model.params, _scaled(model, X, dataset.name), y)
         _say(f"{name} accuracy {accuracy:.5f} ({len(X)} rows)")
     history = History(**model.curves)
@@ -216,7 +216,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_output(args.report.parent, [args.report.name], option="--report")
     model = load_model(args.model)
     dataset = _data_for(model, args)
-    parts = [_evaluated(model, dataset, *part) for part in _parts(dataset)]
+    trained_on = args.data in (None, model.source.data)
+    parts = [_evaluated(model, dataset, *part) for part in _parts(dataset, trained_on=trained_on)]
     for part in parts:
         _warn(model.scaling.unlike_training(part.X, features=model.features))
         _say(
@@ -340,10 +341,10 @@ def _data_trained_on(model: Model, data_dir: Path | None) -> Dataset:
     return load_data(source)
 
 
-def _parts(dataset: Dataset) -> list[tuple[str, Numbers, Labels]]:
+def _parts(dataset: Dataset, *, trained_on: bool) -> list[tuple[str, Numbers, Labels]]:
     """List the parts of the data that are not empty."""
     parts = [
-        ("In-sample", dataset.X_train, dataset.y_train),
+        ("In-sample" if trained_on else "Training", dataset.X_train, dataset.y_train),
         ("Test" if len(dataset.X_train) else dataset.name, dataset.X_test, dataset.y_test),
     ]
     return [part for part in parts if len(part[1])]

@@ -35,9 +35,10 @@ PENALTY: dict[str, Any] = {
 }
 IN_COLOUR = 0.99  # the part of the weights whose colours differ; one outlier would bleach the rest
 
-MISTAKES, UNITS = 24, 64  # shown at most
+MISTAKES, UNITS, CONFUSED = 24, 64, 30  # shown at most
 COLUMNS = 8
-SHORT, MISTAKEN, LEVEL = 14, 4, 4  # letters of a name: at most, of a mistake, and beside others
+SHORT, LEVEL = 14, 4  # letters of a name: at most, and if names are to stand beside each other
+MISTAKEN, IN_MISTAKEN = 15, 5  # letters above a mistake, and of each of two names there
 
 
 def plot_history(
@@ -87,6 +88,8 @@ def plot_confusion_matrix(
 ) -> "Figure":
     """Draw how often each class is taken for each other; mistakes are coloured by number.
 
+    Of more than 30 classes, those are drawn that the most mistakes are about.
+
     Args:
         y: the right class numbers, (N,).
         predicted: the class numbers found, (N,).
@@ -102,12 +105,19 @@ def plot_confusion_matrix(
     """
     with train_extra("scikit-learn"):
         from sklearn import metrics  # noqa: PLC0415, the core needs NumPy alone
-    K = len(classes)
+    counts = metrics.confusion_matrix(y, predicted, labels=np.arange(len(classes)))
+    title = _right_of(int(np.trace(counts)), len(y))
+    mistakes = counts * ~np.eye(len(classes), dtype=bool)
+    if len(classes) > CONFUSED:
+        most_first = np.argsort(-(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable")
+        shown = np.sort(most_first[:CONFUSED])
+        title += f"; the {CONFUSED} of {len(classes)} classes with the most mistakes"
+        counts, mistakes = (table[np.ix_(shown, shown)] for table in (counts, mistakes))
+        classes = [classes[k] for k in shown]
     names = list(map(_short, classes))
-    side = max(4.0, 0.55 * K)
+    side = max(4.0, 0.55 * len(names))
     figure = _figure(side, side + 0.3)
     axes = figure.subplots()
-    counts = metrics.confusion_matrix(y, predicted, labels=np.arange(K))
     display = metrics.ConfusionMatrixDisplay(counts, display_labels=names)
     display.plot(
         ax=axes,
@@ -118,7 +128,6 @@ def plot_confusion_matrix(
         xticks_rotation="vertical" if max(map(len, names)) > LEVEL else "horizontal",
     )
     # The right ones are many times the wrong ones: they stay white, outside the scale of colours.
-    mistakes = counts * ~np.eye(K, dtype=bool)
     most = max(1, mistakes.max())
     display.im_.set(data=np.ma.masked_equal(mistakes, 0), clim=(0, most))
     for (row, column), text in np.ndenumerate(display.text_):
@@ -131,7 +140,7 @@ def plot_confusion_matrix(
     axes.set(xlabel="predicted class", ylabel="right class")
     axes.tick_params(length=0)
     axes.spines[:].set_color(PALE)
-    axes.set_title(_right_of(int(np.trace(counts)), len(y)))
+    axes.set_title(title)
     return _written(figure, path)
 
 
@@ -171,8 +180,11 @@ def plot_mistakes(
         axes.imshow(X[row].reshape(image_shape), cmap="gray_r", vmin=X.min(), vmax=X.max())
         axes.axis("on")
         certainty = probabilities[row, predicted[row]]
-        right, taken = (_short(classes[k], MISTAKEN) for k in (y[row], predicted[row]))
-        axes.set_title(f"{right} taken for {taken}\n{certainty:.1%} sure", fontsize=9)
+        right, taken = classes[y[row]], classes[predicted[row]]
+        what = f"{right} taken for {taken}"
+        if len(what) > MISTAKEN:
+            what = f"{_short(right, IN_MISTAKEN)} → {_short(taken, IN_MISTAKEN)}"
+        axes.set_title(f"{what}\n{certainty:.1%} sure", fontsize=8.5)
     title = _right_of(len(y) - len(wrong), len(y))
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} surest of {len(wrong):,} mistakes"

@@ -1014,6 +1014,16 @@ def test_wrong_data_for_a_model_are_named(
     assert re.fullmatch(f"manual-nn: error: .*{reason}.*\n", err)
 
 
+def test_rows_that_a_model_was_not_trained_on_are_no_sample_of_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10), source=Source("mnist"))
+    args = ("--model", tmp_path / "model.npz", "--data", "digits")
+    status, out, _ = run(capsys, "evaluate", *args)
+    assert status == 0
+    assert [line.split(":")[0] for line in out.splitlines()] == ["Training", "Test"]
+
+
 def test_columns_are_found_by_their_names_whatever_else_there_is(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from matplotlib.text import Text
 import manual_nn
 from manual_nn.interfaces.pictures import (
     COLUMNS,
+    CONFUSED,
     MISTAKES,
     UNITS,
     plot_confusion_matrix,
@@ -37,6 +38,7 @@ from tests.conftest import half_of
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 K = 10
 CLASSES = tuple("0123456789")
+LONG = tuple(f"{name} of many words" for name in ("aeroplane", "automobile", *"abcdefgh"))
 SMALL, LARGE = (8, 8), (28, 28)
 
 
@@ -107,6 +109,16 @@ def pictures() -> dict[str, Callable[[], Figure]]:
         drawn[f"{mistakes} mistakes"] = functools.partial(
             plot_mistakes, X, y, proba, image_shape=SMALL, classes=CLASSES
         )
+    X, y, proba = mistaken(300, SMALL)
+    drawn["mistakes of long names"] = functools.partial(
+        plot_mistakes, X, y, proba, image_shape=SMALL, classes=LONG
+    )
+    drawn["confusion of long names"] = functools.partial(
+        plot_confusion_matrix, y, (y + 1) % K, classes=LONG
+    )
+    drawn["weights of long names"] = functools.partial(
+        plot_first_layer, network((), LARGE), image_shape=LARGE, classes=LONG
+    )
     for hidden in ((), (1,), (COLUMNS + 1, 3)):
         drawn[f"weights {hidden}"] = functools.partial(
             plot_first_layer, network(hidden, LARGE), image_shape=LARGE, classes=CLASSES
@@ -232,6 +244,22 @@ def test_the_confusion_matrix_counts_each_class_taken_for_each() -> None:
     assert axes.images[0].get_clim() == (0, 2)
 
 
+def test_of_many_classes_those_with_the_most_mistakes_are_shown() -> None:
+    y = np.repeat(np.arange(CONFUSED + 2), 2)
+    wrong = [k for k in range(CONFUSED + 2) if k not in {3, 7}]  # which are always right
+    taken = dict(zip(wrong, [*wrong[1:], wrong[0]], strict=True))
+    predicted = np.array([taken.get(k, k) for k in y.tolist()])
+    names = [f"c{k}" for k in range(CONFUSED + 2)]
+    (axes,) = plot_confusion_matrix(y, predicted, classes=names).axes
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == [name for name in names if name not in {"c3", "c7"}]
+    assert axes.get_title() == (
+        f"4 of {2 * CONFUSED + 4} rows right (6.25%); the 30 of 32 classes with the most mistakes"
+    )
+    (axes,) = plot_confusion_matrix(y[:-4], y[:-4], classes=names[:-2]).axes
+    assert len(axes.get_yticklabels()) == CONFUSED
+
+
 @pytest.mark.parametrize("mistakes", [0, 1])
 def test_the_scale_of_a_confusion_matrix_begins_at_none_and_has_a_length(mistakes: int) -> None:
     (axes,) = confusion(mistakes).axes
@@ -291,6 +319,27 @@ def test_images_stand_in_lines_of_up_to_8_about_equally_long(
     spec = plot_mistakes(X, y, proba, image_shape=SMALL, classes=CLASSES).axes[0].get_subplotspec()
     assert spec is not None
     assert spec.get_gridspec().get_geometry() == grid
+
+
+def test_long_names_are_cut_to_what_there_is_room_for() -> None:
+    proba = probabilities_of(np.array([1]), np.array([0.75]))
+    X, y = images_of(1, SMALL), np.array([0])
+    for names, title in (
+        (("ox", "ai"), "ox taken for ai"),
+        (("ox", "ape"), "ox → ape"),
+        (("aeroplane", "automobile"), "aero… → auto…"),
+        (("truck", "seaplane"), "truck → seap…"),
+    ):
+        figure = plot_mistakes(X, y, proba, image_shape=SMALL, classes=(*names, *CLASSES[2:]))
+        assert figure.axes[0].get_title() == f"{title}\n75.0% sure"
+    axes, *_ = plot_confusion_matrix(y, y, classes=LONG).axes
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == [
+        "aeroplane of …",
+        "automobile of…",
+    ]
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90}
+    axes, *_ = plot_confusion_matrix(y, y, classes=("oaks", "ash")).axes
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {0}
 
 
 def test_mistakes_are_drawn_on_one_scale_of_grey() -> None:
