@@ -1,8 +1,8 @@
 """The rectified linear unit: its equations are derived in relu.md.
 
-Axes: N rows, H units. `d_out` is dL/d(a), the derivative of the loss with respect to the output.
-`out` is an array to write a result to, which may be the argument itself; without it the result is a
-new array.
+Axes: `...` any number of axes of rows, H units. `d_out` is dL/d(a), the derivative of the loss with
+respect to the output. `out` is an array to write a result to, which may be the argument itself;
+without it the result is a new array.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arrays import check_floats, check_like
 
 
 class Kept(NamedTuple):
@@ -21,7 +22,25 @@ class Kept(NamedTuple):
 
 
 def forward(params: tuple[()], x: Array, *, out: Array | None = None) -> tuple[Array, Kept]:
-    """Compute a = max(x, 0), (..., H); eq. (1)."""
+    """Compute a = max(x, 0); eq. (1).
+
+    Args:
+        params: there are none: ().
+        x: (..., H), float32 or float64.
+        out: where to write a, (..., H).
+
+    Returns:
+        a, (..., H), and what `backward` needs.
+
+    Raises:
+        TypeError: x is not a float32 or float64 array.
+        ValueError: x has no axis or no element.
+
+    >>> a, kept = forward((), np.array([-1.0, 0.0, 2.0]))
+    >>> a
+    array([0., 0., 2.])
+    """
+    check_floats(x, name="x", ndim=1)
     a = rectified(x, out=out)
     return a, Kept(a)
 
@@ -29,7 +48,22 @@ def forward(params: tuple[()], x: Array, *, out: Array | None = None) -> tuple[A
 def backward(
     params: tuple[()], kept: Kept, d_out: Array, *, out: Array | None = None
 ) -> tuple[tuple[()], Array]:
-    """Compute d_x = d_a where x > 0 and 0 elsewhere, (..., H); eq. (2)."""
+    """Compute d_x = d_a where x > 0 and 0 elsewhere; eq. (2).
+
+    Args:
+        params: there are none: ().
+        kept: what `forward` has kept.
+        d_out: (..., H), the derivative of the loss with respect to a.
+        out: where to write d_x, (..., H).
+
+    Returns:
+        (), and d_x, (..., H).
+
+    Raises:
+        TypeError: d_out is not an array of the dtype of a.
+        ValueError: d_out has another shape than a.
+    """
+    check_like(d_out, kept.a.shape, kept.a.dtype, name="d_out", like="out")
     return (), masked(d_out, kept.a, out=out)
 
 

@@ -97,7 +97,12 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
 
     Returns:
         (), and d_logits, (N, K).
+
+    Raises:
+        TypeError: d_out is not a real number.
+        ValueError: d_out is an array that has an axis.
     """
+    check_scalar(d_out, name="d_out")
     p, target, row_weight, class_weight, label_smoothing = kept
     if target.ndim == 2:
         u = _smoothed(kept)  # (N, K)

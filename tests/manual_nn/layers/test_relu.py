@@ -98,3 +98,15 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         Named(with_its_own_output, "jax.nn.relu(x)"),
         Named(with_a_mask_of_the_gradient, "jax.nn.relu(x)"),
     )
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    _, kept = relu.forward((), MIXED)
+    with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
+        relu.forward((), np.ones((2, 3), np.int64))
+    with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
+        relu.forward((), np.ones(()))
+    with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
+        relu.backward((), kept, MIXED.astype(np.float32))
+    with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
+        relu.backward((), kept, np.ones(6))

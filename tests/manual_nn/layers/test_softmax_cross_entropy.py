@@ -266,6 +266,12 @@ def test_arguments_that_do_not_fit_are_refused(
         forward((), np.ones((2, 3)), **{"target": np.array([0, 1]), **options})
 
 
+def test_a_derivative_that_is_no_number_is_refused() -> None:
+    _, kept = forward((), np.ones((2, 3)), target=np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"d_out must be one number, got an array of shape \(2,\)"):
+        backward((), kept, np.ones(2))  # type: ignore[arg-type]
+
+
 def test_the_twin_takes_class_numbers_for_probabilities_and_weighs_the_rows() -> None:
     """Of two rows and three classes one is certain of another class, and counts three times."""
     x = np.array([[0.0, 0.0, 0.0], [-1e3, 0.0, -1e3]])
