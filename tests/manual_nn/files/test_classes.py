@@ -46,6 +46,8 @@ def test_what_are_no_classes_is_refused(labels: npt.NDArray[np.generic], reason:
 def test_there_may_be_many_classes_or_hardly_any_row_of_each() -> None:
     assert len(number_classes(np.arange(MANY))[0]) == MANY
     assert len(number_classes(np.arange(200).repeat(2))[0]) == 200
+    with pytest.raises(ValueError, match="399 rows have 200 different labels"):
+        number_classes(np.arange(200).repeat(2)[1:])
 
 
 def test_a_class_that_is_not_known_is_named() -> None:
