@@ -9,6 +9,7 @@ within rounding, by the check's own witnesses.
 
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -200,7 +201,17 @@ class Search:
             first = single[0]
             alike = tuple(trial.mistake for trial in single[1:])
             return [Explanation((first.mistake,), alike)]
-        return [] if alone else self._updated() or self._substituted() or self._pairs(tried)
+        if alone:
+            return []
+        for look in (self._updated, self._substituted):
+            try:
+                found = look()
+            except Exception as error:  # of any operation of anybody's loss
+                warn_of(error, "an array in the place of another one")
+                continue
+            if found:
+                return found
+        return self._pairs(tried)
 
     def _updated(self) -> list[Explanation]:
         """Look for parameters that were updated before the derivative went through them.
@@ -647,6 +658,16 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
         named.setdefault(float(n), f"{n}, the number of elements of an array")
         named.setdefault(1 / n, f"1/{n}, 1 over the number of elements of an array")
     return named
+
+
+def warn_of(error: Exception, sought: str) -> None:
+    """Warn that a search failed, which leaves the verdict, and what other searches find."""
+    warnings.warn(
+        f"The verdict stands, but the search for {sought} failed, which is a fault of the checker: "
+        f"{type(error).__name__}: {error}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _joined(arrays: Iterable[Array]) -> Array:

@@ -2,7 +2,6 @@
 
 import functools
 import linecache
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.regions import REGIONS
-from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
+from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors, warn_of
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.tapped import (
@@ -313,12 +312,7 @@ def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
             difference.limit.leave_out(f"{counted(search.left, 'mistake')} at single operations")
         return [cause for explanation in found for cause in words.causes(explanation)]
     except Exception as error:  # of any operation of anybody's loss
-        warnings.warn(
-            "The verdict stands, but the search for the operation that is differentiated wrongly "
-            f"failed, which is a fault of the checker: {type(error).__name__}: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn_of(error, "the operation that is differentiated wrongly")
         return []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from reference import Code, check_gradient
 from reference.arrays import Array
+from reference.diagnosis.edges.substitutes import Substitutes
 from reference.diagnosis.edges.swaps import FORMULAS, written
 from tests.conftest import part_for
 
@@ -142,6 +143,20 @@ def test_one_number_in_single_precision_is_no_evidence_for_one_of_many_arrays() 
         assert {cause.kind for cause in report.causes}.isdisjoint(
             {"another_value", "another_factor", "factor_too_many"}
         )
+
+
+def test_two_mistakes_are_found_though_another_search_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise KeyError("an operation that nobody knew")
+
+    monkeypatch.setattr(Substitutes, "candidates", fails)
+    x, t = normal(N, D), normal(N, D, seed=1)
+    d_x = 2 * np.cos(x) * t - 3 * np.sin(x)
+    with pytest.warns(RuntimeWarning, match="The verdict stands.*in the place of.*nobody knew"):
+        report = check_gradient(d_x, lambda x: (jnp.sin(x) * t).sum() + jnp.cos(x).sum(), x)
+    assert {cause.factor for cause in report.causes} == {2.0, 3.0}
 
 
 def test_a_formula_is_written_with_the_name_of_its_array_or_else_with_a_letter() -> None:
