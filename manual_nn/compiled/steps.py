@@ -96,10 +96,9 @@ def sgd(
 ) -> int:
     """Take the steps of sgd.md (1), and return how many: all, or those before one is not finite.
 
-    The weights are a factor times what stands in their arrays: the decay goes into the factor, so
-    that BLAS adds a step to the array itself, and no other pass over the weights is needed. The
-    last step multiplies it in again. The factor is in float64: in float32 it would be off by the
-    same amount in every step.
+    The weights are a factor times what stands in their arrays, sgd.md (4): the decay goes into the
+    factor, and BLAS adds the rest of a step to the array itself, so that no other pass over the
+    weights is needed. The last step multiplies the factor in again.
 
     Args:
         theta: W_1, b_1 to W_L, b_L, one after the other in a vector, (P,), changed in place.
