@@ -43,6 +43,15 @@ class Limit:
         self.begin()
         return time.monotonic() >= self._end
 
+    def part(self, fraction: float) -> "Limit":
+        """Give the limit of a search that leaves the rest of the time that is left to others."""
+        self.begin()
+        part = Limit(self.seconds)
+        now = time.monotonic()
+        part._end = now + fraction * (self._end - now)
+        part._left_out = self._left_out
+        return part
+
     def leave_out(self, what: str) -> None:
         """Note what was not tried, once."""
         if what not in self._left_out:

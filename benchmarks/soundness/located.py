@@ -443,6 +443,7 @@ class Planter:
             self.subject.function,
             *self.args,
             argnums=argnums,
+            explain_seconds=np.inf,
         )
 
     def is_right(self, causes: Sequence[Cause], fault: np.ndarray[Any, Any]) -> bool:

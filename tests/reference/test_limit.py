@@ -27,6 +27,22 @@ def test_the_time_runs_from_the_first_question_on(monkeypatch: pytest.MonkeyPatc
     assert not unlimited.is_over
 
 
+def test_a_part_of_the_time_leaves_the_rest_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    whole = Limit(8)
+    whole.begin()
+    now[0] = 2.0
+    part = whole.part(0.5)  # of 6 seconds
+    over = []
+    for now[0] in (4.9, 5.0, 7.9, 8.0):
+        over.append((part.is_over, whole.is_over))
+    assert over == [(False, False), (True, False), (True, False), (True, True)]
+    part.leave_out("the rest")
+    assert "left out the rest" in whole.warnings()[0]
+    assert not Limit(np.inf).part(0.5).is_over
+
+
 def test_what_was_left_out_is_said_unless_nothing_was_asked_for() -> None:
     of_two, of_none = Limit(2.5), Limit(0)
     assert of_two.warnings() == []

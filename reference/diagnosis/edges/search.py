@@ -29,6 +29,7 @@ from reference.diagnosis.edges.substitutes import (
     simplicity,
 )
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Edge, Tap, Tapped, shapes_at
+from reference.limit import Limit
 from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
 
@@ -255,14 +256,15 @@ class Search:
             return []
         error = np.where(self.of_the_wrong, self.error, 0.0)
         scale = COARSER * np.where(self.of_the_wrong, self.reach(self.error), np.inf)
-        search = Substitutes(self.tapped, error, scale, self.difference.limit)
+        limit = self.difference.limit.part(1 / 2)  # of the time that is left; pairs take the rest
+        search = Substitutes(self.tapped, error, scale, limit)
         found = self._standing(search.candidates(), search.tried)
-        return found or self._standing(*self._of_steps(search.recorded))
+        return found or self._standing(*self._of_steps(search.recorded, limit))
 
-    def _of_steps(self, recorded: Recorded) -> tuple[list[Candidate], int]:
+    def _of_steps(self, recorded: Recorded, limit: Limit) -> tuple[list[Candidate], int]:
         """Look for an array in the place of another one at all steps of a loop."""
         found, tried = [], 0
-        for taps, gradient in Steps(self.tapped, recorded, self.difference.limit).candidates():
+        for taps, gradient in Steps(self.tapped, recorded, limit).candidates():
             tried += 1
             change = np.where(self.of_the_wrong, _joined(gradient) - self.right, self.error)
             if self.nearly(change):

@@ -226,10 +226,10 @@ class Substitutes:
         """List what gives the error along each direction, the simplest first."""
         with precise_jax():
             found = [
-                *self._of_regions(),
                 *self._of_operands(),
                 *self._of_factors(),
                 *self._of_arrays(),
+                *self._of_regions(),  # which takes longest
             ]
         return sorted(found, key=simplicity)
 
