@@ -235,8 +235,11 @@ def watch(leaf: Array) -> Array:
     return leaf.view(Watched) if leaf.dtype.kind == "f" else leaf
 
 
-def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:
-    """Trace the twin's value and vjp as a function of (params, x, d_out)."""
+def vjp_comparer(twin: ModuleType, subject: Subject, *, measured: bool = False) -> Comparer:
+    """Trace the twin's value and vjp as a function of (params, x, d_out).
+
+    `measured` is for benchmarks.layers, which says how far off a layer is in sigma.
+    """
     rng = np.random.default_rng(0)
     params, x = arguments_of(subject, normal, "float64", rng)
     options = options_in(subject, "float64")
@@ -252,7 +255,7 @@ def vjp_comparer(twin: ModuleType, subject: Subject) -> Comparer:
         return out, (*vjp(d_out), None)
 
     d_out = np.zeros(jax.eval_shape(forward, params, x).shape)
-    return Comparer(value_and_vjp, params, x, d_out)
+    return Comparer(value_and_vjp, params, x, d_out, measured=measured)
 
 
 def arguments_of(

@@ -1,0 +1,1 @@
+"""The layers' figures: how long their passes take, what they keep, how they are proven."""

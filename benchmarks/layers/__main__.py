@@ -1,0 +1,76 @@
+"""Time every layer beside JAX and PyTorch, measure how far it is off, and write the catalogue.
+
+python -m benchmarks.layers
+
+Speed and proof of each layer are kept in benchmarks/results/layers.json, so that some of them can
+be renewed without the others.
+"""
+
+import argparse
+import datetime as dt
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.layers import pages, proofs, timings
+from benchmarks.layers.table import TABLE
+from benchmarks.speed.peers import load, missing
+from benchmarks.speed.timing import facts_of, process_of
+from benchmarks.tables import RESULTS, versions
+
+FIGURES = RESULTS / "layers.json"
+PARTS = ("speed", "proof")
+ROUNDS = 15
+DRAWS = 6
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure the layers, and write their pages; return 1 if a right gradient is called wrong."""
+    args = arguments_of(argv)
+    if "speed" in args.parts and "PyTorch" in missing():
+        print("PyTorch is left out: torch is not installed (pip install 'manual-nn[peers]')")
+    found: dict[str, Any] = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    today = {"Date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
+    with process_of(1) as process:
+        facts = {"speed": facts_of([process.submit(load, 1).result()]) | today}
+        facts["proof"] = {"Versions of the proofs": process.submit(versions).result()} | today
+        for name in args.layers:
+            figures = found.setdefault(name, {})
+            if "speed" in args.parts:
+                figures["speed"] = process.submit(timings.measure, name, args.rounds).result()
+            if "proof" in args.parts:
+                figures["proof"] = process.submit(proofs.measure, name, args.draws).result()
+            for part in args.parts:
+                figures[part]["facts"] = facts[part]
+            print(" | ".join(pages.row(name, figures)), flush=True)
+            found = {name: found[name] for name in TABLE if name in found}
+            FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(pages.write(found, pages.LAYERS, shlex.join(sys.argv[1:] if argv is None else argv)))
+    return int(any(figures["proof"]["wrong"] for figures in found.values()))
+
+
+def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog=pages.COMMAND, description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--layers", nargs="+", choices=TABLE, default=list(TABLE), help="default: all"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to renew: both"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of timing, default %(default)s")
+    parser.add_argument(
+        "--draws", type=int, default=DRAWS, help="of values at each shape, default %(default)s"
+    )
+    args = parser.parse_args(argv)
+    if args.rounds < 2:
+        parser.error(f"--rounds must be at least 2, for quartiles, got {args.rounds}")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Write the figures to the layers' pages, and the catalogue that has a row for each of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.layers.table import TABLE
+from benchmarks.tables import page
+
+COMMAND = "python -m benchmarks.layers"
+LAYERS = Path(__file__).parents[2] / "manual_nn" / "layers"
+CATALOGUE = "README.md"
+BEGIN = f"<!-- what follows is written by {COMMAND} -->"
+END = "<!-- end of what it writes -->"
+MIB = 2**20
+LIMIT = 1.2  # times as long as PyTorch, up to which a layer is as fast
+Found: TypeAlias = Mapping[str, Any]
+
+TITLE = "The layers"
+ABOUT = """\
+Each layer has one file with both passes, one with the derivation of every line, and a twin in
+[`reference/layers/`](../../reference/layers) that defines it for JAX."""
+LEGEND = """
+- *equations*: how many are derived.
+- *keeps*: what the forward pass leaves for the backward pass, and the MiB that this takes beside
+  the arguments, which are not copied.
+- *cases*: draws of numbers of all kinds in float32 and float64, at shapes and options that the test
+  of the layer draws. *wrong*: at how many of them an output or a gradient is farther from JAX's
+  than rounding allows. *lost*: at how many it is farther than JAX's own operations would be, but
+  the error follows the precision: the derivative is right, and its formula loses digits. *sigma*:
+  the worst error of the others, in measured standard deviations of rounding.
+- *sees*: the relative error that is noticed at half of the elements of a float32 gradient, the
+  median over cases and arrays.
+- *ms*: both passes, at a usual size, in float32, on one thread; then how many times as long jitted
+  JAX (of the twin) and eager PyTorch take: above 1 they are slower. The page of each layer has the
+  passes apart, with the spread."""
+HEADINGS = (
+    *("layer", "equations", "keeps", "MiB", "shapes", "cases", "wrong", "lost", "sigma", "sees"),
+    *("ms", "JAX / ours", "PyTorch / ours"),
+)
+
+
+def write(found: Found, folder: Path, arguments: str) -> str:
+    """Write the section of each layer's page and the catalogue, and give its first sentence."""
+    for name, figures in found.items():
+        place = folder / f"{name}.md"
+        place.write_text(with_section(place.read_text("utf-8"), section(name, figures)), "utf-8")
+    summary = summary_of(found)
+    facts = {"Command": f"`{f'{COMMAND} {arguments}'.strip()}`", **facts_of(found)}
+    head = [HEADINGS, ["---", "---:", "---", *["---:"] * (len(HEADINGS) - 3)]]
+    body = f"{table([*head, *(row(name, figures) for name, figures in found.items())])}\n{LEGEND}"
+    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts, body), "utf-8")
+    return summary
+
+
+def with_section(text: str, section: str) -> str:
+    """Put the section in the place of the old one, or at the end of a page that has none."""
+    if BEGIN not in text:
+        return f"{text.rstrip()}\n\n## Figures\n\n{BEGIN}\n\n{section}\n\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
+
+
+def section(name: str, figures: Found) -> str:
+    """Lay out what was found of one layer."""
+    speed, proof = figures["speed"], figures["proof"]
+    others = [who for who in speed["kept"] if who != "ours"]
+    products = "products" in speed["timings"]["forward"]["seconds"]
+    headings = ["pass", "ours, ms", *(f"{who} / ours" for who in others)]
+    rows = [[*headings, *(["ours / products"] if products else [])]]
+    rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
+    for part, timings in speed["timings"].items():
+        cells = [part, spread(timings["seconds"]["ours"], 1e3)]
+        cells += [spread(timings["over"]["ours"][who]) for who in others]
+        cells += [spread(timings["over"]["products"]["ours"])] if products else []
+        rows.append(cells)
+    kept = [f"{mib(speed['kept'][who])} by {who}" for who in others]
+    sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
+    sees = [f"{proof['median'][dtype]:.1g} in {dtype}" for dtype in proof["median"]]
+    return f"""\
+{TABLE[name].size}; float32, one thread. Medians (quartiles); above 1 the other one is slower{
+        ", and *products* are the bare products of matrices" if products else ""
+    }.
+
+{table(rows)}
+
+Kept for the backward pass beside the arguments: {mib(speed["kept"]["ours"])} MiB, {in_words(kept)}.
+Of {proof["cases"]:,} cases at {proof["shapes"]} shapes {proof["wrong"]:,} are wrong and {
+        proof["lost"]:,} lose digits; the worst error of the
+others is, in sigma, {in_words(sigmas)}. At half of the elements of a gradient, relative errors are
+seen from {in_words(sees)} on. Words, versions and machine: [the catalogue]({CATALOGUE})."""
+
+
+def spread(figure: Mapping[str, float], factor: float = 1.0) -> str:
+    """Write a median with its quartiles."""
+    lower, median, upper = (factor * figure[key] for key in ("lower", "median", "upper"))
+    return f"{median:.3g} ({lower:.3g}–{upper:.3g})"
+
+
+def mib(size: float) -> str:
+    """Write a number of bytes in MiB."""
+    return f"{size / MIB:.2g}" if size else "0"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows, of which the first two are the head."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def row(name: str, figures: Found) -> list[str]:
+    """Lay out the row of a layer."""
+    speed, proof = figures["speed"], figures["proof"]
+    both = speed["timings"]["both"]
+    ratios = [both["over"]["ours"].get(who) for who in ("JAX", "PyTorch")]
+    equations = (LAYERS / f"{name}.md").read_text("utf-8").count(r"\tag{")
+    return [
+        f"[{name}]({name}.py)",
+        f"[{equations}]({name}.md)",
+        ", ".join(speed["fields"]),
+        mib(speed["kept"]["ours"]),
+        str(proof["shapes"]),
+        f"{proof['cases']:,}",
+        f"{proof['wrong']:,}",
+        f"{proof['lost']:,}",
+        f"{max(proof['sigmas'].values()):.2g}",
+        f"{proof['median']['float32']:.1g}",
+        f"{1e3 * both['seconds']['ours']['median']:.3g}",
+        *(f"{ratio['median']:.3g}" if ratio else "" for ratio in ratios),
+    ]
+
+
+def facts_of(found: Found) -> dict[str, str]:
+    """Say what the figures depend on: once, or every version that a part of them depends on."""
+    facts: dict[str, list[str]] = {}
+    for figures in found.values():
+        for part in ("speed", "proof"):
+            for key, value in figures[part]["facts"].items():
+                facts.setdefault(key, []).append(value)
+    return {key: "; ".join(dict.fromkeys(values)) for key, values in facts.items()}
+
+
+def summary_of(found: Found) -> str:
+    """Say in two sentences what was found."""
+    proofs = [figures["proof"] for figures in found.values()]
+    worst = max(max(proof["sigmas"].values()) for proof in proofs)
+    text = (
+        f"{len(found)} layers, {sum(proof['cases'] for proof in proofs):,} cases: "
+        f"{sum(proof['wrong'] for proof in proofs):,} wrong, the worst error is {worst:.2g} sigma."
+    )
+    ratios = over_ours(found, "PyTorch")
+    if not ratios:
+        return text
+    slow = [name for name, ratio in ratios.items() if ratio < 1 / LIMIT]
+    text += (
+        f" PyTorch takes {min(ratios.values()):.2g} to {max(ratios.values()):.2g} times as long as "
+        f"ours: {sum(ratio > 1 for ratio in ratios.values())} of {len(ratios)} layers are faster, "
+        f"{len(slow)} slower by more than {LIMIT}"
+    )
+    return f"{text}{f': {in_words(slow)}' if slow else ''}."
+
+
+def over_ours(found: Found, who: str) -> dict[str, float]:
+    """Give how many times as long as ours somebody takes for both passes, by layer."""
+    over = {name: figures["speed"]["timings"]["both"]["over"] for name, figures in found.items()}
+    ratios = {
+        name: one["ours"].get(who, {"median": math.nan})["median"] for name, one in over.items()
+    }
+    return {name: ratio for name, ratio in ratios.items() if not math.isnan(ratio)}
+
+
+def in_words(names: Sequence[str]) -> str:
+    """List names."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
