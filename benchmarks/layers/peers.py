@@ -7,7 +7,7 @@ missing and JAX reads its settings when it starts.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,17 +35,29 @@ class Passes(NamedTuple):
     gradients: Callable[[Any], list[Array]]
 
 
-def passes_of(name: str) -> dict[str, Passes]:
+CONTENDERS = ("ours", "JAX", "PyTorch")
+
+
+def passes_of(
+    name: str, draws: Draws | None = None, contenders: Sequence[str] = CONTENDERS
+) -> dict[str, Passes]:
     """Set up the layer of this name in every way that there is."""
     row = TABLE[name]
-    arguments = row.draw(Draws())
-    ours = by_hand(name, arguments)
-    out = ours.out(ours.forward())
-    d_out = np.ones((), np.float32) if not out.ndim else Draws().normal(*out.shape)
-    found = {"ours": by_hand(name, arguments, d_out), "JAX": by_jax(name, arguments, d_out)}
-    if installed("torch"):
-        found["PyTorch"] = by_torch(row.torch, row.axes, arguments, d_out)
-    return found
+    arguments = row.draw(draws or Draws())
+    d_out = draw_d_out(name, arguments)
+    makers: dict[str, Callable[[], Passes]] = {
+        "ours": lambda: by_hand(name, arguments, d_out),
+        "JAX": lambda: by_jax(name, arguments, d_out),
+        "PyTorch": lambda: by_torch(row.torch, row.axes, arguments, d_out),
+    }
+    return {who: makers[who]() for who in contenders if who != "PyTorch" or installed("torch")}
+
+
+def draw_d_out(name: str, arguments: Arguments) -> Array:
+    """Draw what comes back to the output; 1 to a loss."""
+    params, x, options, _ = arguments
+    out, _ = importlib.import_module(f"manual_nn.layers.{name}").forward(params, x, **options)
+    return Draws().normal(*out.shape) if np.ndim(out) else np.ones((), np.float32)
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -55,13 +67,13 @@ def leaves(tree: Any) -> list[Any]:
     return list(jax.tree.leaves(tree))
 
 
-def by_hand(name: str, arguments: Arguments, d_out: Any = None) -> Passes:
+def by_hand(name: str, arguments: Arguments, d_out: Array) -> Passes:
     """The layer of manual_nn; a loss is not told that its d_out is 1."""
     layer = importlib.import_module(f"manual_nn.layers.{name}")
     params, x, options, _ = arguments
     _, kept = layer.forward(params, x, **options)
     given = [leaf for leaf in leaves((params, x, options)) if isinstance(leaf, np.ndarray)]
-    last = () if d_out is None or not np.ndim(d_out) else (d_out,)
+    last = (d_out,) if d_out.ndim else ()
     return Passes(
         lambda: layer.forward(params, x, **options),
         lambda: layer.backward(params, kept, *last),
@@ -81,9 +93,9 @@ def arrays_kept(kept: Any, given: list[Array]) -> list[Array]:
     return list(found.values())
 
 
-def fields_kept(name: str) -> list[str]:
+def fields_kept(name: str, draws: Draws | None = None) -> list[str]:
     """Name the fields of `kept` that hold arrays, whether new ones or arguments."""
-    params, x, options, _ = TABLE[name].draw(Draws())
+    params, x, options, _ = TABLE[name].draw(draws or Draws())
     _, kept = importlib.import_module(f"manual_nn.layers.{name}").forward(params, x, **options)
     fields = kept._asdict().items()
     return [name for name, value in fields if any(np.ndim(leaf) for leaf in leaves(value))]
@@ -127,7 +139,6 @@ def by_torch(line: Callable[..., Any], axes: Axes, arguments: Arguments, d_out: 
     import torch  # noqa: PLC0415, it may be missing
 
     params, x, options, _ = arguments
-    arrays = {key: leaf for key, leaf in options.items() if isinstance(leaf, np.ndarray)}
 
     def laid_out(name: str, leaf: Array) -> Any:
         order = order_of(axes, name, leaf)
@@ -138,7 +149,10 @@ def by_torch(line: Callable[..., Any], axes: Axes, arguments: Arguments, d_out: 
         return made.requires_grad_(made.is_floating_point())
 
     params, x = jax.tree_util.tree_map_with_path(tensor, Given(params, x))
-    constants = {key: torch.tensor(leaf) for key, leaf in arrays.items()}
+    constants = {
+        key: torch.tensor(leaf) if isinstance(leaf, np.ndarray) else leaf
+        for key, leaf in options.items()
+    }
     inputs = [leaf for leaf in leaves((params, x)) if leaf.requires_grad]
     names = [
         name_of(path)
@@ -155,7 +169,8 @@ def by_torch(line: Callable[..., Any], axes: Axes, arguments: Arguments, d_out: 
         out = line(params, x, **constants)
     upstream = laid_out("out", d_out)
     for leaf in leaves((params, x, constants)):
-        saved.pop(leaf.untyped_storage().data_ptr(), None)
+        if isinstance(leaf, torch.Tensor):
+            saved.pop(leaf.untyped_storage().data_ptr(), None)
 
     def back(result: Any) -> list[Array]:
         return [

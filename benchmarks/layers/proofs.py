@@ -7,6 +7,7 @@ under measured rounding as well, for more values of each kind.
 
 import importlib
 import itertools
+import os
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-PROFILE = "ci"  # of the tests: it draws the same each time
+from benchmarks.tables import versions
 
 
 class Drawn(NamedTuple):
@@ -24,6 +25,13 @@ class Drawn(NamedTuple):
     twin: ModuleType
     subject: Any
     seed: int
+
+
+def load() -> str:
+    """Have the tests draw as in CI, the same each time, and say what the proofs depend on."""
+    os.environ["CI"] = "true"
+    importlib.import_module("tests.conftest")
+    return versions()
 
 
 def measure(name: str, draws: int) -> dict[str, Any]:
@@ -57,10 +65,6 @@ def measure(name: str, draws: int) -> dict[str, Any]:
 
 def draws_of(name: str) -> list[Drawn]:
     """Have the layer's test draw its subjects, and prove nothing."""
-    from hypothesis import settings  # noqa: PLC0415
-
-    importlib.import_module("tests.conftest")  # which has the profiles
-    settings.load_profile(PROFILE)  # before the modules are imported that read it
     tests = importlib.import_module(f"tests.manual_nn.layers.test_{name}")
     found: list[Drawn] = []
 

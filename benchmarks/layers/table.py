@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.layers import attention, dense, dropout, lstm, swiglu
@@ -21,25 +22,39 @@ from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.group_norm import GroupNorm
 from manual_nn.layers.residual import Step
 from manual_nn.layers.rms_norm import RMSNorm
+from manual_nn.layers.transposed_convolution import TransposedConvolution
 
 Product: TypeAlias = tuple[int, tuple[int, ...], tuple[int, ...]]  # how often which shapes
 Axes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class Draws:
-    """The numbers of a layer's arguments, from one generator."""
+    """The numbers of a layer's arguments, from one generator.
 
-    def __init__(self) -> None:
+    Args:
+        sizes: what to put in the place of which size, for the tests, which have no time.
+    """
+
+    def __init__(self, sizes: Mapping[int, int] = MappingProxyType({})) -> None:
         """Begin anew."""
-        self.rng = np.random.default_rng(0)
+        self.rng, self.sizes = np.random.default_rng(0), sizes
+
+    def size(self, *sizes: int) -> tuple[int, ...]:
+        """Give the sizes that are to be."""
+        return tuple(self.sizes.get(size, size) for size in sizes)
 
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
         """Draw numbers around 0, of this size, in float32."""
-        return self.rng.normal(scale=scale, size=shape).astype(np.float32)
+        return self.rng.normal(scale=scale, size=self.size(*shape)).astype(np.float32)
 
     def weight(self, fan_in: int, *shape: int) -> Array:
         """Draw a weight that leaves the size of numbers as it is."""
         return self.normal(*shape, scale=fan_in**-0.5)
+
+    def integers(self, below: int, *shape: int) -> npt.NDArray[np.int64]:
+        """Draw class numbers or tokens."""
+        (most,) = self.size(below)
+        return self.rng.integers(most, size=self.size(*shape))
 
 
 class Arguments(NamedTuple):
@@ -63,7 +78,7 @@ class Row(NamedTuple):
     Attributes:
         size: in words.
         draw: makes the arguments.
-        torch: the layer in PyTorch, of tensors of the params, of x and of the options' arrays.
+        torch: the layer in PyTorch, of tensors of the params and of x, and of the options.
         axes: in which order PyTorch has the axes of an array, by the name of its field, or "x",
             "out" or the name of the option.
         products: the products of matrices that a forward pass cannot do without.
@@ -122,15 +137,13 @@ def draw_loss(draws: Draws) -> Arguments:
 
 
 def draw_cross_entropy(draws: Draws) -> Arguments:
-    """Draw logits, and class numbers as probabilities."""
-    target = np.eye(1000, dtype=np.float32)[draws.rng.integers(1000, size=512)]
-    options = {"target": target}
-    return Arguments((), draws.normal(512, 1000), options | {"row_weight": 1 / 512}, options)
+    """Draw logits, and class numbers."""
+    return Arguments((), draws.normal(512, 1000), {"target": draws.integers(1000, 512)})
 
 
 def draw_classes(draws: Draws) -> Arguments:
     """Draw logits of classes by themselves, and which of them are there."""
-    target = draws.rng.integers(2, size=(512, 1000)).astype(np.float32)
+    target = draws.integers(2, 512, 1000).astype(np.float32)
     return Arguments((), draws.normal(512, 1000), {"target": target})
 
 
@@ -140,10 +153,15 @@ def draw_convolution(draws: Draws) -> Arguments:
     return Arguments(params, images(draws), {"padding": "same"})
 
 
+def draw_transposed_convolution(draws: Draws) -> Arguments:
+    """Draw a layer that doubles the size of images."""
+    params = TransposedConvolution(draws.weight(4 * 128, 4, 4, 128, 64), draws.normal(64))
+    return Arguments(params, draws.normal(8, 28, 28, 128), {"stride": 2, "padding": [(1, 1)] * 2})
+
+
 def draw_embedding(draws: Draws) -> Arguments:
-    """Draw tokens, the usual ones more often than the rare ones."""
-    tokens = draws.rng.zipf(1.2, size=(4, 512)) % 8192
-    return Arguments(Embedding(draws.normal(8192, 512)), tokens)
+    """Draw tokens, and the table in which they are looked up."""
+    return Arguments(Embedding(draws.normal(8192, 512)), draws.integers(8192, 2048))
 
 
 def draw_attention(draws: Draws) -> Arguments:
@@ -152,9 +170,17 @@ def draw_attention(draws: Draws) -> Arguments:
     return Arguments((), x, {"causal": True})
 
 
+def draw_blockwise(draws: Draws) -> Arguments:
+    """Draw twice as many tokens."""
+    x = attention.Inputs(*(draws.normal(12, 1024, 64) for _ in range(3)))
+    (block_size,) = draws.size(128)
+    options = {"causal": True}
+    return Arguments((), x, options | {"block_size": block_size}, options)
+
+
 def draw_dropout(draws: Draws) -> Arguments:
     """Draw a mask, too: its draw is not timed."""
-    mask = dropout.draw_mask((512, 3072), rate=0.1, rng=draws.rng)
+    mask = dropout.draw_mask(draws.size(512, 3072), rate=0.1, rng=draws.rng)
     return Arguments((), draws.normal(512, 3072), {"mask": mask, "rate": 0.1})
 
 
@@ -243,6 +269,8 @@ def turned(x: Any) -> Any:
 
 ANGLES: dict[Any, Any] = {}  # by the shape of what is turned
 
+BLOCKS = 8 * 9 // 2  # of queries and keys, where causal attention has 8 of each
+
 TABLE: dict[str, Row] = {
     "dense": Row(
         "512 rows, 768 features in, 3,072 out",
@@ -257,7 +285,10 @@ TABLE: dict[str, Row] = {
     "sigmoid": elementwise(lambda _, x: x.sigmoid()),
     "tanh": elementwise(lambda _, x: x.tanh()),
     "gelu": elementwise(
-        lambda _, x: functional().gelu(x, approximate="tanh"), approximate=True
+        lambda _, x, approximate: functional().gelu(
+            x, approximate="tanh" if approximate else "none"
+        ),
+        approximate=True,
     )._replace(size="512 rows of 3,072 features, by tanh"),
     "silu": elementwise(lambda _, x: functional().silu(x)),
     "swiglu": Row(
@@ -273,7 +304,7 @@ TABLE: dict[str, Row] = {
         lambda _, x: x.softmax(-1),
     ),
     "softmax_cross_entropy": Row(
-        "512 rows of 1,000 classes, against probabilities",
+        "512 rows of 1,000 classes, against class numbers",
         draw_cross_entropy,
         lambda _, x, target: functional().cross_entropy(x, target),
     ),
@@ -314,15 +345,17 @@ TABLE: dict[str, Row] = {
     "group_norm": Row(
         f"{IMAGES} in 32 groups",
         lambda draws: Arguments(
-            GroupNorm(draws.normal(64), draws.normal(64)), images(draws), {"groups": 32}
+            GroupNorm(draws.normal(64), draws.normal(64)),
+            images(draws),
+            {"groups": draws.size(32)[0]},
         ),
-        lambda params, x: functional().group_norm(x, 32, *params),
+        lambda params, x, groups: functional().group_norm(x, groups, *params),
         FIRST,
     ),
     "convolution": Row(
         f"{IMAGES}, a window of 3 × 3, 64 channels out",
         draw_convolution,
-        lambda params, x: functional().conv2d(x, *params, padding="same"),
+        lambda params, x, padding: functional().conv2d(x, *params, padding=padding),
         {**FIRST, "weight": (3, 2, 0, 1)},
         ((1, (8 * 56 * 56, 9 * 64), (9 * 64, 64)),),
         (
@@ -330,18 +363,33 @@ TABLE: dict[str, Row] = {
             (1, (8 * 56 * 56, 64), (64, 9 * 64)),
         ),
     ),
+    "transposed_convolution": Row(
+        "8 images of 28 × 28 places, a window of 4 × 4, two apart, 128 channels in, 64 out",
+        draw_transposed_convolution,
+        lambda params, x, stride, padding: functional().conv_transpose2d(
+            x, *params, stride, padding[0][0]
+        ),
+        {**FIRST, "weight": (2, 3, 0, 1)},
+        ((1, (8 * 28 * 28, 128), (128, 16 * 64)),),
+        (
+            (1, (128, 8 * 28 * 28), (8 * 28 * 28, 16 * 64)),
+            (1, (8 * 28 * 28, 16 * 64), (16 * 64, 128)),
+        ),
+    ),
     "max_pool": Row(
         f"{IMAGES}, windows of 3 × 3, two apart",
         lambda draws: Arguments(
             (), images(draws), {"window": 3, "stride": 2, "padding": [(1, 1), (1, 1)]}
         ),
-        lambda _, x: functional().max_pool2d(x, 3, 2, 1),
+        lambda _, x, window, stride, padding: functional().max_pool2d(
+            x, window, stride, padding[0][0]
+        ),
         FIRST,
     ),
     "average_pool": Row(
         f"{IMAGES}, windows of 2 × 2",
         lambda draws: Arguments((), images(draws), {"window": 2}),
-        lambda _, x: functional().avg_pool2d(x, 2),
+        lambda _, x, window: functional().avg_pool2d(x, window),
         FIRST,
     ),
     "embedding": Row(
@@ -352,10 +400,20 @@ TABLE: dict[str, Row] = {
     "attention": Row(
         "12 heads, 512 tokens, 64 features, causal",
         draw_attention,
-        lambda _, x: functional().scaled_dot_product_attention(*x, is_causal=True),
+        lambda _, x, causal: functional().scaled_dot_product_attention(*x, is_causal=causal),
         {},
         ((1, (12, 512, 64), (12, 64, 512)), (1, (12, 512, 512), (12, 512, 64))),
         ((3, (12, 512, 512), (12, 512, 64)), (1, (12, 512, 64), (12, 64, 512))),
+    ),
+    "blockwise_attention": Row(
+        "12 heads, 1,024 tokens, 64 features, causal, in blocks of 128",
+        draw_blockwise,
+        lambda _, x, causal, block_size: functional().scaled_dot_product_attention(  # noqa: ARG005
+            *x, is_causal=causal
+        ),
+        {},
+        ((BLOCKS, (12, 128, 64), (12, 64, 128)), (BLOCKS, (12, 128, 128), (12, 128, 64))),
+        ((3 * BLOCKS, (12, 128, 128), (12, 128, 64)), (2 * BLOCKS, (12, 128, 64), (12, 64, 128))),
     ),
     "rope": Row(
         "12 heads, 512 tokens, 64 features",
@@ -365,12 +423,12 @@ TABLE: dict[str, Row] = {
     "dropout": Row(
         "512 rows of 3,072 features, with a mask drawn before",
         draw_dropout,
-        lambda _, x, mask: x * mask / (1 - 0.1),
+        lambda _, x, mask, rate: x * mask / (1 - rate),
     ),
     "residual": Row(
         "512 rows of 768 features, a branch of layer_norm and dense",
         draw_residual,
-        lambda params, x: (
+        lambda params, x, branch: (  # noqa: ARG005, the two layers of it
             x
             + functional().linear(functional().layer_norm(x, x.shape[-1:], *params[0]), *params[1])
         ),
