@@ -12,14 +12,16 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.layers import pages, proofs, timings
 from benchmarks.layers.table import TABLE
 from benchmarks.speed.peers import load, missing
 from benchmarks.speed.timing import facts_of, process_of
 from benchmarks.tables import RESULTS
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 FIGURES = RESULTS / "layers.json"
 PARTS = ("speed", "proof")

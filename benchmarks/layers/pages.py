@@ -14,6 +14,7 @@ CATALOGUE = "README.md"
 BEGIN = f"<!-- what follows is written by {COMMAND} -->"
 END = "<!-- end of what it writes -->"
 MIB = 2**20
+ANY = 1e-30  # below which a relative error is one of less than the smallest normal number
 LIMIT = 1.2  # times as long as PyTorch, up to which a layer is as fast
 Found: TypeAlias = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def section(name: str, figures: Found) -> str:
         rows.append(cells)
     kept = [f"{mib(speed['kept'][who])} by {who}" for who in others]
     sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
-    sees = [f"{proof['median'][dtype]:.1g} in {dtype}" for dtype in proof["median"]]
+    sees = [f"{seen_from(proof['median'][dtype])} in {dtype}" for dtype in proof["median"]]
     return f"""\
 {TABLE[name].size}; float32, one thread. Medians (quartiles); above 1 the other one is slower{
         ", and *products* are the bare products of matrices" if products else ""
@@ -90,13 +91,20 @@ Kept for the backward pass beside the arguments: {mib(speed["kept"]["ours"])} Mi
 Of {proof["cases"]:,} cases at {proof["shapes"]} shapes {proof["wrong"]:,} are wrong and {
         proof["lost"]:,} lose digits; the worst error of the
 others is, in sigma, {in_words(sigmas)}. At half of the elements of a gradient, relative errors are
-seen from {in_words(sees)} on. Words, versions and machine: [the catalogue]({CATALOGUE})."""
+seen that are at least {in_words(sees)}. Words, versions and machine: [the catalogue]({
+        CATALOGUE
+    })."""
 
 
 def spread(figure: Mapping[str, float], factor: float = 1.0) -> str:
     """Write a median with its quartiles."""
     lower, median, upper = (factor * figure[key] for key in ("lower", "median", "upper"))
     return f"{median:.3g} ({lower:.3g}–{upper:.3g})"
+
+
+def seen_from(error: float) -> str:
+    """Write a relative error; where nothing rounds, the smallest number that differs is seen."""
+    return f"{error:.1g}" if error > ANY else "any"
 
 
 def mib(size: float) -> str:
@@ -125,7 +133,7 @@ def row(name: str, figures: Found) -> list[str]:
         f"{proof['wrong']:,}",
         f"{proof['lost']:,}",
         f"{max(proof['sigmas'].values()):.2g}",
-        f"{proof['median']['float32']:.1g}",
+        seen_from(proof["median"]["float32"]),
         f"{1e3 * both['seconds']['ours']['median']:.3g}",
         *(f"{ratio['median']:.3g}" if ratio else "" for ratio in ratios),
     ]

@@ -15,9 +15,9 @@ from manual_nn.layers import rms_norm
 def test_it_renews_what_it_is_asked_for_and_keeps_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    found = json.loads(command.FIGURES.read_text("utf-8"))
     monkeypatch.setattr(command, "FIGURES", tmp_path / "layers.json")
     monkeypatch.setattr(pages, "LAYERS", tmp_path)
-    found = json.loads((command.RESULTS / "layers.json").read_text("utf-8"))
     before = {"relu": found["relu"], "squared_error": found["squared_error"]}
     (tmp_path / "layers.json").write_text(json.dumps(before), "utf-8")
     for name in before:
