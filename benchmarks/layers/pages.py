@@ -28,9 +28,10 @@ LEGEND = """
   the arguments, which are not copied.
 - *cases*: draws of numbers of all kinds in float32 and float64, at shapes and options that the test
   of the layer draws. *wrong*: at how many of them an output or a gradient is farther from JAX's
-  than rounding allows. *lost*: at how many it is farther than JAX's own operations would be, but
-  the error follows the precision: the derivative is right, and its formula loses digits. *sigma*:
-  the worst error of the others, in measured standard deviations of rounding.
+  than the proven bound allows, by which the test decides. *lost*: at how many it is within the
+  bound, but farther than rounding in JAX's operations strays by measurement: the formula loses
+  digits that autodiff keeps. *sigma*: the worst error of the others, in measured standard
+  deviations of rounding.
 - *sees*: the relative error that is noticed at half of the elements of a float32 gradient, the
   median over cases and arrays.
 - *ms*: both passes, at a usual size, in float32, on one thread; then how many times as long jitted

@@ -20,6 +20,7 @@ from manual_nn.layers.batch_norm import BatchNorm
 from manual_nn.layers.convolution import Convolution
 from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.group_norm import GroupNorm
+from manual_nn.layers.mixture_of_experts import MixtureOfExperts
 from manual_nn.layers.residual import Step
 from manual_nn.layers.rms_norm import RMSNorm
 from manual_nn.layers.transposed_convolution import TransposedConvolution
@@ -178,6 +179,18 @@ def draw_blockwise(draws: Draws) -> Arguments:
     return Arguments((), x, options | {"block_size": block_size}, options)
 
 
+def draw_experts(draws: Draws) -> Arguments:
+    """Draw eight experts, of which a token sees two."""
+    params = MixtureOfExperts(
+        draws.weight(256, 256, 8),
+        draws.weight(256, 8, 256, 1024),
+        draws.normal(8, 1024),
+        draws.weight(1024, 8, 1024, 256),
+        draws.normal(8, 256),
+    )
+    return Arguments(params, draws.normal(512, 256), {"top_k": 2})
+
+
 def draw_dropout(draws: Draws) -> Arguments:
     """Draw a mask, too: its draw is not timed."""
     mask = dropout.draw_mask(draws.size(512, 3072), rate=0.1, rng=draws.rng)
@@ -240,6 +253,19 @@ def torch_gru(params: Any, x: Any) -> Any:
     padded = functional().pad(recurrent_bias, (len(bias) - len(recurrent_bias), 0))
     weights = [weight, recurrent_weight, bias, padded]
     out, _ = torch().gru(x.sequence, x.state[None], weights, *ONE_LAYER)
+    return out
+
+
+def torch_experts(params: Any, x: Any, top_k: int) -> Any:
+    """Compute a mixture of experts as it is usually written, expert by expert."""
+    router, weight_up, bias_up, weight_down, bias_down = params
+    gates, experts = (x @ router).topk(top_k)
+    gates, out = gates.softmax(-1), torch().zeros_like(x)
+    for e in range(len(weight_up)):
+        tokens, places = (experts == e).nonzero(as_tuple=True)
+        hidden = functional().silu(torch().addmm(bias_up[e], x[tokens], weight_up[e]))
+        f = torch().addmm(bias_down[e], hidden, weight_down[e])
+        out = out.index_add(0, tokens, gates[tokens, places, None] * f)
     return out
 
 
@@ -435,6 +461,19 @@ TABLE: dict[str, Row] = {
         {"weight": (1, 0)},
         ((1, (512, 768), (768, 768)),),
         ((1, (768, 512), (512, 768)), (1, (512, 768), (768, 768))),
+    ),
+    "mixture_of_experts": Row(
+        "512 tokens, 256 features, 2 of 8 experts of 1,024 units each",
+        draw_experts,
+        torch_experts,
+        {},
+        ((8, (128, 256), (256, 1024)), (8, (128, 1024), (1024, 256))),
+        (
+            (8, (128, 1024), (1024, 256)),
+            (8, (256, 128), (128, 1024)),
+            (8, (128, 256), (256, 1024)),
+            (8, (1024, 128), (128, 256)),
+        ),
     ),
     "lstm": Row(
         "32 sequences of 32 steps, 256 features, 256 units",
