@@ -5,11 +5,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.layers import __main__ as command
 from benchmarks.layers import pages, proofs, timings
 from manual_nn.layers import rms_norm
+from manual_nn.layers.rms_norm import RMSNorm
+from reference.layers import rms_norm as twin
+from tests.support.layer_proof import Subject
 
 
 def test_it_renews_what_it_is_asked_for_and_keeps_the_rest(
@@ -56,22 +60,29 @@ def test_two_rounds_are_needed_for_quartiles(capsys: pytest.CaptureFixture[str])
     assert "--rounds must be at least 2" in capsys.readouterr().err
 
 
-def test_a_wrong_gradient_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At two of the shapes that the layer's own test draws, none of them of one element."""
-    drawn = [one for one in proofs.draws_of("rms_norm") if one.layer is rms_norm][:2]
-    assert len(drawn) == 2
-    monkeypatch.setattr(proofs, "draws_of", lambda _: drawn)
-    right = proofs.measure("rms_norm", draws=1)
-    assert right["shapes"] == 2
-    assert right["cases"] == 2 * 5 * 2
-    assert right["wrong"] == 0
-    assert 0 < right["median"]["float64"] < right["median"]["float32"] < 1e-4
+def test_the_draws_are_those_of_the_test_of_the_layer() -> None:
+    drawn = proofs.draws_of("rms_norm")
+    assert drawn
+    assert all((one.layer, one.twin) == (rms_norm, twin) for one in drawn)
+    (weight,), x = drawn[-1].subject.arguments(np.ones, np.random.default_rng(0))
+    assert weight.shape == x.shape[-1:]
 
+
+def test_a_wrong_gradient_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def off(params: Any, kept: Any, d_out: Any) -> Any:
         d_params, d_x = rms_norm.backward(params, kept, d_out)
-        return d_params, d_x * d_x.dtype.type(1.001)
+        if d_x.dtype == np.float32:
+            d_x *= d_x.dtype.type(1.001)
+        return d_params, d_x
 
     layer = ModuleType("off")
     layer.__dict__.update(forward=rms_norm.forward, backward=off)
-    monkeypatch.setattr(proofs, "draws_of", lambda _: [one._replace(layer=layer) for one in drawn])
-    assert proofs.measure("rms_norm", draws=1)["wrong"] > 0
+    subject = Subject(lambda draw, _: (RMSNorm(draw(4)), draw(3, 4)), {"eps": 1e-3})
+    drawn = proofs.Drawn(layer, twin, subject, seed=0)
+    monkeypatch.setattr(proofs, "draws_of", lambda _: [drawn])
+    found = proofs.measure("rms_norm", draws=1)
+    assert found["shapes"] == 1
+    assert found["cases"] == 5 * 2  # kinds of numbers, precisions
+    assert 2 <= found["wrong"] <= 5
+    assert found["sigmas"]["float64"] < 6
+    assert 0 < found["median"]["float64"] < found["median"]["float32"] < 1e-4
