@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "speed" in args.parts and "PyTorch" in missing():
         print("PyTorch is left out: torch is not installed (pip install 'manual-nn[peers]')")
     found: dict[str, Any] = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
-    today = {"Date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
+    command = f"`{pages.COMMAND} {shlex.join(sys.argv[1:] if argv is None else argv)}`"
+    about = {"Command": command, "Date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
     with process_of(1) as timing, process_of(1) as proving:  # JAX is stricter in the tests
         measures: dict[str, Callable[[str], Future[dict[str, Any]]]] = {
             "speed": lambda name: timing.submit(timings.measure, name, args.rounds),
@@ -43,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         facts = {}
         if "speed" in args.parts:
-            facts["speed"] = facts_of([timing.submit(load, 1).result()]) | today
+            facts["speed"] = about | facts_of([timing.submit(load, 1).result()])
         if "proof" in args.parts:
-            facts["proof"] = {
+            facts["proof"] = about | {
                 "Versions of the proofs": proving.submit(proofs.load).result()
-            } | today
+            }
         for name in args.layers:
             figures = found.setdefault(name, {})
             for part in args.parts:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(" | ".join(pages.row(name, figures)), flush=True)
             found = {name: found[name] for name in TABLE if name in found}
             FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(pages.write(found, pages.LAYERS, shlex.join(sys.argv[1:] if argv is None else argv)))
+    print(pages.write(found, pages.LAYERS))
     return int(any(figures["proof"]["wrong"] for figures in found.values()))
 
 

@@ -43,16 +43,15 @@ HEADINGS = (
 )
 
 
-def write(found: Found, folder: Path, arguments: str) -> str:
+def write(found: Found, folder: Path) -> str:
     """Write the section of each layer's page and the catalogue, and give its first sentence."""
     for name, figures in found.items():
         place = folder / f"{name}.md"
         place.write_text(with_section(place.read_text("utf-8"), section(name, figures)), "utf-8")
     summary = summary_of(found)
-    facts = {"Command": f"`{f'{COMMAND} {arguments}'.strip()}`", **facts_of(found)}
     head = [HEADINGS, ["---", "---:", "---", *["---:"] * (len(HEADINGS) - 3)]]
     body = f"{table([*head, *(row(name, figures) for name, figures in found.items())])}\n{LEGEND}"
-    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts, body), "utf-8")
+    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts_of(found), body), "utf-8")
     return summary
 
 

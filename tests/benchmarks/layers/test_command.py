@@ -64,7 +64,8 @@ def test_the_draws_are_those_of_the_test_of_the_layer() -> None:
     drawn = proofs.draws_of("rms_norm")
     assert drawn
     assert all((one.layer, one.twin) == (rms_norm, twin) for one in drawn)
-    (weight,), x = drawn[-1].subject.arguments(np.ones, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    (weight,), x = drawn[-1].subject.arguments(lambda *shape: np.ones(shape), rng)
     assert weight.shape == x.shape[-1:]
 
 
