@@ -85,3 +85,17 @@ def of_loss(before: float, after: float) -> str | None:
     if after <= before:
         return None
     return f"the loss has grown in training, from {before:.3g} to {after:.3g}"
+
+
+def of_accuracy(accuracy: float, share: float) -> str | None:
+    """Say that a network is no more accurate on the rows held out than the most frequent class.
+
+    >>> of_accuracy(0.4, share=0.4)
+    'on the rows held out the network is right for 0.4, the most frequent class alone for 0.4'
+    """
+    if accuracy > share:
+        return None
+    return (
+        f"on the rows held out the network is right for {accuracy:.3g}, the most frequent class "
+        f"alone for {share:.3g}"
+    )

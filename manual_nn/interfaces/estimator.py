@@ -18,14 +18,19 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
 from manual_nn.checks.extras import train_extra
-from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
+from manual_nn.interfaces.advice import of_accuracy, of_dead_units, of_loss, of_sizes
 from manual_nn.layers.dense import Params
 from manual_nn.layers.sigmoid import sigmoid
 from manual_nn.layers.softmax_cross_entropy import log_softmax, softmax
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import Convergence, Patience
-from manual_nn.training.history import History, TrainingInterrupted, TrainingResult
+from manual_nn.training.history import (
+    History,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingResult,
+)
 from manual_nn.training.loop import train_epochs
 from manual_nn.training.optimizer import Optimizer, OptimizerState
 from manual_nn.training.rows import Rows, is_sparse
@@ -44,6 +49,7 @@ with train_extra("scikit-learn"):
     from sklearn.utils.validation import check_is_fitted, validate_data
 
 AUTO_BATCH_SIZE = 64  # of 150 rows, 200 epochs of a step each learn less
+FEW_ROWS = 10  # whose standard deviation is off by a quarter, 1 / sqrt(2 (n - 1)), or more
 
 
 class _Rows(NamedTuple):
@@ -122,6 +128,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     history_: History
     _several: bool  # whether a row may have several labels
     _last_optimizer: Optimizer | None
+    _start_loss: float | None
     _optimizer_state: OptimizerState | None
     classes_: npt.NDArray[Any]
 
@@ -209,7 +216,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Warns:
             ConvergenceWarning: training was interrupted, or had not converged after `max_iter`
                 epochs; the loss has grown, or three quarters of the units of a hidden layer are 0
-                for all rows.
+                for all rows; with `early_stopping`, the network is no more accurate on the rows
+                held out than the most frequent class.
             UserWarning: features are of very unequal size, or all of them are huge or tiny, and
                 `standardize` is False.
         """
@@ -233,16 +241,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                 result = self._train(rows, settings, rule)
             except TrainingInterrupted as error:
                 result, unfinished = error.result, str(error)
-        loss_curve = result.history.train_loss
-        advice = [
-            of_loss(result.start_loss, loss_curve[-1]) if loss_curve else None,
-            of_dead_units(self.params_, self._blocks(rows.X)),
-        ]
-        remedy = "choose a smaller learning_rate_init"
-        if self.scaler_ is None:
-            remedy += " or set standardize=True"
         said = [None if result.stopped_early else unfinished]
-        said += [text and f"{text}: {remedy}" for text in advice]
+        said += self._advice(rows, result.history, fresh=fresh)
         for text in filter(None, said):
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
@@ -273,6 +273,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             TrainingDiverged, TypeError: as for `fit`.
             ValueError: likewise; or the classes are missing in the first call, or differ from those
                 before, or `class_weight` is "balanced", which only all rows together determine.
+
+        Warns:
+            UserWarning: features are standardised by a first call of fewer than ten rows.
         """
         if self.class_weight == "balanced":
             msg = (
@@ -294,6 +297,12 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         with _unchanged_on_failure(self):
             rows = self._prepare(X, y, sample_weight, fresh=fresh, classes=classes)
             self._train(rows, settings)
+        if fresh and self.scaler_ is not None and len(rows.y) < FEW_ROWS:
+            text = "features are standardised from now on as the rows of this first call are, of"
+            text += (
+                f" which there are only {len(rows.y)}: begin with more, or set standardize=False"
+            )
+            warnings.warn(text, stacklevel=2)
         return self
 
     def predict(self, X: npt.ArrayLike | Rows) -> npt.NDArray[Any]:
@@ -402,6 +411,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
             msg = f"hidden_layer_sizes must be those of the network, {those}, got {hidden_sizes}"
             raise ValueError(msg)
+        elif self.standardize != self._standardize:
+            msg = f"standardize must be that of the first fit, {self._standardize!r}, to go on with"
+            raise ValueError(f"{msg} the network, got {self.standardize!r}")
         target = self._indicators(y) if self._several else self._class_numbers(y)
         X, y, weight = self._weigh(X, target, sample_weight)
         X_val = y_val = None
@@ -418,6 +430,24 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X_val = None if X_val is None else self.scaler_.transform(X_val)
         return _Rows(X, y, weight, X_val, y_val)
 
+    def _advice(self, rows: _Rows, history: History, *, fresh: bool) -> list[str | None]:
+        """Say what went wrong in a training without an error, each with its remedy."""
+        remedy = "choose a smaller learning_rate_init"
+        if fresh and self.scaler_ is None:
+            remedy += " or set standardize=True"
+        advice = [of_dead_units(self.params_, self._blocks(rows.X))]
+        at = len(history) - 1
+        if rows.y_val is not None and history.val_acc:
+            at = int(np.argmax(history.val_acc))  # the epoch whose network is kept
+        if at >= 0 and self._start_loss is not None:
+            advice.append(of_loss(self._start_loss, history.train_loss[at]))
+        said = [text and f"{text}: {remedy}" for text in advice]
+        if rows.y_val is not None and history.val_acc and not self._several:
+            share = np.unique(rows.y_val, return_counts=True)[1].max() / len(rows.y_val)
+            text = of_accuracy(history.val_acc[at], float(share))
+            said.append(text and f"{text}: choose another learning_rate_init or set standardize")
+        return said
+
     def _train(
         self, rows: _Rows, settings: dict[str, Any], rule: Patience | Convergence | None = None
     ) -> TrainingResult:
@@ -427,6 +457,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
         def keep(result: TrainingResult) -> None:
             self.params_ = result.params
+            if self._start_loss is None:
+                self._start_loss = result.start_loss
             self._last_optimizer, self._optimizer_state = optimizer, result.optimizer_state
             self.history_ = History(*map(operator.add, astuple(before), astuple(result.history)))
 
@@ -449,6 +481,11 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
                     print(_epoch_in_words(self.history_), flush=True)
         except TrainingInterrupted as error:
             keep(error.result)
+            raise
+        except TrainingDiverged as error:
+            error.advice = "choose a smaller learning_rate_init"
+            if self.scaler_ is None:
+                error.advice += ", or scale X, for example by standardize=True"
             raise
         return result
 
@@ -497,6 +534,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self.params_ = mlp.init_params(sizes, rng=self._rng, dtype=X.dtype)
         self.history_ = History()
         self._last_optimizer = self._optimizer_state = None
+        self._start_loss = None  # before the first step of all
+        self._standardize = self.standardize
 
     def _weigh(
         self, X: Rows, y: npt.NDArray[np.int64], sample_weight: npt.ArrayLike | None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from manual_nn import Dense
-from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
+from manual_nn.interfaces.advice import of_accuracy, of_dead_units, of_loss, of_sizes
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,11 @@ def test_a_loss_that_has_grown_is_named_and_no_other() -> None:
     assert of_loss(0.5, 0.5) is None
     assert of_loss(0.5, 0.25) is None
     assert of_loss(0.5, 0.75) == "the loss has grown in training, from 0.5 to 0.75"
+
+
+def test_an_accuracy_of_the_most_frequent_class_is_named_and_no_better_one() -> None:
+    assert of_accuracy(0.5, share=0.4) is None
+    found = (
+        "on the rows held out the network is right for 0.3, the most frequent class alone for 0.4"
+    )
+    assert of_accuracy(0.3, share=0.4) == found

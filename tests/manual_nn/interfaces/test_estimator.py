@@ -776,6 +776,48 @@ def test_a_loss_that_has_grown_is_warned_of() -> None:
         fast.fit(X, Y)
 
 
+def test_after_a_warm_start_the_loss_is_compared_with_that_of_the_beginning() -> None:
+    """It rises a little from one epoch to the next, in a training that goes well."""
+    steps = classifier(warm_start=True, max_iter=1, learning_rate_init=0.3)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for _ in range(40):
+            steps.fit(X, Y)
+    curve = steps.loss_curve_
+    assert any(later > before for before, later in itertools.pairwise(curve))
+    assert curve[-1] < curve[0]
+    assert not any("grown" in str(warning.message) for warning in said)
+
+
+def test_of_early_stopping_the_network_that_is_kept_counts() -> None:
+    """One that is no better than the most frequent class is warned of."""
+    with pytest.warns(ConvergenceWarning, match=r"^on the rows held out the network is right for"):
+        classifier(early_stopping=True, learning_rate_init=1e-9).fit(X, Y)
+
+
+def test_a_divergence_is_told_in_the_words_of_the_classifier() -> None:
+    lost = classifier(solver="sgd", learning_rate_init=1e200)
+    with pytest.raises(TrainingDiverged, match=r"smaller learning_rate_init, or scale X"):
+        lost.fit(X, Y)
+    with pytest.raises(TrainingDiverged, match=r"smaller learning_rate_init$"):
+        lost.set_params(standardize=True).fit(X, Y)
+
+
+def test_a_network_goes_on_with_the_features_as_it_knows_them() -> None:
+    fitted = classifier(standardize=False, warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match=r"^standardize must be that of the first fit, False,"):
+        fitted.set_params(standardize=True).fit(X, Y)
+
+
+def test_a_stream_that_begins_with_few_rows_is_warned_of_its_scale() -> None:
+    few = classifier(standardize=True)
+    with pytest.warns(UserWarning, match=r"there are only 9: begin with more, or set standardize"):
+        few.partial_fit(X[:9], Y[:9], classes=np.unique(Y))
+    few.partial_fit(X[:9], Y[:9])
+    classifier(standardize=True).partial_fit(X[:10], Y[:10], classes=np.unique(Y))
+    classifier(standardize=False).partial_fit(X[:9], Y[:9], classes=np.unique(Y))
+
+
 # Interruptions.
 
 
