@@ -67,6 +67,19 @@ class Flow:
         given = self._given(jaxpr, (), ())
         self._follow(jaxpr, given, (), ())
 
+    def depends(self, active: Sequence[int]) -> dict[Value, frozenset[int]]:
+        """Say on which of some inputs each array may depend, by their places in the list."""
+        found = {Value((), -1 - number): frozenset({i}) for i, number in enumerate(active)}
+        none = frozenset[int]()
+        for path, operands in self.operands.items():
+            of = none.union(*(found.get(x, none) for x in operands if x is not None))
+            body = self.scopes.get(path)
+            given = [] if body is None else [x for x in body[1].values() if x is not None]
+            inputs = [x for x in given if x.path == path and x.result < 0]
+            for value in (*inputs, *(x for x in self.results[path] if x is not None)):
+                found[value] = found.get(value, none) | of
+        return found
+
     def resolved(self, value: Value, path: tuple[int, ...]) -> Value | None:
         """Find out what an array is that the operations at a path read."""
         jaxpr, known = self.scopes[path]
@@ -220,6 +233,8 @@ class Substitutes:
             part.reshape(DIRECTIONS, *shape) for part, shape in zip(parts, shapes, strict=True)
         ]
         self.recorded = recorded(tapped, directions)
+        self.wrong = {i for i, part in enumerate(np.split(error, cuts)) if part.any()}
+        self.depends = self.flow.depends(tapped.active)
         self.tried = 0
 
     def candidates(self) -> list[Candidate]:
@@ -239,6 +254,10 @@ class Substitutes:
         allowed = self.allowed[:, None] + rounded
         near = (abs(self.target[:, None] - change) <= allowed).all(axis=0)
         return np.asarray(near & (abs(change) > allowed).any(axis=0))
+
+    def _reaches(self, value: Value | None) -> bool:
+        """Say whether what is handed down to an array comes to all arrays that are wrong."""
+        return value is not None and self.wrong <= self.depends.get(value, frozenset())
 
     def _sources(self, shape: tuple[int, ...], loop: tuple[int, ...]) -> list[Value]:
         """List the arrays of a shape in a loop, each once."""
@@ -281,7 +300,7 @@ class Substitutes:
             out = self.flow.results[edge.path][0]
             if operation.looped or not shapes or not shapes.forward or out is None:
                 continue
-            if out not in self.recorded.handed or self._operand(edge) is None:
+            if out not in self.recorded.handed or not self._reaches(self._operand(edge)):
                 continue
             operands = self.flow.operands[edge.path]
             atoms = zip(operation.eqn.invars, operands, strict=True)
@@ -314,7 +333,7 @@ class Substitutes:
                     x, out = values.get(source), self.flow.results[*path, number][0]
                     if x is None or out is None or not {x, out} <= self.recorded.moved.keys():
                         continue
-                    if self.flow.loop[x] or self.flow.loop[out]:
+                    if self.flow.loop[x] or self.flow.loop[out] or not self._reaches(x):
                         continue
                     if (source, number) not in regions:
                         region = Region(jaxpr, source, number, known)

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from reference import Code, check_gradient
 from reference.arrays import Array
-from reference.diagnosis.edges.substitutes import Substitutes
+from reference.diagnosis.edges.substitutes import Flow, Substitutes
 from reference.diagnosis.edges.swaps import FORMULAS, written
+from reference.diagnosis.edges.tapped import Tapped, Value
 from tests.conftest import part_for
 
 N, D, H, K = 5, 3, 4, 2
@@ -157,6 +159,22 @@ def test_two_mistakes_are_found_though_another_search_fails(
     with pytest.warns(RuntimeWarning, match="The verdict stands.*in the place of.*nobody knew"):
         report = check_gradient(d_x, lambda x: (jnp.sin(x) * t).sum() + jnp.cos(x).sum(), x)
     assert {cause.factor for cause in report.causes} == {2.0, 3.0}
+
+
+def test_it_is_known_which_arguments_an_array_is_made_of() -> None:
+    def loss(x: Any, y: Any) -> Any:
+        a = jnp.sin(x)
+        b = a * y
+        total, _ = lax.scan(lambda c, u: (c * u, c), b.sum(), a)
+        return total + jnp.cos(y).sum()
+
+    tapped = Tapped(loss, (normal(H), normal(H, seed=1)), (0, 1))
+    depends, names = Flow(tapped).depends(tapped.active), {"sin": {0}, "cos": {1}, "scan": {0, 1}}
+    found = {operation.name: path for path, operation in tapped.operations.items()}
+    for name, places in names.items():
+        assert depends[Value(found[name], 0)] == places
+    in_loop = next(path for path in tapped.operations if len(path) > 1)
+    assert depends[Value(in_loop, 0)] == {0, 1}
 
 
 def test_a_formula_is_written_with_the_name_of_its_array_or_else_with_a_letter() -> None:
