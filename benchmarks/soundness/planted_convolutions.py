@@ -3,7 +3,9 @@
 Of one axis, with stride s, dilation e, L places of padding before the image and d the derivative in
 the result,
 
-    d_x[s o + e a - L] += w[a] d[o],    d_w[a] += x[s o + e a - L] d[o].
+    d_x[s o + e a - L] += w[a] d[o],    d_w[a] += x[s o + e a - L] d[o],
+
+where the places of an image with gaps, as that of a transposed convolution, count with the gaps.
 
 Axes: x (N, C, places...), w (K, C, window...), d (N, K, places...).
 """
@@ -32,6 +34,7 @@ class Pass:
     Attributes:
         x, w, d: as above.
         stride, dilation, padding: of each axis of places; of the padding the part in front.
+        gaps: from one place of the image to the next; 1 if there are none.
         moved: by how many places each window is moved along each axis.
         written: whether d_x is written with = window by window or element by element, or added to.
     """
@@ -42,6 +45,7 @@ class Pass:
     stride: Index
     dilation: Index
     padding: Index
+    gaps: Index
     moved: Index
     written: str = ""
 
@@ -71,8 +75,9 @@ class Pass:
         for a, o in pairs:
             of_axes = zip(a, o, *self._of_axes(), strict=True)
             place = tuple(s * j + e * i - low + m for i, j, s, e, low, m in of_axes)
-            if all(0 <= p < n for p, n in zip(place, size, strict=True)):
-                yield a, o, place
+            gaps = list(zip(place, self.gaps, size, strict=True))
+            if all(p % t == 0 and 0 <= p // t < n for p, t, n in gaps):
+                yield a, o, tuple(p // t for p, t, _ in gaps)
 
     def _of_axes(self) -> Sequence[Index]:
         return self.stride, self.dilation, self.padding, self.moved
@@ -84,8 +89,10 @@ def right_pass(operands: Sequence[Any], d_out: Any, params: Any) -> Pass:
     arrays = ((*operands, d_out), (lhs, rhs, out))
     x, w, d = (np.asarray(array).transpose(order) for array, order in zip(*arrays, strict=True))
     padding = tuple(low for low, _ in params["padding"])
-    stride, dilation = params["window_strides"], params["rhs_dilation"]
-    return Pass(x, w, d, stride, dilation, padding, (0,) * len(padding))
+    stride, dilation, gaps = (
+        params[key] for key in ("window_strides", "rhs_dilation", "lhs_dilation")
+    )
+    return Pass(x, w, d, stride, dilation, padding, gaps, (0,) * len(padding))
 
 
 Wrong: TypeAlias = Callable[[Pass, int], Array]
@@ -153,11 +160,11 @@ OF_CONVOLUTIONS: dict[str, tuple[Callable[[Pass, int], bool], Wrong]] = {
         lambda now, i: given_back(replace(now, padding=(0,) * len(now.padding)), i),
     ),
     "last_window_written": (
-        lambda now, i: i == X and max(now.w.shape[2:]) > 1,
+        lambda now, i: i == X and max(now.w.shape[2:]) > 1 == max(now.gaps),
         _of_pass(written="window"),
     ),
     "last_element_written": (
-        lambda now, i: i == X and max(now.w.shape[2:]) > 1,
+        lambda now, i: i == X and max(now.w.shape[2:]) > 1 == max(now.gaps),
         _of_pass(written="element"),
     ),
     "of_the_last_example": (lambda _, i: i == W, _of_last(example=True, place=False)),
@@ -180,9 +187,8 @@ for _step in (-1, 1):
 
 
 def is_plain(params: Any) -> bool:
-    """Say whether this is a convolution as above: of one group, and of an image without gaps."""
-    groups = params["feature_group_count"], params["batch_group_count"]
-    return groups == (1, 1) and set(params["lhs_dilation"]) == {1}
+    """Say whether this is a convolution as above, of one group."""
+    return bool(params["feature_group_count"] == params["batch_group_count"] == 1)
 
 
 def cut(d_out: Any, shape: Sequence[int], params: Any, start: Callable[[int], int]) -> Array:

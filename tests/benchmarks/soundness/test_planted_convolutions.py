@@ -47,6 +47,22 @@ def passes(stride: int) -> tuple[Any, Any, Any]:
     return right_pass((x, w), d_out, eqn.params), pull, d_out
 
 
+def test_without_a_mistake_it_is_jaxs_with_gaps_too() -> None:
+    def with_gaps(x: Any, w: Any) -> Any:
+        return lax.conv_general_dilated(
+            x, w, (1, 1), ((1, 1), (0, 2)), lhs_dilation=(2, 3), dimension_numbers=ORDER
+        )
+
+    out, pull = jax.vjp(with_gaps, x, w)
+    d_out = normal(*out.shape, seed=2)
+    (eqn,) = jax.make_jaxpr(with_gaps)(x, w).eqns
+    now = right_pass((x, w), d_out, eqn.params)
+    d_x, d_w = pull(d_out)
+    same(now.image().transpose(0, 2, 3, 1), d_x)
+    same(now.kernel().transpose(2, 3, 1, 0), d_w)
+    assert not OF_CONVOLUTIONS["last_window_written"][0](now, X)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_without_a_mistake_it_is_jaxs(stride: int) -> None:
     now, pull, d_out = passes(stride)
