@@ -163,15 +163,24 @@ def _layers_in_words(params: Params) -> str:
 
 def _check_setting(name: str, value: object, saved: object) -> None:
     if value != saved:
-        raise ValueError(f"it was written with {name} {saved!r}, now {name} is {value!r}")
+        text, saved_text = map(_setting_in_words, (value, saved))
+        raise ValueError(f"it was written with {name} {saved_text}, now {name} is {text}")
+
+
+def _setting_in_words(value: object) -> str:
+    """Write settings that have a kind as a call that makes them."""
+    if not isinstance(value, Mapping) or "kind" not in value:
+        return repr(value)
+    rest = ", ".join(f"{key}={part!r}" for key, part in value.items() if key != "kind")
+    return f"{value['kind']}({rest})"
 
 
 def _check_fingerprint(name: str, now: Any, saved: Any) -> None:
     if now == saved:
         return
     raise ValueError(
-        f"it was written with another {name}, {_array_in_words(saved)}; "
-        f"now it is {_array_in_words(now)}"
+        f"it was written with another {name}, {_array_in_words(saved)}; now it is "
+        f"{_array_in_words(now)}: the data, or how they were divided or scaled, have changed"
     )
 
 
