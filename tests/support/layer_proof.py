@@ -8,6 +8,7 @@ the layer's twin, alone and with a linear map below it, whose weights' gradient 
 import functools
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -192,7 +193,7 @@ def assert_located(
         return mistake(params, kept, d_out)
 
     by_jax = functools.partial(twin.forward, **options)
-    report = check_layer(forward, backward, by_jax, params, x)
+    report = check_layer(forward, backward, by_jax, params, x, explain_seconds=math.inf)
     where = report.causes[0].where
     assert where is not None, (mistake.__name__, report)
     assert Path(where.file).parent == Path(layers.__file__).parent, (mistake.__name__, report)

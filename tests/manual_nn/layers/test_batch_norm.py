@@ -76,7 +76,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_other_mode,
         Named(without_the_mean, "normal = (x - mean)"),
         Named(without_the_variance, "/ deviation"),
-        Named(with_the_examples_for_the_rows, "mean = jnp.mean(x"),
+        Named(with_the_examples_for_the_rows, "mean"),
         without_the_weight,
     )
     refute(
