@@ -17,13 +17,9 @@ from benchmarks.soundness.planted_convolutions import (
     right_pass,
 )
 from benchmarks.soundness.planting import Plant, Tape
-from reference.arrays import Array
+from tests.support.draws import normal
 
 ORDER = ("NHWC", "HWIO", "NHWC")
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def convolved(x: Any, w: Any, stride: int = 1, padding: Any = ((1, 2), (2, 0))) -> Any:

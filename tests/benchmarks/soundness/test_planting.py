@@ -9,13 +9,9 @@ import pytest
 from jax import lax
 
 from benchmarks.soundness.planting import EVERY, FACTOR, LAST, WRONG, Plant, Tape
-from reference.arrays import Array
+from tests.support.draws import normal
 
 N, D = 4, 3
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def layered(w: Any, b: Any, x: Any) -> Any:

@@ -23,12 +23,9 @@ from reference.diagnosis.edges.tapped import FACTOR, Tap, Tapped
 from reference.diagnosis.mlp.faults import FAULTS
 from reference.layers import layer_norm as twin
 from tests.conftest import part_for
+from tests.support.draws import normal
 
 N, D, H, T = 5, 4, 3, 4
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def causes(gradient: Any, loss: Callable[..., Any], *args: Any, argnums: Any = 0) -> Any:

@@ -12,13 +12,9 @@ import numpy as np
 import pytest
 
 from reference import Code, check_gradient
-from reference.arrays import Array
+from tests.support.draws import normal
 
 N, D, H, G = 5, 4, 3, 2
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def first_cause(gradient: Any, loss: Callable[..., Any], *args: Any, argnums: Any = 0) -> Any:

@@ -14,13 +14,10 @@ from jax import lax
 
 from reference import check_gradient
 from reference.arrays import Array
+from tests.support.draws import normal
 
 N, H, V, C, K, S = 2, 6, 7, 3, 3, 3
 STRIDE, BEFORE, AFTER = 2, 2, 1
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def loss(x: Any, w: Any, t: Any) -> Any:

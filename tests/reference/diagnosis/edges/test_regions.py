@@ -13,13 +13,10 @@ import pytest
 from reference import Code, check_gradient
 from reference.arrays import Array
 from reference.diagnosis.edges.regions import REGIONS
+from tests.support.draws import normal
 
 B, T, D = 3, 4, 5
 C, G, P = 6, 2, 3
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def first_cause(gradient: Any, loss: Any, *args: Any, argnums: Any = 0) -> Any:

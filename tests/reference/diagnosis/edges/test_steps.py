@@ -13,12 +13,9 @@ from jax import lax
 
 from reference import Code, check_gradient
 from reference.arrays import Array
+from tests.support.draws import normal
 
 T, N, H = 3, 3, 4
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def step(state: Any, gates: Any) -> Any:

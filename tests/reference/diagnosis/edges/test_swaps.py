@@ -17,12 +17,9 @@ from reference.diagnosis.edges.substitutes import Flow, Substitutes
 from reference.diagnosis.edges.swaps import FORMULAS, written
 from reference.diagnosis.edges.tapped import Tapped, Value
 from tests.conftest import part_for
+from tests.support.draws import normal
 
 N, D, H, K = 5, 3, 4, 2
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng([seed, *shape]).normal(size=shape)
 
 
 def first_cause(gradient: Any, loss: Any, *args: Any, argnums: Any = 0) -> Any:
