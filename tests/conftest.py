@@ -77,7 +77,7 @@ DEPTHS = {
         workers=1,
         optimised=False,
     ),
-    "ci": Depth(40, 4, draws=4, networks=6, seeds=2, kills=20),
+    "ci": Depth(30, 3, draws=4, networks=4, seeds=2, kills=10),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10, optimised=False),
 }
