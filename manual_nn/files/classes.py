@@ -1,5 +1,6 @@
 """Classes have names in files and numbers in the network. Axes: N rows, K classes."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ MANY = 100  # different labels, which are suspect if rows hardly ever share one
 def number_classes(labels: npt.NDArray[Any]) -> tuple[tuple[str, ...], Labels]:
     """Number the classes, in the order of the numbers or of the alphabet.
 
+    Texts are ordered as numbers if they all are numbers, and stay what they are: 007 is not 7.
+
     Args:
         labels: the class of each row, (N,): whole numbers, booleans or strings.
 
@@ -26,8 +29,14 @@ def number_classes(labels: npt.NDArray[Any]) -> tuple[tuple[str, ...], Labels]:
 
     >>> number_classes(np.array(["oak", "ash", "oak"]))
     (('ash', 'oak'), array([1, 0, 1]))
+    >>> number_classes(np.array(["10", "007", "10"]))
+    (('007', '10'), array([1, 0, 1]))
     """
     values, numbers = np.unique(_whole(labels), return_inverse=True)
+    if values.dtype.kind in "US" and None not in (sizes := list(map(_number, values.tolist()))):
+        _whole(np.array([_number(label) for label in labels.tolist()], float))
+        order = sorted(range(len(values)), key=lambda k: (sizes[k], values[k]))
+        values, numbers = values[order], np.argsort(order)[numbers]
     if len(values) < 2:
         raise ValueError(f"there must be two classes or more, got {values[0]} in every row")
     if len(values) > max(MANY, len(labels) // 2):
@@ -37,18 +46,37 @@ def number_classes(labels: npt.NDArray[Any]) -> tuple[tuple[str, ...], Labels]:
 
 
 def class_numbers(labels: npt.NDArray[Any], classes: Sequence[str]) -> Labels:
-    """Give each row the number of the class that it names.
+    """Give each row the number of the class that it names, or that has this value alone.
 
     Raises:
         ValueError: a label is not among the classes.
+
+    >>> class_numbers(np.array([7, 10]), ["007", "10"])
+    array([0, 1])
     """
     numbers = {name: k for k, name in enumerate(classes)}
+    sizes = list(map(_number, classes))
     names = list(map(str, _whole(labels).tolist()))
     for row, name in enumerate(names):
-        if name not in numbers:
+        if name in numbers:
+            continue
+        size = _number(name)
+        if size is not None and not size.is_integer():
+            raise ValueError(f"classes are needed, not {name}, which is that of row {row}")
+        if size is None or sizes.count(size) != 1:
             msg = f"row {row} is of class {name!r}, the model's are {', '.join(classes)}"
             raise ValueError(msg)
+        numbers[name] = sizes.index(size)
     return np.array([numbers[name] for name in names], np.int64)
+
+
+def _number(text: str) -> float | None:
+    """Give the number that a text is, if it is a finite one."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in text else None
 
 
 def _whole(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:

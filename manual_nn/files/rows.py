@@ -84,7 +84,7 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
     if labels is None:
         return _rows(inputs, found)
     with naming(labels):
-        return _rows(inputs, _labels_file(labels, header=columns.header))
+        return _rows(inputs, _labels_file(labels, header=columns.header, rows=len(inputs.X)))
 
 
 def read_inputs(
@@ -218,9 +218,11 @@ def _inputs(array: npt.NDArray[Any]) -> Inputs:
     return Inputs(X, image_shape=image_shape)
 
 
-def _labels_file(path: Path, *, header: bool | None) -> npt.NDArray[Any]:
+def _labels_file(path: Path, *, header: bool | None, rows: int) -> npt.NDArray[Any]:
     kind = format_of(path)
-    return only_column(path, kind, header=header) if kind in TABLES else _array(path, kind)
+    if kind in TABLES:
+        return only_column(path, kind, header=header, rows=rows)
+    return _array(path, kind)
 
 
 def _array(path: Path, kind: str) -> npt.NDArray[Any]:

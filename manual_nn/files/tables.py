@@ -2,8 +2,13 @@
 
 import csv
 import gzip
+import io
+import itertools
+import logging
 import math
-from collections.abc import Iterable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +22,10 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t"
 SHOWN = 12  # names of columns in a message
+LINES = 50  # that are looked at to guess what separates cells and whether the first holds names
+MISSING = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none")  # in lower case
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Columns(NamedTuple):
@@ -25,8 +34,8 @@ class Columns(NamedTuple):
     Attributes:
         target: the column of the classes, by its name or number, or None if there is none.
         drop: those that are neither inputs nor classes, by name or number.
-        header: whether the first line names the columns, or None for: if it has no number, or has
-            a word where the next line has a number.
+        header: whether the first line names the columns, or None to guess from the lines below it.
+            A guess that may be wrong is logged.
         inputs: the names of those that are inputs, in their order, whatever else there is; or
             None for all that remain. A table whose columns have no names is taken as it is.
     """
@@ -93,12 +102,29 @@ def column_names(path: Path, kind: str, columns: Columns) -> list[str]:
     return list(_read(path, kind, columns)[0].columns)
 
 
-def only_column(path: Path, kind: str, *, header: bool | None) -> npt.NDArray[Any]:
-    """Read the classes from a table of one column."""
-    frame, _ = _read(path, kind, Columns(header=header))
+def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt.NDArray[Any]:
+    """Read the classes from a table of one column.
+
+    Args:
+        path: the file.
+        kind: as for `read_table`.
+        header: whether the first line names the column, or None: if there is one more than rows.
+        rows: how many rows have a class.
+
+    Returns:
+        The classes.
+    """
+    if kind == "parquet":
+        frame, _ = _read(path, kind, Columns())
+    else:
+        frame, _ = _read(path, kind, Columns("0", header=False), skip_blank_lines=False)
     if len(frame.columns) != 1:
-        raise ValueError(f"a table of one column is needed, got {in_words(frame.columns)}")
-    return _labels(frame.iloc[:, 0], frame.columns[0])
+        names = frame.columns if kind == "parquet" else frame.iloc[0]
+        raise ValueError(f"a table of one column is needed, got {in_words(names)}")
+    column = frame.iloc[:, 0]
+    if kind != "parquet" and (header or (header is None and len(column) == rows + 1)):
+        column = column.iloc[1:]
+    return _labels(column, str(column.name))
 
 
 def in_words(names: Iterable[object]) -> str:
@@ -108,13 +134,13 @@ def in_words(names: Iterable[object]) -> str:
     return ", ".join(words[:SHOWN]) + more
 
 
-def _read(path: Path, kind: str, columns: Columns) -> tuple["pd.DataFrame", bool]:
+def _read(
+    path: Path, kind: str, columns: Columns, *, skip_blank_lines: bool = True
+) -> tuple["pd.DataFrame", bool]:
     """Read a table, and say whether it names its columns; else they are named by their numbers."""
-    header = True
-    if kind != "parquet":
-        separator, header = _first_line(path, header=columns.header, zipped=kind == "csv.gz")
     with train_extra("pandas"):
         import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
+    header = True
     if kind == "parquet":
         try:
             with train_extra("pyarrow"):
@@ -122,42 +148,135 @@ def _read(path: Path, kind: str, columns: Columns) -> tuple["pd.DataFrame", bool
         except (OSError, ValueError) as error:  # both are damage: the file was opened before
             raise ValueError(f"a damaged Parquet file: {error}") from error
     else:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=0 if header else None,
-            compression="gzip" if kind == "csv.gz" else None,
-            low_memory=False,
-        )
+        text = _text(path, zipped=kind == "csv.gz")
+        separator, lines = _first_lines(text)
+        header = _has_names(path, lines, columns)
+        how: dict[str, Any] = {"sep": separator, "skip_blank_lines": skip_blank_lines}
+        frame = _parse(text, lines, columns, header=header, **how)
     frame.columns = [str(name) for name in frame.columns]
     if not frame.columns.is_unique:
         raise ValueError(f"{frame.columns[frame.columns.duplicated()][0]!r} names two columns")
     return frame, header
 
 
-def _first_line(path: Path, *, header: bool | None, zipped: bool) -> tuple[str, bool]:
-    """Find the separator, and whether the line names the columns."""
-    reader = gzip.open if zipped else open
+def _text(path: Path, *, zipped: bool) -> str:
     try:
-        with reader(path, "rt", encoding="utf-8-sig") as file:
-            lines = [file.readline(), file.readline()]
+        content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
+        return content.decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"the gzip file is damaged: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"not a table, nor any other file of rows: {error}") from error
-    separator = max(SEPARATORS, key=lines[0].count)
-    if header is None:
-        first, second = ([*csv.reader([line], delimiter=separator)] for line in lines)
-        header = _are_names(first[0], second[0] if second else [])
-    return separator, header
 
 
-def _are_names(first: list[str], second: list[str]) -> bool:
-    """Say whether a line names columns: it has no number, or a word where the next line has one."""
-    numbers = list(map(_is_number, first))
-    words_above_numbers = (
-        not is_number and _is_number(below)
-        for is_number, below in zip(numbers, second, strict=False)
-    )
-    return not any(numbers) or any(words_above_numbers)
+def _first_lines(text: str) -> tuple[str, list[list[str]]]:
+    """Find the separator, by which the most lines have equally many cells, and split by it."""
+    found = {separator: _split(text, separator) for separator in SEPARATORS}
+    separator = max(found, key=lambda separator: _evenness(found[separator]))
+    return separator, found[separator]
+
+
+def _split(text: str, separator: str) -> list[list[str]]:
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        return [*itertools.islice((line for line in lines if line), LINES)]
+    except csv.Error as error:
+        raise ValueError(f"not a table: {error}") from error
+
+
+def _evenness(lines: list[list[str]]) -> tuple[bool, int, int]:
+    """Rate a separator by whether it divides lines at all, how many alike, and how finely."""
+    ((cells, count),) = Counter(map(len, lines)).most_common(1) or [(0, 0)]
+    return cells > 1, count, cells
+
+
+def _parse(
+    text: str, lines: list[list[str]], columns: Columns, *, header: bool, **how: Any
+) -> "pd.DataFrame":
+    """Parse CSV: classes as the texts that they are, and no word as a missing number."""
+    import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
+
+    def parse(**options: Any) -> "pd.DataFrame":
+        return pd.read_csv(
+            io.StringIO(text),
+            header=0 if header else None,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+            **how,
+            **options,
+        )
+
+    found = list(parse(nrows=0).columns) if header else list(range(len(lines[0]) if lines else 0))
+    texts = {}
+    if columns.target is not None:
+        names = [str(name) for name in found]
+        texts[found[names.index(_find(names, columns.target))]] = str
+    beyond = len(lines[1]) - len(lines[0]) if header and len(lines) > 1 else 0
+    if beyond <= 0:
+        return parse(dtype=texts)
+    # Unless these cells get names, too, pandas takes the first of each line for the row's name.
+    more = list(range(beyond))
+    frame = parse(dtype=texts, names=[*found, *more])
+    if frame[more].notna().to_numpy().any():
+        msg = f"the first line names {len(found)} columns, and below it there are {len(lines[1])}"
+        raise ValueError(f"{msg}: name them all")
+    return frame[found]  # each line ends with a separator
+
+
+def _has_names(path: Path, lines: list[list[str]], columns: Columns) -> bool:
+    """Say whether the first line names the columns, and log a guess that may be wrong."""
+    if columns.header is not None:
+        return columns.header
+    names, sure = _are_names(lines, columns.inputs or ())
+    if not sure:
+        what, option = ("names", "--no-header") if names else ("data", "--header")
+        LOGGER.info("%s: the first line is taken for %s, unless told %s", path, what, option)
+    return names
+
+
+def _are_names(lines: list[list[str]], inputs: Collection[str]) -> tuple[bool, bool]:
+    """Guess whether the first line names the columns, and say whether that is sure.
+
+    Names stand above numbers: words, at least as many as numbers, or beside numbers that count.
+    Without such words they are all words, or count from 0 as in a table that was given no names.
+    A cell that says that something is missing is no name, nor one that stands below again, nor a
+    number that stands there twice.
+    """
+    first = [cell.strip() for cell in (lines or [[]])[0]]
+    if inputs and set(inputs) <= set(first):
+        return True, True
+    below = [[line[d].strip() for line in lines[1:] if d < len(line)] for d in range(len(first))]
+    present = [[cell for cell in cells if not _is_missing(cell)] for cells in below]
+    above_numbers = [bool(cells) and all(map(_is_number, cells)) for cells in present]
+    given = [d for d, cell in enumerate(first) if not _is_missing(cell)]
+    words = [d for d in given if not _is_number(first[d])]
+    numbers = [d for d in given if _is_number(first[d])]
+    texts = [first[d] for d in numbers]
+    if len(lines) <= 1:
+        return not numbers, True
+    twice = len(set(texts)) < len(texts)
+    if twice or (given and all(first[d] in below[d] for d in given)):
+        return False, True
+    names = [d for d in words if above_numbers[d]]
+    if names:
+        values = sum(above_numbers[d] for d in numbers)
+        return len(names) >= values or _count(texts), not numbers
+    if not numbers:
+        return len(given) == len(first), False
+    again = any(first[d] in below[d] for d in words)
+    return texts[0] == "0" and _count(texts) and not again, again
+
+
+def _count(texts: list[str]) -> bool:
+    """Say whether there are two whole numbers or more, each one more than that before it."""
+    if len(texts) < 2 or not all(text.isdecimal() for text in texts):
+        return False
+    return texts == [str(int(texts[0]) + n) for n in range(len(texts))]
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in MISSING
 
 
 def _is_number(cell: str) -> bool:
@@ -165,7 +284,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # which Python takes between digits
 
 
 def _check_named(inputs: list[str]) -> None:
@@ -197,21 +316,29 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
 
 
 def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]:
-    if not names or frame.empty:
-        raise ValueError(f"a table of rows and inputs is needed, this has {len(frame)} rows")
+    if frame.empty:
+        raise ValueError("a table of rows is needed, this has none")
+    if not names:
+        raise ValueError(f"there is no column of inputs among {in_words(frame.columns)}")
     return np.stack([_input(frame[name], name) for name in names], axis=1)
 
 
 def _input(column: "pd.Series[Any]", name: str) -> npt.NDArray[np.float64]:
-    if column.dtype.kind not in "fiub":
-        words = ((n, value) for n, value in enumerate(column) if not _is_number(str(value)))
-        row, value = next(words, (0, column.iloc[0]))
-        msg = f"column {name!r} holds {value!r} in row {row}, inputs must be numbers"
-        raise ValueError(f"{msg}; if it holds no input, leave it out by --drop {name!r}")
-    values = column.to_numpy(np.float64, na_value=math.nan)
+    empty = column.isna().to_numpy()
+    if column.dtype.kind in "fiub":
+        values = column.to_numpy(np.float64, na_value=math.nan)
+    else:  # words, or numbers of another type, such as decimals
+        texts = ["nan" if none else str(value) for none, value in zip(empty, column, strict=True)]
+        for row, text in enumerate(texts):
+            if not _is_number(text):
+                msg = f"column {name!r} holds {text!r} in row {row}, inputs must be numbers"
+                if _is_number(text.replace(",", ".", 1)):
+                    raise ValueError(f"{msg}, with a point where they have a decimal comma")
+                raise ValueError(f"{msg}; if it holds no input, leave it out by --drop {name!r}")
+        values = np.array(list(map(float, texts)))
     finite = np.isfinite(values)
     if not finite.all():
         row = int((~finite).argmax())
-        found = "is empty" if column.isna().iloc[row] else f"is {values[row]}"
+        found = "is empty" if empty[row] else f"is {values[row]}"
         raise ValueError(f"column {name!r} {found} in row {row}, inputs must be finite numbers")
     return values

@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     try:
-        status: int = args.run(args)
+        with _logged():
+            status: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
@@ -122,15 +123,14 @@ def _reach_the_end(
     """Train, and give what was reached, and what has ended it before its time."""
     last: TrainingResult | None = None
     try:
-        with _logged():
-            for last in start_training(
-                prepared,
-                settings,
-                checkpoint=args.checkpoint,
-                resume=args.resume,
-                progress=sys.stderr.isatty(),
-            ):
-                _say(_epoch_line(last.history, settings.epochs))
+        for last in start_training(
+            prepared,
+            settings,
+            checkpoint=args.checkpoint,
+            resume=args.resume,
+            progress=sys.stderr.isatty(),
+        ):
+            _say(_epoch_line(last.history, settings.epochs))
     except TrainingInterrupted as interruption:
         return interruption.result if _has_begun(interruption.result) else None, interruption
     except (KeyboardInterrupt, TrainingDiverged) as error:
@@ -140,7 +140,7 @@ def _reach_the_end(
 
 @contextlib.contextmanager
 def _logged() -> Iterator[None]:
-    """Pass on what the package logs, as that it compiles."""
+    """Pass on what the package logs, as that it compiles, or what it guesses of a table."""
     logger, handler = logging.getLogger("manual_nn"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("manual-nn: %(message)s"))
     before = logger.level

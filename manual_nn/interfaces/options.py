@@ -324,8 +324,8 @@ def _add_data(command: Any, *, default: str | None, note: str) -> Any:
     group.add_argument(
         "--header",
         action=argparse.BooleanOptionalAction,
-        help="the first line of CSV names the columns, or not (default: it does if it has no "
-        "number, or has a word where the next line has a number)",
+        help="the first line of CSV names the columns, or not (default: it does if it has words "
+        "above numbers, or counts 0 1 2 and so on; a guess that may be wrong is said)",
     )
     group.add_argument(
         "--image-shape",

@@ -16,6 +16,11 @@ from tests.support.cases import each
         (np.array([3.0, 2.0]), ("2", "3"), [1, 0]),
         (np.array([True, False]), ("False", "True"), [1, 0]),
         (np.array([1, 0], np.uint8), ("0", "1"), [1, 0]),
+        (np.array(["10", "9", "007"]), ("007", "9", "10"), [2, 1, 0]),
+        (np.array(["2.0", "1.0"]), ("1.0", "2.0"), [1, 0]),
+        (np.array(["7", "007"]), ("007", "7"), [1, 0]),
+        (np.array(["10", "9", "x"]), ("10", "9", "x"), [0, 1, 2]),
+        (np.array(["nan", "1", "1_0"]), ("1", "1_0", "nan"), [2, 0, 1]),  # which are no numbers
     ],
 )
 def test_classes_have_names_in_order_and_their_numbers_lead_back(
@@ -35,6 +40,7 @@ def test_classes_have_names_in_order_and_their_numbers_lead_back(
         (np.array([1.0, 1.5]), "not 1.5, which is that of row 1"),
         (np.array([np.nan, 1.0]), "not nan, which is that of row 0"),
         (np.array([np.inf, 1.0]), "not inf"),
+        (np.array(["1", "0.5"]), "not 0.5, which is that of row 1"),
         (np.arange(MANY + 1), "101 rows have 101 different labels, such as 0 and 1"),
     ],
 )
@@ -53,3 +59,11 @@ def test_there_may_be_many_classes_or_hardly_any_row_of_each() -> None:
 def test_a_class_that_is_not_known_is_named() -> None:
     with pytest.raises(ValueError, match="row 1 is of class 'elm', the model's are ash, oak"):
         class_numbers(np.array(["oak", "elm"]), ["ash", "oak"])
+
+
+def test_a_class_may_be_given_by_its_value_if_no_other_has_it() -> None:
+    assert class_numbers(np.array([7, 10]), ["007", "10"]).tolist() == [0, 1]
+    assert class_numbers(np.array(["2", "1"]), ["1.0", "2.0"]).tolist() == [1, 0]
+    assert class_numbers(np.array([7]), ["007", "7"]).tolist() == [1]
+    with pytest.raises(ValueError, match="row 0 is of class '7', the model's are 007, 07"):
+        class_numbers(np.array([7]), ["007", "07"])

@@ -125,7 +125,7 @@ def test_a_table_may_have_its_classes_inside_or_in_another_file(path: Path) -> N
     assert (rows.inputs.X.tolist(), rows.inputs.features) == ([[1, 2], [3, 4]], ("a", "b"))
     assert rows.labels.tolist() == ["oak", "ash"]
     rows = read_rows(path, None, Columns("b"))
-    assert (rows.inputs.X.tolist(), rows.labels.tolist()) == ([[1], [3]], [2, 4])
+    assert (rows.inputs.X.tolist(), rows.labels.tolist()) == ([[1], [3]], ["2", "4"])
     with pytest.raises(ValueError, match=r"rows: choose the column of the classes, .* a, b"):
         read_rows(path, None, Columns())
     with pytest.raises(ValueError, match="rows: the classes stand in another file"):
@@ -182,6 +182,16 @@ def test_what_cannot_be_read_as_rows_is_named(path: Path) -> None:
     save(labels, Y[1:])
     with pytest.raises(ValueError, match="labels: classes must have shape"):
         read_rows(path, labels, Columns())
+
+
+def test_a_gzipped_file_that_ends_too_soon_is_named(path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 1000, (4000, 2))
+    text = "\n".join(["a,b", *(f"{a},{b}" for a, b in numbers)])
+    content = gzip.compress(text.encode())
+    path.write_bytes(content[: len(content) // 2])  # of which the beginning can be read
+    assert format_of(path) == "csv.gz"
+    with pytest.raises(ValueError, match="rows: the gzip file is damaged: "):
+        read_rows(path, None, Columns("b"))
 
 
 def test_a_network_is_given_what_fits_it(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables: each column is what it is said to be, and what cannot be read is named."""
 
 import gzip
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
     table = read_table(path, "csv", Columns("c"))
     assert table.X.tolist() == [[1, 1], [2, 0]]
     assert table.labels is not None
-    assert table.labels.tolist() == [7, 9]
+    assert table.labels.tolist() == ["7", "9"]
 
 
 @each(
@@ -95,14 +96,24 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         (FLOWERS, Columns("knd"), "no column 'knd' among length, width, kind"),
         (FLOWERS, Columns("3"), "no column '3' among length, width, kind"),
         (FLOWERS, Columns("width"), "column 'kind' holds 'oak' in row 0, inputs must be numbers"),
-        (FLOWERS, Columns("kind", ("length", "width")), "a table of rows and inputs is needed"),
-        ("a,b\n", Columns("b"), "a table of rows and inputs is needed, this has 0 rows"),
+        (FLOWERS, Columns("kind", ("length", "width")), "no column of inputs among length, width"),
+        ("kind\noak\n", Columns("kind"), "there is no column of inputs among kind"),
+        ("a,b\n", Columns("b"), "a table of rows is needed, this has none"),
         ("a,b\n1,x\n,y\n", Columns("b"), "column 'a' is empty in row 1"),
         ("a,b\n1,x\ninf,y\n", Columns("b"), "column 'a' is inf in row 1"),
         ("a,b\n1,x\n2,\n", Columns("b"), "row 1 has no class in column 'b'"),
         ("a,b\n1,x\n2 m,y\n", Columns("b"), "column 'a' holds '2 m' in row 1.*--drop 'a'"),
         (",a,b\n0,1,x\n1,2,y\n", Columns("b"), "column 0 has no name.*--drop 'Unnamed: 0'"),
         ("a,b\n1,x\n2,y,3,4\n", Columns("b"), "Expected 2 fields"),
+        (
+            "a,b\n1,2,x\n3,4,y\n",
+            Columns("b"),
+            "the first line names 2 columns, and below it there are 3",
+        ),
+        ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), "the first line names 2 columns"),
+        ("a;b\n1,5;x\n2;y\n", Columns("b"), "holds '1,5' in row 0.* have a decimal comma"),
+        ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
+        ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
     ],
 )
 def test_what_a_table_lacks_is_named(path: Path, text: str, columns: Columns, reason: str) -> None:
@@ -149,13 +160,131 @@ def test_the_columns_are_listed_and_one_may_be_all_there_is(path: Path) -> None:
     path.write_text(FLOWERS)
     assert column_names(path, "csv", Columns()) == ["length", "width", "kind"]
     with pytest.raises(ValueError, match="one column is needed, got length, width, kind"):
-        only_column(path, "csv", header=None)
-    path.write_text("kind\noak\nash\n")
-    assert only_column(path, "csv", header=None).tolist() == ["oak", "ash"]
-    path.write_text("3\n1\n")
-    assert only_column(path, "csv", header=None).tolist() == [3, 1]
-    path.write_text("oak\nash\n")
-    assert only_column(path, "csv", header=False).tolist() == ["oak", "ash"]
+        only_column(path, "csv", header=None, rows=3)
+    for text, header, rows, want in (
+        ("kind\noak\nash\n", None, 2, ["oak", "ash"]),
+        ("oak\nash\n", None, 2, ["oak", "ash"]),  # a name for each row
+        ("0\n3\n1\n", None, 2, ["3", "1"]),
+        ("3\n1\n", None, 2, ["3", "1"]),
+        ("oak\nash\n", False, 1, ["oak", "ash"]),
+        ("oak\nash\n", True, 2, ["ash"]),
+        ("NA\nNone\n", None, 2, ["NA", "None"]),
+        ("oak\nash\nelm\n", None, 1, ["oak", "ash", "elm"]),  # refused where rows are known
+    ):
+        path.write_text(text)
+        assert only_column(path, "csv", header=header, rows=rows).tolist() == want
+    path.write_text("kind\noak\n\nash\n")
+    with pytest.raises(ValueError, match="row 1 has no class in column '0'"):
+        only_column(path, "csv", header=None, rows=3)
+
+
+IRIS = "6.1,2,4,1.3,ash\n6.7,5,5,1.8,oak\n6.5,3,4,1.5,ash\n"
+SCANS = "0,1,1,a\n1,0,0,b\n0,1,0,a\n"
+
+
+@each(
+    ("text", "inputs", "names", "logged"),
+    [
+        ("a,b,c,d,kind\n" + IRIS, (), True, None),
+        ("a,b,c,d,kind\n" + IRIS.replace("6.5", "?").replace("5", "NA"), (), True, None),
+        (IRIS, (), False, None),
+        ("0,0,1\n6,5,3\n7,4,3\n", (), False, None),
+        (IRIS.replace("ash", "1").replace("oak", "0"), (), False, "data"),
+        # As pandas writes a table whose columns were given no names.
+        ("0,1,2,3,kind\n" + IRIS, (), True, "names"),
+        ("0,1,2,3,4\n" + IRIS.replace("ash", "0").replace("oak", "1"), (), True, "names"),
+        (
+            ",0,1,2,3,kind\n"
+            + "".join(f"{n},{row}" for n, row in enumerate(IRIS.splitlines(keepends=True))),
+            (),
+            True,
+            "names",
+        ),
+        ("0,1\n6.1,2\n6.7,3\n", (), True, "names"),
+        ("kind,a,2020,2021,2022\nash,6,2,3,4\noak,7,2,3,4\n", (), True, "names"),
+        ("2020,2021,kind\n6,2,ash\n7,3,oak\n", (), False, "data"),
+        ("2020,2021,kind\n6,2,ash\n7,3,oak\n", ("2021", "2020"), True, None),
+        # Of data, what counts or is a word stands below again.
+        (SCANS.replace("0,1,1,", "0,1,2,"), (), False, None),
+        ("0,1,a\n1,1,b\n0,0,a\n", (), False, None),
+        ("0,1\n1,0\n0,0\n1,1\n", (), False, None),
+        # What is missing is no name.
+        *(
+            (IRIS.replace("6.1", missing), (), False, None)
+            for missing in ("NA", "", "?", "nan", "None", "-", " ")
+        ),
+        (IRIS.replace("6.1", "unknown"), (), False, "data"),
+        ("NA,,?,NA,elm\n" + IRIS, (), False, "data"),
+    ],
+)
+def test_the_first_line_is_names_or_data_and_a_guess_is_logged(
+    path: Path,
+    text: str,
+    inputs: tuple[str, ...],
+    names: bool,
+    logged: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path.write_text(text)
+    caplog.clear()
+    with caplog.at_level("INFO", "manual_nn"):
+        found = column_names(path, "csv", Columns(inputs=inputs or None))
+    numbered = [str(n) for n in range(len(found))]
+    lines = text.splitlines()
+    line = lines[0].split(",")
+    if names:
+        assert [name.removeprefix("Unnamed: 0") for name in found] == line
+    else:
+        assert found == numbered
+    said = [record.getMessage() for record in caplog.records]
+    if logged is None:
+        assert said == []
+    else:
+        option = {"names": "--no-header", "data": "--header"}[logged]
+        assert said == [f"{path}: the first line is taken for {logged}, unless told {option}"]
+    for header in (False, True):
+        told = column_names(path, "csv", Columns(header=header))
+        assert (told == numbered) == (not header or line == numbered)
+
+
+@pytest.mark.parametrize("label", ["None", "NA", "null", "nan", "007", "1e3", " x"])
+def test_classes_are_the_texts_that_stand_there(path: Path, label: str) -> None:
+    path.write_text(f"a,b\n1,{label}\n2,12\n")
+    labels = read_table(path, "csv", Columns("b")).labels
+    assert labels is not None
+    assert labels.tolist() == [label, "12"]
+
+
+@each(
+    ("text", "columns", "want"),
+    [
+        ("\n\na;kind\n\n1;x\n2;y\n", Columns("kind"), [[1], [2]]),
+        ('"a;b;c;d","kind"\n"1","x"\n"2","y"\n', Columns("kind"), [[1], [2]]),
+        ('"a\nb",kind\n1,x\n2,y\n', Columns("kind"), [[1], [2]]),
+        ("a,b,kind\n1,2,x,\n3,4,y,\n", Columns("kind"), [[1, 2], [3, 4]]),  # ends of lines
+        ("a\tkind\n1\tx, y; z\n2\ty\n", Columns("kind"), [[1], [2]]),
+        (
+            "a,kind\r\n1,x\r\n123456789012345678901234567890,y\r\n",
+            Columns("kind"),
+            [[1], [123456789012345678901234567890.0]],
+        ),
+    ],
+)
+def test_cells_are_found_whatever_separates_and_quotes_them(
+    path: Path, text: str, columns: Columns, want: list[list[float]]
+) -> None:
+    path.write_bytes(text.encode())
+    assert read_table(path, "csv", columns).X.tolist() == want
+
+
+def test_decimals_of_parquet_are_numbers(path: Path) -> None:
+    frame = pd.DataFrame({"a": [Decimal("1.5"), Decimal(2)], "b": ["x", "y"]})
+    frame.to_parquet(path)
+    assert read_table(path, "parquet", Columns("b")).X.tolist() == [[1.5], [2]]
+    frame.loc[1, "a"] = None
+    frame.to_parquet(path)
+    with pytest.raises(ValueError, match="column 'a' is empty in row 1"):
+        read_table(path, "parquet", Columns("b"))
 
 
 def test_of_many_names_the_first_are_said(path: Path) -> None:

@@ -767,7 +767,7 @@ def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
         (np.full((2, 64), None), "Python objects"),
         (b"\x93NUMPY\x01\x00", "not an npy array, or a damaged one"),
         (b"\x93NUMPY\x09\x00", "not an npy array, or a damaged one"),
-        (b"text", "a table of rows and inputs is needed, this has 0 rows"),
+        (b"text", "a table of rows is needed, this has none"),
         (b"1,2", "the model takes 64 columns, got 2"),
         (b"\0", "neither IDX, npy, npz, CSV nor Parquet"),
         (b"", "neither IDX, npy, npz, CSV nor Parquet"),
