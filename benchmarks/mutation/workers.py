@@ -77,10 +77,15 @@ class Worker:
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
+        plain = {
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pandas imports pyarrow
+            "MPLBACKEND": "agg",
+            "NUMBA_DISABLE_JIT": "1",
+        }
         self._process = subprocess.Popen(  # noqa: S603, our own code
             [sys.executable, "-P", runner.__file__, *runner.IMPORTED],
             cwd=tree,
-            env=os.environ | one | jax | {"MPLBACKEND": "agg", "NUMBA_DISABLE_JIT": "1"},
+            env=os.environ | one | jax | plain,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
