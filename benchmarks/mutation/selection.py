@@ -32,6 +32,7 @@ _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
 _CHECKPOINT = "tests/manual_nn/training/test_checkpoint.py"
 _TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
+_OPTIMIZERS = "tests/manual_nn/training/test_optimizer.py"
 _OPTIONS = "tests/reference/test_options.py"
 _CASES = "tests/reference/campaign/test_cases.py"
 _RUNNER = "tests/reference/campaign/test_runner.py"
@@ -50,7 +51,8 @@ FIRST = {
 }
 
 # Tests elsewhere that are about a module, too: of a layer those of the network that it is in, of
-# what the public functions call those of their arguments, of a twin those of its twin.
+# what the public functions call those of their arguments, of a twin those of its twin, of an
+# optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
     "manual_nn/compiled/layers.py": (_COMPILED,),
@@ -61,7 +63,10 @@ ALSO = {
     "manual_nn/layers/relu.py": _NETWORK,
     "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
     "manual_nn/models/penalty.py": _NETWORK,
+    "manual_nn/training/adam.py": (_OPTIMIZERS,),
     "manual_nn/training/early_stopping.py": _TRAINING,
+    "manual_nn/training/schedule.py": (_OPTIMIZERS,),
+    "manual_nn/training/sgd.py": (_OPTIMIZERS,),
     "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
     "reference/bounds/tracing.py": (_PROGRAMS, "tests/reference/bounds/rules"),
     "reference/compare.py": ("tests/reference/test_tolerance.py", _CASES),
