@@ -112,7 +112,7 @@ def split_test(
     with train_extra("scikit-learn"):
         from sklearn import model_selection  # noqa: PLC0415, the core needs NumPy alone
     counts = np.unique(y, return_counts=True)[1]
-    held_out = math.ceil(fraction * len(y))
+    held_out = _held_out(fraction, len(y), name="test_fraction")
     enough = counts.min() >= 2 and min(held_out, len(y) - held_out) >= len(counts)
     X_train, X_test, y_train, y_test = model_selection.train_test_split(
         X, y, test_size=fraction, stratify=y if enough else None, random_state=0
@@ -142,6 +142,7 @@ def split_validation(
     fraction = _as_fraction(fraction)
     if fraction == 0:
         return X, y, None, None
+    _held_out(fraction, len(y), name="validation_fraction")
     with train_extra("scikit-learn"):
         from sklearn import model_selection  # noqa: PLC0415, the core needs NumPy alone
     seed = int(as_rng(rng).integers(2**32))  # scikit-learn takes no Generator
@@ -212,3 +213,12 @@ def _as_fraction(fraction: object) -> float:
     if number >= 1:
         raise ValueError(f"fraction must be below 1, got {fraction}")
     return number
+
+
+def _held_out(fraction: float, rows: int, *, name: str) -> int:
+    """Count the rows to hold out, and check that some remain."""
+    held_out = math.ceil(fraction * rows)
+    if held_out >= rows:
+        msg = f"{name} must leave rows to train on, got {fraction:g}"
+        raise ValueError(f"{msg}, rounded up to {held_out} of {rows} rows")
+    return held_out

@@ -98,7 +98,8 @@ def read_inputs(
     """Read rows to predict for, by a network that was trained on rows of the same kind.
 
     Args:
-        path: a table, or an npy or IDX file, or an npz file of one array.
+        path: a table, or an npy or IDX file, or an npz file of one array, or of rows and classes
+            as for `read_rows`, of which the classes are left.
         D: how many inputs the network has.
         features: their names, or None if they have none. A table whose columns have names may hold
             others besides, in any order.
@@ -118,7 +119,8 @@ def read_inputs(
             if table.X.shape[1] != D:
                 raise ValueError(f"the model takes {D} columns, got {table.X.shape[1]}")
             return Inputs(table.X, table.features)
-        inputs = _inputs(_array(path, kind))
+        arrays = _npz(path) if kind == "npz" else {}
+        inputs = _pair(arrays).inputs if len(arrays) > 1 else _inputs(_array(path, kind))
         shape = inputs.image_shape or inputs.X.shape[1:]
         if shape not in {(D,), image_shape}:
             wanted = " or ".join(

@@ -68,8 +68,11 @@ class Scaling(NamedTuple):
         """Say in a sentence how rows differ from those trained on, if they do much.
 
         A value is far away if it is farther from where the training values lay, from low to high,
-        than high from low. Values are all too close together if none is farther from the offset
-        than a tenth of how far the training values were: they may have been scaled already.
+        than high from low. Of an input that was constant, what counts is how far the network sees
+        it go, beside how far the others went: the median of (high - low) / divisor of these, if
+        there are any. Values are all too close together if none, but of a constant input, is
+        farther from the offset than a tenth of how far the training values were: they may have been
+        scaled already. This is said first, as it is about all of them.
 
         Args:
             X: the inputs, (N, D), as they are in the files, before they are scaled.
@@ -84,16 +87,20 @@ class Scaling(NamedTuple):
         )
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             width = self.high - self.low
+            varied = width > 0
+            if varied.any():
+                width = np.where(varied, width, np.median((width / self.divisor)[varied]))
             beyond = np.maximum(self.low - least, most - self.high)
             widths_away = np.where(beyond > 0, beyond / width, 0.0)
-        if (widths_away > 1).any():
-            return self._far_away(X, int(widths_away.argmax()), features)
         reach = np.maximum(abs(self.high - self.offset), abs(self.low - self.offset))
         found = np.maximum(abs(most - self.offset), abs(least - self.offset))
-        if X.size >= FEW_VALUES and (found <= reach / TINY_PART).all() and (reach > 0).any():
+        close = (found <= reach / TINY_PART) & (reach > 0)
+        if X.size >= FEW_VALUES and (close | ~varied).all() and close.any():
             what = "their mean" if per_input else "0"
             msg = f"all values are ten times as close to {what} as they were in training, or closer"
             return f"{msg}; give them as they were there: the model scales them itself"
+        if (widths_away > 1).any():
+            return self._far_away(X, int(widths_away.argmax()), features)
         return None
 
     def _far_away(self, X: Numbers, place: int, features: Sequence[str] | None) -> str:

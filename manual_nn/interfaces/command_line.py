@@ -5,9 +5,10 @@ import contextlib
 import csv
 import logging
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from manual_nn.arrays import Array
@@ -15,7 +16,7 @@ from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.classes import Labels
 from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
-from manual_nn.files.rows import naming, read_inputs
+from manual_nn.files.rows import TABLES, format_of, naming, read_inputs
 from manual_nn.files.scaling import Numbers
 from manual_nn.files.sources import Source, fingerprint, load_data, load_rows
 from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
@@ -73,7 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError, ImportError, MemoryError, TrainingDiverged) as error:
-        print(f"manual-nn: error: {_in_one_line(error)}", file=sys.stderr)
+        line = _with_options(_in_one_line(error), vars(args))
+        print(f"manual-nn: error: {line}", file=sys.stderr)
         return WRONG_INPUT
     return status
 
@@ -92,6 +94,11 @@ def _train(args: argparse.Namespace) -> int:
         )
     if args.resume and args.checkpoint is None:
         raise ValueError("--resume needs --checkpoint, the file to resume from")
+    if args.checkpoint is not None:
+        _check_output(args.checkpoint.parent, [args.checkpoint.name], option="--checkpoint")
+        if not args.checkpoint.parent.is_dir():
+            msg = f"--checkpoint {args.checkpoint}: there is no folder {args.checkpoint.parent}"
+            raise FileNotFoundError(msg)
     source = _source(args)
     dataset = load_data(source)
     prepared = prepare(dataset, settings)
@@ -216,7 +223,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_output(args.report.parent, [args.report.name], option="--report")
     model = load_model(args.model)
     dataset = _data_for(model, args)
-    trained_on = args.data in (None, model.source.data)
+    trained_on = args.data is None and args.data_dir is None
     parts = [_evaluated(model, dataset, *part) for part in _parts(dataset, trained_on=trained_on)]
     for part in parts:
         _warn(model.scaling.unlike_training(part.X, features=model.features))
@@ -314,13 +321,14 @@ def _data_for(model: Model, args: argparse.Namespace) -> Dataset:
 
 
 def _file_for(model: Model, given: Source) -> Dataset:
-    """Load all rows of a file, whose columns are what they were in training unless told."""
-    was = model.source
-    source = given._replace(
-        target=given.target or (None if given.labels else was.target),
-        drop=given.drop or was.drop,
-        header=was.header if given.header is None else given.header,
-    )
+    """Load all rows of a file; the columns of a table are what they were unless told."""
+    was, source = model.source, given
+    if format_of(Path(given.data)) in TABLES:
+        source = given._replace(
+            target=given.target or (None if given.labels else was.target),
+            drop=given.drop or was.drop,
+            header=was.header if given.header is None else given.header,
+        )
     D = len(model.params[0].weight)
     dataset = load_rows(source, model.classes, features=model.features, D=D)
     shape = dataset.image_shape
@@ -427,6 +435,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _optimizer(args: argparse.Namespace) -> Optimizer:
     if args.optimizer == "sgd":
+        if args.nesterov and not args.momentum:
+            raise ValueError("--nesterov needs --momentum above 0")
         return SGD(momentum=args.momentum or 0.0, nesterov=args.nesterov)
     if args.momentum is not None or args.nesterov:
         option = "--nesterov" if args.momentum is None else "--momentum"
@@ -435,13 +445,20 @@ def _optimizer(args: argparse.Namespace) -> Optimizer:
 
 
 def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
+    options = {name: getattr(args, name) for name in ("min_accuracy", "max_change")}
+    rule = {name: value for name, value in options.items() if value is not None}
     if not args.early_stopping:
-        if args.patience is not None:
-            raise ValueError("--patience is a rule of early stopping, got --no-early-stopping")
+        for name in ("patience", *rule):
+            if getattr(args, name) is not None:
+                msg = f"--{name.replace('_', '-')} is a rule of early stopping"
+                raise ValueError(f"{msg}, got --no-early-stopping")
         return None
     if args.patience is not None:
+        if rule:
+            option = f"--{next(iter(rule)).replace('_', '-')}"
+            raise ValueError(f"--patience is another rule of early stopping than {option}")
         return Patience(as_count(args.patience, name="--patience"))
-    return EarlyStopping(min_accuracy=args.min_accuracy, max_change=args.max_change)
+    return EarlyStopping(**rule)
 
 
 def _check_output(folder: Path, names: Iterable[str], *, option: str = "--output") -> None:
@@ -474,3 +491,12 @@ def _in_one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _with_options(line: str, names: Container[str]) -> str:
+    """Name an argument that must be something by its option, if it has one."""
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[0].replace('_', '-')}" if found[0] in names else found[0]
+
+    return re.sub(r"(?:^|(?<=: ))\w+(?= must )", option, line)

@@ -204,21 +204,19 @@ def _add_training(group: Any, default: Settings) -> None:
         metavar="FACTOR",
     )
     _add(group, "--epochs", int, default.epochs, "epochs at most", metavar="COUNT")
-    _add(
-        group,
+    group.add_argument(
         "--min-accuracy",
-        float,
-        stop.min_accuracy,
-        "stop early only when the validation accuracy is above this",
+        type=float,
         metavar="FRACTION",
+        help="stop early only when the validation accuracy is above this "
+        f"(default: {stop.min_accuracy})",
     )
-    _add(
-        group,
+    group.add_argument(
         "--max-change",
-        float,
-        stop.max_change,
-        "and has changed by less than this since the epoch before",
+        type=float,
         metavar="FRACTION",
+        help="and has changed by less than this since the epoch before "
+        f"(default: {stop.max_change})",
     )
     group.add_argument(
         "--patience",

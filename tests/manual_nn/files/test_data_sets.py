@@ -1,5 +1,6 @@
 """Data sets: what is read is what is there, and rows are held out as documented."""
 
+import functools
 import gzip
 import http.client
 import math
@@ -227,7 +228,7 @@ def test_a_fraction_is_from_0_to_below_1(fraction: float) -> None:
 
 def test_one_row_cannot_be_split() -> None:
     X, y = np.zeros((1, 1)), np.arange(1)
-    with pytest.raises(ValueError, match="n_samples=1"):
+    with pytest.raises(ValueError, match="validation_fraction must leave rows to train on"):
         split_validation(X, y, rng=np.random.default_rng(0))
 
 
@@ -266,3 +267,18 @@ def test_rows_to_test_with_are_always_the_same_and_of_each_class_in_proportion_w
     assert np.array_equal(split_test(X, y, fraction=fraction)[2], X_test)
     if held_out is not None:
         assert np.bincount(y_test).tolist() == held_out
+
+
+def test_rows_to_train_on_must_remain() -> None:
+    X, y = np.zeros((9, 2)), np.arange(9) % 2
+    for split, name in (
+        (functools.partial(split_test, X, y), "test_fraction"),
+        (
+            functools.partial(split_validation, X, y, rng=np.random.default_rng(0)),
+            "validation_fraction",
+        ),
+    ):
+        reason = f"{name} must leave rows to train on, got 0.9, rounded up to 9 of 9 rows"
+        with pytest.raises(ValueError, match=reason):
+            split(fraction=0.9)
+        assert len(split(fraction=0.85)[0]) == 1

@@ -199,6 +199,14 @@ def test_a_network_is_given_what_fits_it(path: Path) -> None:
         save(path, array)
         inputs = read_inputs(path, D=6, image_shape=(2, 3))
         assert np.array_equal(inputs.X, X)
+    save_npz(path, X=IMAGES, y=Y)  # as it was trained on
+    assert np.array_equal(read_inputs(path, D=6, image_shape=(2, 3)).X, X)
+    save_npz(path, x_train=X[:3], y_train=Y[:3], x_test=X[3:], y_test=Y[3:])
+    assert np.array_equal(read_inputs(path, D=6).X, X)
+    save_npz(path, u=X, v=Y)
+    with pytest.raises(ValueError, match="rows: it holds u, v; rows and classes are called x and"):
+        read_inputs(path, D=6)
+    save(path, IMAGES)
     with pytest.raises(ValueError, match=r"rows: .* of shape \(N, 6\), got \(4, 2, 3\)"):
         read_inputs(path, D=6)
     with pytest.raises(ValueError, match=r"of shape \(N, 6\) or \(N, 3, 2\), got \(4, 2, 3\)"):

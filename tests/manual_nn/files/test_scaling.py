@@ -187,7 +187,11 @@ AGES = np.array([[17.0, 1.0], [90.0, 1.0]])  # the offset of the first is 53.5, 
         ([[163.0, 1.0], [-56.0, 1.0]], None),
         ([[50.0, 1.0], [164.0, 1.0]], "age is 164 in row 1, in training values went from 17 to 90"),
         ([[-57.0, 1.0]], "age is -57 in row 0"),
-        ([[50.0, 1.0], [50.0, 2.0]], "kind is 2 in row 1, in training values were all 1"),
+        # The network saw ages go from -1 to 1; it sees the kind go from 0 to kind - 1.
+        ([[50.0, 1.0], [50.0, 2.0]], None),
+        ([[50.0, 1.0], [50.0, 3.0]], None),
+        ([[50.0, 1.0], [50.0, 3.01]], "kind is 3.01 in row 1, in training values were all 1"),
+        ([[53.0, 9.0]] * FEW_VALUES, "ten times as close to their mean"),  # which is about all
         ([[53.0, 1.0]] * FEW_VALUES, "ten times as close to their mean"),
         ([[53.0, 1.0]] * (FEW_VALUES // 2 - 1), None),
         ([[57.2, 1.0]] * FEW_VALUES, None),
@@ -204,6 +208,7 @@ def test_where_all_was_constant_nothing_is_too_close_to_it() -> None:
     rows = np.ones((9, 9))
     assert fit_scaling("standardise", rows).unlike_training(rows) is None
     assert fit_scaling("none", 0 * rows).unlike_training(0 * rows) is None
+    assert_says(fit_scaling("standardise", rows).unlike_training(rows + 1e-9), "were all 1")
 
 
 def assert_says(found: str | None, said: str | None) -> None:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from matplotlib import image
 
@@ -255,7 +256,7 @@ def test_early_stopping_follows_its_options(
 
     always = ("--min-accuracy", "0", "--max-change", "1.1")
     assert epochs_with(*always) == 2
-    assert epochs_with(*always, "--no-early-stopping") == 4
+    assert epochs_with("--no-early-stopping") == 4
     assert epochs_with("--min-accuracy", "1", "--max-change", "1.1") == 4
     assert epochs_with("--min-accuracy", "0", "--max-change", "0") == 4
 
@@ -522,30 +523,43 @@ def read_terminal(terminal: int) -> bytes:
         ("train --test-fraction 0.5", "the data set digits takes no --test-fraction"),
         ("train --data text", "text: choose the column of the classes, by --target"),
         ("train --dtype float16", "argument --dtype: invalid choice: 'float16'"),
-        ("train --epochs 0", "epochs must be at least 1, got 0"),
-        ("train --batch-size 0", "batch_size must be at least 1, got 0"),
+        ("train --epochs 0", "--epochs must be at least 1, got 0"),
+        ("train --batch-size 0", "--batch-size must be at least 1, got 0"),
         ("train --hidden 5 -1", "argument --hidden: a width must be at least 1, got -1"),
-        ("train --learning-rate 0", "learning_rate must be a finite number above 0"),
-        ("train --learning-rate nan", "learning_rate must be a finite number above 0"),
-        ("train --weight-decay -1", "weight_decay must be a finite number of at least 0"),
-        ("train --seed -1", "seed must be at least 0, got -1"),
+        ("train --learning-rate 0", "--learning-rate must be a finite number above 0"),
+        ("train --learning-rate nan", "--learning-rate must be a finite number above 0"),
+        ("train --weight-decay -1", "--weight-decay must be a finite number of at least 0"),
+        ("train --seed -1", "--seed must be at least 0, got -1"),
         (
             "train --learning-rate 1e6",
             r"diverged in epoch 1, batch \d+: .*; choose a smaller learn",
         ),
-        ("train --learning-rate 0 --schedule cosine", "learning_rate must be a finite number"),
-        ("train --momentum 1", "momentum must be below 1, got 1.0"),
-        ("train --nesterov", "momentum must be above 0 with nesterov"),
+        ("train --learning-rate 0 --schedule cosine", "--learning-rate must be a finite number"),
+        ("train --momentum 1", "--momentum must be below 1, got 1.0"),
+        ("train --nesterov", "--nesterov needs --momentum above 0"),
         ("train --optimizer adam --momentum 0", "--momentum needs --optimizer sgd, got adam"),
         ("train --optimizer adamw --nesterov", "--nesterov needs --optimizer sgd, got adamw"),
         ("train --optimizer lion", "argument --optimizer: invalid choice: 'lion'"),
-        ("train --max-grad-norm 0", "max_grad_norm must be a finite number above 0, got 0"),
+        ("train --max-grad-norm 0", "--max-grad-norm must be a finite number above 0, got 0"),
         ("train --patience 0", "--patience must be at least 1, got 0"),
         ("train --patience 2 --no-early-stopping", "--patience is a rule of early stopping"),
+        (
+            "train --no-early-stopping --max-change 0",
+            "--max-change is a rule of early stopping, got --no-early-stopping",
+        ),
+        (
+            "train --patience 3 --min-accuracy 0",
+            "--patience is another rule of early stopping than --min-accuracy",
+        ),
+        ("train --validation-fraction 0.9999", "--validation-fraction must leave rows to train on"),
         ("train --resume", "--resume needs --checkpoint, the file to resume from"),
         ("train --checkpoint text", "text: there is a checkpoint already, resume from it or"),
         ("train --checkpoint text --resume", "text: not an npz file"),
-        ("train --checkpoint nowhere/file", "nowhere: No such file or directory"),
+        (
+            "train --checkpoint nowhere/file --data cats",  # found out before data are looked for
+            "--checkpoint nowhere/file: there is no folder nowhere",
+        ),
+        ("train --checkpoint . --data cats", r"--checkpoint \.: \. is a folder"),
         ("train --data-dir .", "the data set digits takes no --data-dir"),
         ("train --data mnist --data-dir nowhere", "nowhere: there is no such folder"),
         ("train --data mnist --data-dir .", "there is no file train-images-idx3-ubyte"),
@@ -1037,6 +1051,21 @@ def test_columns_are_found_by_their_names_whatever_else_there_is(
         run(capsys, "evaluate", *model, "--data", file) for file in (own / FLOWERS, other)
     )
     assert second == (0, first.out.replace("flowers", "other"), "")
+
+
+def test_a_model_of_a_table_is_evaluated_on_arrays(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(own / FLOWERS)
+    inputs = frame[["length", "weight"]].to_numpy()
+    np.savez(tmp_path / "flowers.npz", X=inputs, y=frame["kind"].to_numpy(str))
+    model = ("--model", own / "model.npz")
+    first, second = (
+        run(capsys, "evaluate", *model, "--data", file)
+        for file in (own / FLOWERS, tmp_path / "flowers.npz")
+    )
+    assert first.status == 0
+    assert second == (0, first.out.replace(".csv", ".npz"), first.err)
 
 
 def test_images_of_another_shape_are_not_those_of_the_model(
