@@ -91,7 +91,8 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
     shape = (*kept.x.shape, weight.shape[1])
     check_like(d_out, shape, weight.dtype, name="d_out", like="out")
     d_weight = np.zeros(weight.shape, weight.dtype)  # (V, D)
-    entries = kept.x.reshape(-1, 1) * weight.shape[1] + np.arange(weight.shape[1])
+    tokens = kept.x.astype(np.intp).reshape(-1, 1)  # V D may be beyond what their own dtype holds
+    entries = tokens * weight.shape[1] + np.arange(weight.shape[1])
     # += would add only one of several places; and along one axis add.at is three times as fast
     np.add.at(d_weight.reshape(-1), entries.reshape(-1), d_out.reshape(-1))
     if kept.padding_idx is not None:

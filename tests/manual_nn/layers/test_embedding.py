@@ -104,6 +104,17 @@ def test_a_token_gets_the_sum_over_its_places(dtype: type[np.floating[Any]]) -> 
     assert d_x is None
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.uint32, np.uint64])
+def test_the_last_token_gets_its_gradient_whatever_holds_it(dtype: type[np.integer[Any]]) -> None:
+    """The table has more entries than the dtype of the tokens counts, up to 16 bits."""
+    largest = min(np.iinfo(dtype).max, 2**16 - 1)
+    params, x = Embedding(np.zeros((largest + 1, 3), np.float32)), np.array([largest], dtype)
+    _, kept = embedding.forward(params, x)
+    (d_weight,), _ = embedding.backward(params, kept, np.array([[1, 2, 3]], np.float32))
+    np.testing.assert_array_equal(d_weight[-1], [1, 2, 3])
+    assert not d_weight[:-1].any()
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     params, x = Embedding(np.ones((3, 2))), np.array([0, 2])
     _, kept = embedding.forward(params, x)
