@@ -18,6 +18,7 @@ from manual_nn.compiled.products import product
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 Sizes: TypeAlias = npt.NDArray[np.int64]
+Count: TypeAlias = npt.NDArray[np.int64]
 
 LEAST = 0.5  # how small the factor of the weights may become
 SGD, NESTEROV, ADAM = range(3)
@@ -92,9 +93,10 @@ def sgd(
     target: Array,
     sample_weight: Array,
     rates: Array,
+    count: Count,
     weight_decay: float,
-) -> int:
-    """Take the steps of sgd.md (1), and return how many: all, or those before one is not finite.
+) -> None:
+    """Take the steps of sgd.md (1), and count them: all, or those before one is not finite.
 
     The weights are a factor times what stands in their arrays, sgd.md (4): the decay goes into the
     factor, and BLAS adds the rest of a step to the array itself, so that no other pass over the
@@ -108,6 +110,8 @@ def sgd(
         target: probabilities of the classes, (N, K).
         sample_weight: the weights of the rows, (N,), or (0,) for none.
         rates: the learning rate of each step, (S,).
+        count: how many steps were taken before, (1,), to which these are added. They are counted
+            here, for an interruption may come before the caller learns of what is returned.
         weight_decay: the factor of the penalty.
     """
     S, n = rows.shape
@@ -127,7 +131,7 @@ def sgd(
         if not finite:
             for l in range(len(weights)):
                 multiply(factor, weights[l].reshape(-1))
-            return s
+            return
         decay = 2 * rates[s] * weight_decay
         kept = factor * (1 - decay)
         fold = kept < LEAST or (s == S - 1 and kept < 1)
@@ -140,7 +144,7 @@ def sgd(
                 product(a.T, step_z[l], -1 / kept, 1.0, weights[l])
             biases[l] -= step_biases[l]
         factor = 1.0 if fold else kept
-    return S
+        count[0] += 1
 
 
 @compiled
@@ -152,17 +156,17 @@ def with_moments(
     target: Array,
     sample_weight: Array,
     rates: Array,
+    count: Count,
     coupled: float,
     decoupled: float,
     max_grad_norm: float,
     kind: int,
     betas: tuple[float, float],
     eps: float,
-    taken: int,
     first: Array,
     second: Array,
-) -> int:
-    """Take steps of any optimizer, and return how many, as `sgd` does.
+) -> None:
+    """Take steps of any optimizer, and count them, as `sgd` does.
 
     Args:
         theta: as for `sgd`.
@@ -172,13 +176,13 @@ def with_moments(
         target: likewise.
         sample_weight: likewise.
         rates: likewise.
+        count: likewise.
         coupled: the factor of a penalty that is part of the loss.
         decoupled: the factor of one that is not, adam.md (4).
         max_grad_norm: the norm to which a longer gradient is shortened, clipping.md (1).
         kind: SGD with momentum, sgd.md (2), NESTEROV's, sgd.md (3), or ADAM, adam.md (1) to (3).
         betas: what remains of the moments after a step; 0 where there are none.
         eps: what Adam adds to the root.
-        taken: how many steps were taken before.
         first: the first moments, (P,), changed in place; (0,) where there are none.
         second: the second moments, likewise.
     """
@@ -205,17 +209,17 @@ def with_moments(
             d_biases,
         )
         if not finite:
-            return s
+            return
         clip(d_theta, max_grad_norm)
         if kind == ADAM:
-            t = taken + s + 1
+            t = count[0] + 1
             turn_by_adam(d_theta, first, second, betas, eps, (1 - betas[0] ** t, 1 - betas[1] ** t))
         elif len(first) > 0:
             turn_by_momentum(d_theta, first, betas[0], kind == NESTEROV)
         for l in range(len(weights)):
             move(weights[l].reshape(-1), d_weights[l].reshape(-1), rates[s], 2 * decoupled)
             move(biases[l], d_biases[l], rates[s], 0.0)
-    return S
+        count[0] += 1
 
 
 @compiled

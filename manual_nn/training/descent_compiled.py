@@ -19,7 +19,10 @@ from manual_nn.training.descent import Descent
 from manual_nn.training.rows import is_sparse, take
 from manual_nn.training.schedule import rate_at
 
-AT_ONCE = 64  # steps in a call, so that a training can be watched, and interrupted
+# A call takes so many steps or does so much work, whichever is less, and at least one step: only
+# between calls can a training be watched and interrupted.
+AT_ONCE = 64
+WORK = 2**30  # rows times parameters: a fraction of a second
 
 
 class CompiledDescent(Descent):
@@ -27,6 +30,7 @@ class CompiledDescent(Descent):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         """Put the parameters, and each of the moments, into a vector."""
+        self._steps = np.zeros(1, np.int64)
         super().__init__(*arguments, **options)
         self._sizes = np.array([self.X.shape[1], *(len(bias) for _, bias in self.params)])
         self._theta, self.params = as_vector(self.params)
@@ -35,14 +39,24 @@ class CompiledDescent(Descent):
         none = np.empty(0, self._theta.dtype)
         self._flat_moments = [*(vector for vector, _ in vectors), none, none][:2]
 
+    @property
+    def steps(self) -> int:
+        """How many steps were taken, those of a call counted before it ends."""
+        return int(self._steps[0])
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps[0] = steps
+
     def take(self, order: npt.NDArray[np.int64]) -> Iterator[int]:
-        """Take a step for each batch of the rows in this order, and say after some how many.
+        """Take a step for each batch of the rows in this order, and say how many each call took.
 
         Raises:
             ValueError: the pre-activations are infinite or NaN.
         """
         size = self.batch_size
-        at_once = size if is_sparse(self.X) else size * AT_ONCE
+        most = WORK // (size * self._theta.size)
+        at_once = size if is_sparse(self.X) else size * min(max(most, 1), AT_ONCE)
         whole = len(order) - len(order) % size
         for start in range(0, whole, at_once):
             yield from self._take(order[start : min(start + at_once, whole)].reshape(-1, size))
@@ -57,8 +71,9 @@ class CompiledDescent(Descent):
     def _take(self, rows: npt.NDArray[np.int64]) -> Iterator[int]:
         """Take steps, for rows (S, n); one that is not finite is left to `Descent`."""
         while len(rows) > 0:
-            taken = self._call(rows)
-            self.steps += taken
+            before = self.steps
+            self._call(rows)
+            taken = self.steps - before
             if taken > 0:
                 yield taken
             rows = rows[taken:]
@@ -67,8 +82,8 @@ class CompiledDescent(Descent):
                 yield 1
                 rows = rows[1:]
 
-    def _call(self, rows: npt.NDArray[np.int64]) -> int:
-        """Call what is compiled, and say how many steps it has taken."""
+    def _call(self, rows: npt.NDArray[np.int64]) -> None:
+        """Call what is compiled, which counts the steps that it takes."""
         rates = [
             rate_at(self.learning_rate, self.steps + s, steps_per_epoch=self.steps_per_epoch)
             for s in range(len(rows))
@@ -86,23 +101,24 @@ class CompiledDescent(Descent):
             target.view(np.ndarray),
             np.empty(0) if weights is None else in_order(weights),
             np.array(rates),
+            self._steps,
         )
         optimizer, decay = self.optimizer, self.weight_decay
         if optimizer.moments == 0 and self.max_grad_norm is None:
-            return compiled.sgd(*arguments, decay)
+            compiled.sgd(*arguments, decay)
+            return
         if isinstance(optimizer, Adam):
             kind, betas, eps = compiled.ADAM, (optimizer.beta1, optimizer.beta2), optimizer.eps
         else:
             kind = compiled.NESTEROV if optimizer.nesterov else compiled.SGD
             betas, eps = (optimizer.momentum, 0.0), 0.0
-        return compiled.with_moments(
+        compiled.with_moments(
             *arguments,
             *((0.0, decay) if optimizer.decoupled else (decay, 0.0)),
             math.inf if self.max_grad_norm is None else self.max_grad_norm,
             kind,
             betas,
             eps,
-            self.steps,
             *self._flat_moments,
         )
 

@@ -27,6 +27,7 @@ import pytest
 from matplotlib import image
 
 from manual_nn import SGD, Adam, AdamW, CosineSchedule, Patience
+from manual_nn.compiled import steps
 from manual_nn.files.data_sets import Dataset, load_digits
 from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.parameters import load_params, save_params
@@ -752,6 +753,23 @@ def test_an_interruption_before_the_first_step_writes_no_model(
     status, out, _ = run(capsys, "train", "--output", tmp_path)
     assert (status, files_in(tmp_path)) == (130, [])
     assert out.endswith("\nInterrupted before the first step: no model is written\n")
+
+
+def test_an_interruption_as_the_first_compiled_call_returns_keeps_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sgd = steps.sgd
+
+    def interrupted(*arguments: Any) -> None:
+        sgd(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
+    monkeypatch.setattr(steps, "sgd", interrupted)
+    options = ("--backend", "numba", "--dtype", "float64", "--output", tmp_path)
+    status, out, _ = run(capsys, "train", *options)
+    assert (status, files_in(tmp_path)) == (130, ["model.npz"])
+    assert "\nInterrupted in epoch 1: continuing with what it has reached\n" in out
 
 
 def history_of(epochs: int) -> History:

@@ -45,6 +45,7 @@ from threadpoolctl import threadpool_limits
 
 import manual_nn
 from manual_nn import BackpropClassifier, Dense, TrainingResult
+from manual_nn.compiled import steps
 from manual_nn.interfaces.experiment import Settings
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
@@ -855,6 +856,23 @@ def test_ctrl_c_keeps_the_network_of_the_moment(epochs: int) -> None:
             descent.step(order[8 * batch : 8 * batch + 8])
     assert same_bits(fitted.params_, descent.params)
     assert (fitted.predict(X) == LABELS[manual_nn.predict(descent.params, X)]).all()
+
+
+def test_ctrl_c_keeps_the_compiled_steps_that_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call takes all three of an epoch, and is interrupted as it returns."""
+    compiled = classifier(backend="numba", batch_size=10, max_iter=1)
+    whole = clone(compiled).fit(X, Y)
+    with_moments = steps.with_moments
+
+    def interrupted(*arguments: Any) -> None:
+        with_moments(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "with_moments", interrupted)
+    with pytest.warns(ConvergenceWarning, match="^training was interrupted in epoch 1$"):
+        fitted = clone(compiled).fit(X, Y)
+    assert fitted.n_iter_ == 0
+    assert same_bits(fitted.params_, whole.params_)
 
 
 def test_ctrl_c_keeps_the_best_network_where_rows_are_held_out(

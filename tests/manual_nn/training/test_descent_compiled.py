@@ -266,6 +266,51 @@ def test_a_checkpoint_knows_what_computed_it(task: Any, tmp_path: Any) -> None:
         trained(*task, **file, backend="numpy")
 
 
+@pytest.mark.parametrize(("function", "optimizer"), [("sgd", SGD()), ("with_moments", Adam())])
+@each("calls", [1, 2, 3])
+def test_an_interruption_as_a_call_returns_loses_none_of_its_steps(
+    task: Any, function: str, optimizer: SGD | Adam, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch has three steps, in a call of two and one of the last."""
+    params, X, y = task
+    monkeypatch.setattr(descent_compiled, "AT_ONCE", 2)
+    descent = CompiledDescent(
+        *(params, X, np.eye(2)[y]),
+        **options_of(optimizer, batch_size=32, weight_decay=1e-4),
+    )
+    rng, left = np.random.default_rng(0), (2, 3, 5)[calls - 1]
+    while left > 0:
+        for taken in descent.take(rng.permutation(70)):
+            left -= taken
+            if left == 0:
+                break
+    function_itself, called = getattr(steps, function), itertools.count(1)
+
+    def interrupted(*arguments: Any) -> None:
+        function_itself(*arguments)
+        if next(called) == calls:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, function, interrupted)
+    with pytest.warns(UserWarning, match=f"interrupted in epoch {(calls + 1) // 2}:"):
+        result = trained(*task, optimizer=optimizer, learning_rate=LEARNING_RATE)
+    assert result.optimizer_state.steps == descent.steps == (2, 3, 5)[calls - 1]
+    assert same_bits(
+        (result.params, result.optimizer_state.moments), (descent.params, descent.moments)
+    )
+
+
+def test_a_call_is_of_no_more_work_than_ctrl_c_can_wait_for(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is of 10 rows and of 26 parameters, and 70 rows make seven."""
+    params, X, y = task
+    for work, want in ((26 * 30, [3, 3, 1]), (26 * 30 - 1, [2, 2, 2, 1]), (1, [1] * 7)):
+        monkeypatch.setattr(descent_compiled, "WORK", work)
+        descent = CompiledDescent(params, X, np.eye(2)[y], **options_of(SGD(), batch_size=10))
+        assert [*descent.take(np.arange(70))] == want
+
+
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 71)])
 def test_sparse_rows_are_trained_on_as_dense_ones_are(
     task: Any, weights: Array | None, monkeypatch: pytest.MonkeyPatch
