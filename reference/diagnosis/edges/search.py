@@ -9,6 +9,7 @@ within rounding, by the check's own witnesses.
 
 import functools
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -191,7 +192,7 @@ class Search:
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried(self.factors.taps))
-        single = [trial for trial in tried if trial.explains]
+        single = [trial for trial in self._no_chance(tried) if trial.explains]
         if not any(self.simplicity(trial.mistake)[0] < OF_KINDS for trial in single):
             others = [tap for tap in self.taps if tap not in self.factors.numbers]
             tried += self._tried(others)
@@ -302,18 +303,43 @@ class Search:
             tried: how many mistakes.
             fitted: how many numbers have been fitted, to as many elements.
         """
+        chance = self._chance(change, COARSER * self.reach(change), size, fitted)
+        return bool(np.log10(tried) + chance < np.log10(CHANCE))
+
+    def _chance(self, change: Array, reach: Array, size: int, fitted: int) -> float:
+        """Give log10 of the chance that what was handed in is as near to a change as `reach`."""
         moved = self.of_the_wrong & (abs(change) * self.weight > 1)
-        if not moved.any():
-            return False
-        near = np.minimum(COARSER * self.reach(change)[moved] / abs(change[moved]), 1)
         said = min(int(moved.sum()), size) - fitted
-        return bool(np.log10(tried) + said * np.median(np.log10(near)) < np.log10(CHANCE))
+        if said <= 0:
+            return 0.0
+        least = np.finfo(np.float64).tiny  # of a reach of 0, where nothing rounds
+        near = np.clip(reach[moved] / abs(change[moved]), least, 1)
+        return float(said * np.median(np.log10(near)))
+
+    def _chosen_from(self, mistakes: Iterable[Mistake]) -> int:
+        """Count the settings that each of these was taken from, without those that were fitted."""
+        settings = (mistake.setting for mistake in mistakes if mistake.kind == FACTOR)
+        named = (setting for setting in settings if setting in self.simple)
+        return math.prod(len(STEPPED if n in STEPPED else self.simple) for n in named)
+
+    def _fitted_in(self, mistakes: Iterable[Mistake]) -> int:
+        return sum(m.kind == FACTOR and m.setting not in self.simple for m in mistakes)
+
+    def _no_chance(self, tried: Sequence["Trial"]) -> list["Trial"]:
+        """Keep those that fit in more elements than one of as many mistakes would by chance."""
+        return [
+            trial
+            for trial in tried
+            if np.log10(len(tried) * self._chosen_from([trial.mistake])) + trial.chance
+            < np.log10(CHANCE)
+        ]
 
     def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:
         """Give those that explain the difference, by the bounds or else by their own rounding."""
-        single = [trial for trial in tried if trial.explains]
+        telling = self._no_chance(tried)
+        single = [trial for trial in telling if trial.explains]
         if not single:
-            near = [trial for trial in tried if trial.nearly]
+            near = [trial for trial in telling if trial.nearly]
             changes = [((trial.mistake,), self._changed(trial.mistake)) for trial in near]
             chosen = self._judged(changes)
             single = [near[i] for i in chosen]
@@ -422,8 +448,7 @@ class Search:
         c = self._fit(whole)
         nearest = self._nearest(c)
         yield self._trial(Mistake(taps, nearest), nearest * whole, whole)
-        if (abs(self.weight * whole) > 1).sum() > 1:  # or else any factor would do
-            yield self._trial(Mistake(taps, c), c * whole, whole)
+        yield self._trial(Mistake(taps, c), c * whole, whole)
 
     def _fit(self, whole: Array) -> float:
         """Fit a multiple of a change to the difference, in parts of the bounds."""
@@ -443,7 +468,11 @@ class Search:
         left = self.weight * (self.error - change)
         residual = float(np.linalg.norm(left) / np.linalg.norm(self.weight * self.error))
         sketch = self._sketch(self.weight * whole)
-        return Trial(mistake, residual, sketch, self.explains(change), self.nearly(change))
+        explains, nearly = self.explains(change), self.nearly(change)
+        reach = self.bound if explains else COARSER * self.reach(change)
+        fitted = self._fitted_in([mistake])
+        chance = self._chance(change, reach, change.size, fitted) if explains or nearly else 0.0
+        return Trial(mistake, residual, sketch, explains, nearly, chance)
 
     def _sketch(self, x: Array) -> Array:
         """Add elements up at random places with random signs, which leaves sums what they are."""
@@ -528,7 +557,13 @@ class Search:
             both = map(self._rounded, pair, settings)
             for mistakes in itertools.product(*both):
                 change = self.change(mistakes)
-                if self.explains(change):
+                explains = self.explains(change)
+                reach = self.bound if explains else COARSER * self.reach(change)
+                chance = self._chance(change, reach, change.size, self._fitted_in(mistakes))
+                choices = len(residual) * self._chosen_from(mistakes)
+                if np.log10(choices) + chance >= np.log10(CHANCE):
+                    continue
+                if explains:
                     return [Explanation(tuple(mistakes))]
                 if self.nearly(change):
                     near.append((tuple(mistakes), change))
@@ -632,6 +667,7 @@ class Trial(NamedTuple):
         sketch: of what the tap changes at 1.
         explains, nearly: whether it explains the difference, and whether its own rounding may be
             what is left.
+        chance: log10 of the probability that it is as near as that to any numbers.
     """
 
     mistake: Mistake
@@ -639,6 +675,7 @@ class Trial(NamedTuple):
     sketch: Array
     explains: bool
     nearly: bool
+    chance: float
 
 
 def named_factors(tapped: Tapped) -> dict[float, str]:

@@ -481,3 +481,30 @@ def test_a_cause_without_a_line_says_so() -> None:
     cause = Cause(Code.UNKNOWN, "", "")
     assert (cause.where, cause.operation, cause.operand, cause.kind) == (None, "", "", "")
     assert cause.factor is None
+
+
+def test_two_fitted_factors_on_two_elements_are_chance() -> None:
+    w, c = normal(2), normal(2, seed=1)
+
+    def loss(w: Any, c: Any) -> Any:
+        return (jnp.sin(w) * c).sum() + jnp.exp(w).sum()
+
+    for seed in (2, 3):
+        (cause,) = causes(normal(2, seed=seed), loss, w, c)
+        assert cause.code == Code.UNKNOWN
+    both = -np.cos(w) * c + 2 * np.exp(w)  # of numbers that have a name
+    assert [cause.factor for cause in causes(both, loss, w, c)] == [-1.0, 2.0]
+
+
+def test_a_factor_with_a_name_is_chance_on_one_element_of_half_precision() -> None:
+    x = normal(8).astype(np.float16)
+
+    def loss(a: Any, b: Any, x: Any) -> Any:
+        h = jnp.tanh(a * x + b)
+        return (h * jax.nn.sigmoid(x * a)).mean() + (h**2).mean()
+
+    a, b = np.float16(0.7), np.float16(0.3)
+    d_a, d_b = jax.grad(loss, (0, 1))(*map(np.float32, (a, b, x)))
+    wrong = np.float16(1.1429 * d_a), np.float16(d_b)  # near 8/7, and 8 is a length
+    found = causes(wrong, loss, a, b, x, argnums=(0, 1))
+    assert not [cause for cause in found if cause.kind], found
