@@ -33,7 +33,6 @@ class Kept(NamedTuple):
 
     inputs: Inputs
     weights: Array  # (..., T, S), the softmax of the scores
-    out: Array  # (..., T, K)
     scale: float
     dropout_mask: Mask | None  # (..., T, S)
     dropout_rate: float
@@ -95,16 +94,16 @@ def forward(
     weights = _softmax(scores)  # (..., T, S)
     out = np.matmul(dropped(weights, dropout_mask, dropout_rate), value)  # (..., T, K)
     out = out.reshape(*x.query.shape[:-1], -1)
-    return out, Kept(x, weights, out, scale, dropout_mask, dropout_rate)
+    return out, Kept(x, weights, scale, dropout_mask, dropout_rate)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Inputs]:
     """Go back through values, softmax and scores; eq. (3) to (6), (8), (9).
 
-    With d_weights = d_out v^T the scores get d_scores = weights * (d_weights - <d_out, out>), the
-    inner product being that of each query's row; then d_q = scale d_scores k, d_k = scale
-    d_scores^T q, and d_v = weights^T d_out. Dropout does with d_weights what it did with weights,
-    and keys and values get the sum over the heads of queries that see them.
+    With d_weights = d_out v^T the scores get d_scores = weights * (d_weights - <weights,
+    d_weights>), the inner product being that of each query's row; then d_q = scale d_scores k,
+    d_k = scale d_scores^T q, and d_v = weights^T d_out. Dropout does with d_weights what it did
+    with weights, and keys and values get the sum over the heads of queries that see them.
 
     Args:
         params: there are none: ().
@@ -119,18 +118,19 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
         TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    x, weights, out, scale, mask, rate = kept
-    check_like(d_out, out.shape, out.dtype, name="d_out", like="out")
+    x, weights, scale, mask, rate = kept
+    shape = *x.query.shape[:-1], x.value.shape[-1]
+    check_like(d_out, shape, x.value.dtype, name="d_out", like="out")
     query, key, value = in_groups(x)
-    along = (d_out * out).sum(axis=-1, keepdims=True).reshape(*query.shape[:-1], 1)  # (..., T, 1)
     d_out = d_out.reshape(*query.shape[:-1], -1)  # (..., T, K)
     d_value = np.matmul(dropped(weights, mask, rate).swapaxes(-1, -2), d_out)  # (..., S, K)
     d_weights = dropped(np.matmul(d_out, value.swapaxes(-1, -2)), mask, rate)  # (..., T, S)
-    d_weights -= along
+    d_weights -= np.vecdot(weights, d_weights)[..., np.newaxis]
     d_scores = np.multiply(weights, d_weights, out=d_weights)  # (..., T, S)
-    d_scores *= scale
     d_query = np.matmul(d_scores, key)  # (..., T, D)
+    d_query *= scale
     d_key = np.matmul(d_scores.swapaxes(-1, -2), query)  # (..., S, D)
+    d_key *= scale
     return (), out_of_groups(Inputs(d_query, d_key, d_value), x)
 
 

@@ -42,7 +42,8 @@ class Kept(NamedTuple):
 
     inputs: Inputs
     out: Array  # (..., T, K)
-    log_sum: Array  # (..., T, 1), of the exponentials of the scores
+    largest: Array  # (..., T, 1), of the scores
+    total: Array  # (..., T, 1), of exp(scores - largest)
     options: Options
 
 
@@ -119,14 +120,15 @@ def forward(
     total = np.where(total == 0, 1, total)  # where no key is seen
     out /= total
     out = out.reshape(*x.query.shape[:-1], -1)
-    return out, Kept(x, out, largest + np.log(total), options)
+    return out, Kept(x, out, largest, total, options)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Inputs]:
-    """Compute each block of the weights again, and add up what it gives; eq. (4) to (6).
+    """Compute each block of exponentials again, and add up what it gives; eq. (4) to (6).
 
-    With p = exp(scores - log_sum) a block of d_scores is p (d_out v^T - <d_out, out>), the inner
-    product being that of each query's row.
+    With out = sums / total, d_sums = d_out / total and d_total = -<d_sums, out>, the inner product
+    being that of each query's row, a block of d_scores is exps * (d_sums v^T + d_total), where
+    exps = exp(scores - largest).
 
     Args:
         params: there are none: ().
@@ -140,26 +142,29 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
         TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    x, out, log_sum, options = kept
+    x, out, largest, total, options = kept
     check_like(d_out, out.shape, out.dtype, name="d_out", like="out")
     query, key, value = in_groups(x)
-    along = (d_out * out).sum(axis=-1).reshape(log_sum.shape)  # (..., T, 1)
-    d_out = d_out.reshape(*query.shape[:-1], -1)  # (..., T, K)
+    rows_of_out = *query.shape[:-1], value.shape[-1]
+    d_sums = d_out.reshape(rows_of_out) / total  # (..., T, K)
+    d_total = -(d_sums * out.reshape(rows_of_out)).sum(axis=-1, keepdims=True)  # (..., T, 1)
     d_query = np.zeros(query.shape, query.dtype)  # (..., T, D)
     d_key = np.zeros((*query.shape[:-2], *key.shape[-2:]), key.dtype)  # (..., S, D)
     d_value = np.zeros((*query.shape[:-2], *value.shape[-2:]), value.dtype)  # (..., S, K)
     for rows, columns in blocks_of(query.shape[-2], key.shape[-2], options):
         scores = _scores(query, key, rows, columns, options)
-        weights = np.exp(scores - log_sum[..., rows, :])  # (..., B, C)
-        stays = dropout_mask(rows, columns, weights.shape, options)
-        d_rows = d_out[..., rows, :]  # (..., B, K)
-        left = dropped(weights, stays, options.dropout_rate)  # (..., B, C)
+        exps = np.exp(scores - largest[..., rows, :])  # (..., B, C)
+        stays = dropout_mask(rows, columns, exps.shape, options)
+        d_rows = d_sums[..., rows, :]  # (..., B, K)
+        left = dropped(exps, stays, options.dropout_rate)  # (..., B, C)
         d_value[..., columns, :] += np.matmul(left.swapaxes(-1, -2), d_rows)
         d_left = np.matmul(d_rows, value[..., columns, :].swapaxes(-1, -2))  # (..., B, C)
-        d_weights = dropped(d_left, stays, options.dropout_rate)  # (..., B, C)
-        d_scores = options.scale * (weights * (d_weights - along[..., rows, :]))  # (..., B, C)
+        d_exps = dropped(d_left, stays, options.dropout_rate) + d_total[..., rows, :]  # (..., B, C)
+        d_scores = exps * d_exps  # (..., B, C)
         d_query[..., rows, :] += np.matmul(d_scores, key[..., columns, :])
         d_key[..., columns, :] += np.matmul(d_scores.swapaxes(-1, -2), query[..., rows, :])
+    d_query *= options.scale
+    d_key *= options.scale
     return (), out_of_groups(Inputs(d_query, d_key, d_value), x)
 
 

@@ -190,6 +190,19 @@ def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> Non
     np.testing.assert_array_equal(d_key, 2 * np.array([[-14], [-2], [4], [12]], dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_a_query_sees_one_key_nothing_is_left_of_the_difference(
+    dtype: type[np.floating[Any]],
+) -> None:
+    """Its weight is 1 whatever the score is: the two terms of d_scores are rounded alike."""
+    rng = np.random.default_rng(0)
+    x = Inputs(*(rng.normal(size=(5, 64)).astype(dtype) for _ in range(3)))
+    _, kept = attention.forward((), x, mask=np.eye(5, dtype=bool))
+    _, (d_query, d_key, _) = attention.backward((), kept, rng.normal(size=(5, 64)).astype(dtype))
+    np.testing.assert_array_equal(d_query, np.zeros((5, 64), dtype))
+    np.testing.assert_array_equal(d_key, np.zeros((5, 64), dtype))
+
+
 def test_a_large_score_that_is_not_seen_does_not_drown_the_others() -> None:
     query, key = np.array([[1.0]]), np.array([[1.0], [1.0], [1e6]])
     mask = np.array([[True, True, False]])

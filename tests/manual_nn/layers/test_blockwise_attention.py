@@ -98,8 +98,8 @@ def test_values_and_gradients_agree_with_jax(
 
 def with_the_product_of_each_block(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     """Take the sum of p d_p over two keys at a time, where it belongs to the whole row."""
-    (query, key, value), _, log_sum, options = kept
-    p = np.exp(options.scale * query @ key.swapaxes(-1, -2) - log_sum)
+    (query, key, value), _, largest, total, options = kept
+    p = np.exp(options.scale * query @ key.swapaxes(-1, -2) - largest) / total
     d_p = d_out @ value.swapaxes(-1, -2)
     along = (p * d_p).reshape(*p.shape[:-1], -1, 2).sum(axis=-1).repeat(2, axis=-1)
     d_z = options.scale * p * (d_p - along)
@@ -108,20 +108,18 @@ def with_the_product_of_each_block(params: tuple[()], kept: Kept, d_out: Any) ->
 
 
 def where_the_last_block_of_keys_is_written(params: tuple[()], kept: Kept, d_out: Any) -> Any:
-    x, out, log_sum, options = kept
     _, right = blockwise_attention.backward(params, kept, d_out)
-    last = np.arange(x.key.shape[-2]) >= 2
-    options = options._replace(mask=last[np.newaxis])
-    masked = Kept(x, out, log_sum, options)
+    last = np.arange(kept.inputs.key.shape[-2]) >= 2
+    masked = kept._replace(options=kept.options._replace(mask=last[np.newaxis]))
     _, of_the_last = blockwise_attention.backward(params, masked, d_out)
     return (), right._replace(query=of_the_last.query)
 
 
 def with_the_sum_of_the_last_block(params: tuple[()], kept: Kept, d_out: Any) -> Any:
-    (query, key, _), _, _, options = kept
+    (query, key, _), _, largest, _, options = kept
     z = options.scale * query @ key[..., 2:, :].swapaxes(-1, -2)
-    log_sum = np.log(np.exp(z).sum(axis=-1, keepdims=True))
-    return blockwise_attention.backward(params, kept._replace(log_sum=log_sum), d_out)
+    total = np.exp(z - largest).sum(axis=-1, keepdims=True)
+    return blockwise_attention.backward(params, kept._replace(total=total), d_out)
 
 
 def without_the_scale(params: tuple[()], kept: Kept, d_out: Any) -> Any:
@@ -181,6 +179,26 @@ def test_it_is_exact_where_the_numbers_are(block_size: int, dtype: type[np.float
     np.testing.assert_array_equal(d_key, np.zeros((4, 1), dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_added_to_all_scores_changes_no_digit(dtype: type[np.floating[Any]]) -> None:
+    """The second feature adds 1024 to each, which rounds none of them, for all are 16ths."""
+    rng = np.random.default_rng(0)
+    query, key = ((rng.integers(-8, 9, (6, 1)) / 4).astype(dtype) for _ in range(2))
+    value, d_out = (rng.normal(size=(6, 3)).astype(dtype) for _ in range(2))
+    gradients = []
+    for added in (0, 1024):
+        x = Inputs(
+            np.column_stack([query, np.ones_like(query)]),
+            np.column_stack([key, np.full_like(key, added)]),
+            value,
+        )
+        _, kept = blockwise_attention.forward((), x, scale=1, block_size=4)
+        _, (d_query, d_key, d_value) = blockwise_attention.backward((), kept, d_out)
+        gradients.append((d_query[:, 0], d_key, d_value))
+    for plain, shifted in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(shifted, plain)
+
+
 def test_its_memory_is_linear_in_the_sequence() -> None:
     """All that is there at any time is less than a quarter of the weights of one head."""
     rng = np.random.default_rng(0)
@@ -194,7 +212,7 @@ def test_its_memory_is_linear_in_the_sequence() -> None:
     tracemalloc.stop()
     assert peak < T * T * d_out.itemsize / 4
     arrays = [leaf for leaf in jax.tree.leaves(kept) if isinstance(leaf, np.ndarray)]
-    assert sum(array.size for array in arrays) == 4 * T * D + T
+    assert sum(array.size for array in arrays) == 4 * T * D + 2 * T
 
 
 def test_a_causal_pass_looks_at_no_block_of_later_keys() -> None:
