@@ -34,6 +34,7 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]  # the names of the K classes
     features: tuple[str, ...] | None = None  # the names of the D inputs, if they have any
     image_shape: tuple[int, ...] | None = None  # if a row is an image; its product is D
+    test_rows: Labels | None = None  # (N_test,), their numbers in all the data they are a part of
 
 
 def load_digits() -> Dataset:
@@ -50,8 +51,18 @@ def load_digits() -> Dataset:
     with train_extra("scikit-learn"):
         from sklearn import datasets  # noqa: PLC0415, the core needs NumPy alone
     pixels, labels = datasets.load_digits(return_X_y=True)
-    parts = split_test(pixels, labels.astype(np.int64), fraction=0.2)
-    return Dataset("digits", *parts, classes=DIGITS, image_shape=(8, 8))
+    rows = np.arange(len(labels))
+    train, y_train, test, y_test = split_test(rows, labels.astype(np.int64), fraction=0.2)
+    return Dataset(
+        "digits",
+        pixels[train],
+        y_train,
+        pixels[test],
+        y_test,
+        classes=DIGITS,
+        image_shape=(8, 8),
+        test_rows=test,
+    )
 
 
 def load_mnist(folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -94,7 +105,7 @@ def split_test(
     Where there are too few rows of a class for that, the classes fall as they may.
 
     Args:
-        X: the inputs, (N, D).
+        X: the inputs, (N, D), or the numbers of the rows, (N,).
         y: their class numbers, (N,).
         fraction: the fraction of the rows to hold out, rounded up to a whole row, or 0 for none.
 

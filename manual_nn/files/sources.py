@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from manual_nn.files.classes import class_numbers, number_classes
 from manual_nn.files.data_sets import Dataset, load_digits, load_mnist, split_test
 from manual_nn.files.rows import Rows, naming, read_rows
@@ -157,13 +159,22 @@ def _load_file(source: Source) -> Dataset:
         classes, y = number_classes(labels)
         fraction = TEST_FRACTION if source.test_fraction is None else source.test_fraction
         n = len(y) - for_test
-        parts = (
-            (inputs.X[:n], y[:n], inputs.X[n:], y[n:])
+        rows = np.arange(len(y))
+        train, y_train, test, y_test = (
+            (rows[:n], y[:n], rows[n:], y[n:])
             if for_test
-            else split_test(inputs.X, y, fraction=fraction)
+            else split_test(rows, y, fraction=fraction)
         )
     return Dataset(
-        source.name, *parts, classes, features=inputs.features, image_shape=inputs.image_shape
+        source.name,
+        inputs.X[train],
+        y_train,
+        inputs.X[test],
+        y_test,
+        classes,
+        features=inputs.features,
+        image_shape=inputs.image_shape,
+        test_rows=None if for_test else test,
     )
 
 

@@ -95,10 +95,10 @@ def _train(args: argparse.Namespace) -> int:
     if args.resume and args.checkpoint is None:
         raise ValueError("--resume needs --checkpoint, the file to resume from")
     if args.checkpoint is not None:
-        _check_output(args.checkpoint.parent, [args.checkpoint.name], option="--checkpoint")
+        what = f"--checkpoint {args.checkpoint}"
+        _check_output(args.checkpoint.parent, [args.checkpoint.name], what=what)
         if not args.checkpoint.parent.is_dir():
-            msg = f"--checkpoint {args.checkpoint}: there is no folder {args.checkpoint.parent}"
-            raise FileNotFoundError(msg)
+            raise FileNotFoundError(f"{what}: there is no folder {args.checkpoint.parent}")
     source = _source(args)
     dataset = load_data(source)
     prepared = prepare(dataset, settings)
@@ -220,7 +220,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_output(args.output, PICTURES)
     if args.report is not None:
         check_report(args.report)
-        _check_output(args.report.parent, [args.report.name], option="--report")
+        _check_output(args.report.parent, [args.report.name], what=f"--report {args.report}")
     model = load_model(args.model)
     dataset = _data_for(model, args)
     trained_on = args.data is None and args.data_dir is None
@@ -243,7 +243,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _evaluated(model: Model, dataset: Dataset, name: str, X: Numbers, y: Labels) -> Part:
     scaled = _scaled(model, X, dataset.name)
     loss, accuracy = evaluate(model.params, scaled, y)
-    return Part(name, X, y, predict_proba(model.params, scaled), loss, accuracy)
+    rows = dataset.test_rows if X is dataset.X_test else None
+    return Part(name, X, y, predict_proba(model.params, scaled), loss, accuracy, rows)
 
 
 def _draw(model: Model, part: Part, output: Path) -> None:
@@ -461,20 +462,21 @@ def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
     return EarlyStopping(**rule)
 
 
-def _check_output(folder: Path, names: Iterable[str], *, option: str = "--output") -> None:
+def _check_output(folder: Path, names: Iterable[str], *, what: str | None = None) -> None:
     """Find out before the work, not after it, that the folder cannot be written to."""
+    what = what or f"--output {folder}"
     existing = next(f for f in (folder.absolute(), *folder.absolute().parents) if f.exists())
     if not existing.is_dir():
-        raise NotADirectoryError(f"{option} {folder}: {existing} is not a folder")
+        raise NotADirectoryError(f"{what}: {existing} is not a folder")
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(1))
     except OSError as error:
-        msg = f"{option} {folder}: {existing} cannot be written to: {error.strerror}"
+        msg = f"{what}: {existing} cannot be written to: {error.strerror}"
         raise type(error)(msg) from error
     for name in names:
         if (folder / name).is_dir():
-            raise IsADirectoryError(f"{option} {folder}: {folder / name} is a folder")
+            raise IsADirectoryError(f"{what}: {folder / name} is a folder")
 
 
 def _say(line: str) -> None:

@@ -40,6 +40,7 @@ class Part(NamedTuple):
     probabilities: Array  # (N, K)
     loss: float
     accuracy: float
+    rows: Labels | None = None  # (N,), their numbers in all data, or None if these are all
 
 
 def check_report(path: Path) -> None:
@@ -151,11 +152,12 @@ def _mistakes(model: Model, part: Part) -> list[dict[str, Any]]:
     """List the rows that are given to a wrong class, the surest first."""
     predicted = part.probabilities.argmax(axis=1)
     certainty = part.probabilities.max(axis=1)
+    rows = np.arange(len(part.y)) if part.rows is None else part.rows
     wrong = np.flatnonzero(predicted != part.y)
     surest = wrong[np.argsort(-certainty[wrong], kind="stable")][:MISTAKES]
     return [
         {
-            "row": int(row),
+            "row": int(rows[row]),
             "right": model.classes[part.y[row]],
             "taken": model.classes[predicted[row]],
             "certainty": float(certainty[row]),
@@ -190,5 +192,6 @@ def _share(number: float) -> str:
 
 
 def _cell(text: object) -> str:
-    """Write what would end a cell of a Markdown table otherwise."""
-    return " ".join(str(text).split()).replace("\\", "\\\\").replace("|", "\\|")
+    """Write what would end a cell of a Markdown table otherwise, or be taken for HTML."""
+    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return line.replace("\\", "\\\\").replace("|", "\\|")

@@ -35,6 +35,9 @@ def test_a_part_of_a_file_is_held_out_for_the_test(table: Path) -> None:
     assert (dataset.X_train.shape, dataset.X_test.shape) == ((16, 3), (4, 3))
     for part, y in ((dataset.X_train, dataset.y_train), (dataset.X_test, dataset.y_test)):
         places = (part[:, 0] / 3).astype(int)
+        if part is dataset.X_test:
+            assert dataset.test_rows is not None
+            assert np.array_equal(places, dataset.test_rows)
         assert np.array_equal(part, X[places])
         assert np.array_equal(y, Y[places])
     half = load_data(Source(str(table), target="kind", test_fraction=0.5))
@@ -50,6 +53,7 @@ def test_rows_that_a_file_keeps_for_the_test_are_those(tmp_path: Path) -> None:
     assert np.array_equal(dataset.X_test, X[15:])
     assert np.array_equal(dataset.y_train, Y[:15])
     assert np.array_equal(dataset.y_test, Y[15:])
+    assert dataset.test_rows is None  # they are all that there are in their array
     with pytest.raises(ValueError, match=r"rows\.npz has rows to test with and takes no --test-fr"):
         load_data(Source(str(path), test_fraction=0.5))
 

@@ -1155,6 +1155,7 @@ def test_a_report_is_written_where_it_is_asked_for(
     losses = re.findall(r"loss (\S+)  accuracy (\S+) ", out)
     assert len(losses) == 2
     assert all(figure in text for figures in losses for figure in figures)
+    assert "row of all data, from 0" in text or "None in these rows." in text
     assert "standardise" in text
 
 
@@ -1164,3 +1165,6 @@ def test_a_report_of_another_kind_is_refused_before_the_work(
     status, out, err = run(capsys, "evaluate", "--model", "nothing", "--report", "card.pdf")
     assert (status, out) == (2, "")
     assert "--report must end in .html or .md, got card.pdf" in err
+    status, out, err = run(capsys, "evaluate", "--model", "nothing", "--report", "/proc/card.md")
+    assert (status, out) == (2, "")
+    assert err.startswith("manual-nn: error: --report /proc/card.md: /proc cannot be written to")

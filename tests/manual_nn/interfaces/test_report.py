@@ -104,15 +104,15 @@ def test_markdown_tells_everything_in_tables_and_its_pictures_lie_beside_it(
         "| In-sample | 2,100 | 0.1250 | 0.75000 |",
         "| Test | 6 | 0.1250 | 0.75000 |",
         "| ash | 2 | 0.333 | 0.500 | 0.400 |",
-        "| a<b\\|c | 2 | – | 0.000 | 0.000 |",  # for which no row is taken
+        "| a&lt;b\\|c | 2 | – | 0.000 | 0.000 |",  # for which no row is taken
         "| oak | 2 | 0.667 | 1.000 | 0.800 |",
-        "| 1 | a<b\\|c | ash | 89.0% |",
+        "| 1 | a&lt;b\\|c | ash | 89.0% |",
         "| 3 | ash | oak | 87.0% |",
-        "| 4 | a<b\\|c | ash | 86.0% |",
+        "| 4 | a&lt;b\\|c | ash | 86.0% |",
         "- Trained on: `/data/trees.npz`",
         "- SHA-256 of the files: `0123abcd`",
         "- 4 inputs, images of 2 x 2",
-        "- 3 classes: ash, a<b\\|c, oak",
+        "- 3 classes: ash, a&lt;b\\|c, oak",
         "- Scaling, which the model does itself: divide by 256",
         "| hidden | 3 |",
         "| optimizer | Adam (beta1 0.9, beta2 0.999, eps 1e-08) |",
@@ -171,6 +171,18 @@ def test_the_ten_surest_mistakes_are_listed(tmp_path: Path) -> None:
     write_report(tmp_path / "card.md", model(), [part("Test", [1, 2, 0] * 5)])
     rows = re.findall(r"\n\| (\d+) \| .* \| .* \| .*% \|", read(tmp_path / "card.md"))
     assert rows == [str(row) for row in range(10)]
+
+
+@pytest.mark.parametrize("end", ["md", "html"])
+def test_a_part_of_the_data_tells_its_rows_as_they_are_in_all(tmp_path: Path, end: str) -> None:
+    path = tmp_path / f"card.{end}"
+    tested = part("Test", [0, 0, 2])._replace(rows=np.array([40, 70, 20]))
+    curves = {name: [0.5] for name in CURVES}
+    write_report(path, model(curves=curves), [PARTS[0], tested])
+    text = read(path)
+    assert "row of all data, from 0" in text
+    assert re.search("(<tr><td[^>]*>|\n\\| )70[ <]", text)  # the second, which is the mistake
+    assert "1 epoch, stopped early." in text
 
 
 def test_what_is_no_report_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
