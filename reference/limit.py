@@ -31,6 +31,7 @@ class Limit:
         self.seconds = float(seconds)
         self._end = math.inf if seconds else 0.0
         self._left_out: list[str] = []
+        self._failed: list[str] = []
 
     def begin(self) -> None:
         """Count from now on, if it was not begun before."""
@@ -49,7 +50,7 @@ class Limit:
         part = Limit(self.seconds)
         now = time.monotonic()
         part._end = now + fraction * (self._end - now)
-        part._left_out = self._left_out
+        part._left_out, part._failed = self._left_out, self._failed
         return part
 
     def leave_out(self, what: str) -> None:
@@ -57,10 +58,18 @@ class Limit:
         if what not in self._left_out:
             self._left_out.append(what)
 
+    def fail(self, what: str, error: Exception) -> None:
+        """Note that a search failed, which leaves the verdict, and what other searches find."""
+        self._failed.append(
+            f"the verdict stands, but the search for {what} failed, which is a fault of the "
+            f"checker: {type(error).__name__}: {error}"
+        )
+
     def warnings(self) -> list[str]:
-        """Say what was left out, unless nothing was asked for."""
+        """Say what failed, and what was left out, unless nothing was asked for."""
         if not self._left_out or not self.seconds:
-            return []
+            return list(self._failed)
         ended = f"the search for causes ended after {self.seconds:g} seconds"
         left_out = ", and ".join(self._left_out)
-        return [f"{ended} and left out {left_out}; explain_seconds gives it more"]
+        more = "explain_seconds gives it more"
+        return [*self._failed, f"{ended} and left out {left_out}; {more}"]

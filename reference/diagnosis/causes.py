@@ -44,6 +44,7 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
         fitted = not of_model and full[0].fitted
         causes = _with_the_line(causes, located(difference, alone=True), fitted=fitted)
         return (*causes, *layers_above_only(difference))
+    searched = not difference.limit.is_over
     if of_operations := located(difference):
         return tuple(of_operations)
     of_parts = (part for hypothesis in OF_PARTS for part in hypothesis(difference))
@@ -57,10 +58,17 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     if difference.wrong != difference.undecided:
         causes += layers_above_only(difference)
     if not causes and difference.wrong != doubtful:
-        causes = [Cause.observed(Code.UNKNOWN, difference.evidence(difference.wrong - doubtful))]
+        evidence = difference.evidence(difference.wrong - doubtful)
+        causes = [Cause.observed(Code.UNKNOWN, evidence) if searched else _not_searched(evidence)]
     if doubtful:
         causes.append(Cause.observed(Code.FEW_ROUNDINGS, difference.doubt(doubtful)))
     return tuple(causes)
+
+
+def _not_searched(evidence: str) -> Cause:
+    """Say that nothing was found where not much was looked for."""
+    sentence = f"{Code.UNKNOWN.description[:-1]}; the operations of the loss were not searched."
+    return Cause(Code.UNKNOWN, sentence, evidence)
 
 
 def _of_nothing(difference: Difference, nothing: frozenset[int]) -> tuple[Cause, ...]:

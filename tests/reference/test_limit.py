@@ -86,8 +86,12 @@ def test_a_search_of_no_seconds_has_the_verdict_and_what_needs_no_search() -> No
     wrong = np.cos(a) * t  # without tanh'
     report = check_gradient(wrong, loss, x, explain_seconds=0)
     assert [cause.code for cause in report.causes] == [Code.UNKNOWN]
+    assert "were not searched" in report.causes[0].sentence
     assert report.source == ""
     assert not any("the search" in warning for warning in report.warnings)
+    short = check_gradient(wrong, loss, x, explain_seconds=1e-9)
+    assert "were not searched" in short.causes[0].sentence
+    assert any("left out the operation that is" in warning for warning in short.warnings)
     right = wrong * (1 - a**2)
     assert check_gradient(-right, loss, x, explain_seconds=0).causes[0].code == Code.SIGN
     assert check_gradient(right, loss, x, explain_seconds=0).ok

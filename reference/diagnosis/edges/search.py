@@ -10,7 +10,6 @@ within rounding, by the check's own witnesses.
 import functools
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -163,6 +162,13 @@ class Search:
             [np.full(leaf.want.size, i in self.difference.wrong) for i, leaf in leaves]
         )
 
+    def reached(self, mistake: Mistake) -> frozenset[int]:
+        """Give the places of the arrays that are wrong, and that a mistake changes."""
+        seen = abs(self.change([mistake])) * self.weight > 1
+        ends = np.cumsum([leaf.want.size for leaf in self.difference.leaves])
+        parts = np.split(seen, ends[:-1])
+        return frozenset(i for i in self.difference.wrong if parts[i].any())
+
     def explains(self, change: Array) -> bool:
         """Say whether a change leaves every element within its bound of what was handed in."""
         return bool((abs(self.error - change) <= self.bound).all())
@@ -209,7 +215,7 @@ class Search:
             try:
                 found = look()
             except Exception as error:  # of any operation of anybody's loss
-                warn_of(error, "an array in the place of another one")
+                self.difference.limit.fail("an array in the place of another one", error)
                 continue
             if found:
                 return found
@@ -697,16 +703,6 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
         named.setdefault(float(n), f"{n}, the number of elements of an array")
         named.setdefault(1 / n, f"1/{n}, 1 over the number of elements of an array")
     return named
-
-
-def warn_of(error: Exception, sought: str) -> None:
-    """Warn that a search failed, which leaves the verdict, and what other searches find."""
-    warnings.warn(
-        f"The verdict stands, but the search for {sought} failed, which is a fault of the checker: "
-        f"{type(error).__name__}: {error}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
 
 
 def _joined(arrays: Iterable[Array]) -> Array:

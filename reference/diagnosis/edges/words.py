@@ -16,7 +16,7 @@ from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.regions import REGIONS
-from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors, warn_of
+from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.tapped import (
@@ -27,7 +27,6 @@ from reference.diagnosis.edges.tapped import (
     Operation,
     Swap,
     Tap,
-    Tapped,
     Value,
 )
 from reference.diagnosis.fitting import in_short
@@ -42,10 +41,10 @@ SHOWN = 3  # of other places that would explain the same
 class Words:
     """The source of a loss, as far as it is known."""
 
-    def __init__(self, difference: Difference, tapped: Tapped) -> None:
+    def __init__(self, search: Search) -> None:
         """Take the loss and its operations."""
-        self.difference, self.tapped = difference, tapped
-        self.flow = Flow(tapped)
+        self.search, self.difference, self.tapped = search, search.difference, search.tapped
+        self.flow = Flow(search.tapped)
 
     def causes(self, explanation: Explanation) -> list[Cause]:
         """Give a cause for each mistake of an explanation."""
@@ -56,7 +55,13 @@ class Words:
         text, size = outside(self.difference.leaves)
         evidence = f"{text}; {both} all {size:,} are within rounding{others}"
         marks = tuple(self.marks(explanation).items())
-        causes = [self._cause(mistake, evidence) for mistake in explanation.mistakes]
+        wrong = self.difference.wrong
+        of_each = [
+            self.search.reached(mistake) or wrong if count > 1 else wrong
+            for mistake in explanation.mistakes
+        ]
+        pairs = zip(explanation.mistakes, of_each, strict=True)
+        causes = [self._cause(mistake, reached, evidence) for mistake, reached in pairs]
         return [replace(cause, marks=marks) for cause in causes]
 
     def marks(self, explanation: Explanation) -> dict[Line, Mark]:
@@ -129,7 +134,7 @@ class Words:
         simple = sum(name.strip("`").isidentifier() for name in names)
         return simple + sum(name.startswith("`") for name in names)
 
-    def _cause(self, mistake: Mistake, evidence: str) -> Cause:
+    def _cause(self, mistake: Mistake, reached: frozenset[int], evidence: str) -> Cause:
         tap = mistake.taps[0]
         operation = self.tapped.operations[tap.edge.path]
         where = self.line(tap)
@@ -138,7 +143,7 @@ class Words:
         operands = list(dict.fromkeys(map(self.operand, mistake.taps[: 1 if of_array else None])))
         operand = " and ".join(operands)
         at = f" ({where})" if where else ""
-        wrong = self.difference.names(self.difference.wrong)
+        wrong = self.difference.names(reached)
         if mistake.kind == FACTOR:
             code, what = self._factor(mistake.factor)
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
@@ -302,17 +307,21 @@ def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
         alone: whether one operation has to explain it, by the bounds of the right gradient.
     """
     finite = all(np.isfinite(leaf.got).all() for leaf in difference.leaves)
-    if not finite or difference.limit.is_over:
+    if not finite:
+        return []
+    sought = "the operation that is differentiated wrongly"
+    if difference.limit.is_over:
+        difference.limit.leave_out(sought)
         return []
     try:
         search = Search(difference)
-        words = Words(difference, search.tapped)
+        words = Words(search)
         found = search.run(alone=alone)
         if search.left:
             difference.limit.leave_out(f"{counted(search.left, 'mistake')} at single operations")
         return [cause for explanation in found for cause in words.causes(explanation)]
     except Exception as error:  # of any operation of anybody's loss
-        warn_of(error, "the operation that is differentiated wrongly")
+        difference.limit.fail(sought, error)
         return []
 
 

@@ -5,6 +5,7 @@ Axes: N rows, D inputs, H hidden units, T steps of time.
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,9 @@ def test_two_mistakes_at_once_are_both_named() -> None:
         args, gradient = of_two_layers(mistakes)
         found = causes(gradient, two_layers, *args)
         assert {cause.kind for cause in found} == kinds
+        if "three times" in mistakes:  # which is in the derivative of one matrix alone
+            (thrice,) = (cause for cause in found if cause.kind == FACTOR)
+            assert thrice.sentence.endswith(" in ['above'].")
         assert "both of these 2 mistakes" in found[0].evidence
 
 
@@ -129,9 +133,10 @@ def test_the_verdict_stands_if_the_search_for_the_line_fails(
         raise KeyError("an operation that nobody knew")
 
     monkeypatch.setattr(Tapped, "taps", fails)
-    with pytest.warns(RuntimeWarning, match="The verdict stands.*nobody knew"):
-        (cause,) = causes(np.ones(3), lambda x: jnp.sin(x).sum(), normal(3))
-    assert cause.code == Code.UNKNOWN
+    report = check_gradient(np.ones(3), lambda x: jnp.sin(x).sum(), normal(3))
+    assert [cause.code for cause in report.causes] == [Code.UNKNOWN]
+    (warning,) = (text for text in report.warnings if "the search" in text)
+    assert re.match("the verdict stands.*fault of the checker.*nobody knew", warning)
 
 
 def test_where_the_right_gradient_is_exactly_0_a_mistake_rounds() -> None:

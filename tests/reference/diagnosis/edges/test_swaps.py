@@ -3,6 +3,7 @@
 Axes: N rows, D inputs, H hidden units, K outputs.
 """
 
+import re
 from typing import Any
 
 import jax
@@ -153,8 +154,9 @@ def test_two_mistakes_are_found_though_another_search_fails(
     monkeypatch.setattr(Substitutes, "candidates", fails)
     x, t = normal(N, D), normal(N, D, seed=1)
     d_x = 2 * np.cos(x) * t - 3 * np.sin(x)
-    with pytest.warns(RuntimeWarning, match="The verdict stands.*in the place of.*nobody knew"):
-        report = check_gradient(d_x, lambda x: (jnp.sin(x) * t).sum() + jnp.cos(x).sum(), x)
+    report = check_gradient(d_x, lambda x: (jnp.sin(x) * t).sum() + jnp.cos(x).sum(), x)
+    (warning,) = (text for text in report.warnings if "the search" in text)
+    assert re.match("the verdict stands.*in the place of.*nobody knew", warning)
     assert {cause.factor for cause in report.causes} == {2.0, 3.0}
 
 
