@@ -27,7 +27,7 @@ def as_backend(backend: object) -> Literal["numpy", "numba"]:
         if choice == "numpy":
             return "numpy"
         obstacle = obstacle_to_compiling()
-        if obstacle is None:
+        if obstacle is None and not (backend == "auto" and _is_switched_off()):
             return "numba"
     raise ModuleNotFoundError(
         f"backend 'numba' needs Numba, on a version of Python that it supports ({obstacle}): "
@@ -37,9 +37,19 @@ def as_backend(backend: object) -> Literal["numpy", "numba"]:
 
 @functools.cache
 def obstacle_to_compiling() -> str | None:
-    """Say why nothing can be compiled, or None if it can: an import tells."""
+    """Say why nothing can be compiled, or None if it can: an import tells.
+
+    It may also fail at the libraries that are loaded, with any error.
+    """
     try:
         importlib.import_module("manual_nn.compiled.mlp")
     except ImportError as error:
         return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return None
+
+
+def _is_switched_off() -> bool:
+    """Say whether NUMBA_DISABLE_JIT has Python run what would be compiled, which is slow."""
+    return bool(importlib.import_module("numba").config.DISABLE_JIT)

@@ -2,9 +2,11 @@
 
 Numba compiles a function when it is first called with arguments of new types, for seconds, and
 keeps the result on disk beside the function's file, or in the user's cache if it may not write
-there. A line to the logger `manual_nn` says so, at the level INFO.
+there. A line to the logger `manual_nn` says so, as a warning, which Python writes to the standard
+error stream unless logging is set up otherwise.
 """
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable
@@ -40,9 +42,18 @@ def _compiled(function: Function, *, fastmath: Any) -> Any:
         return dispatcher
     try:
         dispatcher._cache = _Cache(function)
-    except RuntimeError as error:  # nowhere to write
-        logger.info("The compiled code will not be kept: %s", error)
+    except RuntimeError:  # nowhere to write
+        _say_that_it_is_not_kept("no folder can be written to")
     return dispatcher
+
+
+@functools.cache  # once for each reason
+def _say_that_it_is_not_kept(reason: str) -> None:
+    logger.warning(
+        "The compiled code is not kept, and the next process compiles it again: %s; "
+        "NUMBA_CACHE_DIR can name another folder",
+        reason,
+    )
 
 
 def _digest() -> str:
@@ -61,6 +72,13 @@ class _Cache(FunctionCache):  # type: ignore[misc] # it is Any to mypy
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), self._DIGEST)
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled if there is room for it: it works without."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say_that_it_is_not_kept(error.strerror or str(error))
+
 
 class _Announcement(event.Listener):  # type: ignore[misc] # likewise
     """Says once that something of ours is being compiled, which is not said of what is kept."""
@@ -69,9 +87,12 @@ class _Announcement(event.Listener):  # type: ignore[misc] # likewise
 
     def on_start(self, event: Any) -> None:
         function = event.data["dispatcher"].py_func
-        if not self.said and function.__module__.startswith("manual_nn."):
+        # That of a function made by `exec` may be None: this hears of everybody's functions.
+        if not self.said and (function.__module__ or "").startswith("manual_nn."):
             self.said = True
-            logger.info("Compiling with Numba: this takes some seconds, once on this machine")
+            logger.warning(
+                "Compiling with Numba: this takes some seconds, once for each kind of input"
+            )
 
     def on_end(self, event: Any) -> None:
         """Say nothing."""

@@ -14,6 +14,7 @@ from manual_nn.compiled.compiler import compiled, compiled_in_any_order
 from manual_nn.compiled.products import product
 
 FEW = 64  # rows
+BLOCK = 128  # rows whose sums are added up in the precision of the arrays, and then in float64
 
 
 @compiled
@@ -38,13 +39,17 @@ def rectify_backward(d_a: Array, a: Array, d_bias: Array) -> None:
 
     relu.md (2), dense.md (3).
     """
-    zero = d_a.dtype.type(0)
-    d_bias[:] = zero
-    for n in range(d_a.shape[0]):
-        for j in range(d_a.shape[1]):
-            d_z_nj = d_a[n, j] if a[n, j] > 0 else zero
-            d_a[n, j] = d_z_nj
-            d_bias[j] += d_z_nj
+    N, zero = len(d_a), d_a.dtype.type(0)
+    total = np.zeros(d_bias.shape, np.float64)
+    for start in range(0, N, BLOCK):
+        d_bias[:] = zero
+        for n in range(start, min(start + BLOCK, N)):
+            for j in range(d_a.shape[1]):
+                d_z_nj = d_a[n, j] if a[n, j] > 0 else zero
+                d_a[n, j] = d_z_nj
+                d_bias[j] += d_z_nj
+        total += d_bias
+    d_bias[:] = total
 
 
 @compiled
@@ -68,13 +73,12 @@ def cross_entropy(
     """Turn a W, (N, K), into d_logits = row_weight (p - target), p = softmax(a W + b).
 
     softmax_cross_entropy.md (2), (6), (9), (10); dense.md (3). Returns the loss, and whether all
-    logits are finite: where they are not, it ends.
+    logits are finite; it stops at the first row where they are not.
     """
     zero, largest = z.dtype.type(0), np.finfo(z.dtype).max
     K = z.shape[1]
     e = np.empty(K, z.dtype)
-    loss = zero
-    d_bias[:] = zero
+    loss, total_d_bias = np.float64(0), np.zeros(K, np.float64)  # of many rows
     for n in range(z.shape[0]):
         m, finite = -largest, True
         for k in range(K):
@@ -82,19 +86,22 @@ def cross_entropy(
             finite &= abs(z[n, k]) <= largest
             m = max(m, z[n, k])
         if not finite:
-            return loss, False
+            return z.dtype.type(loss), False
         total = zero
         for k in range(K):
             z[n, k] = max(z[n, k] - m, -largest)  # a difference beyond it stops there
             e[k] = math.exp(z[n, k])
             total += e[k]
         log_total = z.dtype.type(math.log(total))
+        row_loss = zero
         for k in range(K):
-            loss -= target[n, k] * ((z[n, k] - log_total) * row_weight[n])
+            row_loss -= target[n, k] * ((z[n, k] - log_total) * row_weight[n])
             d_z_nk = (e[k] / total - target[n, k]) * row_weight[n]
             z[n, k] = d_z_nk
-            d_bias[k] += d_z_nk
-    return loss, True
+            total_d_bias[k] += d_z_nk
+        loss += row_loss
+    d_bias[:] = total_d_bias
+    return z.dtype.type(loss), True
 
 
 @compiled

@@ -52,11 +52,12 @@ def up_and_down(
 ) -> tuple[Any, bool]:
     """Compute d_z_l and d_b_l for each layer, without the penalty; mlp.md (1) to (4).
 
-    Returns the loss, and whether all pre-activations are finite: where they are not, it ends.
+    Returns the loss, and whether all pre-activations are finite; it stops at a layer where they are
+    not.
 
     Args:
         weights: W_1 / factor to W_L / factor, (fan_in, fan_out).
-        factor: see there.
+        factor: what each weight is to be multiplied by.
         biases: b_1 to b_L, (fan_out,).
         X: the inputs, (N, D).
         target: probabilities of the classes, (N, K).
@@ -89,7 +90,7 @@ def loss_and_grad(
 ) -> tuple[Any, bool]:
     """Compute the loss, which is returned, and d_W_l and d_b_l for each layer; mlp.md (1) to (4).
 
-    Also returns whether all pre-activations are finite: where they are not, it ends.
+    Also returns whether all pre-activations are finite; it stops at a layer where they are not.
 
     The arguments are those of `up_and_down`, with the factor of the penalty, `weight_decay`, and
     where to write d_W_1 to d_W_L, `d_weights`.

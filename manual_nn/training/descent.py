@@ -7,7 +7,7 @@ needs no loss:
 
 The learning rate goes into d_z, which is small beside W. The decay does not go into a factor of W,
 1 - 2 learning_rate weight_decay: rounded to float32, that factor would be off by the same amount in
-every step.
+every step. (The compiled steps keep it apart, in float64: sgd.md (4).)
 `step_name` is learning_rate d_name.
 Axes: N rows to train on, n of them in a batch; D inputs, K classes.
 """

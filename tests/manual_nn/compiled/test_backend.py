@@ -1,9 +1,11 @@
 """Which backend is chosen where Numba is there, and where it is not."""
 
+import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numba
 import pytest
 
 from manual_nn.compiled import backend
@@ -23,8 +25,9 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def as_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other tests choose NumPy."""
+    """The other tests choose NumPy, and those of mutants have nothing compiled."""
     monkeypatch.setattr(backend, "AUTOMATIC", ("numba", "numpy"))
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
 
 
 def test_where_numba_is_there_it_is_chosen_unless_numpy_is_asked_for() -> None:
@@ -38,6 +41,27 @@ def test_where_numba_is_not_there_numpy_takes_its_place_unless_it_is_asked_for()
         as_backend("numba")
     assert "version of Python that it supports (" in str(raised.value)
     assert "numba" in str(raised.value).partition("(")[2]  # what the import said
+
+
+@pytest.mark.parametrize("error", [OSError("no such file"), AttributeError("no such name")])
+def test_whatever_fails_as_numba_is_set_up_leaves_it_to_numpy(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    monkeypatch.setattr(backend, "obstacle_to_compiling", obstacle_to_compiling.__wrapped__)
+    assert as_backend("auto") == "numpy"
+    with pytest.raises(ModuleNotFoundError, match=rf"\({type(error).__name__}: {error}\)"):
+        as_backend("numba")
+
+
+def test_where_compiling_is_switched_off_numba_must_be_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert [*map(as_backend, BACKENDS)] == ["numpy", "numpy", "numba"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numba
 import pytest
+from numba.core.caching import FunctionCache
 
 from manual_nn.compiled import compiler
 from tests.support.compiled import MODULES
@@ -53,36 +54,53 @@ def test_where_nothing_can_be_written_the_code_is_not_kept(
 
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
     monkeypatch.setattr(compiler, "_Cache", refuse)
-    with caplog.at_level(logging.INFO, "manual_nn"):
+    compiler._say_that_it_is_not_kept.cache_clear()
+    for _ in range(2):
         assert compiler.compiled(twice)(3) == 6
-    assert caplog.messages == ["The compiled code will not be kept: no place to write to"]
+    (said,) = caplog.messages
+    assert "is not kept, and the next process compiles it again: no folder can be" in said
+    assert "NUMBA_CACHE_DIR" in said
+
+
+def test_a_full_disk_is_said_once_and_does_not_end_the_call(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FunctionCache, "save_overload", no_room)
+    compiler._say_that_it_is_not_kept.cache_clear()
+    cache = compiler._Cache(compiler._digest)
+    for _ in range(2):
+        cache.save_overload(None, None)
+    (said,) = caplog.messages
+    assert "is not kept, and the next process compiles it again: No space left on device" in said
 
 
 def test_it_is_said_once_that_something_of_ours_is_compiled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def start(module: str) -> None:
+    def start(module: str | None) -> None:
         function = SimpleNamespace(__module__=module)
         announcement.on_start(
             SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=function)})
         )
 
     announcement = compiler._Announcement()
-    with caplog.at_level(logging.INFO, "manual_nn"):
-        start("somebody.else")
-        assert not caplog.messages
-        start("manual_nn.compiled.layers")
-        start("manual_nn.compiled.mlp")
+    start("somebody.else")
+    start(None)  # of a function that was made by exec
+    assert not caplog.messages
+    start("manual_nn.compiled.layers")
+    start("manual_nn.compiled.mlp")
     assert caplog.messages == [
-        "Compiling with Numba: this takes some seconds, once on this machine"
+        "Compiling with Numba: this takes some seconds, once for each kind of input"
     ]
+    assert caplog.records[0].levelno == logging.WARNING  # which is shown without any handler
 
 
 CODE = """
-import logging
 import numpy as np
 from manual_nn.compiled import layers
-logging.basicConfig(level=logging.INFO)
 print(layers.rectify(np.ones((1, 1)), np.ones(1)))
 """
 

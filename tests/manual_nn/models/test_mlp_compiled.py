@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense, Workspace
-from manual_nn.compiled.layers import FEW
+from manual_nn.compiled.layers import BLOCK, FEW
 from manual_nn.models.mlp_compiled import in_order
 from reference.campaign.draws import LAYOUTS
 from tests.support import compiled
@@ -69,6 +69,21 @@ def test_three_layers_with_soft_targets_weights_and_blocks_have_the_gradient_of_
     _, want = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay, **options)
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_sums_over_many_rows_keep_their_digits() -> None:
+    """All rows are alike, and so is the loss of all, with its derivatives; the logits are 0."""
+    N, eps = 2**19, float(np.finfo(np.float32).eps)
+    one, two = np.ones((1, 1), np.float32), np.array([[1.0, 0.0]], np.float32)
+    params = (Dense(0 * one, one[0]), Dense(two, np.array([-1.0, 0.0], np.float32)))
+    X, target = np.ones((N, 1), np.float32), np.full((N, 2), [0.3, 0.7], np.float32)
+    loss, (lower, upper) = loss_and_grad(params, X, target)
+    d_z = 0.5 - target[0].astype(np.float64)
+    # a row's own arithmetic is a few roundings, and each sum in float32 has fewer than BLOCK
+    assert abs(loss - np.log(2)) <= 8 * eps
+    np.testing.assert_allclose(upper.bias, d_z, rtol=8 * eps)
+    np.testing.assert_allclose(lower.bias, d_z[:1], rtol=BLOCK * eps)
+    assert abs(np.cumsum(np.full(N, d_z[0] / N, np.float32))[-1] / d_z[0] - 1) > 8 * BLOCK * eps
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
