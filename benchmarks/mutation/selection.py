@@ -27,6 +27,7 @@ _PASSES, _EXACTLY, _ROWS, _WITNESSES = (
 )
 _ARGUMENTS = "tests/manual_nn/models/test_arguments.py"
 _COMPILED = "tests/manual_nn/models/test_mlp_compiled.py"
+_COMPILER = "tests/manual_nn/compiled/test_compiler.py"
 _PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
 _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
@@ -55,7 +56,7 @@ FIRST = {
 # optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
-    "manual_nn/compiled/layers.py": (_COMPILED,),
+    "manual_nn/compiled/layers.py": (_COMPILED, _COMPILER),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
     "manual_nn/compiled/steps.py": ("tests/manual_nn/training/test_descent_compiled.py",),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),

@@ -1,5 +1,7 @@
 """What Numba is told, where the code is kept, and what is said of it."""
 
+import ast
+import inspect
 import logging
 import os
 import subprocess
@@ -25,6 +27,15 @@ def test_numba_may_not_assume_that_nothing_is_nan_or_infinite() -> None:
     for function in COMPILED:
         allowed = function.targetoptions["fastmath"]
         assert not allowed or set(allowed) == {"reassoc", "contract"}
+
+
+def test_every_function_of_these_modules_is_compiled() -> None:
+    """Those that are could not call one that is not."""
+    for module in MODULES:
+        for statement in ast.parse(inspect.getsource(module)).body:
+            if isinstance(statement, ast.FunctionDef):
+                (decorator,) = map(ast.unparse, statement.decorator_list)
+                assert decorator in {"compiled", "compiled_in_any_order"}
 
 
 def test_what_is_kept_depends_on_every_file_that_is_compiled(

@@ -180,7 +180,7 @@ def test_the_weights_of_rows_whose_sum_overflows_count_alike() -> None:
 
 @pytest.mark.usefixtures("way")
 @each("norm", [math.inf, 2.5, 5.0, 1e-300])
-@each("unit", [1.0, 1e-200, 1e200, 1e-310])
+@each("unit", [1.0, 1e-200, 1e200, 1e-310, 0.0])
 def test_a_gradient_is_clipped_as_by_numpy(norm: float, unit: float) -> None:
     gradient = np.array([3.0, 0.0, -4.0]) * unit
     want = (Dense(gradient.reshape(1, 3).copy(), np.zeros(3)),)
@@ -188,6 +188,15 @@ def test_a_gradient_is_clipped_as_by_numpy(norm: float, unit: float) -> None:
         clip_to_norm(want, norm)
         steps.clip(gradient, norm)
     np.testing.assert_allclose(gradient, want[0].weight[0], rtol=1e-15)
+
+
+@pytest.mark.usefixtures("way")
+def test_the_largest_number_is_clipped() -> None:
+    largest = float(np.finfo(np.float64).max)
+    gradient = np.array([0.0, -largest])
+    with np.errstate(over="ignore"):
+        steps.clip(gradient, largest / 4)
+    np.testing.assert_array_equal(gradient, [0.0, -largest / 4])
 
 
 @pytest.mark.usefixtures("way")
