@@ -34,6 +34,10 @@ _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
 _CHECKPOINT = "tests/manual_nn/training/test_checkpoint.py"
 _TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
 _OPTIMIZERS = "tests/manual_nn/training/test_optimizer.py"
+_IN_PLACE = (
+    "tests/manual_nn/training/test_descent.py"
+    "::test_a_step_of_any_optimizer_makes_no_array_as_large_as_a_weight"
+)
 _OPTIONS = "tests/reference/test_options.py"
 _CASES = "tests/reference/campaign/test_cases.py"
 _RUNNER = "tests/reference/campaign/test_runner.py"
@@ -64,10 +68,10 @@ ALSO = {
     "manual_nn/layers/relu.py": _NETWORK,
     "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
     "manual_nn/models/penalty.py": _NETWORK,
-    "manual_nn/training/adam.py": (_OPTIMIZERS,),
+    "manual_nn/training/adam.py": (_OPTIMIZERS, _IN_PLACE),
     "manual_nn/training/early_stopping.py": _TRAINING,
     "manual_nn/training/schedule.py": (_OPTIMIZERS,),
-    "manual_nn/training/sgd.py": (_OPTIMIZERS,),
+    "manual_nn/training/sgd.py": (_OPTIMIZERS, _IN_PLACE),
     "reference/bounds/rounding.py": ("tests/reference/bounds/rules",),
     "reference/bounds/tracing.py": (_PROGRAMS, "tests/reference/bounds/rules"),
     "reference/compare.py": ("tests/reference/test_tolerance.py", _CASES),

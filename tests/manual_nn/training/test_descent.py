@@ -29,6 +29,7 @@ from manual_nn.training.descent_compiled import CompiledDescent
 from manual_nn.training.sgd import sgd_step
 from reference import Comparer, Verdict
 from tests.conftest import depth
+from tests.support.bits import same_bits
 from tests.support.strategies import Shape, dtypes, make_network, seeds, shapes
 
 FEWER = settings(max_examples=depth().compilations)  # each compiles for a second
@@ -349,6 +350,21 @@ def test_each_step_has_the_learning_rate_of_the_schedule(
             itertools.chain(*descent.params), itertools.chain(*by_hand.params), strict=True
         ):
             np.testing.assert_array_equal(array, want)
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_rows_are_taken_in_batches_of_which_the_last_may_have_fewer(n: int) -> None:
+    rng = np.random.default_rng(0)
+    params = manual_nn.init_params([3, 4, 2], rng=rng)
+    X, target = rng.normal(size=(5, 3)), np.eye(2)[rng.integers(2, size=5)]
+    options: dict[str, Any] = {"batch_size": 2, "learning_rate": 0.5, "weight_decay": 0.25}
+    once, one_by_one = (Descent(params, X, target, optimizer=SGD(), **options) for _ in range(2))
+    order = np.array([3, 0, 4, 1, 2])[:n]
+    batches = [order[:2], order[2:4], order[4:]][: math.ceil(n / 2)]
+    assert [*once.take(order)] == [1] * len(batches)
+    for rows in batches:
+        one_by_one.step(rows)
+    assert same_bits(once.params, one_by_one.params)
 
 
 def test_descents_at_the_same_time_do_not_share_the_arrays_of_their_batches() -> None:
