@@ -97,11 +97,11 @@ def test_float32_logits_give_a_float32_gradient() -> None:
 
 
 def test_a_row_is_right_if_the_likeliest_class_or_all_classes_are() -> None:
-    z = np.array([[2.0, 1.0, -1.0], [2.0, 3.0, -1.0], [0.0, 1.0, 2.0]])
-    target = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
-    assert LOSSES["softmax_cross_entropy"].right(z, target).tolist() == [True, False, False]
-    assert BINARY.right(z, target).tolist() == [True, False, True]
-    assert BINARY.right(z, np.where(target == 1, 0.75, 0.5)).tolist() == [True, False, True]
+    z = np.array([[2.0, 1.0, -1.0], [2.0, 3.0, -1.0], [0.0, 1.0, 2.0], [0.0, 0.5, -1.0]])
+    target = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
+    assert LOSSES["softmax_cross_entropy"].right(z, target).tolist() == [True, False, False, True]
+    assert BINARY.right(z, target).tolist() == [True, False, True, True]
+    assert BINARY.right(z, np.where(target == 1, 0.75, 0.5)).tolist() == [True, False, True, True]
 
 
 def test_a_guess_is_that_all_classes_are_equally_likely() -> None:
@@ -203,9 +203,10 @@ def test_targets_that_are_no_indicators_are_named(
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.float32, np.float64])
 def test_targets_get_the_dtype_of_the_parameters(dtype: npt.DTypeLike) -> None:
-    target = BINARY.as_targets(PARAMS, N, TARGET.astype(dtype))
-    assert target.dtype == np.float64
-    assert (target == TARGET).all()
+    for params in (PARAMS, PARAMS[1:]):
+        target = BINARY.as_targets(params, N, TARGET.astype(dtype))
+        assert target.dtype == np.float64
+        assert (target == TARGET).all()
 
 
 @pytest.mark.parametrize("loss", ["hinge", None])
