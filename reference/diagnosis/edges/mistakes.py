@@ -250,7 +250,7 @@ def transposed(site: Site) -> JaxArray:
 def _is_broadcast(shapes: Shapes) -> bool:
     """Say whether x is broadcast along the rows, so that its derivative is a sum over them."""
     x, out = shapes.x, shapes.out
-    if not out or out[0] < 2 or shapes.name in PRODUCTS:
+    if not out or out[0] < 2 or shapes.name in PRODUCTS - {"mul", "div"}:
         return False
     wider = len(x) < len(out) and shapes.name == "broadcast_in_dim"
     return wider or (len(x) == len(out) and x[0] == 1)

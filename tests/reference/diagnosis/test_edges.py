@@ -513,3 +513,15 @@ def test_a_factor_with_a_name_is_chance_on_one_element_of_half_precision() -> No
     wrong = np.float16(1.1429 * d_a), np.float16(d_b)  # near 8/7, and 8 is a length
     found = causes(wrong, loss, a, b, x, argnums=(0, 1))
     assert not [cause for cause in found if cause.kind], found
+
+
+def test_the_last_row_alone_is_named_for_a_factor_too() -> None:
+    x, gain, bias = normal(N, D), normal(D, seed=1), normal(D, seed=2)
+
+    def loss(x: Any, gain: Any, bias: Any) -> Any:
+        return jnp.sin(x * gain[None, :] + bias[None, :]).sum()
+
+    d = np.cos(x * gain + bias)
+    wrong = d * gain, (d * x)[-1], d.sum(0)
+    cause, *_ = causes(wrong, loss, x, gain, bias, argnums=(0, 1, 2))
+    assert (cause.kind, cause.operand) == ("last_row_only", "`gain`")
