@@ -15,6 +15,7 @@ import numpy as np
 import manual_nn
 from benchmarks.speed.timing import environment, installed
 from manual_nn.arrays import Array
+from manual_nn.compiled.backend import obstacle_to_compiling
 from manual_nn.layers.dense import Dense, Params
 
 MODULES = {
@@ -48,8 +49,12 @@ class Problem(NamedTuple):
 
 
 def missing() -> dict[str, str]:
-    """Say which contenders need a module that is not installed, and which it is."""
-    return {name: module for name, module in MODULES.items() if not installed(module)}
+    """Say which contenders need a module that is missing or does not work, and which it is."""
+    return {
+        name: module
+        for name, module in MODULES.items()
+        if not installed(module) or (module == "numba" and obstacle_to_compiling() is not None)
+    }
 
 
 def load(threads: int) -> dict[str, str]:

@@ -223,7 +223,7 @@ def train_epochs(
         as_number(weight_decay, name="weight_decay", minimum=0),
         _as_max_grad_norm(max_grad_norm),
         as_early_stopping(early_stopping, validated=X_val is not None),
-        as_backend(backend),
+        _as_backend(backend, loss),
     )
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
@@ -284,7 +284,7 @@ def _given_out(reached: Reached, task: _Task) -> TrainingResult:
 def _descent(reached: Reached, task: _Task) -> Descent:
     """Prepare the steps of an epoch."""
     kind: type[Descent] = Descent
-    if task.backend == "numba" and task.loss == "softmax_cross_entropy":
+    if task.backend == "numba":
         from manual_nn.training.descent_compiled import CompiledDescent  # noqa: PLC0415, needs Numba
 
         kind = CompiledDescent
@@ -474,6 +474,12 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
     data = {name: fingerprint(facts.pop(name)) for name in arrays}
     settings = {name: as_json(value) for name, value in facts.items()}
     return CheckpointFile(Path(checkpoint), settings=settings, data=data)
+
+
+def _as_backend(backend: object, loss: str) -> str:
+    """Choose what computes, which is NumPy for a loss that has no compiled pass."""
+    chosen = as_backend(backend)
+    return chosen if loss == "softmax_cross_entropy" else "numpy"
 
 
 def _as_max_grad_norm(value: object) -> float | None:

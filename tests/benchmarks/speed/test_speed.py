@@ -132,7 +132,9 @@ def test_the_floor_of_xla_is_the_same_products() -> None:
 def test_a_missing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("torch", "sklearn"):
         monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(peers, "obstacle_to_compiling", lambda: "it is of another version")
     absent = peers.missing()
+    assert absent["compiled"] == "numba"
     assert absent["PyTorch"] == "torch"
     assert absent["scikit-learn"] == "sklearn"
     present = gradients.contenders(DEEP)
