@@ -74,8 +74,11 @@ def test_logits_of_many_sparse_rows_are_computed_in_blocks(
 ) -> None:
     monkeypatch.setattr(rows, "BLOCK_SIZE", 16)
     X = sparse.csr_array(DENSE)
-    want = np.concatenate([manual_nn.logits(PARAMS, DENSE[i : i + 16]) for i in (0, 16, 32)])
-    assert logits(PARAMS, X).tobytes() == want.tobytes()
+    for n in (N, 33):  # of which the last is alone in its block
+        want = np.concatenate(
+            [manual_nn.logits(PARAMS, DENSE[i : min(i + 16, n)]) for i in (0, 16, 32)]
+        )
+        assert logits(PARAMS, X[:n]).tobytes() == want.tobytes()
     assert logits(PARAMS, DENSE).tobytes() == manual_nn.logits(PARAMS, DENSE).tobytes()
     loss, accuracy = evaluate(PARAMS, X, Y, weight_decay=0.5)
     assert loss == pytest.approx(float(manual_nn.loss(PARAMS, DENSE, Y, weight_decay=0.5)), 1e-12)
