@@ -75,9 +75,8 @@ def test_logits_of_many_sparse_rows_are_computed_in_blocks(
     monkeypatch.setattr(rows, "BLOCK_SIZE", 16)
     X = sparse.csr_array(DENSE)
     for n in (N, 33):  # of which the last is alone in its block
-        want = np.concatenate(
-            [manual_nn.logits(PARAMS, DENSE[i : min(i + 16, n)]) for i in (0, 16, 32)]
-        )
+        blocks = np.split(DENSE[:n], [16, 32])
+        want = np.concatenate([manual_nn.logits(PARAMS, block) for block in blocks])
         assert logits(PARAMS, X[:n]).tobytes() == want.tobytes()
     assert logits(PARAMS, DENSE).tobytes() == manual_nn.logits(PARAMS, DENSE).tobytes()
     loss, accuracy = evaluate(PARAMS, X, Y, weight_decay=0.5)
