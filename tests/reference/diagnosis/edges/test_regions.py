@@ -3,6 +3,7 @@
 Axes: B examples, T rows, D units; C channels in G groups, P places.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ C, G, P = 6, 2, 3
 
 
 def first_cause(gradient: Any, loss: Any, *args: Any, argnums: Any = 0) -> Any:
-    report = check_gradient(gradient, loss, *args, argnums=argnums)
+    report = check_gradient(gradient, loss, *args, argnums=argnums, explain_seconds=math.inf)
     assert not report.ok
     return report.causes[0]
 
