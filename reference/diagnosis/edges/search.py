@@ -685,13 +685,15 @@ class Trial(NamedTuple):
 
 
 def named_factors(tapped: Tapped) -> dict[float, str]:
-    """Name what may have been forgotten or counted twice: lengths of axes, and their roots."""
+    """Name what may have been forgotten or counted twice: lengths of axes, sizes of sums, roots."""
     lengths = {n for x in tapped.inputs for n in np.shape(x) if n > 1}
+    summed = {n for operation in tapped.operations.values() if (n := _summed(operation.eqn)) > 1}
     named: dict[float, str] = {}
-    for n in sorted(lengths):
+    for n in sorted(lengths | summed):
+        what = "length of an axis" if n in lengths else "number of elements of a sum"
         of: list[tuple[float, str]] = [
-            (n, f"{n}, the length of an axis"),
-            (1 / n, f"1/{n}, 1 over the length of an axis"),
+            (n, f"{n}, the {what}"),
+            (1 / n, f"1/{n}, 1 over the {what}"),
             (float(np.sqrt(n)), f"{np.sqrt(n):.4g}, the square root of {n}"),
             (1 / float(np.sqrt(n)), f"{1 / np.sqrt(n):.4g}, 1 over the square root of {n}"),
             (n / (n - 1), f"{n}/{n - 1}"),
@@ -703,6 +705,12 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
         named.setdefault(float(n), f"{n}, the number of elements of an array")
         named.setdefault(1 / n, f"1/{n}, 1 over the number of elements of an array")
     return named
+
+
+def _summed(eqn: Any) -> int:
+    """Count the elements of each sum; 1 of what is no sum over several axes."""
+    axes = eqn.params["axes"] if eqn.primitive.name == "reduce_sum" else ()
+    return math.prod(eqn.invars[0].aval.shape[axis] for axis in axes) if len(axes) > 1 else 1
 
 
 def _joined(arrays: Iterable[Array]) -> Array:

@@ -525,3 +525,18 @@ def test_the_last_row_alone_is_named_for_a_factor_too() -> None:
     wrong = d * gain, (d * x)[-1], d.sum(0)
     cause, *_ = causes(wrong, loss, x, gain, bias, argnums=(0, 1, 2))
     assert (cause.kind, cause.operand) == ("last_row_only", "`gain`")
+
+
+def test_the_size_of_a_mean_over_two_axes_is_a_factor_with_a_name() -> None:
+    """As where Bessel's n - 1 stands in the backward pass of a group norm alone."""
+    x, t = normal(2, 5, 2), normal(2, 5, 2, seed=1)
+
+    def loss(x: Any) -> Any:
+        spread = (x**2).mean((1, 2), keepdims=True)
+        return (t * spread).sum() + jnp.sin(x).sum()
+
+    n = 5 * 2
+    d_spread = t.sum((1, 2), keepdims=True)
+    cause, *_ = causes(d_spread * 2 * x / (n - 1) + np.cos(x), loss, x)
+    assert cause.factor == n / (n - 1)
+    assert "is multiplied by 10/9" in cause.sentence
