@@ -76,14 +76,20 @@ def as_number(
     return number
 
 
-def as_count(value: object, *, name: str, minimum: int = 1) -> int:
-    """Check that value is a whole number of at least the minimum."""
+def as_integer(value: object, *, name: str) -> int:
+    """Check that value is a whole number."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         got = " ".join(repr(value).split())  # in one line, an array too
         raise TypeError(f"{name} must be a whole number, got {got}")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return int(value)
+
+
+def as_count(value: object, *, name: str, minimum: int = 1) -> int:
+    """Check that value is a whole number of at least the minimum."""
+    number = as_integer(value, name=name)
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return number
 
 
 def as_sizes(sizes: object) -> list[int]:

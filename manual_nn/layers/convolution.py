@@ -113,7 +113,9 @@ def forward(
     geometry = geometry_of(
         x.shape[1:-1], shape[:-2], stride, dilation, padding, name="params.weight"
     )
-    padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
+    padded = x  # (N, ..., C)
+    if geometry.padded != geometry.unpadded:
+        padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))
     out = np.zeros((groups, len(x), *geometry.size, K // groups), x.dtype)  # (G, N, ..., k)
     for w, places in places_of(geometry):
         weight = by_group(params.weight[w], groups)  # (G, c, k)
@@ -241,9 +243,10 @@ def _pairs(
     padding: Padding, size: tuple[int, ...], extents: list[int], steps: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
     """Say how many zeros stand before and after the input in each axis."""
-    if padding == "valid":
+    named = padding if isinstance(padding, str) else None  # an array is not compared with a word
+    if named == "valid":
         return ((0, 0),) * len(size)
-    if padding == "same":
+    if named == "same":
         missing = (
             max((math.ceil(n / step) - 1) * step + extent - n, 0)
             for n, extent, step in zip(size, extents, steps, strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
-from manual_nn.checks.arguments import as_number
+from manual_nn.checks.arguments import as_integer, as_number
 from manual_nn.checks.arrays import check_floats, check_integers, check_like, check_scalar
 
 Classes: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -45,14 +45,15 @@ def forward(
         x: the logits, (N, K), float32 or float64.
         target: probabilities, (N, K), of the dtype of x, whose rows sum to 1; or the number of each
             row's class, (N,), integers from 0 to K - 1.
-        row_weight: the factor of each row, a number or (N, 1), of the dtype of x. By default that
-            of the mean: 1/N; where the target is class numbers, 1 over the sum of the weights of
-            the rows' classes.
+        row_weight: the factor of each row, a number or (N, 1), of the dtype of x, none negative. By
+            default that of the mean: 1/N; where the target is class numbers, 1 over the sum of the
+            weights of the rows' classes.
         class_weight: how much each class counts, (K,), of the dtype of x, none negative.
         label_smoothing: s, the share of the target that is spread evenly over the classes, from 0
             to 1.
-        ignore_index: a class number, perhaps none of 0 to K - 1, whose rows do not count, and not
-            in the mean either. If what counts weighs nothing, the loss is 0.
+        ignore_index: a class number, perhaps none of 0 to K - 1, whose rows do not count, whatever
+            their logits are, and not in the mean either. If what counts weighs nothing, the loss is
+            0.
 
     Returns:
         The loss, a scalar, and what `backward` needs.
@@ -71,8 +72,18 @@ def forward(
     """
     check_floats(x, name="x", ndim=2)
     class_weight = _as_class_weight(class_weight, x)
-    label_smoothing = _as_share(label_smoothing) if label_smoothing else 0.0
-    target, row_weight = _as_target(target, x, row_weight, class_weight, ignore_index)
+    label_smoothing = _as_share(label_smoothing)
+    target, counted = _as_target(target, x, ignore_index)
+    if row_weight is not None:
+        row_weight = _as_row_weight(row_weight, x)
+    elif target.ndim == 2:
+        row_weight = x.dtype.type(1 / len(x))
+    else:
+        row_weight, class_weight = _factor_of_the_mean(target[counted], class_weight, x)
+    if ignore_index is not None:
+        counted = counted[:, np.newaxis]  # (N, 1)
+        row_weight = np.where(counted, row_weight, x.dtype.type(0))
+        x = np.where(counted, x, x.dtype.type(0))  # for 0 times NaN is NaN
     shifted, e, s = _exponentials(x)
     kept = Kept(_softmax(e, s), target, row_weight, class_weight, label_smoothing)
     if target.ndim == 2:
@@ -87,8 +98,6 @@ def forward(
 
 def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[()], Array]:
     """Compute d_logits = d_out (sum_j u_j p - u) / N, the one place with 1/N; eq. (8), (10), (13).
-
-    Without class weights sum_j u_j = 1.
 
     Args:
         params: there are none: ().
@@ -106,7 +115,7 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
     p, target, row_weight, class_weight, label_smoothing = kept
     if target.ndim == 2:
         u = _smoothed(kept)  # (N, K)
-        d_logits = p - u if class_weight is None else p * u.sum(axis=1, keepdims=True) - u
+        d_logits = p * u.sum(axis=1, keepdims=True) - u
     else:
         certain, spread = _smoothed_classes(kept)
         d_logits = p.copy() if class_weight is None else p * (certain + spread.sum())
@@ -173,36 +182,47 @@ def _smoothed_classes(kept: Kept) -> tuple[Array, Array]:
 
 
 def _as_target(
-    target: Any,
-    x: Array,
-    row_weight: RowWeight | float | None,
-    class_weight: Array | None,
-    ignore_index: int | None,
-) -> tuple[Any, RowWeight]:
-    """Check the target, and give each row its factor; eq. (12). What is ignored gets class 0."""
-    if row_weight is not None:
-        row_weight = _as_row_weight(row_weight, x)
+    target: Any, x: Array, ignore_index: int | None
+) -> tuple[Any, npt.NDArray[np.bool_]]:
+    """Check the target, and say which rows count, (N,); eq. (12). What is ignored gets class 0."""
+    N, K = x.shape
+    counted = np.ones(N, bool)  # (N,)
     if isinstance(target, np.ndarray) and target.ndim == 2:
         check_like(target, x.shape, x.dtype, name="target", like="x")
         if ignore_index is not None:
             raise ValueError("ignore_index must be None where the target is probabilities")
-        return target, x.dtype.type(1 / len(x)) if row_weight is None else row_weight
+        return target, counted
     check_integers(target, name="target")
-    N, K = x.shape
     if target.shape != (N,):
         raise ValueError(f"target must have shape ({N},) or {x.shape} to fit x, got {target.shape}")
-    counted = np.ones(N, bool) if ignore_index is None else target != ignore_index  # (N,)
+    if ignore_index is not None:
+        counted = target != as_integer(ignore_index, name="ignore_index")
     target = np.where(counted, target, 0)
     outside = (target < 0) | (target >= K)
     if outside.any():
         got = target[outside][0]
         raise ValueError(f"target must hold class numbers from 0 to {K - 1}, got {got}")
-    if row_weight is None:
-        total = counted.sum() if class_weight is None else class_weight[target[counted]].sum()
-        row_weight = x.dtype.type(1 / total if total else 0)
-    if ignore_index is not None:
-        row_weight = np.where(counted[:, None], row_weight, x.dtype.type(0))
-    return target, row_weight
+    return target, counted
+
+
+def _factor_of_the_mean(
+    classes: Any, class_weight: Array | None, x: Array
+) -> tuple[np.floating[Any], Array | None]:
+    """Compute 1 / sum_m v of the classes of the rows that count, and v as it is used; eq. (12).
+
+    Only ratios of weights matter: where the sum or 1 over it is infinite or subnormal, v is
+    multiplied by the power of 2 that takes the largest of these rows to between 1/2 and 1.
+    """
+    if class_weight is None:
+        return x.dtype.type(1 / len(classes) if len(classes) else 0), None
+    weights, tiny = class_weight[classes], np.finfo(x.dtype).tiny
+    with np.errstate(over="ignore"):  # and below what no row has stops at the largest float
+        total = weights.sum()
+        if total and not tiny <= total <= 1 / tiny:
+            scaled = np.ldexp(class_weight, -np.frexp(weights.max())[1])
+            class_weight = np.minimum(scaled, np.finfo(x.dtype).max)
+            total = class_weight[classes].sum()
+    return x.dtype.type(1 / total if total else 0), class_weight
 
 
 def _as_class_weight(class_weight: Array | None, x: Array) -> Array | None:
@@ -219,9 +239,11 @@ def _as_row_weight(row_weight: Any, x: Array) -> RowWeight:
     """Check that the factors of the rows are one number, or a column of the dtype of x."""
     if isinstance(row_weight, np.ndarray) and row_weight.ndim:
         check_like(row_weight, (len(x), 1), x.dtype, name="row_weight", like="the rows of x")
+        if not (np.isfinite(row_weight) & (row_weight >= 0)).all():
+            raise ValueError("row_weight must hold finite numbers, none negative")
         return row_weight
-    check_scalar(row_weight, name="row_weight")
-    return x.dtype.type(row_weight)
+    number = row_weight[()] if isinstance(row_weight, np.ndarray) else row_weight
+    return x.dtype.type(as_number(number, name="row_weight", minimum=0, dtype=x.dtype))
 
 
 def _as_share(label_smoothing: object) -> float:

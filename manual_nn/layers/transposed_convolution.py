@@ -156,7 +156,7 @@ def _output_size(
     for more, step in zip(added, stride, strict=True):
         if as_count(more, name="output_padding", minimum=0) >= step:
             raise ValueError(f"output_padding must be below the stride, {step}, got {more}")
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if any(added):
             raise ValueError(f'output_padding must be 0 with "same", got {output_padding!r}')
         return tuple(step * n for step, n in zip(stride, size, strict=True))

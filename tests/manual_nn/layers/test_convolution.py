@@ -185,3 +185,12 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         convolution.forward(params, x, padding=[(0, 0), (0, -1)])
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 4, 4, 4\) .*, got \(4,\)"):
         convolution.backward(params, kept, np.ones(4))
+
+
+def test_what_is_not_padded_is_not_copied_and_padding_may_be_an_array() -> None:
+    params = Convolution(np.ones((2, 1, 1)), np.zeros(1))
+    x = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1)
+    _, kept = convolution.forward(params, x)
+    assert kept.padded is x
+    out, _ = convolution.forward(params, x, padding=np.array([[1, 0]]))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(out.ravel(), [1, 3, 6])

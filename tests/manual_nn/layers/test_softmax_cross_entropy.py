@@ -226,6 +226,44 @@ def test_class_numbers_are_exact_where_the_numbers_are(dtype: type[np.floating[A
     assert loss.dtype == d_x.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_the_target_that_do_not_sum_to_one_scale_p(dtype: type[np.floating[Any]]) -> None:
+    """The loss is 1.5 ln 2 + ln 2 for each; class weights of 1 change nothing."""
+    x = np.zeros((2, 2), dtype)
+    target = np.array([[0.5, 1], [0, 1]], dtype)
+    for weights in (None, np.ones(2, dtype)):
+        loss, kept = forward((), x, target=target, class_weight=weights)
+        assert loss == cross_entropy(log_softmax(x), target, dtype(0.5))
+        _, d_x = backward((), kept)
+        np.testing.assert_array_equal(d_x, np.array([[0.125, -0.125], [0.25, -0.25]], dtype))
+
+
+def test_the_logits_of_an_ignored_row_may_be_anything() -> None:
+    for ignored in (np.nan, np.inf, -np.inf):
+        x = np.array([[0.0, 1024.0], [ignored, ignored]])
+        loss, kept = forward((), x, target=np.array([0, -1]), ignore_index=-1)
+        assert loss == 1024
+        np.testing.assert_array_equal(backward((), kept)[1], [[-1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_of_any_size_count_by_their_ratios(dtype: type[np.floating[Any]]) -> None:
+    """Whether 1 over their sum overflows, their sum does, or a class that no row has weighs more.
+
+    The first row, three times as heavy, is certain of its class, the second of the other.
+    """
+    x, target = np.array([[64, 0, 0], [64, 0, 0]], dtype), np.array([0, 1])
+    tiny = np.finfo(dtype).smallest_subnormal
+    huge = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 2)  # a quarter of what overflows
+    for unit, other in ((tiny, tiny), (tiny, dtype(1)), (huge, tiny), (dtype(1), huge)):
+        weights = np.array([3 * unit, unit, other], dtype)
+        loss, kept = forward((), x, target=target, class_weight=weights)
+        _, d_x = backward((), kept)
+        assert loss == 16
+        p = softmax(x)[0, 1]
+        np.testing.assert_array_equal(d_x, [[0, 0.75 * p, 0.75 * p], [0.25, -0.25, 0.25 * p]])
+
+
 def test_nothing_is_lost_where_no_row_counts() -> None:
     x = np.array([[0.0, 1.0]])
     for target, options in (
@@ -252,11 +290,20 @@ def test_nothing_is_lost_where_no_row_counts() -> None:
         (ValueError, "ignore_index must be None", {"target": np.eye(3)[:2], "ignore_index": 0}),
         (ValueError, "row_weight must have shape", {"row_weight": np.ones(2)}),
         (TypeError, "row_weight must be a real number, got str", {"row_weight": "mean"}),
+        (ValueError, "row_weight must be .* at least 0, got nan", {"row_weight": np.nan}),
+        (ValueError, "row_weight must be .* at least 0, got -1", {"row_weight": np.array(-1)}),
+        (ValueError, "row_weight must hold", {"row_weight": np.array([[1], [-1.0]])}),
+        (ValueError, "row_weight must hold", {"row_weight": np.array([[1], [np.inf]])}),
         (ValueError, r"class_weight must have shape \(3,\)", {"class_weight": np.ones(2)}),
         (ValueError, "class_weight must hold", {"class_weight": np.array([1, -1.0, 1])}),
         (ValueError, "class_weight must hold", {"class_weight": np.array([1, np.inf, 1])}),
         (ValueError, "label_smoothing must be at most 1, got 2", {"label_smoothing": 2}),
         (ValueError, "label_smoothing must be .* at least 0, got -1", {"label_smoothing": -1}),
+        (TypeError, "label_smoothing must be a real number, got None", {"label_smoothing": None}),
+        (TypeError, "label_smoothing must be a real number, got list", {"label_smoothing": []}),
+        (TypeError, r"ignore_index must be a whole number, got 1\.0", {"ignore_index": 1.0}),
+        (TypeError, "ignore_index must be a whole number, got True", {"ignore_index": True}),
+        (TypeError, r"ignore_index must be a whole number, got \[1\]", {"ignore_index": [1]}),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(

@@ -161,3 +161,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         forward(params, x, padding="full")
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 6, 6, 4\) .*, got \(4,\)"):
         transposed_convolution.backward(params, kept, np.ones(4))
+
+
+def test_padding_may_be_an_array() -> None:
+    params = TransposedConvolution(np.ones((2, 1, 1)), np.zeros(1))
+    x, padding = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1), np.array([[1, 0]])
+    out, _ = transposed_convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(out.ravel(), [3, 6, 4])
