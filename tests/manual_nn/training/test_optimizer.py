@@ -22,6 +22,7 @@ FLOAT32 = np.dtype(np.float32)
 )
 def test_an_optimizer_begins_with_no_step_and_moments_of_zero(optimizer: Any, moments: int) -> None:
     assert as_optimizer(optimizer, FLOAT32) is optimizer
+    assert optimizer.moments == moments
     for state in (first_state(optimizer, PARAMS), as_optimizer_state(None, optimizer, PARAMS)):
         assert state.steps == 0
         assert len(state.moments) == moments
