@@ -63,7 +63,8 @@ def forward(
         scale: the factor of the scores, above 0; 1 / sqrt(D) by default.
         dropout_mask: True for the weights that stay, of a shape that broadcasts to (..., T, S);
             `dropout.draw_mask` makes one. In evaluation None.
-        dropout_rate: the probability with which a weight was dropped, from 0 to below 1.
+        dropout_rate: the probability with which a weight was dropped, from 0 to below 1; without a
+            mask 0.
 
     Returns:
         out, (..., T, K), and what `backward` needs.
@@ -84,6 +85,9 @@ def forward(
     for name, given in (("mask", mask), ("dropout_mask", dropout_mask)):
         if given is not None:
             check_mask(given, scores_shape(x), like="the scores", name=name)
+    dropout_rate = dropout.as_rate(dropout_rate)
+    if dropout_rate and dropout_mask is None:
+        raise ValueError(f"dropout_rate must be 0 without a dropout_mask, got {dropout_rate:g}")
     query, key, value = in_groups(x)
     scale = as_scale(scale, query)
     mask, dropout_mask = mask_in_groups(mask, x), mask_in_groups(dropout_mask, x)

@@ -242,6 +242,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         attention.forward((), x, dropout_mask=np.ones((3, 5), int))
     with pytest.raises(ValueError, match="rate must be below 1, got 1"):
         attention.forward((), x, dropout_mask=np.ones((3, 5), bool), dropout_rate=1)
+    with pytest.raises(ValueError, match="dropout_rate must be 0 without a dropout_mask"):
+        attention.forward((), x, dropout_rate=0.5)
+    with pytest.raises(TypeError, match="rate must be a real number, got str"):
+        attention.forward((), x, dropout_rate="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(3, 5, 4\)"):
         attention.forward((), x._replace(key=np.ones((3, 5, 4))))
     with pytest.raises(ValueError, match="scale must be a finite number above 0, got 0"):
