@@ -395,7 +395,9 @@ def test_ctrl_c_keeps_the_epochs_that_are_complete_and_they_resume_to_the_same_e
 @pytest.mark.long
 @pytest.mark.usefixtures("ctrl_c_works")
 def test_ctrl_c_in_the_first_epoch_keeps_the_steps_that_were_taken(tmp_path: Path) -> None:
-    with start("train", *SLOW, "--output", tmp_path) as process:
+    """It takes several times as long as is waited, on a fast machine too."""
+    wide = ("--hidden", "1500", "1500", "1500")
+    with start("train", *SLOW, *wide, "--output", tmp_path) as process:
         read_until(process, "digits")
         time.sleep(1)
         process.send_signal(signal.SIGINT)
