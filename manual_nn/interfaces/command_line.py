@@ -13,6 +13,7 @@ from pathlib import Path
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.compiled.backend import as_backend
 from manual_nn.files.classes import Labels
 from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
@@ -430,7 +431,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         scaling=args.scaling,
         seed=args.seed,
         dtype=args.dtype,
-        backend=args.backend,
+        backend=as_backend(args.backend),
     )
 
 

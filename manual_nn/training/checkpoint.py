@@ -164,7 +164,8 @@ def _layers_in_words(params: Params) -> str:
 def _check_setting(name: str, value: object, saved: object) -> None:
     if value != saved:
         text, saved_text = map(_setting_in_words, (value, saved))
-        raise ValueError(f"it was written with {name} {saved_text}, now {name} is {text}")
+        remedy = f": choose {saved_text}" if name == "backend" else ""  # which "auto" has changed
+        raise ValueError(f"it was written with {name} {saved_text}, now {name} is {text}{remedy}")
 
 
 def _setting_in_words(value: object) -> str:
