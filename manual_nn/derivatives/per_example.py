@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.layers import dense
+from manual_nn.layers import dense, softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp
@@ -128,7 +128,9 @@ def _rows(params: Params, X: Array, target: Array) -> tuple[list[Array], list[Ar
     eq. (1), softmax_cross_entropy.md (5).
     """
     z, a = mlp.forward(params, X)
-    return a, mlp.backward(params, a, softmax(z) - target)
+    kept = softmax_cross_entropy.Kept(softmax(z), target, z.dtype.type(1))
+    _, d_logits = softmax_cross_entropy.backward((), kept)  # (N, K)
+    return a, mlp.backward(params, a, d_logits)
 
 
 def _layer_norms(a: list[Array], d_z: list[Array]) -> list[tuple[Array, Array]]:
