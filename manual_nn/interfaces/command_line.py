@@ -382,6 +382,7 @@ def _model(
         source.absolute(),
         fingerprint(source),
         {name: as_json(value) for name, value in vars(settings).items()}
+        | {"backend": as_backend(settings.backend)}
         | {"scaling": prepared.scaling.kind},
         vars(result.history),
         result.stopped_early,
@@ -431,7 +432,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         scaling=args.scaling,
         seed=args.seed,
         dtype=args.dtype,
-        backend=as_backend(args.backend),
+        backend=args.backend,
     )
 
 

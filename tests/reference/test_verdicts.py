@@ -193,6 +193,8 @@ def test_what_is_wrong_in_one_precision_alone_has_lost_no_digits(
         report = reference.check_gradient(by_two_paths, square_of_product, w, X)
         assert report.verdict == Verdict.MISMATCH
         scaled = {Code.SCALED, Code.PATH_SCALED}
+        if np.dtype(dtype).itemsize == 2:  # a few elements tell too little of a factor
+            scaled.add(Code.UNKNOWN)
         assert report.causes[0].code in (scaled if factor else {Code.ZERO})
 
 

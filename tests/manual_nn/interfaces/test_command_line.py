@@ -75,7 +75,10 @@ def files_in(folder: Path) -> list[str]:
 
 
 class Trained(NamedTuple):
-    """A finished run of `train` on the digits with its defaults, its output in a pipe."""
+    """A finished run of `train` on the digits by NumPy, its output in a pipe.
+
+    All else is the defaults; Numba would say that it compiles, if it had not yet.
+    """
 
     folder: Path
     output: Output
@@ -84,7 +87,8 @@ class Trained(NamedTuple):
 @pytest.fixture(scope="module", name="trained")
 def fixture_trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained") / "new" / "folder"
-    return Trained(folder, run_apart("manual_nn", "train", "--output", folder))
+    options = ("--backend", "numpy", "--output", folder)
+    return Trained(folder, run_apart("manual_nn", "train", *options))
 
 
 @pytest.fixture(name="ctrl_c_works")
