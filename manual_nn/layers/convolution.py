@@ -107,12 +107,8 @@ def forward(
     check_floats(params.weight, name="params.weight", ndim=3)
     C, K = x.shape[-1], params.weight.shape[-1]
     groups = as_groups(groups, C, K)
-    shape = (*params.weight.shape[: x.ndim - 2], C // groups, K)
-    check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
-    check_like(params.bias, shape[-1:], x.dtype, name="params.bias", like="params.weight")
-    geometry = geometry_of(
-        x.shape[1:-1], shape[:-2], stride, dilation, padding, name="params.weight"
-    )
+    window = check_params(*params, x, C // groups)
+    geometry = geometry_of(x.shape[1:-1], window, stride, dilation, padding, name="params.weight")
     padded = x  # (N, ..., C)
     if geometry.padded != geometry.unpadded:
         padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))
@@ -210,6 +206,14 @@ def as_groups(groups: object, C: int, K: int) -> int:
     if C % G or K % G:
         raise ValueError(f"groups must divide the {C} channels in and {K} out, got {G}")
     return G
+
+
+def check_params(weight: Array, bias: Array, x: Array, C: int) -> tuple[int, ...]:
+    """Check that weight, (w..., C, K), and bias, (K,), fit x, and give the window; eq. (1)."""
+    window, K = weight.shape[: x.ndim - 2], weight.shape[-1]
+    check_like(weight, (*window, C, K), x.dtype, name="params.weight", like="x")
+    check_like(bias, (K,), x.dtype, name="params.bias", like="params.weight")
+    return window
 
 
 def geometry_of(

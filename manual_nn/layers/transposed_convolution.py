@@ -15,7 +15,14 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.layers import convolution
-from manual_nn.layers.convolution import Geometry, Padding, geometry_of, per_axis, places_of
+from manual_nn.layers.convolution import (
+    Geometry,
+    Padding,
+    check_params,
+    geometry_of,
+    per_axis,
+    places_of,
+)
 from manual_nn.sums import sum_rows
 
 
@@ -74,18 +81,13 @@ def forward(
     """
     check_floats(x, name="x", ndim=3)
     check_floats(params.weight, name="params.weight", ndim=3)
-    shape = (*params.weight.shape[: x.ndim - 2], x.shape[-1], params.weight.shape[-1])
-    check_like(params.weight, shape, x.dtype, name="params.weight", like="x")
-    check_like(params.bias, shape[-1:], x.dtype, name="params.bias", like="params.weight")
-    steps, apart = (
-        per_axis(stride, "stride", shape[:-2]),
-        per_axis(dilation, "dilation", shape[:-2]),
-    )
+    window = check_params(*params, x, x.shape[-1])
+    steps, apart = per_axis(stride, "stride", window), per_axis(dilation, "dilation", window)
     size = _output_size(
-        x.shape[1:-1], shape[:-2], steps, apart, padding=padding, output_padding=output_padding
+        x.shape[1:-1], window, steps, apart, padding=padding, output_padding=output_padding
     )
-    geometry = geometry_of(size, shape[:-2], steps, apart, padding, name="params.weight")
-    padded = np.zeros((len(x), *geometry.padded, shape[-1]), x.dtype)  # (N, ..., K)
+    geometry = geometry_of(size, window, steps, apart, padding, name="params.weight")
+    padded = np.zeros((len(x), *geometry.padded, len(params.bias)), x.dtype)  # (N, ..., K)
     for w, places in places_of(geometry):
         padded[places] += np.matmul(x, params.weight[w])
     return padded[:, *geometry.inside] + params.bias, Kept(x, geometry)
