@@ -85,6 +85,17 @@ def new_rows(n: int, sizes: Sizes, like: Array) -> list[Array]:
 
 
 @compiled
+def room_for(
+    n: int, sizes: Sizes, X: Array, theta: Array
+) -> tuple[list[Array], list[Array], Array, Array, Array]:
+    """Make what a step of n rows writes to: z, d_z, the batch's X and target, its row_weight."""
+    z, d_z = new_rows(n, sizes, theta), new_rows(n, sizes, theta)
+    d_z[-1] = z[-1]
+    X_batch, target_batch = np.empty((n, X.shape[1]), X.dtype), np.empty_like(z[-1])
+    return z, d_z, X_batch, target_batch, np.empty(n, X.dtype)
+
+
+@compiled
 def sgd(
     theta: Array,
     sizes: Sizes,
@@ -118,10 +129,7 @@ def sgd(
     weights, biases = weights_in(theta, sizes), biases_in(theta, sizes)
     steps = np.empty_like(theta)
     step_weights, step_biases = weights_in(steps, sizes), biases_in(steps, sizes)
-    z, step_z = new_rows(n, sizes, theta), new_rows(n, sizes, theta)
-    step_z[-1] = z[-1]
-    X_batch, target_batch = np.empty((n, X.shape[1]), X.dtype), np.empty_like(z[-1])
-    row_weight = np.empty(n, X.dtype)
+    z, step_z, X_batch, target_batch, row_weight = room_for(n, sizes, X, theta)
     factor = 1.0
     for s in range(S):
         take_batch(rows[s], X, target, sample_weight, rates[s], X_batch, target_batch, row_weight)
@@ -190,10 +198,7 @@ def with_moments(
     weights, biases = weights_in(theta, sizes), biases_in(theta, sizes)
     d_theta = np.empty_like(theta)
     d_weights, d_biases = weights_in(d_theta, sizes), biases_in(d_theta, sizes)
-    z, d_z = new_rows(n, sizes, theta), new_rows(n, sizes, theta)
-    d_z[-1] = z[-1]
-    X_batch, target_batch = np.empty((n, X.shape[1]), X.dtype), np.empty_like(z[-1])
-    row_weight = np.empty(n, X.dtype)
+    z, d_z, X_batch, target_batch, row_weight = room_for(n, sizes, X, theta)
     for s in range(S):
         take_batch(rows[s], X, target, sample_weight, 1.0, X_batch, target_batch, row_weight)
         _, finite = mlp.loss_and_grad(
