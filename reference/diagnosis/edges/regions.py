@@ -7,7 +7,7 @@ may have been taken along another axis.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -118,7 +118,7 @@ class Pattern(NamedTuple):
     """
 
     sentence: str
-    places: Callable[[core.Jaxpr], Iterator[tuple[Any, int]]]
+    places: Callable[[core.Jaxpr], Iterable[tuple[Any, int]]]
     make: Callable[[Region, Any], JaxArray]
 
 
@@ -193,8 +193,13 @@ def _last_window(region: Region, x: Any) -> JaxArray:
 # Means along another axis
 
 
-def normalising(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
+@functools.lru_cache(maxsize=1)  # some forty mistakes ask for those of one jaxpr
+def normalising(jaxpr: core.Jaxpr) -> tuple[tuple[Any, int], ...]:
     """List arrays with what is made of them and of sums along them, element by element."""
+    return tuple(_normalising(jaxpr))
+
+
+def _normalising(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     readers: dict[Any, int] = {}
     for x in (x for eqn in jaxpr.eqns for x in eqn.invars if not isinstance(x, core.Literal)):
         readers[x] = readers.get(x, 0) + 1
