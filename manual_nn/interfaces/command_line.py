@@ -382,8 +382,7 @@ def _model(
         source.absolute(),
         fingerprint(source),
         {name: as_json(value) for name, value in vars(settings).items()}
-        | {"backend": as_backend(settings.backend)}
-        | {"scaling": prepared.scaling.kind},
+        | {"backend": as_backend(settings.backend), "scaling": prepared.scaling.kind},
         vars(result.history),
         result.stopped_early,
     )
