@@ -11,20 +11,9 @@ from manual_nn.layers import attention
 from manual_nn.layers.attention import Inputs, Kept
 from manual_nn.layers.dropout import draw_mask
 from reference.layers import attention as twin
-from tests.support.layer_proof import FEW, Named, Subject, prove, refute
+from tests.support.attention import subject_of
+from tests.support.layer_proof import FEW, Named, prove, refute
 from tests.support.strategies import seeds
-
-
-def subject_of(
-    batch: list[int], T: int, S: int, D: int, K: int, *, group: int = 1, **options: Any
-) -> Subject:
-    """Make inputs in which each head of keys, the last axis of the batch, is seen by a group."""
-    heads = [*batch[:-1], batch[-1] * group] if batch else []
-    return Subject(
-        lambda draw, _: ((), Inputs(draw(*heads, T, D), draw(*batch, S, D), draw(*batch, S, K))),
-        options,
-    )
-
 
 sizes = st.integers(1, 5)
 
