@@ -60,7 +60,7 @@ FIRST = {
 # optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
-    "manual_nn/compiled/layers.py": (_COMPILED, _COMPILER),
+    "manual_nn/compiled/in_place.py": (_COMPILED, _COMPILER),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
     "manual_nn/compiled/steps.py": ("tests/manual_nn/training/test_descent_compiled.py",),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),

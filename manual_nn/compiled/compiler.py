@@ -59,7 +59,7 @@ def _say_that_it_is_not_kept(reason: str) -> None:
 def _digest() -> str:
     """Identify what is compiled: all of it, for the code of a function holds those it calls."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 

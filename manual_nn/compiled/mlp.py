@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from manual_nn.arrays import Array
-from manual_nn.compiled import layers
+from manual_nn.compiled import in_place
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import product
 
@@ -26,7 +26,7 @@ def forward(weights: Arrays, factor: float, biases: Arrays, X: Array, z: Arrays)
     for l in range(len(weights)):
         product(X if l == 0 else z[l - 1], weights[l], factor, 0.0, z[l])
         if l < len(weights) - 1:
-            finite &= layers.rectify(z[l], biases[l])
+            finite &= in_place.rectify(z[l], biases[l])
     return finite
 
 
@@ -34,8 +34,8 @@ def forward(weights: Arrays, factor: float, biases: Arrays, X: Array, z: Arrays)
 def backward(weights: Arrays, factor: float, z: Arrays, d_z: Arrays, d_biases: Arrays) -> None:
     """Go down from d_z_L: d_z_{l-1} = d_z_l W_l^T where z_{l-1} > 0, and its sums; mlp.md (2)."""
     for l in range(len(weights) - 1, 0, -1):
-        layers.input_backward(d_z[l], weights[l], factor, d_z[l - 1])
-        layers.rectify_backward(d_z[l - 1], z[l - 1], d_biases[l - 1])
+        in_place.input_backward(d_z[l], weights[l], factor, d_z[l - 1])
+        in_place.rectify_backward(d_z[l - 1], z[l - 1], d_biases[l - 1])
 
 
 @compiled
@@ -69,7 +69,7 @@ def up_and_down(
     top = len(weights) - 1
     if not forward(weights, factor, biases, X, z):
         return X.dtype.type(0), False
-    loss, finite = layers.cross_entropy(z[top], biases[top], target, row_weight, d_biases[top])
+    loss, finite = in_place.cross_entropy(z[top], biases[top], target, row_weight, d_biases[top])
     if finite:
         backward(weights, factor, z, d_z, d_biases)
     return loss, finite
@@ -101,7 +101,7 @@ def loss_and_grad(
     dtype = X.dtype.type
     decay, squares = dtype(2 * weight_decay), dtype(0)
     for l in range(len(weights)):
-        squares += layers.weight_backward(
+        squares += in_place.weight_backward(
             X if l == 0 else z[l - 1], d_z[l], weights[l], decay, d_weights[l]
         )
     if weight_decay > 0:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from manual_nn.compiled import layers, mlp, steps
+from manual_nn.compiled import in_place, mlp, steps
 
-MODULES = (layers, mlp, steps)
+MODULES = (in_place, mlp, steps)
 WAYS = ("compiled", "in Python")
 
 

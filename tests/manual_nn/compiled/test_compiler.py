@@ -4,6 +4,7 @@ import ast
 import inspect
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,12 +42,14 @@ def test_every_function_of_these_modules_is_compiled() -> None:
 def test_what_is_kept_depends_on_every_file_that_is_compiled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for source in Path(compiler.__file__).parent.glob("*.py"):
-        (tmp_path / source.name).write_bytes(source.read_bytes())
+    here, ignored = Path(compiler.__file__).parent, shutil.ignore_patterns("__pycache__")
+    shutil.copytree(here, tmp_path, dirs_exist_ok=True, ignore=ignored)
     monkeypatch.setattr(compiler, "__file__", str(tmp_path / "compiler.py"))
     before = compiler._digest()
     assert before == compiler._Cache._DIGEST
-    for source in tmp_path.glob("*.py"):
+    sources = [*tmp_path.rglob("*.py")]
+    assert tmp_path / "layers" / "__init__.py" in sources
+    for source in sources:
         text = source.read_text(encoding="utf-8")
         source.write_text(text + "\n", encoding="utf-8")
         assert compiler._digest() != before
@@ -101,7 +104,7 @@ def test_it_is_said_once_that_something_of_ours_is_compiled(
     start("somebody.else")
     start(None)  # of a function that was made by exec
     assert not caplog.messages
-    start("manual_nn.compiled.layers")
+    start("manual_nn.compiled.in_place")
     start("manual_nn.compiled.mlp")
     assert caplog.messages == [
         "Compiling with Numba: this takes some seconds, once for each kind of input"
@@ -111,8 +114,8 @@ def test_it_is_said_once_that_something_of_ours_is_compiled(
 
 CODE = """
 import numpy as np
-from manual_nn.compiled import layers
-print(layers.rectify(np.ones((1, 1)), np.ones(1)))
+from manual_nn.compiled import in_place
+print(in_place.rectify(np.ones((1, 1)), np.ones(1)))
 """
 
 

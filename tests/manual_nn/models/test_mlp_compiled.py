@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense, Workspace
-from manual_nn.compiled.layers import BLOCK, FEW
+from manual_nn.compiled.in_place import BLOCK, FEW
 from manual_nn.models.mlp_compiled import in_order
 from reference.campaign.draws import LAYOUTS
 from tests.support import compiled

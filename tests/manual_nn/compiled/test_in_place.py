@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from manual_nn.arrays import Array
-from manual_nn.compiled import layers
+from manual_nn.compiled import in_place
 from manual_nn.layers import softmax_cross_entropy
 from tests.support.cases import each
 
@@ -27,7 +27,7 @@ def integers(seed: int, *shape: int, dtype: type[np.floating]) -> Array:
 def test_the_bias_is_added_and_what_is_not_positive_becomes_zero(dtype: type[np.floating]) -> None:
     z, bias = integers(0, 5, 7, dtype=dtype), integers(1, 7, dtype=dtype)
     want = np.maximum(z + bias, 0)
-    assert layers.rectify(z, bias)
+    assert in_place.rectify(z, bias)
     np.testing.assert_array_equal(z, want)
     assert z.dtype == dtype
 
@@ -37,16 +37,16 @@ def test_the_bias_is_added_and_what_is_not_positive_becomes_zero(dtype: type[np.
 def test_what_the_relu_hides_is_seen(value: float, place: tuple[int, int]) -> None:
     z = np.ones((2, 3))
     z[place] = value
-    assert not layers.rectify(z, np.zeros(3))
+    assert not in_place.rectify(z, np.zeros(3))
 
 
 def test_the_largest_number_is_finite_and_one_that_overflows_with_its_bias_is_not() -> None:
     largest = np.finfo(np.float32).max
     z = np.array([[largest, -largest]])
-    assert layers.rectify(z.copy(), np.zeros(2, np.float32))
+    assert in_place.rectify(z.copy(), np.zeros(2, np.float32))
     with np.errstate(over="ignore"):
-        assert not layers.rectify(z.copy(), np.array([largest, 0]))
-        assert not layers.rectify(z.copy(), np.array([0, -largest]))
+        assert not in_place.rectify(z.copy(), np.array([largest, 0]))
+        assert not in_place.rectify(z.copy(), np.array([0, -largest]))
 
 
 @of_each_dtype
@@ -57,17 +57,17 @@ def test_the_gradient_passes_where_the_unit_is_on_and_is_summed_over_the_rows(
     want = np.where(a > 0, d_a, 0)
     d_a[0, 0], a[0, 0], want[0, 0] = np.inf, 0, 0  # overflowed, at a unit that is off
     d_bias = np.full(7, np.nan, dtype)
-    layers.rectify_backward(d_a, a, d_bias)
+    in_place.rectify_backward(d_a, a, d_bias)
     np.testing.assert_array_equal(d_a, want)
     np.testing.assert_array_equal(d_bias, want.sum(axis=0))
 
 
-@pytest.mark.parametrize("N", [1, 2, layers.FEW, layers.FEW + 1])
+@pytest.mark.parametrize("N", [1, 2, in_place.FEW, in_place.FEW + 1])
 @of_each_dtype
 def test_few_rows_and_many_go_down_through_the_weights(N: int, dtype: type[np.floating]) -> None:
     d_z, weight = integers(0, N, 3, dtype=dtype), integers(1, 4, 3, dtype=dtype)
     d_a = np.full((N, 4), np.nan, dtype)
-    layers.input_backward(d_z, weight, 0.5, d_a)
+    in_place.input_backward(d_z, weight, 0.5, d_a)
     np.testing.assert_array_equal(d_a, d_z @ weight.T / 2)
 
 
@@ -80,7 +80,7 @@ def test_the_gradient_of_a_weight_has_its_decay(
     a, d_z = integers(0, N, 4, dtype=dtype), integers(1, N, 3, dtype=dtype)
     weight = integers(2, 4, 3, dtype=dtype)
     d_weight = np.full((4, 3), np.nan, dtype)
-    squares = layers.weight_backward(a, d_z, weight, dtype(decay), d_weight)
+    squares = in_place.weight_backward(a, d_z, weight, dtype(decay), d_weight)
     np.testing.assert_array_equal(d_weight, a.T @ d_z + dtype(decay) * weight)
     assert squares == (weight**2).sum() or (decay == 0 and N > 1 and squares == 0)
 
@@ -93,7 +93,7 @@ def test_equal_logits_have_the_loss_of_a_coin(dtype: type[np.floating]) -> None:
     z, bias = np.array([[3, 1], [-1, -3], [0, -2], [8, 6]], dtype), np.array([-1, 1], dtype)
     target = np.array([[1, 0], [0, 1], [0.25, 0.75], [0.5, 0.5]], dtype)
     row_weight, d_bias = np.array([0.5, 0.25, 0.125, 0.125], dtype), np.full(2, np.nan, dtype)
-    loss, finite = layers.cross_entropy(z, bias, target, row_weight, d_bias)
+    loss, finite = in_place.cross_entropy(z, bias, target, row_weight, d_bias)
     want = (0.5 - target) * row_weight[:, None]
     assert finite
     assert abs(loss - math.log(2)) <= 8 * np.finfo(dtype).eps * math.log(2)  # 8 roundings
@@ -118,7 +118,7 @@ def test_it_is_the_layer_s_own_cross_entropy_but_for_the_order_of_sums(
     )
     _, d_z = softmax_cross_entropy.backward((), kept)
     d_bias = np.empty(4, dtype)
-    loss, finite = layers.cross_entropy(z, bias, target, row_weight, d_bias)
+    loss, finite = in_place.cross_entropy(z, bias, target, row_weight, d_bias)
     assert finite
     np.testing.assert_array_equal(z, d_z)
     np.testing.assert_array_equal(d_bias, d_z.sum(axis=0))
@@ -131,7 +131,7 @@ def test_logits_that_are_not_finite_are_seen(value: float, place: tuple[int, int
     z = np.ones((2, 3))
     z[place] = value
     with np.errstate(invalid="ignore"):
-        _, finite = layers.cross_entropy(
+        _, finite = in_place.cross_entropy(
             z, np.zeros(3), np.full((2, 3), 1 / 3), np.full(2, 0.5), np.empty(3)
         )
     assert not finite
@@ -141,7 +141,7 @@ def test_a_difference_of_logits_beyond_the_largest_number_stops_there() -> None:
     largest = np.finfo(np.float64).max
     z = np.array([[largest, -largest]])
     with np.errstate(over="ignore"):
-        loss, finite = layers.cross_entropy(
+        loss, finite = in_place.cross_entropy(
             z, np.zeros(2), np.array([[0.0, 1.0]]), np.ones(1), np.empty(2)
         )
     assert finite
