@@ -36,6 +36,11 @@ def compiled_in_any_order(function: Function) -> Function:
     return _compiled(function, fastmath=set(ANY_ORDER))
 
 
+def compiled_fused(function: Function) -> Function:
+    """Mark a function for Numba, which may leave a product unrounded that is added, no more."""
+    return _compiled(function, fastmath={"contract"})
+
+
 def _compiled(function: Function, *, fastmath: Any) -> Any:
     dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
     if numba.config.DISABLE_JIT:  # then it is the function

@@ -14,12 +14,15 @@ import numba
 import pytest
 from numba.core.caching import FunctionCache
 
-from manual_nn.compiled import compiler
+from manual_nn.compiled import compiler, exponential
 from tests.support.compiled import MODULES
 from tests.support.project import ROOT
 
 COMPILED = [
-    value for module in MODULES for value in vars(module).values() if hasattr(value, "py_func")
+    value
+    for module in (*MODULES, exponential)
+    for value in vars(module).values()
+    if hasattr(value, "py_func")
 ]
 
 
@@ -27,7 +30,14 @@ def test_numba_may_not_assume_that_nothing_is_nan_or_infinite() -> None:
     assert COMPILED or numba.config.DISABLE_JIT
     for function in COMPILED:
         allowed = function.targetoptions["fastmath"]
-        assert not allowed or set(allowed) == {"reassoc", "contract"}
+        assert not allowed or set(allowed) <= {"reassoc", "contract"}
+
+
+def test_the_exponential_is_not_compiled_in_another_order_than_it_is_written_in() -> None:
+    """It would take the two parts of ln 2 together; and who calls it may allow any order."""
+    for name in ("exp", "reduced", "series"):
+        function = getattr(exponential, name)
+        assert numba.config.DISABLE_JIT or set(function.targetoptions["fastmath"]) == {"contract"}
 
 
 def test_every_function_of_these_modules_is_compiled() -> None:
