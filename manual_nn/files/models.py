@@ -21,7 +21,7 @@ class Model(NamedTuple):
     features: tuple[str, ...] | None  # those of the D inputs, if they have any
     image_shape: tuple[int, ...] | None  # if a row is an image; its product is D
     source: Source  # of the data trained on
-    fingerprint: str | None  # that of their files
+    fingerprint: str | None  # that of the data, or None if it is not known
     settings: dict[str, Any]  # of the training
     curves: dict[str, list[float]]  # by the names of `History`, a value for each epoch
     stopped_early: bool

@@ -111,10 +111,13 @@ def load_rows(
     return Dataset(source.name, X[:0], y[:0], X, y, classes, features, inputs.image_shape)
 
 
-def fingerprint(source: Source) -> str | None:
-    """Identify the content of the files by its SHA-256; a data set that has a name by None."""
-    if not source.is_file:
-        return None
+def fingerprint(source: Source, dataset: Dataset) -> str:
+    """Identify the data by their SHA-256: files by their content, what has a name by its rows."""
+    return files_fingerprint(source) if source.is_file else _rows_fingerprint(dataset)
+
+
+def files_fingerprint(source: Source) -> str:
+    """Identify files by the SHA-256 of their content."""
     digest = hashlib.sha256()
     for path in filter(None, (source.data, source.labels)):
         with Path(path).open("rb") as file:
@@ -143,6 +146,14 @@ def source_from_json(facts: Any) -> Source:
             raise ValueError(f"{name} of the source cannot be {value!r}")
     tuples = {name: tuple(facts[name]) for name in of_items if facts[name] is not None}
     return Source(**facts | tuples)
+
+
+def _rows_fingerprint(dataset: Dataset) -> str:
+    """Identify the rows, whatever files they come from: MNIST's may be zipped or downloaded."""
+    digest = hashlib.sha256()
+    for array in (dataset.X_train, dataset.y_train, dataset.X_test, dataset.y_test):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _absolute(path: str) -> str:

@@ -82,7 +82,7 @@ def of_loss(before: float, after: float) -> str | None:
     >>> of_loss(before=1.1, after=5.9)
     'the loss has grown in training, from 1.1 to 5.9'
     """
-    if after <= before:
+    if not after > before:  # nor if it is not known, NaN
         return None
     return f"the loss has grown in training, from {before:.3g} to {after:.3g}"
 

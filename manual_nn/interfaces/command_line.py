@@ -19,7 +19,13 @@ from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
 from manual_nn.files.rows import TABLES, format_of, naming, read_inputs
 from manual_nn.files.scaling import Numbers
-from manual_nn.files.sources import Source, fingerprint, load_data, load_rows
+from manual_nn.files.sources import (
+    Source,
+    files_fingerprint,
+    fingerprint,
+    load_data,
+    load_rows,
+)
 from manual_nn.interfaces.advice import of_dead_units, of_loss, of_sizes
 from manual_nn.interfaces.experiment import Prepared, Settings, prepare, start_training
 from manual_nn.interfaces.options import WRONG_INPUT, parser_of
@@ -32,7 +38,7 @@ from manual_nn.interfaces.pictures import (
 from manual_nn.interfaces.report import Part, check_report, write_report
 from manual_nn.models.mlp import predict_proba
 from manual_nn.training.adam import Adam, AdamW
-from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule
+from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule, kept_epoch
 from manual_nn.training.evaluation import evaluate
 from manual_nn.training.history import (
     History,
@@ -116,7 +122,8 @@ def _train(args: argparse.Namespace) -> int:
     last, error = _reach_the_end(prepared, settings, args)
     if last is not None:
         _say_how_it_ended(last, error, settings.early_stopping)
-        _advise(last, prepared, error)
+        if not isinstance(error, TrainingDiverged):
+            _advise(last, prepared, settings.early_stopping)
         _report(_model(last, prepared, dataset, source, settings), dataset, args.output)
     elif isinstance(error, KeyboardInterrupt):
         _say("Interrupted before the first step: no model is written")
@@ -174,23 +181,20 @@ def _say_how_it_ended(
     elif last.stopped_early:
         _say("Stopping early")
     if isinstance(rule, Patience) and epochs > 0:
-        best = 1 + last.history.val_acc.index(max(last.history.val_acc))
+        best = kept_epoch(rule, last.history)
         _say(f"Keeping the parameters of epoch {best}, the best on the validation rows")
 
 
-def _advise(
-    last: TrainingResult, prepared: Prepared, error: KeyboardInterrupt | TrainingDiverged | None
-) -> None:
-    """Warn of what has gone wrong without an error."""
-    if isinstance(error, TrainingDiverged):
-        return
-    losses, X = last.history.train_loss, prepared.X_train
+def _advise(last: TrainingResult, prepared: Prepared, rule: StoppingRule | None) -> None:
+    """Warn of what has gone wrong without an error, in the parameters that are kept."""
+    epoch, X = kept_epoch(rule, last.history), prepared.X_train
+    loss = last.history.train_loss[epoch - 1] if epoch > 0 else last.start_loss
     blocks = (X[start : start + ROWS_AT_ONCE] for start in range(0, len(X), ROWS_AT_ONCE))
     remedy = "choose a smaller --learning-rate"
     if prepared.scaling.kind != "standardise":
         remedy += " or --scaling standardise"
     for advice in (
-        of_loss(last.start_loss, losses[-1]) if last.loss_rose else None,
+        of_loss(last.start_loss, loss),
         of_dead_units(last.params, blocks),
     ):
         _warn(None if advice is None else f"{advice}: {remedy}")
@@ -224,7 +228,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         _check_output(args.report.parent, [args.report.name], what=f"--report {args.report}")
     model = load_model(args.model)
     dataset = _data_for(model, args)
-    trained_on = args.data is None and args.data_dir is None
+    source = model.source if args.data is None else _source(args)
+    trained_on = fingerprint(source, dataset) == model.fingerprint
     parts = [_evaluated(model, dataset, *part) for part in _parts(dataset, trained_on=trained_on)]
     for part in parts:
         _warn(model.scaling.unlike_training(part.X, features=model.features))
@@ -232,25 +237,27 @@ def _evaluate(args: argparse.Namespace) -> int:
             f"{part.name + ':':10} loss {part.loss:.4f}  accuracy {part.accuracy:.5f}  "
             f"({len(part.y)} rows)"
         )
+    if args.output is None and args.report is None:
+        return 0
+    probabilities = predict_proba(model.params, _scaled(model, parts[-1].X, dataset.name))
     if args.output is not None:
-        _draw(model, parts[-1], args.output)
+        _draw(model, parts[-1], probabilities, args.output)
     if args.report is not None:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        for path in write_report(args.report, model, parts):
+        for path in write_report(args.report, model, parts, probabilities):
             _say(f"Wrote {path}")
     return 0
 
 
 def _evaluated(model: Model, dataset: Dataset, name: str, X: Numbers, y: Labels) -> Part:
-    scaled = _scaled(model, X, dataset.name)
-    loss, accuracy = evaluate(model.params, scaled, y)
+    loss, accuracy = evaluate(model.params, _scaled(model, X, dataset.name), y)
     rows = dataset.test_rows if X is dataset.X_test else None
-    return Part(name, X, y, predict_proba(model.params, scaled), loss, accuracy, rows)
+    return Part(name, X, y, loss, accuracy, rows)
 
 
-def _draw(model: Model, part: Part, output: Path) -> None:
+def _draw(model: Model, part: Part, proba: Array, output: Path) -> None:
     """Write the pictures of what the network makes of some rows, and of its first layer."""
-    _, X, y, proba, *_ = part
+    X, y = part.X, part.y
     shape = model.image_shape
     output.mkdir(parents=True, exist_ok=True)
     confusion, mistakes, first_layer = (output / name for name in PICTURES)
@@ -345,7 +352,7 @@ def _data_trained_on(model: Model, data_dir: Path | None) -> Dataset:
     source = model.source
     if data_dir is not None:
         source = source._replace(data_dir=str(data_dir))
-    if fingerprint(source) != model.fingerprint:
+    if source.is_file and files_fingerprint(source) != model.fingerprint:
         msg = f"{source.data} has changed since the training, so that its rows to test with are"
         raise ValueError(f"{msg} not known; as --data, all of its rows are evaluated")
     return load_data(source)
@@ -380,7 +387,7 @@ def _model(
         dataset.features,
         dataset.image_shape,
         source.absolute(),
-        fingerprint(source),
+        fingerprint(source, dataset),
         {name: as_json(value) for name, value in vars(settings).items()}
         | {"backend": as_backend(settings.backend), "scaling": prepared.scaling.kind},
         vars(result.history),

@@ -32,12 +32,11 @@ MISTAKES = 10  # listed at most
 
 
 class Part(NamedTuple):
-    """Rows that a network was evaluated on, and what it makes of them."""
+    """Rows that a network was evaluated on, and how good it is there."""
 
     name: str
     X: Numbers  # (N, D), not scaled
     y: Labels  # (N,)
-    probabilities: Array  # (N, K)
     loss: float
     accuracy: float
     rows: Labels | None = None  # (N,), their numbers in all data, or None if these are all
@@ -56,7 +55,7 @@ def check_report(path: Path) -> None:
         import jinja2  # noqa: F401, PLC0415, the core needs NumPy alone
 
 
-def write_report(path: Path, model: Model, parts: list[Part]) -> list[Path]:
+def write_report(path: Path, model: Model, parts: list[Part], probabilities: Array) -> list[Path]:
     """Write the card of a model.
 
     HTML holds its pictures; those of Markdown are files beside it, `NAME_curves.png` and so on.
@@ -65,6 +64,7 @@ def write_report(path: Path, model: Model, parts: list[Part]) -> list[Path]:
         path: the file, which is replaced; its ending chooses the format.
         model: the network, what its inputs and outputs mean and how it came about.
         parts: the rows that it was evaluated on. Mistakes are shown of the last part.
+        probabilities: of the classes in the rows of that part, (N, K).
 
     Returns:
         The files that were written.
@@ -77,7 +77,8 @@ def write_report(path: Path, model: Model, parts: list[Part]) -> list[Path]:
     check_report(path)
     import jinja2  # noqa: PLC0415, the core needs NumPy alone
 
-    pictures = {name: _png(figure) for name, figure in _figures(model, parts[-1]).items()}
+    figures = _figures(model, parts[-1], probabilities)
+    pictures = {name: _png(figure) for name, figure in figures.items()}
     files: dict[Path, bytes] = {}
     if path.suffix == ".md":
         files = {path.with_name(f"{path.stem}_{name}.png"): png for name, png in pictures.items()}
@@ -94,30 +95,30 @@ def write_report(path: Path, model: Model, parts: list[Part]) -> list[Path]:
     )
     environment.filters |= {"cell": _cell, "share": _share}
     template = environment.get_template(f"report{path.suffix}.jinja")
-    files[path] = template.render(**_facts(model, parts), pictures=links).encode()
+    files[path] = template.render(**_facts(model, parts, probabilities), pictures=links).encode()
     for file, content in files.items():
         with replacing(file) as opened:
             opened.write(content)
     return list(files)
 
 
-def _figures(model: Model, part: Part) -> dict[str, "Figure"]:
+def _figures(model: Model, part: Part, probabilities: Array) -> dict[str, "Figure"]:
     """Draw what there is: curves of whole epochs, and images only of images."""
     history, shape, classes = History(**model.curves), model.image_shape, model.classes
     figures = {}
     if len(history) > 0:
         figures["curves"] = plot_history(history, stopped_early=model.stopped_early)
-    predicted = part.probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     figures["confusion"] = plot_confusion_matrix(part.y, predicted, classes=classes)
     if shape is not None and len(shape) == 2:
         figures["mistakes"] = plot_mistakes(
-            part.X, part.y, part.probabilities, image_shape=shape, classes=classes
+            part.X, part.y, probabilities, image_shape=shape, classes=classes
         )
         figures["first_layer"] = plot_first_layer(model.params, image_shape=shape, classes=classes)
     return figures
 
 
-def _facts(model: Model, parts: list[Part]) -> dict[str, Any]:
+def _facts(model: Model, parts: list[Part], probabilities: Array) -> dict[str, Any]:
     """Gather what the templates tell."""
     sizes = [len(model.params[0].weight), *(layer.bias.size for layer in model.params)]
     return {
@@ -127,17 +128,17 @@ def _facts(model: Model, parts: list[Part]) -> dict[str, Any]:
         "count": sum(array.size for layer in model.params for array in layer),
         "settings": [(name, _in_words(value)) for name, value in model.settings.items()],
         "parts": parts,
-        "by_class": _by_class(model, parts[-1]),
-        "mistakes": _mistakes(model, parts[-1]),
+        "by_class": _by_class(model, parts[-1], probabilities),
+        "mistakes": _mistakes(model, parts[-1], probabilities),
     }
 
 
-def _by_class(model: Model, part: Part) -> list[dict[str, Any]]:
+def _by_class(model: Model, part: Part, probabilities: Array) -> list[dict[str, Any]]:
     with train_extra("scikit-learn"):
         from sklearn import metrics  # noqa: PLC0415, the core needs NumPy alone
     columns = metrics.precision_recall_fscore_support(
         part.y,
-        part.probabilities.argmax(axis=1),
+        probabilities.argmax(axis=1),
         labels=np.arange(len(model.classes)),
         zero_division=np.nan,
     )
@@ -148,10 +149,10 @@ def _by_class(model: Model, part: Part) -> list[dict[str, Any]]:
     ]
 
 
-def _mistakes(model: Model, part: Part) -> list[dict[str, Any]]:
+def _mistakes(model: Model, part: Part, probabilities: Array) -> list[dict[str, Any]]:
     """List the rows that are given to a wrong class, the surest first."""
-    predicted = part.probabilities.argmax(axis=1)
-    certainty = part.probabilities.max(axis=1)
+    predicted = probabilities.argmax(axis=1)
+    certainty = probabilities.max(axis=1)
     rows = np.arange(len(part.y)) if part.rows is None else part.rows
     wrong = np.flatnonzero(predicted != part.y)
     surest = wrong[np.argsort(-certainty[wrong], kind="stable")][:MISTAKES]

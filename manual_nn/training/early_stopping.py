@@ -95,6 +95,18 @@ def is_best(val_acc: list[float]) -> bool:
     return val_acc.index(max(val_acc)) == len(val_acc) - 1
 
 
+def kept_epoch(rule: StoppingRule | None, history: History) -> int:
+    """Give the number of the epoch whose parameters are kept by the rule, 0 if there is none yet.
+
+    >>> history = History(train_loss=[0.5, 0.25, 0.125], val_acc=[0.75, 0.875, 0.875])
+    >>> kept_epoch(Patience(), history), kept_epoch(None, history)
+    (2, 3)
+    """
+    if isinstance(rule, Patience) and history.val_acc:
+        return 1 + history.val_acc.index(max(history.val_acc))
+    return len(history)
+
+
 def as_early_stopping(early_stopping: object, *, validated: bool) -> StoppingRule | None:
     """Check that it is a rule that can be followed, or None."""
     if early_stopping is None:

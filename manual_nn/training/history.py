@@ -59,11 +59,6 @@ class TrainingResult(NamedTuple):
     optimizer_state: OptimizerState | None = None
     start_loss: float = math.nan
 
-    @property
-    def loss_rose(self) -> bool:
-        """Whether the training loss of the last epoch is above that before the first step."""
-        return len(self.history) > 0 and self.history.train_loss[-1] > self.start_loss
-
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818, not an error in the program
     """Training has lost itself in batch `batch` of epoch `epoch`.

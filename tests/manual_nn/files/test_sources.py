@@ -8,6 +8,7 @@ import pytest
 
 from manual_nn.files.sources import (
     Source,
+    files_fingerprint,
     fingerprint,
     load_data,
     load_rows,
@@ -117,13 +118,23 @@ def test_a_fingerprint_is_that_of_the_rows_and_of_the_classes(tmp_path: Path) ->
     for path in paths:
         path.write_text("a")
     source = Source(str(paths[0]), labels=str(paths[1]))
-    prints = [fingerprint(source), fingerprint(source._replace(target="x"))]
+    prints = [files_fingerprint(source), files_fingerprint(source._replace(target="x"))]
     for path in paths:
         path.write_text("b")
-        prints.append(fingerprint(source))
+        prints.append(files_fingerprint(source))
     assert prints[0] == prints[1]
     assert len(set(prints[1:])) == 3
-    assert fingerprint(Source("digits")) is None
+    digits = load_data(Source("digits"))
+    assert fingerprint(source, digits) == prints[-1]
+
+
+def test_what_has_a_name_is_known_by_its_rows_wherever_they_come_from() -> None:
+    digits = load_data(Source("digits"))
+    known = fingerprint(Source("digits"), digits)
+    assert fingerprint(Source("mnist", data_dir="x"), digits._replace(name="x")) == known
+    for name in ("X_train", "y_train", "X_test", "y_test"):
+        changed = digits._replace(**{name: 1 - getattr(digits, name)})
+        assert fingerprint(Source("digits"), changed) != known
 
 
 def test_files_are_remembered_by_their_whole_paths(

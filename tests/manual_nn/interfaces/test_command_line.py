@@ -158,6 +158,24 @@ def test_evaluate_draws_into_the_folder_it_is_given_in_place_of_the_pictures_bef
     assert [picture.read_bytes() for picture in pictures] == before
 
 
+def test_evaluate_computes_probabilities_only_of_what_it_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10))
+    computed: list[int] = []
+
+    def noted(params: Params, X: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        computed.append(len(X))
+        return predict_proba(params, X)
+
+    monkeypatch.setattr(command_line, "predict_proba", noted)
+    model = ("--model", tmp_path / "model.npz")
+    run(capsys, "evaluate", *model)
+    assert computed == []
+    run(capsys, "evaluate", *model, "--output", tmp_path, "--report", tmp_path / "card.md")
+    assert computed == [len(load_digits().X_test)]
+
+
 def test_evaluate_draws_a_network_without_hidden_layers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -748,6 +766,21 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
         assert files_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("rule", ["--patience", "--max-change"])
+def test_a_loss_that_has_grown_is_that_of_the_parameters_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
+    """By patience they are those of the first epoch, whose loss is smaller than at the start."""
+    curves = History([0.5, 2.0], [0.5] * 2, [0.5] * 2, val_acc=[0.75, 0.5], penalty=[0.0] * 2)
+    result = TrainingResult(network(10, 10), curves, stopped_early=False, start_loss=1.0)
+    monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
+    monkeypatch.setattr(command_line, "start_training", lambda *_, **__: iter([result]))
+    status, _, err = run(capsys, "train", rule, "1", "--output", tmp_path)
+    assert status == 0
+    said = "manual-nn: warning: the loss has grown in training, from 1 to 2: "
+    assert err == "" if rule == "--patience" else err.startswith(said)
+
+
 def test_an_interruption_before_the_first_step_writes_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -877,8 +910,17 @@ def test_mnist_is_trained_on_and_evaluated_from_a_folder(
     assert status == 0
     assert "Test accuracy 1.00000 (300 rows)" in out
     model = ("--model", tmp_path / "model.npz")
-    _, out, _ = run(capsys, "evaluate", *model, "--data-dir", tmp_path)
-    assert "accuracy 1.00000  (300 rows)" in out
+    evaluations = [
+        run(capsys, "evaluate", *model, *args).out for args in ((), data, ("--data-dir", tmp_path))
+    ]
+    assert re.fullmatch(
+        r"In-sample: .*\nTest: .* accuracy 1\.00000  \(300 rows\)\n", evaluations[0]
+    )
+    assert len(set(evaluations)) == 1
+    (tmp_path / "others").mkdir()
+    write_mnist(tmp_path / "others", 200)
+    _, out, _ = run(capsys, "evaluate", *model, "--data-dir", tmp_path / "others")
+    assert re.match("Training: .*\nTest: ", out)
     images = tmp_path / "t10k-images-idx3-ubyte"
     _, out, _ = run(capsys, "predict", *model, "--input", images)
     assert out.split() == ["class", *(str(row % 10) for row in range(300))]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import manual_nn
+from manual_nn.arrays import Array
 from manual_nn.files.models import CURVES, Model
 from manual_nn.files.scaling import fit_scaling
 from manual_nn.files.sources import Source
@@ -45,16 +46,22 @@ def model(**changes: Any) -> Model:
     return made._replace(**changes)
 
 
-def part(name: str, taken: list[int]) -> Part:
-    """Make rows of the classes 0, 1, 2, 0, 1, ... that are taken for these, ever less surely."""
+def part(name: str, rows: int) -> Part:
+    """Make rows of the classes 0, 1, 2, 0, 1, and so on."""
+    return Part(name, np.zeros((rows, 4)), np.arange(rows) % 3, 0.125, 0.75)
+
+
+def taken_for(*taken: int) -> Array:
+    """Make the probabilities of rows that are taken for these classes, ever less surely."""
     N = len(taken)
     certainty = 0.9 - np.arange(N) / 100
     proba = np.repeat((1 - certainty)[:, np.newaxis] / 2, 3, axis=1)
     proba[np.arange(N), taken] = certainty
-    return Part(name, np.zeros((N, 4)), np.arange(N) % 3, proba, 0.125, 0.75)
+    return proba
 
 
-PARTS = [part("In-sample", [0, 1, 2] * 700), part("Test", [0, 0, 2, 2, 0, 2])]
+PARTS = [part("In-sample", 2100), part("Test", 6)]
+TAKEN = taken_for(0, 0, 2, 2, 0, 2)
 
 
 def read(path: Path) -> str:
@@ -91,7 +98,7 @@ class Tags(HTMLParser):
 def test_markdown_tells_everything_in_tables_and_its_pictures_lie_beside_it(
     tmp_path: Path,
 ) -> None:
-    written = write_report(tmp_path / "card.md", model(), PARTS)
+    written = write_report(tmp_path / "card.md", model(), PARTS, TAKEN)
     names = ["curves", "confusion", "mistakes", "first_layer"]
     pictures = [tmp_path / f"card_{name}.png" for name in names]
     assert written == [*pictures, tmp_path / "card.md"]
@@ -110,7 +117,7 @@ def test_markdown_tells_everything_in_tables_and_its_pictures_lie_beside_it(
         "| 3 | ash | oak | 87.0% |",
         "| 4 | a&lt;b\\|c | ash | 86.0% |",
         "- Trained on: `/data/trees.npz`",
-        "- SHA-256 of the files: `0123abcd`",
+        "- SHA-256 of the data: `0123abcd`",
         "- 4 inputs, images of 2 x 2",
         "- 3 classes: ash, a&lt;b\\|c, oak",
         "- Scaling, which the model does itself: divide by 256",
@@ -129,7 +136,7 @@ def test_markdown_tells_everything_in_tables_and_its_pictures_lie_beside_it(
 
 def test_html_tells_the_same_holds_its_pictures_and_takes_names_for_text(tmp_path: Path) -> None:
     path = tmp_path / "card.html"
-    assert write_report(path, model(), PARTS) == [path]
+    assert write_report(path, model(), PARTS, TAKEN) == [path]
     page = Tags()
     page.feed(read(path))
     assert page.open == []
@@ -154,21 +161,21 @@ def test_a_table_without_mistakes_or_whole_epochs_has_few_pictures(tmp_path: Pat
         fingerprint=None,
         stopped_early=False,
     )
-    right = [part("trees.csv", [0, 1, 2])]
+    right = [part("trees.csv", 3)], taken_for(0, 1, 2)
     path = tmp_path / "card.md"
-    assert write_report(path, table, right) == [tmp_path / "card_confusion.png", path]
+    assert write_report(path, table, *right) == [tmp_path / "card_confusion.png", path]
     text = read(path)
     assert "\nNone in these rows.\n" in text
     assert "\n- 4 inputs: a, b, c, d\\|e\n" in text
     assert "\n- Trained on: `trees.csv`, classes from `labels.csv`\n" in text
     assert "\n0 epochs.\n" in text
     assert "SHA-256" not in text
-    write_report(tmp_path / "card.html", table, right)
+    write_report(tmp_path / "card.html", table, *right)
     assert "None in these rows." in read(tmp_path / "card.html")
 
 
 def test_the_ten_surest_mistakes_are_listed(tmp_path: Path) -> None:
-    write_report(tmp_path / "card.md", model(), [part("Test", [1, 2, 0] * 5)])
+    write_report(tmp_path / "card.md", model(), [part("Test", 15)], taken_for(*[1, 2, 0] * 5))
     rows = re.findall(r"\n\| (\d+) \| .* \| .* \| .*% \|", read(tmp_path / "card.md"))
     assert rows == [str(row) for row in range(10)]
 
@@ -176,9 +183,9 @@ def test_the_ten_surest_mistakes_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["md", "html"])
 def test_a_part_of_the_data_tells_its_rows_as_they_are_in_all(tmp_path: Path, end: str) -> None:
     path = tmp_path / f"card.{end}"
-    tested = part("Test", [0, 0, 2])._replace(rows=np.array([40, 70, 20]))
+    tested = part("Test", 3)._replace(rows=np.array([40, 70, 20]))
     curves = {name: [0.5] for name in CURVES}
-    write_report(path, model(curves=curves), [PARTS[0], tested])
+    write_report(path, model(curves=curves), [PARTS[0], tested], taken_for(0, 0, 2))
     text = read(path)
     assert "row of all data, from 0" in text
     assert re.search("(<tr><td[^>]*>|\n\\| )70[ <]", text)  # the second, which is the mistake

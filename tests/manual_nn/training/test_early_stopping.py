@@ -14,6 +14,7 @@ from manual_nn.training.early_stopping import (
     epochs_without_improvement,
     is_best,
     is_over,
+    kept_epoch,
 )
 
 
@@ -100,6 +101,15 @@ def test_the_first_of_equal_accuracies_is_the_best() -> None:
     assert is_best([0.5, 0.25, 0.75])
     assert not is_best([0.5, 0.5])
     assert not is_best([0.5, 0.75, 0.25])
+
+
+def test_the_epoch_that_is_kept_is_the_best_by_patience_and_the_last_otherwise() -> None:
+    history = History(train_loss=[0.5] * 4, val_acc=[0.5, 0.875, 0.875, 0.25])
+    assert kept_epoch(Patience(), history) == 2
+    for rule in (EarlyStopping(), Convergence(), None):
+        assert kept_epoch(rule, history) == 4
+        assert kept_epoch(rule, History()) == 0
+    assert kept_epoch(Patience(), History()) == 0
 
 
 def test_convergence_watches_the_loss_and_the_others_the_validation_accuracy() -> None:
