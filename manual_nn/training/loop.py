@@ -64,6 +64,7 @@ def train(
     X_val: npt.ArrayLike | Rows | None = None,
     y_val: npt.ArrayLike | None = None,
     *,
+    loss: str = "softmax_cross_entropy",
     batch_size: int = 32,
     optimizer: Optimizer = SGD(),  # noqa: B008, it cannot be changed
     learning_rate: float | CosineSchedule | None = None,
@@ -92,6 +93,12 @@ def train(
         y_train: their class numbers, (N,), or target probabilities, (N, K).
         X_val: the validation inputs, (N_val, D), or None for no validation.
         y_val: their targets, likewise; given if and only if X_val is.
+        loss: what is minimised beside the penalty: "softmax_cross_entropy", for classes of which a
+            row has one, or "binary_cross_entropy", for classes any number of which may be there in
+            a row. The targets are then (N, K), from 0 to 1, the loss of a row is its mean over the
+            classes, and a row is right if all of them are. `predict` and `predict_proba` are about
+            one class a row: here a class is there where its logit is above 0, with the probability
+            sigmoid(logit). NumPy computes the steps of this loss, whatever the backend is.
         batch_size: rows in a step; the last batch of an epoch has what remains.
         optimizer: how a gradient becomes a step: `SGD` with its momentum, `Adam` or `AdamW`.
         learning_rate: the factor of each step, a number or a `CosineSchedule`; None is 0.1 for
@@ -151,6 +158,7 @@ def train(
         y_train,
         X_val,
         y_val,
+        loss=loss,
         batch_size=batch_size,
         optimizer=optimizer,
         learning_rate=learning_rate,
@@ -197,10 +205,6 @@ def train_epochs(
     backend: str = "auto",
 ) -> Iterator[TrainingResult]:
     """Train as `train` does, and yield the result after each epoch.
-
-    With the loss "binary_cross_entropy" any number of the classes may be there in a row: targets
-    are (N, K), from 0 to 1, and the loss of a row is its mean over the classes. NumPy computes its
-    steps, whatever the backend is.
 
     The caller may stop at any time and keep the last result. When training resumes, the
     checkpoint's result comes first, unless it holds no epoch yet.
