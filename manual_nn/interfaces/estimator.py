@@ -8,7 +8,7 @@ import copy
 import operator
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, Literal, NamedTuple, Self
 
@@ -19,12 +19,13 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
 from manual_nn.checks.extras import train_extra
 from manual_nn.interfaces.advice import of_accuracy, of_dead_units, of_loss, of_sizes
+from manual_nn.interfaces.namespaces import as_numpy, as_those_of, is_dispatched, name_of
 from manual_nn.layers.dense import Params
 from manual_nn.layers.sigmoid import sigmoid
 from manual_nn.layers.softmax_cross_entropy import log_softmax, softmax
 from manual_nn.models import mlp
 from manual_nn.training.adam import Adam, AdamW
-from manual_nn.training.early_stopping import Convergence, Patience
+from manual_nn.training.early_stopping import Convergence, Patience, kept_epoch
 from manual_nn.training.history import (
     History,
     TrainingDiverged,
@@ -70,6 +71,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     penalty of n rows is 0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`.
 
     A network computes in float32 if its first X was float32, otherwise in float64.
+
+    Where scikit-learn is told to dispatch arrays (`array_api_dispatch=True`), those of other
+    libraries are taken, too: NumPy computes, and results are given in the library and on the device
+    of X, except for labels that are strings.
 
     Args:
         hidden_layer_sizes: the hidden widths, or one as a number; () is softmax regression.
@@ -127,6 +132,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     scaler_: StandardScaler | None
     history_: History
     _several: bool  # whether a row may have several labels
+    _namespace: str  # of the rows that it was last trained on
     _last_optimizer: Optimizer | None
     _start_loss: float | None
     _optimizer_state: OptimizerState | None
@@ -242,7 +248,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             except TrainingInterrupted as error:
                 result, unfinished = error.result, str(error)
         said = [None if result.stopped_early else unfinished]
-        said += self._advice(rows, result.history, fresh=fresh)
+        said += self._advice(rows, result.history, rule, fresh=fresh)
         for text in filter(None, said):
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
         return self
@@ -287,10 +293,12 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             msg = "learning_rate must be 'constant' for partial_fit, got 'cosine', which falls "
             raise ValueError(f"{msg}within the epochs of one fit")
         settings, fresh = self._settings(epochs=1), not hasattr(self, "params_")
+        classes = as_numpy(classes)
         if fresh and classes is None:
             raise ValueError("classes must be given in the first call of partial_fit, got None")
         if classes is not None and np.ndim(classes) != 1:
             raise ValueError(f"classes must be a sequence of labels, (K,), got {classes!r}")
+        classes = None if classes is None else np.asarray(classes)
         if not (fresh or classes is None or np.array_equal(np.unique(classes), self.classes_)):
             msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
             raise ValueError(msg)
@@ -319,8 +327,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             NotFittedError: there is no network yet.
             ValueError: X does not fit the network, or is not finite.
         """
-        z = self._logits(X)
-        return (z > 0).astype(np.int64) if self._several else self.classes_[z.argmax(axis=1)]
+        z = self._logits(X, "predict")
+        labels = (z > 0).astype(np.int64) if self._several else self.classes_[z.argmax(axis=1)]
+        return as_those_of(X, labels)
 
     def predict_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the probabilities of the classes, as `manual_nn.predict_proba` does.
@@ -336,8 +345,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        z = self._logits(X)
-        return sigmoid(z) if self._several else softmax(z)
+        z = self._logits(X, "predict_proba")
+        return as_those_of(X, sigmoid(z) if self._several else softmax(z))
 
     def predict_log_proba(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the logarithms of the probabilities, which are finite even where these are 0.
@@ -351,10 +360,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        z = self._logits(X)
+        z = self._logits(X, "predict_log_proba")
         if not self._several:
-            return log_softmax(z)
-        return np.minimum(z, 0) - np.log1p(np.exp(-abs(z)))  # ln sigmoid(z)
+            return as_those_of(X, log_softmax(z))
+        return as_those_of(X, np.minimum(z, 0) - np.log1p(np.exp(-abs(z))))  # ln sigmoid(z)
 
     def decision_function(self, X: npt.ArrayLike | Rows) -> Array:
         """Compute the logits, or of two classes by how much that of the second is larger.
@@ -369,8 +378,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Raises:
             NotFittedError, ValueError: as for `predict`.
         """
-        z = self._logits(X)
-        return z if self._several or z.shape[1] != 2 else z[:, 1] - z[:, 0]
+        z = self._logits(X, "decision_function")
+        return as_those_of(X, z if self._several or z.shape[1] != 2 else z[:, 1] - z[:, 0])
 
     @property
     def loss_curve_(self) -> list[float]:
@@ -398,6 +407,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hold_out: bool = False,
     ) -> _Rows:
         """Check everything, make a network if it is to be new, and the rows as it takes them."""
+        self._namespace = name_of(X)
+        X, y, sample_weight = map(as_numpy, (X, y, sample_weight))
         shape = y.shape if is_sparse(y) else np.asarray(y).shape
         several = len(shape) == 2 and shape[1] > 1
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=several, reset=fresh)
@@ -430,21 +441,21 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X_val = None if X_val is None else self.scaler_.transform(X_val)
         return _Rows(X, y, weight, X_val, y_val)
 
-    def _advice(self, rows: _Rows, history: History, *, fresh: bool) -> list[str | None]:
+    def _advice(
+        self, rows: _Rows, history: History, rule: Patience | Convergence, *, fresh: bool
+    ) -> list[str | None]:
         """Say what went wrong in a training without an error, each with its remedy."""
         remedy = "choose a smaller learning_rate_init"
         if fresh and self.scaler_ is None:
             remedy += " or set standardize=True"
         advice = [of_dead_units(self.params_, self._blocks(rows.X))]
-        at = len(history) - 1
-        if rows.y_val is not None and history.val_acc:
-            at = int(np.argmax(history.val_acc))  # the epoch whose network is kept
-        if at >= 0 and self._start_loss is not None:
-            advice.append(of_loss(self._start_loss, history.train_loss[at]))
+        epoch = kept_epoch(rule, history)
+        if epoch > 0 and self._start_loss is not None:
+            advice.append(of_loss(self._start_loss, history.train_loss[epoch - 1]))
         said = [text and f"{text}: {remedy}" for text in advice]
         if rows.y_val is not None and history.val_acc and not self._several:
             share = np.unique(rows.y_val, return_counts=True)[1].max() / len(rows.y_val)
-            text = of_accuracy(history.val_acc[at], float(share))
+            text = of_accuracy(history.val_acc[epoch - 1], float(share))
             said.append(text and f"{text}: choose another learning_rate_init or set standardize")
         return said
 
@@ -616,10 +627,17 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             raise ValueError(f"{msg}; partial_fit takes all that there will be as classes")
         return self._encoder.transform(y)
 
-    def _logits(self, X: npt.ArrayLike | Rows) -> Array:
-        """Check the rows, and compute their logits, (N, K), in blocks of rows."""
+    def _logits(self, X: npt.ArrayLike | Rows, method: str) -> Array:
+        """Check the rows that a method is given, and compute their logits, (N, K), in blocks."""
         check_is_fitted(self, "params_")
-        return np.concatenate([mlp.logits(self.params_, rows) for rows in self._inputs(X)])
+        if is_dispatched() and name_of(X) != self._namespace:
+            msg = (
+                f"the X of {type(self).__name__}.{method}() must use the same namespace and device"
+            )
+            msg += f" as that of fit(), {self._namespace}, got {name_of(X)}; move X there, or the"
+            raise ValueError(f"{msg} estimator by move_estimator_to of sklearn.utils._array_api")
+        inputs = self._inputs(as_numpy(X))
+        return np.concatenate([mlp.logits(self.params_, rows) for rows in inputs])
 
     def _inputs(self, X: npt.ArrayLike | Rows) -> Iterator[Array]:
         """Check the rows, and give them as the network takes them, in blocks."""
@@ -635,9 +653,16 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         for rows in gen_batches(N, block_size):
             yield X[rows].toarray() if is_sparse(X) else X[rows]
 
+    def __sklearn_array_api_convert__(self, move: Callable[[Array], Any]) -> Self:
+        """Copy it for rows of the library and on the device to which an array is moved."""
+        moved = copy.deepcopy(self)
+        moved._namespace = name_of(move(np.zeros(1)))
+        return moved
+
     def __sklearn_tags__(self) -> Tags:
         """Say what it takes."""
         tags = super().__sklearn_tags__()
+        tags.array_api_support = True
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
         return tags
