@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from manual_nn.files.idx import GZIP_MOST
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.models.arguments import as_params, as_tangents
 
@@ -106,7 +107,7 @@ def load_params_and_beside(
     """
     content = Path(path).read_bytes()
     try:
-        arrays = _read_npz(content)
+        arrays = read_npz(content)
         metadata = _read_metadata(arrays)
         names = _names(len(metadata["sizes"]) - 1)
         params = as_params(_layers([_take(arrays, name) for name in names]))
@@ -156,6 +157,35 @@ def read_npy(content: bytes) -> npt.NDArray[Any]:
     except Exception as error:  # NumPy's header parser lets through what ast, struct, ... raise
         reason = str(error).partition("\n")[0]  # advice to np.load's callers may follow
         raise ValueError(f"not an npy array, or a damaged one: {reason}") from error
+
+
+def read_npz(content: bytes, *, packed: bool = False) -> dict[str, npt.NDArray[Any]]:
+    """Read every array from the bytes of an npz file; zipfile compares each with its checksum.
+
+    Args:
+        content: the whole file.
+        packed: whether arrays may be compressed, as `np.savez_compressed` does it. They then take
+            as much memory as the file can hold, which is up to 1,032 times its size.
+
+    Returns:
+        The arrays by their names, read-only.
+
+    Raises:
+        ValueError: the content is damaged, or not an npz file of arrays of plain elements.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_members(archive.infolist(), len(content), packed=packed)
+            members = {member.filename: archive.read(member) for member in archive.infolist()}
+    except Exception as error:  # zipfile lets through what struct, zlib, lzma, ... raise
+        raise ValueError(f"not an npz file, or a damaged one: {error}") from error
+    arrays = {}
+    for name, member in members.items():
+        try:
+            arrays[name.removesuffix(".npy")] = read_npy(member)
+        except ValueError as error:
+            raise ValueError(f"array {name!r}: {error}") from error
+    return arrays
 
 
 @contextlib.contextmanager
@@ -237,31 +267,15 @@ def _flat(params: Params) -> list[npt.NDArray[Any]]:
     return [leaf for layer in params for leaf in layer]
 
 
-def _read_npz(content: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Read every array; zipfile compares each with its checksum."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_members(archive.infolist(), len(content))
-            members = {member.filename: archive.read(member) for member in archive.infolist()}
-    except Exception as error:  # zipfile lets through what struct, zlib, lzma, ... raise
-        raise ValueError(f"not an npz file, or a damaged one: {error}") from error
-    arrays = {}
-    for name, member in members.items():
-        try:
-            arrays[name.removesuffix(".npy")] = read_npy(member)
-        except ValueError as error:
-            raise ValueError(f"array {name!r}: {error}") from error
-    return arrays
+def _check_members(members: list[zipfile.ZipInfo], size: int, *, packed: bool) -> None:
+    """Check that reading the members takes no more memory than what the file can hold.
 
-
-def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Check that reading the members takes no more memory than the file has bytes.
-
-    What is compressed, or lies where another member does, may take many times that.
+    What is compressed in another way, or lies where another member does, may take many times that.
     """
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("an array is compressed")
-    if sum(member.file_size for member in members) > size:
+    most = {zipfile.ZIP_STORED: 1} | ({zipfile.ZIP_DEFLATED: GZIP_MOST} if packed else {})
+    if not {member.compress_type for member in members} <= most.keys():
+        raise ValueError("an array is compressed" + " other than by deflate" * packed)
+    if sum(member.file_size / most[member.compress_type] for member in members) > size:
         raise ValueError("the arrays claim to be larger than the file")
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.files.idx import GZIP_MAGIC, read_idx
-from manual_nn.files.parameters import read_npy
+from manual_nn.files.parameters import read_npy, read_npz
 from manual_nn.files.scaling import Numbers
 from manual_nn.files.tables import (
+    UTF_16,
     Columns,
     column_names,
     in_words,
@@ -28,6 +29,7 @@ from manual_nn.files.tables import (
 
 TABLES = ("csv", "csv.gz", "parquet")
 MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PAR1": "parquet", b"\0\0": "idx"}
+MAGIC |= dict.fromkeys(UTF_16, "csv")
 HEAD = 4096
 
 # What arrays of inputs and of classes are called in npz files, whatever the case of the letters.
@@ -148,8 +150,9 @@ def format_of(path: Path) -> str:
                 head = unzipped.read(HEAD)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: the gzip file is damaged: {error}") from error
-    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "csv")
-    if (zipped and kind not in {"idx", "csv"}) or (kind == "csv" and (b"\0" in head or not head)):
+    unmarked = "csv" if head and b"\0" not in head else None
+    kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), unmarked)
+    if kind is None or (zipped and kind not in {"idx", "csv"}):
         raise ValueError(
             f"{path}: neither IDX, npy, npz, CSV nor Parquet, it begins with {head[:8]!r}"
         )
@@ -240,11 +243,7 @@ def _array(path: Path, kind: str) -> npt.NDArray[Any]:
 
 
 def _npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if "metadata" in file.files and "weight_1" in file.files:
-                raise ValueError("it holds a network, not rows")  # noqa: TRY301, named below
-            return {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile lets through what struct, zlib, lzma, ... raise
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"no rows can be read from this npz file: {reason}") from error
+    arrays = read_npz(path.read_bytes(), packed=True)
+    if "metadata" in arrays and "weight_1" in arrays:
+        raise ValueError("it holds a network, not rows")
+    return arrays

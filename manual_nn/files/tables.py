@@ -1,14 +1,16 @@
 """Tables, CSV or Parquet, read by pandas: a column for each input, perhaps one for the classes."""
 
+import codecs
 import csv
 import gzip
 import io
 import itertools
 import logging
 import math
+import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 SEPARATORS = ",;\t"
 SHOWN = 12  # names of columns in a message
 LINES = 50  # that are looked at to guess what separates cells and whether the first holds names
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
 MISSING = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none")  # in lower case
 
 LOGGER = logging.getLogger(__name__)
@@ -59,7 +62,8 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
 
     Args:
         path: the file.
-        kind: parquet; or csv, whose cells are separated by commas, semicolons or tabs, or csv.gz.
+        kind: parquet; or csv, whose cells are separated by commas, semicolons or tabs, or csv.gz,
+            in UTF-8, or in UTF-16 that says so in its first two bytes.
         columns: what the columns are.
 
     Returns:
@@ -162,11 +166,14 @@ def _read(
 def _text(path: Path, *, zipped: bool) -> str:
     try:
         content = gzip.decompress(path.read_bytes()) if zipped else path.read_bytes()
-        return content.decode("utf-8-sig")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"the gzip file is damaged: {error}") from error
+    encoding = "utf-16" if content.startswith(UTF_16) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"not a table, nor any other file of rows: {error}") from error
+        msg = f"no file of rows, or a table that is not in UTF-8: byte {error.start} is "
+        raise ValueError(f"{msg}{content[error.start]:#04x}; if it is one, save it so") from error
 
 
 def _first_lines(text: str) -> tuple[str, list[list[str]]]:
@@ -196,16 +203,23 @@ def _parse(
     """Parse CSV: classes as the texts that they are, and no word as a missing number."""
     import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
 
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
+        how |= {"float_precision": "round_trip"}  # without which they are not read to the last bit
+
     def parse(**options: Any) -> "pd.DataFrame":
-        return pd.read_csv(
-            io.StringIO(text),
-            header=0 if header else None,
-            keep_default_na=False,
-            na_values=[""],
-            low_memory=False,
-            **how,
-            **options,
-        )
+        try:
+            return pd.read_csv(
+                io.StringIO(text),
+                header=0 if header else None,
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+                **how,
+                **options,
+            )
+        except pd.errors.ParserError as error:
+            reason = _why_not_parsed(str(error), text, how["sep"], header=header)
+            raise ValueError(reason) from error
 
     found = list(parse(nrows=0).columns) if header else list(range(len(lines[0]) if lines else 0))
     texts = {}
@@ -224,48 +238,74 @@ def _parse(
     return frame[found]  # each line ends with a separator
 
 
+def _why_not_parsed(reason: str, text: str, separator: str, *, header: bool) -> str:
+    """Put what pandas says of a row in our words: rows are numbered from 0, without the names."""
+    expected = re.search(r"Expected (\d+) fields in line", reason)
+    if expected is not None:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        for row, cells in enumerate(filter(None, lines), start=-header):
+            if len(cells) > int(expected[1]):
+                return f"row {row} has {len(cells)} cells, {expected[1]} are expected"
+    opened = re.search(r"EOF inside string starting at row (\d+)", reason)
+    if opened is not None:
+        return f"a quotation mark in row {int(opened[1]) - header} is never closed"
+    return f"not a table: {' '.join(reason.split())}"
+
+
 def _has_names(path: Path, lines: list[list[str]], columns: Columns) -> bool:
     """Say whether the first line names the columns, and log a guess that may be wrong."""
     if columns.header is not None:
         return columns.header
-    names, sure = _are_names(lines, columns.inputs or ())
+    if _are_named(lines, columns):
+        return True
+    names, sure = _are_names(lines)
     if not sure:
         what, option = ("names", "--no-header") if names else ("data", "--header")
         LOGGER.info("%s: the first line is taken for %s, unless told %s", path, what, option)
     return names
 
 
-def _are_names(lines: list[list[str]], inputs: Collection[str]) -> tuple[bool, bool]:
+def _are_named(lines: list[list[str]], columns: Columns) -> bool:
+    """Say whether the first line has all inputs, or a column that is given by its name."""
+    first = [cell.strip() for cell in (lines or [[]])[0]]
+    if columns.inputs and set(columns.inputs) <= set(first):
+        return True
+    given = [column for column in (columns.target, *columns.drop) if column is not None]
+    return any(column in first and not _is_place(column, len(first)) for column in given)
+
+
+def _are_names(lines: list[list[str]]) -> tuple[bool, bool]:
     """Guess whether the first line names the columns, and say whether that is sure.
 
     Names stand above numbers: words, at least as many as numbers, or beside numbers that count.
-    Without such words they are all words, or count from 0 as in a table that was given no names.
-    A cell that says that something is missing is no name, nor one that stands below again, nor a
-    number that stands there twice.
+    Without such words they are all words, or count from 0 as in a table that was given no names, or
+    there is a word that does not stand below again, where each stands twice at least, as classes
+    do. A cell that says that something is missing is no name, nor one that stands below again, nor
+    a number that stands there twice.
     """
     first = [cell.strip() for cell in (lines or [[]])[0]]
-    if inputs and set(inputs) <= set(first):
-        return True, True
     below = [[line[d].strip() for line in lines[1:] if d < len(line)] for d in range(len(first))]
     present = [[cell for cell in cells if not _is_missing(cell)] for cells in below]
     above_numbers = [bool(cells) and all(map(_is_number, cells)) for cells in present]
-    given = [d for d, cell in enumerate(first) if not _is_missing(cell)]
-    words = [d for d in given if not _is_number(first[d])]
-    numbers = [d for d in given if _is_number(first[d])]
+    filled = [d for d, cell in enumerate(first) if not _is_missing(cell)]
+    words = [d for d in filled if not _is_number(first[d])]
+    numbers = [d for d in filled if _is_number(first[d])]
     texts = [first[d] for d in numbers]
     if len(lines) <= 1:
         return not numbers, True
     twice = len(set(texts)) < len(texts)
-    if twice or (given and all(first[d] in below[d] for d in given)):
+    if twice or (filled and all(first[d] in below[d] for d in filled)):
         return False, True
     names = [d for d in words if above_numbers[d]]
     if names:
         values = sum(above_numbers[d] for d in numbers)
         return len(names) >= values or _count(texts), not numbers
     if not numbers:
-        return len(given) == len(first), False
-    again = any(first[d] in below[d] for d in words)
-    return texts[0] == "0" and _count(texts) and not again, again
+        return len(filled) == len(first), False
+    if any(first[d] in below[d] for d in words):
+        return False, True
+    classes = bool(words) and all(min(Counter(present[d]).values(), default=0) > 1 for d in words)
+    return classes or (texts[0] == "0" and _count(texts)), False
 
 
 def _count(texts: list[str]) -> bool:
@@ -273,6 +313,11 @@ def _count(texts: list[str]) -> bool:
     if len(texts) < 2 or not all(text.isdecimal() for text in texts):
         return False
     return texts == [str(int(texts[0]) + n) for n in range(len(texts))]
+
+
+def _is_place(column: str, count: int) -> bool:
+    """Say whether this is the number of one of so many columns, from either end."""
+    return column.removeprefix("-").isdecimal() and -count <= int(column) < count
 
 
 def _is_missing(cell: str) -> bool:

@@ -23,6 +23,7 @@ from manual_nn.files.parameters import (
     load_params,
     load_params_and_beside,
     read_npy,
+    read_npz,
     remove_drafts,
     replacing,
     save_params,
@@ -244,6 +245,9 @@ def test_what_is_compressed_is_refused_before_it_takes_memory(path: Path, compre
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 20
+    if compression != zipfile.ZIP_DEFLATED:
+        with pytest.raises(ValueError, match="an array is compressed other than by deflate"):
+            read_npz(path.read_bytes(), packed=True)
 
 
 def test_arrays_that_lie_in_the_same_place_are_refused_before_they_take_memory(path: Path) -> None:
@@ -261,9 +265,13 @@ def test_arrays_that_lie_in_the_same_place_are_refused_before_they_take_memory(p
 def test_arrays_of_no_more_bytes_than_the_file_are_read() -> None:
     members = [zipfile.ZipInfo("weight_1.npy"), zipfile.ZipInfo("bias_1.npy")]
     members[0].file_size, members[1].file_size = 700, 300
-    parameters._check_members(members, 1000)
+    parameters._check_members(members, 1000, packed=False)
     with pytest.raises(ValueError, match="claim to be larger than the file"):
-        parameters._check_members(members, 999)
+        parameters._check_members(members, 999, packed=False)
+    members[0].compress_type, members[0].file_size = zipfile.ZIP_DEFLATED, 1032 * 700
+    parameters._check_members(members, 1000, packed=True)
+    with pytest.raises(ValueError, match="claim to be larger than the file"):
+        parameters._check_members(members, 999, packed=True)
 
 
 def test_metadata_nested_too_deep_are_refused(path: Path) -> None:

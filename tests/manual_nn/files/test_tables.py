@@ -14,6 +14,7 @@ from tests.support.cases import each
 FLOWERS = "length,width,kind\n5.1,3,oak\n4.9,2,ash\n6,1e3,oak\n"
 X = [[5.1, 3.0], [4.9, 2.0], [6.0, 1e3]]
 LABELS = ["oak", "ash", "oak"]
+YEARS = ("2010", "2020")  # which are names where the column of the classes is given by its name
 
 
 @pytest.fixture(name="path")
@@ -34,6 +35,22 @@ def fixture_path(tmp_path: Path) -> Path:
             FLOWERS.replace("length", "0").replace("width", "1"),
             Columns("kind", header=True),
             ("0", "1"),
+        ),
+        (FLOWERS.replace("width", "2020"), Columns("kind"), ("length", "2020")),
+        (FLOWERS.replace("length", "2010").replace("width", "2020"), Columns("kind"), YEARS),
+        (
+            FLOWERS.replace("length", "2010").replace("width", "2020").replace("kind", "2030"),
+            Columns("2030"),
+            YEARS,
+        ),
+        (
+            FLOWERS.replace("length", "2010,note")
+            .replace("width", "2020")
+            .replace(",3,", ",1,3,")
+            .replace(",2,", ",2,2,")
+            .replace(",1e3,", ",3,1e3,"),
+            Columns("-1", ("note",)),
+            YEARS,
         ),
         (FLOWERS.partition("\n")[2], Columns("2"), None),
         (FLOWERS.partition("\n")[2], Columns("-1", header=False), None),
@@ -58,7 +75,8 @@ def test_inputs_and_classes_are_found_in_csv(
     path: Path, text: str, columns: Columns, features: tuple[str, ...] | None
 ) -> None:
     for kind in ("csv", "csv.gz"):
-        path.write_bytes(text.encode() if kind == "csv" else gzip.compress(text.encode()))
+        encoded = text.encode() if kind == "csv" else text.strip("\ufeff").encode("utf-16")
+        path.write_bytes(encoded if kind == "csv" else gzip.compress(encoded))
         table = read_table(path, kind, columns)
         assert table.X.tolist() == X
         assert table.X.dtype == np.float64
@@ -104,7 +122,14 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         ("a,b\n1,x\n2,\n", Columns("b"), "row 1 has no class in column 'b'"),
         ("a,b\n1,x\n2 m,y\n", Columns("b"), "column 'a' holds '2 m' in row 1.*--drop 'a'"),
         (",a,b\n0,1,x\n1,2,y\n", Columns("b"), "column 0 has no name.*--drop 'Unnamed: 0'"),
-        ("a,b\n1,x\n2,y,3,4\n", Columns("b"), "Expected 2 fields"),
+        ("a,b\n1,x\n2,y,3,4\n", Columns("b"), "row 1 has 4 cells, 2 are expected"),
+        (
+            "a,b\n" + '"1",x\n\n' * 70 + '"2\n",y,3\n' + "1,x,4,5\n",  # below what is looked at
+            Columns("b"),
+            "row 70 has 3 cells, 2 are expected",
+        ),
+        ("1,x\n" * 70 + "2,y,3\n", Columns("1"), "row 70 has 3 cells, 2 are expected"),
+        ('a,b\n1,x\n"2,y\n3,z\n', Columns("b"), "a quotation mark in row 1 is never closed"),
         (
             "a,b\n1,2,x\n3,4,y\n",
             Columns("b"),
@@ -123,9 +148,30 @@ def test_what_a_table_lacks_is_named(path: Path, text: str, columns: Columns, re
 
 
 def test_what_is_no_text_is_no_table(path: Path) -> None:
-    path.write_bytes(b"\x93\xff")
-    with pytest.raises(ValueError, match="not a table, nor any other file of rows"):
-        read_table(path, "csv", Columns("a"))
+    for content, place in (
+        ("x,é".encode("latin1"), "byte 2 is 0xe9"),
+        (b"\x93\xff", "byte 0 is 0x93"),
+    ):
+        path.write_bytes(content)
+        said = (
+            f"no file of rows, or a table that is not in UTF-8: {place}; if it is one, save it so"
+        )
+        with pytest.raises(ValueError, match=said):
+            read_table(path, "csv", Columns("a"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_text_in_utf_16_is_read_as_spreadsheets_write_it(path: Path, encoding: str) -> None:
+    path.write_bytes(("\ufeff" + FLOWERS.replace(",", "\t").replace("oak", "Öl")).encode(encoding))
+    labels = read_table(path, "csv", Columns("kind")).labels
+    assert labels is not None
+    assert labels.tolist() == ["Öl", "ash", "Öl"]
+
+
+def test_numbers_are_those_that_python_reads_to_the_bit(path: Path) -> None:
+    numbers = np.random.default_rng(0).normal(size=200).tolist()
+    path.write_text("a,b\n" + "".join(f"{number!r},x\n" for number in numbers))
+    assert read_table(path, "csv", Columns("b")).X[:, 0].tolist() == numbers
 
 
 def test_a_nameless_column_can_be_left_out(path: Path) -> None:
@@ -203,6 +249,8 @@ SCANS = "0,1,1,a\n1,0,0,b\n0,1,0,a\n"
         ("0,1\n6.1,2\n6.7,3\n", (), True, "names"),
         ("kind,a,2020,2021,2022\nash,6,2,3,4\noak,7,2,3,4\n", (), True, "names"),
         ("2020,2021,kind\n6,2,ash\n7,3,oak\n", (), False, "data"),
+        ("2020,2030,kind\n6,2,ash\n7,3,oak\n8,1,oak\n9,1,ash\n", (), True, "names"),
+        ("6,2,elm\n6,2,ash\n7,3,oak\n8,1,oak\n", (), False, "data"),
         ("2020,2021,kind\n6,2,ash\n7,3,oak\n", ("2021", "2020"), True, None),
         # Of data, what counts or is a word stands below again.
         (SCANS.replace("0,1,1,", "0,1,2,"), (), False, None),
