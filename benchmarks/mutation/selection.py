@@ -150,9 +150,12 @@ def select(root: Path, module: str) -> list[str]:
 def mirrored(root: Path, module: str) -> list[str]:
     """Find the tests that the tree names for a module, or for the nearest folder that it is in.
 
-    A twin has no tests of its own, but those of what it is the twin of.
+    A twin has no tests of its own, but those of what it is the twin of; a compiled layer has both.
     """
     path = Path(module).with_suffix("")
+    if path.parts[1:3] == ("compiled", "layers"):
+        of_numpy_s = mirrored(root, f"{PACKAGES[0]}/layers/{path.name}.py")
+        return [*of_numpy_s, "tests/manual_nn/compiled/test_layers.py"]
     twin = Path(PACKAGES[0], *path.parts[1:])
     for place in (*_with_folders(path), *_with_folders(twin)):
         tests = Path("tests") / place

@@ -81,15 +81,8 @@ def forward(
     array([[2.],
            [3.]])
     """
-    check_inputs(x)
-    for name, given in (("mask", mask), ("dropout_mask", dropout_mask)):
-        if given is not None:
-            check_mask(given, scores_shape(x), like="the scores", name=name)
-    dropout_rate = dropout.as_rate(dropout_rate)
-    if dropout_rate and dropout_mask is None:
-        raise ValueError(f"dropout_rate must be 0 without a dropout_mask, got {dropout_rate:g}")
+    scale, dropout_rate = checked(x, mask, scale, dropout_mask, dropout_rate)
     query, key, value = in_groups(x)
-    scale = as_scale(scale, query)
     mask, dropout_mask = mask_in_groups(mask, x), mask_in_groups(dropout_mask, x)
     scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
@@ -136,6 +129,24 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
     d_key = np.matmul(d_scores.swapaxes(-1, -2), query)  # (..., S, D)
     d_key *= scale
     return (), out_of_groups(Inputs(d_query, d_key, d_value), x)
+
+
+def checked(
+    x: Inputs,
+    mask: Mask | None,
+    scale: float | None,
+    dropout_mask: Mask | None,
+    dropout_rate: float,
+) -> tuple[float, float]:
+    """Check what `forward` is given, and give the scale and the dropout's rate; eq. (1), (7)."""
+    check_inputs(x)
+    for name, given in (("mask", mask), ("dropout_mask", dropout_mask)):
+        if given is not None:
+            check_mask(given, scores_shape(x), like="the scores", name=name)
+    dropout_rate = dropout.as_rate(dropout_rate)
+    if dropout_rate and dropout_mask is None:
+        raise ValueError(f"dropout_rate must be 0 without a dropout_mask, got {dropout_rate:g}")
+    return as_scale(scale, x.query), dropout_rate
 
 
 def in_groups(x: Inputs) -> Inputs:

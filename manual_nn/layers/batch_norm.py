@@ -74,21 +74,12 @@ def forward(
     array([[-0.3],
            [ 1.3]])
     """
-    check_floats(x, name="x", ndim=2)
+    eps = checked(params, x, running, eps)
     weight, bias = params
-    _check_channels(x, {"params.weight": weight, "params.bias": bias})
-    if running is not None:
-        mean, variance = running
-        _check_channels(x, {"running.mean": mean, "running.variance": variance})
-        if (variance < 0).any():
-            raise ValueError(f"running.variance must not be negative, got {variance.min()}")
-    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
-    if running is None:
-        mean = _mean(x)  # (C,)
+    mean = _mean(x) if running is None else running[0]  # (C,)
     normal = x - mean  # (N, ..., C)
     out = normal * normal  # (N, ..., C), the array of the squares becomes that of out
-    if running is None:
-        variance = _mean(out)  # (C,)
+    variance = _mean(out) if running is None else running[1]  # (C,)
     normal /= np.sqrt(variance + eps)
     np.multiply(normal, weight, out=out)
     out += bias
@@ -176,6 +167,19 @@ def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:
         (1 - momentum) * old_mean + momentum * mean,
         (1 - momentum) * old_variance + momentum * (R / (R - 1)) * variance,
     )
+
+
+def checked(params: BatchNorm, x: Array, running: Moments | None, eps: float) -> float:
+    """Check what `forward` is given, and round eps to the precision of x; eq. (1), (2), (3)."""
+    check_floats(x, name="x", ndim=2)
+    weight, bias = params
+    _check_channels(x, {"params.weight": weight, "params.bias": bias})
+    if running is not None:
+        mean, variance = running
+        _check_channels(x, {"running.mean": mean, "running.variance": variance})
+        if (variance < 0).any():
+            raise ValueError(f"running.variance must not be negative, got {variance.min()}")
+    return as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
 
 
 def _check_channels(x: Array, arrays: dict[str, Array]) -> None:

@@ -57,12 +57,7 @@ def forward(params: GroupNorm, x: Array, *, groups: int, eps: float = 1e-5) -> t
     >>> out.round(3)
     array([[-1.,  1., -1.,  1.]])
     """
-    check_floats(x, name="x", ndim=2)
-    for name, array in zip(("params.weight", "params.bias"), params, strict=True):
-        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
-    if x.shape[-1] % as_count(groups, name="groups"):
-        raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
-    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
+    eps = checked(params, x, groups, eps)
     rows = _as_rows(x)  # (N, P, C)
     normal = rows - _to_channels(_mean(rows, groups), rows)  # (N, P, C), centred
     out = normal * normal  # (N, P, C), the array of the squares becomes that of out
@@ -116,6 +111,16 @@ def init(C: int, *, dtype: npt.DTypeLike = np.float64) -> GroupNorm:
         ValueError: C is below 1.
     """
     return GroupNorm(*scale_and_offset(C, dtype=dtype, name="C"))
+
+
+def checked(params: GroupNorm, x: Array, groups: int, eps: float) -> float:
+    """Check what `forward` is given, and round eps to the precision of x; eq. (1), (2)."""
+    check_floats(x, name="x", ndim=2)
+    for name, array in zip(("params.weight", "params.bias"), params, strict=True):
+        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
+    if x.shape[-1] % as_count(groups, name="groups"):
+        raise ValueError(f"groups must divide the {x.shape[-1]} channels of x, got {groups}")
+    return as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
 
 
 def _as_rows(x: Array) -> Array:

@@ -54,10 +54,7 @@ def forward(params: LayerNorm, x: Array, *, eps: float = 1e-5) -> tuple[Array, K
     >>> out  # mean 2, variance 1
     array([[-0.8,  1.3]])
     """
-    check_floats(x, name="x", ndim=1)
-    for name, array in zip(("params.weight", "params.bias"), params, strict=True):
-        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
-    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
+    eps = checked(params, x, eps)
     normal = x - x.mean(axis=-1, keepdims=True)  # (..., D), centred
     out = normal * normal  # (..., D), the array of the squares becomes that of out
     deviation = np.sqrt(out.mean(axis=-1, keepdims=True) + eps)  # (..., 1)
@@ -107,3 +104,11 @@ def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> LayerNorm:
         ValueError: D is below 1.
     """
     return LayerNorm(*scale_and_offset(D, dtype=dtype, name="D"))
+
+
+def checked(params: LayerNorm, x: Array, eps: float) -> float:
+    """Check what `forward` is given, and round eps to the precision of x; eq. (1), (2)."""
+    check_floats(x, name="x", ndim=1)
+    for name, array in zip(("params.weight", "params.bias"), params, strict=True):
+        check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")
+    return as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)

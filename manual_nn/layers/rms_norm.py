@@ -51,11 +51,7 @@ def forward(params: RMSNorm, x: Array, *, eps: float = 1e-6) -> tuple[Array, Kep
     >>> out  # the mean square is 25, and 6 the root
     array([[0.16666667, 2.33333333]])
     """
-    check_floats(x, name="x", ndim=1)
-    check_like(
-        params.weight, x.shape[-1:], x.dtype, name="params.weight", like="the last axis of x"
-    )
-    eps = as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)
+    eps = checked(params, x, eps)
     out = x * x  # (..., D), the array of the squares becomes that of out
     rms = np.sqrt(out.mean(axis=-1, keepdims=True) + eps)  # (..., 1)
     normal = x / rms  # (..., D)
@@ -100,3 +96,12 @@ def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> RMSNorm:
         ValueError: D is below 1.
     """
     return RMSNorm(scale_and_offset(D, dtype=dtype, name="D")[0])
+
+
+def checked(params: RMSNorm, x: Array, eps: float) -> float:
+    """Check what `forward` is given, and round eps to the precision of x; eq. (1)."""
+    check_floats(x, name="x", ndim=1)
+    check_like(
+        params.weight, x.shape[-1:], x.dtype, name="params.weight", like="the last axis of x"
+    )
+    return as_number(eps, name="eps", minimum=0, strict=True, dtype=x.dtype)

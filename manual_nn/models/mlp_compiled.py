@@ -10,6 +10,7 @@ import numpy as np
 
 from manual_nn.arrays import Array, RowWeight
 from manual_nn.compiled import mlp as compiled
+from manual_nn.compiled.arrays import in_order
 from manual_nn.layers.dense import Params
 from manual_nn.models import mlp
 from manual_nn.models.workspace import Arrays
@@ -46,8 +47,3 @@ def forward_and_backward(
     if finite and math.isfinite(loss):
         return X.dtype.type(loss), out.gradient
     return mlp.forward_and_backward(params, X, target, row_weight, weight_decay, out=out)
-
-
-def in_order(array: Array) -> Array:
-    """Give an array in the one form that is compiled for: in C order, aligned and writeable."""
-    return array if array.flags.carray else np.require(array, requirements=("C", "A", "W"))

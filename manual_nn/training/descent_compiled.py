@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import steps as compiled
+from manual_nn.compiled.arrays import in_order
 from manual_nn.layers.dense import Dense, Params
-from manual_nn.models.mlp_compiled import in_order
 from manual_nn.training.adam import Adam
 from manual_nn.training.descent import Descent
 from manual_nn.training.rows import is_sparse, take

@@ -8,6 +8,7 @@ import pytest
 
 from manual_nn.layers import batch_norm, convolution, group_norm, layer_norm, rms_norm
 from manual_nn.sums import BLOCK, sum_rows
+from tests.support.compiled import implementations
 
 LEVELS = 3  # of up to BLOCK^3 rows
 PILED_UP = LEVELS * (BLOCK - 1) * 2.0**-24
@@ -54,12 +55,14 @@ def by_name(case: tuple[Any, Any, dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=by_name)
-def test_weights_and_biases_get_gradients_with_all_their_digits(case: Any) -> None:
+@pytest.mark.parametrize("way", range(2), ids=["NumPy", "compiled"])
+def test_weights_and_biases_get_gradients_with_all_their_digits(case: Any, way: int) -> None:
     layer, params, options = case
-    _, kept = layer.forward(params, alternating(), **options)
+    layer = implementations(layer)[way]
+    normal, kept = layer.forward(params, alternating(), **options)  # weighted by 1
     d_out = alternating()
     d_params, _ = layer.backward(params, kept, d_out)
-    terms = [d_out.astype(float) * kept.normal, d_out.astype(float)]
+    terms = [d_out.astype(float) * normal, d_out.astype(float)]
     for got, of_rows in zip(d_params, terms, strict=False):
         exact, size = of_rows.sum(axis=(0, 1)), abs(of_rows).sum(axis=(0, 1))
         assert (abs(got - exact) <= (WORST + 2.0**-24) * size).all()
@@ -73,21 +76,26 @@ def test_so_does_the_bias_of_a_convolution() -> None:
     assert (abs(d_bias - exact) <= WORST * exact).all()
 
 
-def normal_of_the_batch(x: Any) -> tuple[Any, float]:
-    _, kept = batch_norm.forward(batch_norm.BatchNorm(ONE, NONE), x)
+def normal_of_the_batch(x: Any, way: int) -> tuple[Any, float]:
+    layer = implementations(batch_norm)[way]
+    _, kept = layer.forward(batch_norm.BatchNorm(ONE, NONE), x)
     return kept.normal, kept.eps
 
 
-def normal_of_a_group(x: Any) -> tuple[Any, float]:
-    _, kept = group_norm.forward(group_norm.GroupNorm(ONE, NONE), x, groups=C)
-    return kept.normal, 1e-5
+def normal_of_a_group(x: Any, way: int) -> tuple[Any, float]:
+    layer = implementations(group_norm)[way]
+    normal, _ = layer.forward(group_norm.GroupNorm(ONE, NONE), x, groups=C)
+    return normal, 1e-5
 
 
 @pytest.mark.parametrize("normal_of", [normal_of_the_batch, normal_of_a_group])
-def test_moments_have_all_their_digits(normal_of: Callable[[Any], tuple[Any, float]]) -> None:
+@pytest.mark.parametrize("way", range(2), ids=["NumPy", "compiled"])
+def test_moments_have_all_their_digits(
+    normal_of: Callable[[Any, int], tuple[Any, float]], way: int
+) -> None:
     """The mean is 2 deviations; half of what its square, the variance, is off by, goes into it."""
     x = alternating()
-    normal, eps = normal_of(x)
+    normal, eps = normal_of(x, way)
     exact = x.astype(float) - x.mean(axis=(0, 1), dtype=float)
     exact /= np.sqrt((exact**2).mean(axis=(0, 1)) + eps)
     few = 8 * 2.0**-24  # x less the mean, a square, sums of eps, a root, quotients

@@ -1,10 +1,16 @@
 """The functions that Numba compiles, run by Python as they are written."""
 
+import importlib.util
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import numba
 import pytest
 
-from manual_nn.compiled import in_place, mlp, steps
+from manual_nn.compiled import in_place, mlp, reductions, steps
 
-MODULES = (in_place, mlp, steps)
+MODULES = (in_place, mlp, reductions, steps)
 WAYS = ("compiled", "in Python")
 
 
@@ -15,3 +21,30 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in MODULES:
             for name, function in list(vars(module).items()):
                 monkeypatch.setattr(module, name, getattr(function, "py_func", function))
+
+
+def implementations(layer: ModuleType) -> list[ModuleType]:
+    """List a layer's NumPy and, where Numba compiles it too, that."""
+    name = layer.__name__.replace("manual_nn.layers", "manual_nn.compiled.layers")
+    if name == layer.__name__ or importlib.util.find_spec(name) is None:
+        return [layer]
+    return [layer, importlib.import_module(name)]
+
+
+def in_python(module: ModuleType) -> ModuleType:
+    """Give a copy of a module in which Python runs the functions as they are written."""
+    spec: Any = importlib.util.find_spec(module.__name__)
+    copy = importlib.util.module_from_spec(spec)
+    with mock.patch.object(numba.config, "DISABLE_JIT", 1):
+        spec.loader.exec_module(copy)
+    return copy
+
+
+def of_each_implementation(layer: ModuleType) -> pytest.MarkDecorator:
+    """Run a test, which takes `layer`, with NumPy, with what is compiled, and with that as Python.
+
+    It must be one that is compiled.
+    """
+    by_numpy, by_numba = implementations(layer)
+    found = [by_numpy, by_numba, in_python(by_numba)]
+    return pytest.mark.parametrize("layer", found, ids=["NumPy", "compiled", "in Python"])

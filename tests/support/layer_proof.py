@@ -23,6 +23,7 @@ from reference.arrays import Array
 from reference.campaign.draws import LAYOUTS
 from reference.compare import Comparer, Comparison, Verdict
 from tests.conftest import depth
+from tests.support.compiled import implementations
 
 Draw: TypeAlias = Callable[..., Array]  # of numbers of one kind, in a shape
 Backward: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -80,13 +81,21 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
 
     Asserted are the values and the gradients, under the derived bounds; their dtype; that no
     argument or option is changed, and no memory shared with one; that backward leaves what is kept
-    as it is, and is linear; that options which both have are the same where they are left out.
+    as it is, and is linear; that options which both have are the same where they are left out. All
+    but the last holds for a layer's compiled passes too, where there are any, at the same draws.
     """
     ours, theirs = (inspect.signature(module.forward).parameters for module in (layer, twin))
     for name in ours.keys() & theirs.keys():
         assert theirs[name].default == ours[name].default, name
-    rng = np.random.default_rng(seed)
     comparer = vjp_comparer(twin, subject)
+    for implementation in implementations(layer):
+        prove_one(implementation, comparer, subject, seed)
+    prove_above_a_linear_map(layer, twin, subject, np.random.default_rng(seed))
+
+
+def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int) -> None:
+    """Do what `prove` does for one implementation, but for what is composed and for the options."""
+    rng = np.random.default_rng(seed)
     for kind, dtype in itertools.product(KINDS, DTYPES):
         params, x = arguments_of(subject, kind, dtype, rng)
         options = options_in(subject, dtype)
@@ -96,7 +105,7 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
         d_out = cast(rng.normal(size=out.shape), dtype)
         copy_of_d_out = d_out.copy()
         result = out, layer.backward(params, kept, d_out)
-        what = f"{kind.__name__} {dtype}, options {subject.options}, seed {seed}"
+        what = f"{layer.__name__}: {kind.__name__} {dtype}, options {subject.options}, seed {seed}"
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
         assert_unshared(result, (*given, d_out))
         jax.tree.map(np.testing.assert_array_equal, (*copies, copy_of_d_out), (*given, d_out))
@@ -106,7 +115,6 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
             layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
-    prove_above_a_linear_map(layer, twin, subject, rng)
 
 
 def prove_above_a_linear_map(

@@ -55,6 +55,12 @@ def test_the_nearest_tests_are_those_about_a_module(
     assert mirrored(tmp_path, "manual_nn/a/b.py") == [found]
 
 
+def test_a_compiled_layer_is_judged_by_the_tests_of_numpy_s_too() -> None:
+    """Those run on both."""
+    tests = [f"tests/manual_nn/{name}.py" for name in ("layers/test_relu", "compiled/test_layers")]
+    assert mirrored(ROOT, "manual_nn/compiled/layers/relu.py") == tests
+
+
 def test_a_module_without_tests_and_a_test_that_is_gone_are_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,11 @@
 """What Numba is told, where the code is kept, and what is said of it."""
 
 import ast
+import importlib
 import inspect
 import logging
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -14,16 +16,16 @@ import numba
 import pytest
 from numba.core.caching import FunctionCache
 
+from manual_nn import compiled as rooms
 from manual_nn.compiled import compiler, exponential
 from tests.support.compiled import MODULES
 from tests.support.project import ROOT
 
-COMPILED = [
-    value
-    for module in (*MODULES, exponential)
-    for value in vars(module).values()
-    if hasattr(value, "py_func")
+ALL = [
+    importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(rooms.__path__, f"{rooms.__name__}.")
 ]
+COMPILED = [value for module in ALL for value in vars(module).values() if hasattr(value, "py_func")]
 
 
 def test_numba_may_not_assume_that_nothing_is_nan_or_infinite() -> None:

@@ -1,5 +1,6 @@
 """Batch normalisation in training and evaluation, proven against JAX, and its running moments."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import batch_norm
 from manual_nn.layers.batch_norm import BatchNorm, Kept, Moments
 from reference.layers import batch_norm as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -88,23 +90,26 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(batch_norm)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Mean 2, variance 2.5, deviation 2; with the running moments 1, and 4."""
     params = BatchNorm(np.array([2], dtype), np.array([1], dtype))
     x = np.array([[3], [1], [4], [0]], dtype)
     d_out = np.array([[4], [2], [1], [1]], dtype)
-    out, kept = batch_norm.forward(params, x, eps=1.5)
+    out, kept = layer.forward(params, x, eps=1.5)
     np.testing.assert_array_equal(out, np.array([[2], [0], [3], [-1]], dtype))
-    (d_weight, d_bias), d_x = batch_norm.backward(params, kept, d_out)
+    (d_weight, d_bias), d_x = layer.backward(params, kept, d_out)
     assert d_weight == 4 * 0.5 - 2 * 0.5 + 1 - 1
     assert d_bias == 8
     # weight / deviation is 1, d_out less its mean 2, and less normal times 1 / 4
     np.testing.assert_array_equal(d_x, np.array([[1.875], [0.125], [-1.25], [-0.75]], dtype))
     running = Moments(np.array([1], dtype), np.array([14.5], dtype))
-    out, kept = batch_norm.forward(params, x, running=running, eps=1.5)
+    out, kept = layer.forward(params, x, running=running, eps=1.5)
     np.testing.assert_array_equal(out, np.array([[2], [1], [2.5], [0.5]], dtype))
-    (d_weight, d_bias), d_x = batch_norm.backward(params, kept, d_out)
+    (d_weight, d_bias), d_x = layer.backward(params, kept, d_out)
     assert d_weight == 4 * 0.5 + 0.75 - 0.25
     assert d_bias == 8
     np.testing.assert_array_equal(d_x, d_out / 2)
@@ -133,53 +138,57 @@ def test_the_default_momentum_is_a_tenth() -> None:
     np.testing.assert_array_equal(new, [[0.1 * 2], [0.9 + 0.1 * 2]])
 
 
-def test_a_channel_may_have_had_no_variance() -> None:
+@of_each_implementation(batch_norm)
+def test_a_channel_may_have_had_no_variance(layer: ModuleType) -> None:
     params, none = BatchNorm(np.ones(1), np.zeros(1)), Moments(np.ones(1), np.zeros(1))
-    out, kept = batch_norm.forward(params, np.array([[3.0]]), running=none, eps=0.25)
+    out, kept = layer.forward(params, np.array([[3.0]]), running=none, eps=0.25)
     assert out == 4
-    assert batch_norm.backward(params, kept, np.array([[3.0]]))[1] == 6
+    assert layer.backward(params, kept, np.array([[3.0]]))[1] == 6
 
 
-def test_a_mean_far_from_0_costs_the_variance_no_digits() -> None:
+@of_each_implementation(batch_norm)
+def test_a_mean_far_from_0_costs_the_variance_no_digits(layer: ModuleType) -> None:
     """Of 2^20 +- 1 in float32: the mean of the squares less the squared mean would be 0 or 2^17."""
     x = np.array([[2.0**20 - 1], [2.0**20 + 1]], np.float32)
-    _, kept = batch_norm.forward(BatchNorm(*np.ones((2, 1), np.float32)), x)
+    _, kept = layer.forward(BatchNorm(*np.ones((2, 1), np.float32)), x)
     np.testing.assert_array_equal(kept.moments, [[2.0**20], [1]])
 
 
-def test_plain_tuples_will_do() -> None:
+@of_each_implementation(batch_norm)
+def test_plain_tuples_will_do(layer: ModuleType) -> None:
     params: Any = (np.ones(3), np.zeros(3))
     running: Any = (np.zeros(3), np.ones(3))
-    out, kept = batch_norm.forward(params, np.ones((2, 3)))
-    batch_norm.backward(params, kept, out)
+    out, kept = layer.forward(params, np.ones((2, 3)))
+    layer.backward(params, kept, out)
     assert batch_norm.updated(running, kept).mean.shape == (3,)
-    out, kept = batch_norm.forward(params, np.ones((2, 3)), running=running)
-    batch_norm.backward(params, kept, out)
+    out, kept = layer.forward(params, np.ones((2, 3)), running=running)
+    layer.backward(params, kept, out)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(batch_norm)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = BatchNorm(np.ones(3), np.zeros(3)), np.ones((2, 3))
     moments = Moments(np.zeros(3), np.ones(3))
-    _, kept = batch_norm.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match=r"params.bias must have shape \(3,\) .* got \(2,\)"):
-        batch_norm.forward(params._replace(bias=np.ones(2)), x)
+        layer.forward(params._replace(bias=np.ones(2)), x)
     with pytest.raises(TypeError, match=r"params.weight must be float32 .* got float64"):
-        batch_norm.forward(params, x.astype(np.float32))
+        layer.forward(params, x.astype(np.float32))
     with pytest.raises(ValueError, match=r"x must have at least 2 axes .* got shape \(3,\)"):
-        batch_norm.forward(params, np.ones(3))
+        layer.forward(params, np.ones(3))
     with pytest.raises(ValueError, match=r"running.mean must have shape \(3,\) .* got \(2,\)"):
-        batch_norm.forward(params, x, running=moments._replace(mean=np.ones(2)))
+        layer.forward(params, x, running=moments._replace(mean=np.ones(2)))
     with pytest.raises(ValueError, match=r"running.variance must not be negative, got -1.0"):
-        batch_norm.forward(params, x, running=moments._replace(variance=np.array([1.0, -1, 0])))
+        layer.forward(params, x, running=moments._replace(variance=np.array([1.0, -1, 0])))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
-        batch_norm.forward(params, x, eps=0)
+        layer.forward(params, x, eps=0)
     single = [array.astype(np.float32) for array in params]
     with pytest.raises(
         ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
     ):
-        batch_norm.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
+        layer.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
-        batch_norm.backward(params, kept, np.ones(3))
+        layer.backward(params, kept, np.ones(3))
     with pytest.raises(ValueError, match=r"running.variance must have shape \(3,\) .* got \(1,\)"):
         batch_norm.updated(moments._replace(variance=np.ones(1)), kept)
     with pytest.raises(ValueError, match=r"momentum must be at most 1, got 1.5"):
@@ -187,6 +196,6 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="momentum must be a finite number of at least 0"):
         batch_norm.updated(moments, kept, momentum=-0.1)
     with pytest.raises(ValueError, match="kept must be of at least 2 rows, got 1"):
-        batch_norm.updated(moments, batch_norm.forward(params, x[:1])[1])
+        batch_norm.updated(moments, layer.forward(params, x[:1])[1])
     with pytest.raises(ValueError, match="kept must be of a pass in training"):
-        batch_norm.updated(moments, batch_norm.forward(params, x, running=moments)[1])
+        batch_norm.updated(moments, layer.forward(params, x, running=moments)[1])

@@ -1,5 +1,6 @@
 """Layer normalisation, proven against JAX and on numbers that it normalises exactly."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import layer_norm
 from manual_nn.layers.layer_norm import Kept, LayerNorm
 from reference.layers import layer_norm as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -78,42 +80,46 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(layer_norm)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Mean 2, variance 2.5, deviation 2."""
     params = LayerNorm(np.array([2, 4, 2, 4], dtype), np.array([1, 0, -1, 0.5], dtype))
     x = np.array([[3, 1, 4, 0]], dtype)
-    out, kept = layer_norm.forward(params, x, eps=1.5)
+    out, kept = layer.forward(params, x, eps=1.5)
     np.testing.assert_array_equal(kept.normal, np.array([[0.5, -0.5, 1, -1]], dtype))
     np.testing.assert_array_equal(out, np.array([[2, -2, 1, -3.5]], dtype))
-    (d_weight, d_bias), d_x = layer_norm.backward(params, kept, np.array([[4, 2, 1, 0]], dtype))
+    (d_weight, d_bias), d_x = layer.backward(params, kept, np.array([[4, 2, 1, 0]], dtype))
     np.testing.assert_array_equal(d_weight, np.array([2, -1, 1, 0], dtype))
     np.testing.assert_array_equal(d_bias, np.array([4, 2, 1, 0], dtype))
     # d_normal 8, 8, 2, 0 has mean 4.5, and d_normal * normal 4, -4, 2, 0 has mean 0.5
     np.testing.assert_array_equal(d_x, np.array([[1.625, 1.875, -1.5, -2]], dtype))
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(layer_norm)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = LayerNorm(np.ones(3), np.zeros(3)), np.ones((2, 3))
-    _, kept = layer_norm.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(4,\) .* got \(3,\)"):
-        layer_norm.forward(params, np.ones((2, 4)))
+        layer.forward(params, np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"params.bias must have shape \(3,\) .* got \(2,\)"):
-        layer_norm.forward(params._replace(bias=np.ones(2)), x)
+        layer.forward(params._replace(bias=np.ones(2)), x)
     with pytest.raises(TypeError, match=r"params.weight must be float32 .* got float64"):
-        layer_norm.forward(params, x.astype(np.float32))
+        layer.forward(params, x.astype(np.float32))
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        layer_norm.forward(params, np.ones((2, 3), np.int64))
+        layer.forward(params, np.ones((2, 3), np.int64))
     with pytest.raises(TypeError, match="x must be a NumPy array, got list"):
-        layer_norm.forward(params, [1.0, 2.0, 3.0])  # type: ignore[arg-type]
+        layer.forward(params, [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        layer_norm.forward(params, np.ones(()))
+        layer.forward(params, np.ones(()))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
-        layer_norm.forward(params, x, eps=0)
+        layer.forward(params, x, eps=0)
     single = [array.astype(np.float32) for array in params]
     with pytest.raises(
         ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
     ):
-        layer_norm.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
+        layer.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
-        layer_norm.backward(params, kept, np.ones(3))
+        layer.backward(params, kept, np.ones(3))

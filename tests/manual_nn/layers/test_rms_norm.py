@@ -1,5 +1,6 @@
 """RMS normalisation, proven against JAX and on numbers that it normalises exactly."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import rms_norm
 from manual_nn.layers.rms_norm import Kept, RMSNorm
 from reference.layers import rms_norm as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -64,34 +66,38 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(rms_norm)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """The mean square is 7, the root 4."""
     params = RMSNorm(np.array([2, 4, 2, 4], dtype))
     x = np.array([[1, -1, 1, 5]], dtype)
-    out, kept = rms_norm.forward(params, x, eps=9)
+    out, kept = layer.forward(params, x, eps=9)
     np.testing.assert_array_equal(out, np.array([[0.5, -1, 0.5, 5]], dtype))
-    (d_weight,), d_x = rms_norm.backward(params, kept, np.array([[4, 2, 8, 0]], dtype))
+    (d_weight,), d_x = layer.backward(params, kept, np.array([[4, 2, 8, 0]], dtype))
     np.testing.assert_array_equal(d_weight, np.array([1, -0.5, 2, 0], dtype))
     # d_normal 8, 8, 16, 0; d_normal * normal 2, -2, 4, 0 has mean 1
     np.testing.assert_array_equal(d_x, np.array([[1.9375, 2.0625, 3.9375, -0.3125]], dtype))
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(rms_norm)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = RMSNorm(np.ones(3)), np.ones((2, 3))
-    _, kept = rms_norm.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(4,\) .* got \(3,\)"):
-        rms_norm.forward(params, np.ones((2, 4)))
+        layer.forward(params, np.ones((2, 4)))
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        rms_norm.forward(params, np.ones((2, 3), np.int64))
+        layer.forward(params, np.ones((2, 3), np.int64))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        rms_norm.forward(params, np.ones(()))
+        layer.forward(params, np.ones(()))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got -1"):
-        rms_norm.forward(params, x, eps=-1)
+        layer.forward(params, x, eps=-1)
     single = [array.astype(np.float32) for array in params]
     with pytest.raises(
         ValueError, match="eps must be a finite number above 0 in float32, got 1e-60"
     ):
-        rms_norm.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
+        layer.forward(type(params)(*single), x.astype(np.float32), eps=1e-60)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(3,\)"):
-        rms_norm.backward(params, kept, np.ones(3))
+        layer.backward(params, kept, np.ones(3))

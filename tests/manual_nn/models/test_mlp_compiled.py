@@ -17,7 +17,6 @@ import manual_nn
 import reference
 from manual_nn import Dense, Workspace
 from manual_nn.compiled.in_place import BLOCK, FEW
-from manual_nn.models.mlp_compiled import in_order
 from reference.campaign.draws import LAYOUTS
 from tests.support import compiled
 from tests.support.bits import same_bits
@@ -201,17 +200,3 @@ def test_the_layer_whose_pre_activations_overflow_is_named(l: int) -> None:
     params[l - 1] = Dense(np.full((2, 2), 1e200), np.zeros(2))
     with pytest.raises(ValueError, match=f"those of layer {l} exceed the largest float64"):
         loss_and_grad(params, np.array([[1e200, 0.0]]), [0])
-
-
-# In the one form that is compiled for
-
-
-def test_an_array_in_order_is_taken_as_it_is_and_another_is_copied() -> None:
-    array = np.arange(6.0).reshape(2, 3)
-    assert in_order(array) is array
-    for name, layout in LAYOUTS.items():
-        laid = layout(array)
-        ordered = in_order(laid)
-        assert ordered.flags.carray
-        np.testing.assert_array_equal(ordered, array)
-        assert (ordered is laid) == (name == "C order")
