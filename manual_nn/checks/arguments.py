@@ -65,8 +65,9 @@ def as_number(
         number = float(value)
     except OverflowError:  # a whole number beyond the largest float
         number = math.inf
-    with np.errstate(over="ignore"):
-        number = float(np.asarray(number, dtype))
+    if dtype is not np.float64:
+        with np.errstate(over="ignore"):
+            number = float(np.asarray(number, dtype))
     if not math.isfinite(number) or number < minimum or (strict and number == minimum):
         relation = "above" if strict else "of at least"
         expected = f"a finite number {relation} {minimum:g}"

@@ -4,6 +4,7 @@ Each check names the argument, what it was and what was expected. Axes: N rows i
 D inputs, K classes.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,11 +132,17 @@ def as_targets(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> 
     if array.dtype.kind not in "iu":
         msg = f"{name} of one axis must hold integer class numbers, got dtype {array.dtype}"
         raise TypeError(msg)
-    is_class = array[:, np.newaxis] == np.arange(K)  # (N, K)
+    is_class = array[:, np.newaxis] == _classes(K)  # (N, K)
     if np.count_nonzero(is_class) < N:  # a class number out of range is equal to none
         wrong = array.min() if array.min() < 0 else array.max()
         raise ValueError(f"{name} must hold class numbers from 0 to {K - 1}, got {wrong}")
     return is_class.astype(dtype)
+
+
+@functools.cache
+def _classes(K: int) -> npt.NDArray[np.intp]:
+    """Number the classes, (K,); made once, because a small batch takes no longer than this."""
+    return np.arange(K)
 
 
 def as_labels(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y") -> npt.NDArray[Any]:

@@ -5,8 +5,9 @@ Axes: N rows in the batch, D inputs, K classes, L layers. Layer l takes a_{l-1},
 columns, to z_l, with fan_out columns. `d_name` is dL/d(name) and has the shape of `name`.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -289,11 +290,7 @@ def loss_and_grad(
     first = next(blocks)
     N = len(first[0])
     out = arrays_of(workspace, params, N)
-    compute = forward_and_backward
-    if workspace is not None and workspace.backend == "numba":
-        from manual_nn.models import mlp_compiled  # noqa: PLC0415, it needs Numba
-
-        compute = mlp_compiled.forward_and_backward
+    compute = _pass_of("numpy" if workspace is None else workspace.backend)
     value, gradient = compute(params, *first, weight_decay, out=out)
     spare = None
     for block in blocks:  # without the penalty, which counts once
@@ -305,6 +302,16 @@ def loss_and_grad(
             for array, block_array in zip(layer, block_layer, strict=True):
                 array += block_array
     return value, gradient
+
+
+@functools.cache
+def _pass_of(backend: str) -> Callable[..., tuple[np.floating[Any], Params]]:
+    """Choose between `forward_and_backward` and its compiled counterpart."""
+    if backend == "numpy":
+        return forward_and_backward
+    from manual_nn.models import mlp_compiled  # noqa: PLC0415, it needs Numba
+
+    return mlp_compiled.forward_and_backward
 
 
 def _blocks(
