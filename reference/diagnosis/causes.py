@@ -42,10 +42,11 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     causes = of_model + [_cause(difference, part) for part in full if part.code not in codes]
     if causes:
         fitted = not of_model and full[0].fitted
-        causes = _with_the_line(causes, located(difference, alone=True), fitted=fitted)
+        causes = _with_the_line(causes, located(difference, alone=True).causes, fitted=fitted)
         return (*causes, *layers_above_only(difference))
     searched = not difference.limit.is_over
-    if of_operations := located(difference):
+    of_operations, doubt = located(difference)
+    if of_operations:
         return tuple(of_operations)
     of_parts = (part for hypothesis in OF_PARTS for part in hypothesis(difference))
     chosen = _covering([*found, *of_parts])
@@ -58,7 +59,9 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     if difference.wrong != difference.undecided:
         causes += layers_above_only(difference)
     if not causes and difference.wrong != doubtful:
-        evidence = difference.evidence(difference.wrong - doubtful)
+        evidence = "; ".join(
+            filter(None, (difference.evidence(difference.wrong - doubtful), doubt))
+        )
         causes = [Cause.observed(Code.UNKNOWN, evidence) if searched else _not_searched(evidence)]
     if doubtful:
         causes.append(Cause.observed(Code.FEW_ROUNDINGS, difference.doubt(doubtful)))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
+from reference.diagnosis.edges.chance import CHANCE, DRAWS, Luck, least, luck
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
 from reference.diagnosis.edges.steps import Steps
 from reference.diagnosis.edges.substitutes import (
@@ -37,6 +38,7 @@ Gradient: TypeAlias = Callable[[Sequence[Any], Any], list[Any]]
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
 JUDGED = 4  # of the best, by a measurement of their own rounding
+SPREAD = 16  # of those that explain the difference, whose errors are drawn
 NODES = (-1.0, 1.0, -2.0, -0.5, 0.5, 2.0)  # settings that say what a factor on several edges does
 VERIFIED = 3  # settings of such a factor, for which it is computed
 BEST = 8  # pairs of mistakes that are tried as they are
@@ -44,7 +46,6 @@ STEPS = 12  # of a fit of two settings
 PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other
 COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
 STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
-CHANCE = 1e-6  # that of all the arrays that are tried in the place of others one fits by chance
 FINE = 1e-3  # of a learning rate, for a slope
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
 OF_KINDS = 4.0  # how simple a mistake is that is no factor; the smaller the simpler
@@ -96,11 +97,13 @@ class Search:
 
     Attributes:
         left: how many mistakes it did not come to try before the limit.
+        doubtful: what would explain the difference, but so might chance; None if nothing does.
     """
 
     def __init__(self, difference: Difference) -> None:
         """Trace the loss, and compile its gradient with a factor on each edge."""
         self.difference, self.left = difference, 0
+        self.doubtful: Explanation | None = None
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
         self.known = _changes_known(self.tapped, self.taps)
@@ -198,17 +201,19 @@ class Search:
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried(self.factors.taps))
-        single = [trial for trial in self._no_chance(tried) if trial.explains]
+        single = self._told([trial for trial in self._no_chance(tried) if trial.explains], tried)
         if not any(self.simplicity(trial.mistake)[0] < OF_KINDS for trial in single):
             others = [tap for tap in self.taps if tap not in self.factors.numbers]
             tried += self._tried(others)
             tried.sort(key=lambda trial: trial.residual)
-            single = self._explaining(tried) or self._explaining(self._in_the_wrong_alone(tried))
+            single = self._told(self._explaining(tried), tried)
+            if not single:
+                alone_there = self._in_the_wrong_alone(tried)
+                single = self._told(self._explaining(alone_there), alone_there)
         if single:
-            single.sort(key=lambda trial: self.simplicity(trial.mistake))
-            first = single[0]
-            alike = tuple(trial.mistake for trial in single[1:])
-            return [Explanation((first.mistake,), alike)]
+            return [self._simplest(single)]
+        if fits := [trial for trial in tried if trial.explains]:
+            self.doubtful = self._simplest(fits)
         if alone:
             return []
         for look in (self._updated, self._substituted):
@@ -221,6 +226,11 @@ class Search:
                 return found
         return self._pairs(tried)
 
+    def _simplest(self, trials: Sequence["Trial"]) -> Explanation:
+        """Name the simplest of those that explain the difference, beside all others."""
+        first, *others = sorted(trials, key=lambda trial: self.simplicity(trial.mistake))
+        return Explanation((first.mistake,), tuple(trial.mistake for trial in others))
+
     def _updated(self) -> list[Explanation]:
         """Look for parameters that were updated before the derivative went through them.
 
@@ -231,6 +241,7 @@ class Search:
             return []
         program = Program(self.tapped, taps)
         together = [tuple(taps)] if len(taps) > 1 else []
+        tries = len(taps) + len(together)
         for some in [(tap,) for tap in taps] + together:
             if not self._has_time():
                 continue
@@ -238,7 +249,10 @@ class Search:
             mistake = Mistake(some, rate)
             if not self.telling(change, self.error.size, len(taps), fitted=1):
                 continue
-            if self.explains(change) or (self.nearly(change) and self.judged((mistake,))):
+            explains = self.explains(change)
+            if not (explains or (self.nearly(change) and self.judged((mistake,)))):
+                continue
+            if self._luck([mistake], self._allowed(change, explains=explains), 1).tells(tries):
                 return [Explanation((mistake,))]
         return []
 
@@ -289,7 +303,10 @@ class Search:
             masked = np.where(self.of_the_wrong, change, 0.0)
             alone = mistake._replace(only=self.difference.wrong)
             for each, changed in ((mistake, change), (alone, masked)):
-                if self.explains(changed) or (self.nearly(changed) and self.judged((each,))):
+                explains = self.explains(changed)
+                if not (explains or (self.nearly(changed) and self.judged((each,)))):
+                    continue
+                if self._luck([each], self._allowed(changed, explains=explains)).tells(tried):
                     return [Explanation((each,), tuple(others))]
         return []
 
@@ -321,6 +338,71 @@ class Search:
         least = np.finfo(np.float64).tiny  # of a reach of 0, where nothing rounds
         near = np.clip(reach[moved] / abs(change[moved]), least, 1)
         return float(said * np.median(np.log10(near)))
+
+    def _allowed(self, change: Array, *, explains: bool) -> Array:
+        """Give how far what was handed in may be from a change that explains it, or nearly does."""
+        return (1.0 if explains else COARSER) * self.reach(change)
+
+    def _luck(self, mistakes: Sequence[Mistake], allowed: Array, fitted: int = 0) -> Luck:
+        """Bound the chance that errors from where these mistakes are look like them."""
+        draws = self._drawn(mistakes, allowed)
+        return luck(np.concatenate([draws[mistake] for mistake in mistakes], axis=1), fitted)
+
+    def _drawn(self, mistakes: Sequence[Mistake], allowed: Array) -> dict[Mistake, Array]:
+        """Draw errors from the places of mistakes, one a column, in parts of what is allowed.
+
+        Each element of what a mistake changes in what is handed down has a factor of its own.
+        """
+        taps = list(dict.fromkeys(tap for mistake in mistakes for tap in mistake.taps))
+        at = self.tapped.compiled(taps, spread=True)
+        shapes = [self.tapped.shape_at(tap) for tap in taps]
+        counted = self.of_the_wrong & np.isfinite(self.bound)
+        rng, found = np.random.default_rng(0), {}
+        for mistake in mistakes:
+            settings = [
+                np.full(x, mistake.setting * (tap in mistake.taps))
+                for tap, x in zip(taps, shapes, strict=True)
+            ]
+            base, columns = _joined(at(settings)), []
+            for _ in range(DRAWS):
+                errors = [x * (1 + rng.normal(size=x.shape)) for x in settings]
+                columns.append((_joined(at(errors)) - base)[counted] / allowed[counted])
+            found[mistake] = np.nan_to_num(np.stack(columns, axis=1), posinf=0, neginf=0)
+        return found
+
+    def _told(self, trials: Sequence["Trial"], tried: Sequence["Trial"]) -> list["Trial"]:
+        """Keep what explains the difference if errors of another origin would not look like it.
+
+        Factors that explain the same are on one chain of edges, and are told together: an error may
+        have come from any part of it. One of a single number is a factor, whatever it comes from.
+        """
+        groups: dict[Any, list[Trial]] = {}
+        for trial in sorted(trials, key=lambda trial: self.simplicity(trial.mistake)):
+            mistake = trial.mistake
+            number = mistake.setting if mistake.setting in self.simple else None
+            of = number if mistake.kind == FACTOR else mistake
+            groups.setdefault((mistake.kind, of), []).append(trial)
+        # Of factors one for each shape of an array will do.
+        places = [
+            list({self.tapped.shape_at(t.mistake.taps[0]): t.mistake for t in group}.values())
+            for group in groups.values()
+        ]
+        chosen = list(itertools.chain.from_iterable(places))[:SPREAD]
+        if not chosen:
+            return []
+        changes = np.max([abs(self._changed(mistake)) for mistake in chosen], axis=0)
+        explains = all(trial.explains for trial in trials)
+        draws = self._drawn(chosen, self._allowed(changes, explains=explains))
+        told: list[Trial] = []
+        for ((kind, _), group), several in zip(groups.items(), places, strict=True):
+            fitted = self._fitted_in(several[:1])
+            lucks = [luck(draws[mistake], fitted) for mistake in several if mistake in draws]
+            if kind == FACTOR:
+                lucks = [found for found in lucks if found.directions > 1]
+            choices = len(tried) * self._chosen_from(several[:1])
+            if lucks and least(lucks).tells(choices):
+                told += group
+        return told
 
     def _chosen_from(self, mistakes: Iterable[Mistake]) -> int:
         """Count the settings that each of these was taken from, without those that were fitted."""
@@ -558,7 +640,7 @@ class Search:
             pair = alone[i[k]], alone[j[k]]
             fits.append((*self._fitted_pair(pair, (first[k], second[k]), target), pair))
         fits.sort(key=lambda fit: fit[0])
-        near = []
+        near, refused = [], 0
         for _, settings, pair in fits[:BEST]:
             both = map(self._rounded, pair, settings)
             for mistakes in itertools.product(*both):
@@ -567,13 +649,55 @@ class Search:
                 reach = self.bound if explains else COARSER * self.reach(change)
                 chance = self._chance(change, reach, change.size, self._fitted_in(mistakes))
                 choices = len(residual) * self._chosen_from(mistakes)
-                if np.log10(choices) + chance >= np.log10(CHANCE):
+                if np.log10(choices) + chance >= np.log10(CHANCE) or refused == JUDGED:
                     continue
-                if explains:
+                if not explains and not self.nearly(change):
+                    continue
+                allowed = self._allowed(change, explains=explains)
+                if not self._luck_of_pair(pair, mistakes, allowed, alone).tells(choices):
+                    refused += 1
+                elif explains:
                     return [Explanation(tuple(mistakes))]
-                if self.nearly(change):
+                else:
                     near.append((tuple(mistakes), change))
         return [Explanation(near[k][0]) for k in self._judged(near)[:1]]
+
+    def _luck_of_pair(
+        self,
+        pair: Sequence["Trial"],
+        mistakes: Sequence[Mistake],
+        allowed: Array,
+        alone: Sequence["Trial"],
+    ) -> Luck:
+        """Bound the chance that errors from where two mistakes may be look like them.
+
+        A factor may be anywhere on its chain of edges, so that the place counts that tells least.
+        """
+        places = [
+            [mistake._replace(taps=taps) for taps in self._chain(trial, alone)]
+            for trial, mistake in zip(pair, mistakes, strict=True)
+        ]
+        draws = self._drawn([one for several in places for one in several], allowed)
+        fitted = self._fitted_in(mistakes)
+        return least(
+            [
+                luck(np.concatenate([draws[one] for one in both], axis=1), fitted)
+                for both in itertools.product(*places)
+            ]
+        )
+
+    def _chain(self, trial: "Trial", alone: Sequence["Trial"]) -> list[tuple[Tap, ...]]:
+        """List the edges on which a factor changes the same, one for each shape of an array."""
+        if trial.mistake.kind != FACTOR:
+            return [trial.mistake.taps]
+        found = {self.tapped.shape_at(trial.mistake.taps[0]): trial.mistake.taps}
+        rounded = np.sqrt(np.count_nonzero(self.weight))
+        for other in alone:
+            taps = other.mistake.taps
+            same = np.linalg.norm(other.sketch - trial.sketch) <= rounded
+            if same and other.mistake.kind == FACTOR and len(taps) == 1:
+                found.setdefault(self.tapped.shape_at(taps[0]), taps)
+        return list(found.values())
 
     def _fitted_pair(
         self, pair: tuple["Trial", "Trial"], settings: tuple[float, float], target: Array

@@ -31,6 +31,7 @@ from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
 
+PRODUCTS = {"dot_general", "conv_general_dilated"}  # whose derivative is the other operand
 ENTERED = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2"}
 EVERY, FIRST, LAST = "every", "first", "last"  # steps of a loop
 FACTOR = "factor"  # on what is handed down
@@ -174,8 +175,8 @@ class Position(NamedTuple):
             outside of loops.
         known: arrays of the loss, as an evaluation without taps has left them.
         added: what is added to arrays.
-        factors: what is handed down on edges beside what should be, in parts of what comes from
-            above; by the operation's path and the operand.
+        factors: what stands on edges beside the local derivative, or beside the other operand of a
+            product; by the operation's path and the operand.
         kept: where all arrays are written down; None if they are not.
     """
 
@@ -348,7 +349,8 @@ class Tapped:
         """Compile the gradient, as a function of what edges hand down beside what they should.
 
         Args:
-            zeros: for each edge, which is written as a value, an array like its factor.
+            zeros: for each edge, which is written as a value, an array like its factor: the local
+                derivative of what is done element by element, the other operand of a product.
         """
 
         def gradient(inputs: Sequence[Any], factors: Values) -> list[JaxArray]:
@@ -408,21 +410,40 @@ class Tapped:
         (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, {}, position)
         return value, kept
 
-    def compiled(self, taps: Sequence[Tap]) -> Callable[[Array], list[Array]]:
-        """Compile the gradient at the loss's arguments, as a function of the taps' settings."""
+    def shape_at(self, tap: Tap) -> tuple[int, ...]:
+        """Give the shape of what a tap hands down."""
+        path, operand = tap.edge
+        eqn = self.operations[path].eqn
+        if tap.source is None:
+            return _shape(eqn.invars[operand])
+        jaxpr = entered(self.operations[path[:-1]].eqn).jaxpr if path[1:] else self.jaxpr.jaxpr
+        return _shape(variable(jaxpr, tap.source, path[:-1]))
+
+    def compiled(
+        self, taps: Sequence[Tap], *, spread: bool = False
+    ) -> Callable[[Any], list[Array]]:
+        """Compile the gradient at the loss's arguments, as a function of the taps' settings.
+
+        Args:
+            taps: that are in it.
+            spread: whether the settings are arrays, with a number for each element of what each
+                tap hands down.
+        """
+        zeros: Any = np.zeros(len(taps))
+        if spread:
+            zeros = [np.zeros(self.shape_at(tap)) for tap in taps]
 
         def compiled() -> Any:
-            gradient = jax.jit(self.gradient(taps))
-            return compiled_fast(gradient.lower(self.inputs, np.zeros(len(taps))))
+            return compiled_fast(jax.jit(self.gradient(taps)).lower(self.inputs, zeros))
 
         with precise_jax():
             updated = any(tap.swap is not None and tap.swap.updated for tap in taps)
-            known: Any = self.known_by, tuple(self.active), tuple(taps)
+            known: Any = self.known_by, tuple(self.active), tuple(taps), spread
             if updated or self.known_by is None:  # what was handed in is built in
                 known = None
             tapped: Any = program(known, compiled=compiled)
 
-        def at(settings: Array) -> list[Array]:
+        def at(settings: Any) -> list[Array]:
             with precise_jax():
                 return [np.asarray(x) for x in tapped(self.inputs, settings)]
 
@@ -506,7 +527,7 @@ def _operation(
                 more.append(derivative_alone(make(site)))
                 right = (1 if right is None else right) - wrong
         if (w := position.factors.get(Value(*edge))) is not None:
-            more.append(derivative_alone(w * x))
+            more.append(derivative_alone(_beside(eqn, operands, operand, w)))
         for tap in settings:
             if tap.swap is not None and tap.edge == edge:
                 wrong = settings[tap]
@@ -519,6 +540,14 @@ def _operation(
     first, *others = _results(eqn, tapped, settings, position)
     alone = [x.astype(first.dtype) for x in more]
     return [functools.reduce(jnp.add, alone, first), *others]
+
+
+def _beside(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int, w: JaxArray) -> JaxArray:
+    """Give what is handed down beside the right derivative: w for a factor, or times a matrix."""
+    if eqn.primitive.name not in PRODUCTS:
+        return w * operands[operand]
+    product: JaxArray = bind(eqn, [x if i == operand else w for i, x in enumerate(operands)])[0]
+    return product
 
 
 def _setting(settings: Settings, edge: Edge, kind: str, position: Position) -> JaxArray | None:

@@ -2,13 +2,15 @@
 
 import functools
 import linecache
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jax.extend import core
 
 from reference.arrays import counted
+from reference.bounds.rules.calls import scan_counts
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.expressions import Expression, expression_of
@@ -63,6 +65,12 @@ class Words:
         pairs = zip(explanation.mistakes, of_each, strict=True)
         causes = [self._cause(mistake, reached, evidence) for mistake, reached in pairs]
         return [replace(cause, marks=marks) for cause in causes]
+
+    def doubt(self, explanation: Explanation) -> str:
+        """Say what would explain the difference, but so might chance."""
+        cause, *_ = self.causes(explanation)
+        said = f"{cause.sentence[0].lower()}{cause.sentence[1:-1]}"
+        return f"it would be explained if {said}, but one of those tried would be so by chance"
 
     def marks(self, explanation: Explanation) -> dict[Line, Mark]:
         """Mark the lines whose operations hand a derivative down."""
@@ -191,6 +199,8 @@ class Words:
         if swap.operand == tap.edge.operand:
             return f"T{derivative[1:]} is taken at {z}, not at {operand},"
         other = self.operand(tap._replace(edge=tap.edge._replace(operand=swap.operand)))
+        if self._is_of_the_step_before(mistake.taps):
+            other = f"{z} of the step before"
         return f"In place of {other}, {derivative} uses {z}"
 
     def value(self, value: Value) -> str:
@@ -198,7 +208,7 @@ class Words:
         if value.result < 0:
             number = -1 - value.result
             if value.path:
-                return "what the loop is given"
+                return self._given(value.path, number)
             count = len(self.tapped.inputs)
             return f"`{self._argument(number)}`" if number < count else "a constant of the loss"
         operation = self.tapped.operations[value.path]
@@ -209,6 +219,31 @@ class Words:
         if text := self._written(value):
             return f"`{text}`"
         return f"the result of `{operation.name}` ({self._line_at(value.path)})"
+
+    def _given(self, path: tuple[int, ...], number: int) -> str:
+        """Name what a loop is given: the same at each step, or what the step before has left."""
+        eqn, count = self.tapped.operations[path].eqn, len(self.flow.operands[path])
+        if not _is_loop(self.tapped.operations[path]) or number >= count:
+            return "a constant of the loss"
+        (constants, carried), outer = scan_counts(eqn.params), self.flow.operands[path][number]
+        if number < constants:
+            return "a number" if outer is None else self.value(outer)
+        if number < constants + carried:
+            jaxpr, known = self.flow.scopes[path]
+            left = jaxpr.outvars[number - constants]
+            value = None if isinstance(left, core.Literal) else known.get(left)
+            if value is not None and value.result >= 0:
+                return f"{self.value(value)} of the step before"
+        return "what the loop is given"
+
+    def _is_of_the_step_before(self, taps: Sequence[Tap]) -> bool:
+        """Say whether arrays take the place of those that they have at the step before."""
+        swaps = [tap.swap for tap in taps if tap.swap is not None]
+        belong = [
+            self.flow.operands[tap.edge.path][swap.operand]
+            for tap, swap in zip(taps, swaps, strict=True)
+        ]
+        return len(swaps) > 1 and belong[1:] == [swap.value for swap in swaps[:-1]]
 
     def _assigned(self, value: Value) -> str:
         """Name the variable that an array is assigned to, outside of the function that made it."""
@@ -299,8 +334,20 @@ def _is_loop(operation: Operation) -> bool:
     return operation.eqn.primitive.name == "scan"
 
 
-def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
-    """Name the operations of the loss whose backward is wrong; none if that explains nothing.
+class Located(NamedTuple):
+    """What the operations of a loss say of a difference.
+
+    Attributes:
+        causes: the operations whose backward is wrong; none if that explains nothing.
+        doubt: what would explain the difference, but says no more than chance; empty if nothing.
+    """
+
+    causes: list[Cause]
+    doubt: str = ""
+
+
+def located(difference: Difference, *, alone: bool = False) -> Located:
+    """Name the operations of the loss whose backward is wrong.
 
     Args:
         difference: a gradient beside JAX's.
@@ -308,21 +355,23 @@ def located(difference: Difference, *, alone: bool = False) -> list[Cause]:
     """
     finite = all(np.isfinite(leaf.got).all() for leaf in difference.leaves)
     if not finite:
-        return []
+        return Located([])
     sought = "the operation that is differentiated wrongly"
     if difference.limit.is_over:
         difference.limit.leave_out(sought)
-        return []
+        return Located([])
     try:
         search = Search(difference)
         words = Words(search)
         found = search.run(alone=alone)
         if search.left:
             difference.limit.leave_out(f"{counted(search.left, 'mistake')} at single operations")
-        return [cause for explanation in found for cause in words.causes(explanation)]
+        causes = [cause for explanation in found for cause in words.causes(explanation)]
+        doubtful = search.doubtful
+        return Located(causes, "" if causes or doubtful is None else words.doubt(doubtful))
     except Exception as error:  # of any operation of anybody's loss
         difference.limit.fail(sought, error)
-        return []
+        return Located([])
 
 
 def _steps(mistake: Mistake) -> str:
