@@ -3,7 +3,8 @@
 A wrong derivative at one step is handed on to the step before, so that what it changes is no sum
 over steps, as for `substitutes.py`. But a factor z in the place of a local derivative f'(x) is the
 right one and z - f'(x) more: one program takes this number for all operations of the loop, and is
-run for each candidate.
+run for each candidate. So it is with the other operand of a product, as where the derivative of
+h_(t-1) U in U is made of h_t.
 """
 
 import functools
@@ -22,7 +23,15 @@ from reference.diagnosis.edges.mistakes import Shapes
 from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.substitutes import Flow, Recorded, is_of_factors, literal
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, ANOTHER_VALUE, FORMULAS, ITSELF
-from reference.diagnosis.edges.tapped import Edge, Swap, Tap, Tapped, Value, shapes_at
+from reference.diagnosis.edges.tapped import (
+    PRODUCTS,
+    Edge,
+    Swap,
+    Tap,
+    Tapped,
+    Value,
+    shapes_at,
+)
 from reference.jaxprs import bind, user_frame
 from reference.limit import Limit
 
@@ -42,13 +51,13 @@ class Steps:
         """Find the operations that are run again and again."""
         self.tapped, self.flow, self.values = tapped, Flow(tapped), recorded.values
         self.limit = limit
-        self.groups = [group for group in self._groups() if self._is_elementwise(group[0])]
+        self.groups = [group for group in self._groups() if self._has_factor(group[0])]
 
     def candidates(self) -> Iterator[tuple[tuple[Tap, ...], list[Array]]]:
         """Give each mistake with the gradient that it makes."""
         with precise_jax():
-            rights = {edge: self._slope(edge) for group in self.groups for edge in group}
-            zeros = {_key(edge): np.zeros_like(slope) for edge, slope in rights.items()}
+            rights = {edge: self._factor(edge) for group in self.groups for edge in group}
+            zeros = {_key(edge): np.zeros_like(right) for edge, right in rights.items()}
             if not zeros:
                 return
             gradient = self.tapped.with_factors(zeros)
@@ -82,14 +91,27 @@ class Steps:
     def _shapes(self, edge: Edge) -> Shapes | None:
         return shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
 
-    def _is_elementwise(self, edge: Edge) -> bool:
+    def _has_factor(self, edge: Edge) -> bool:
         shapes = self._shapes(edge)
         if shapes is None or not shapes.forward or self._value(edge) is None:
             return False
+        if shapes.name in PRODUCTS:
+            return self._other(edge) in self.values
         return is_of_factors(shapes) or (shapes.elementwise and shapes.within <= ELEMENTWISE)
 
     def _value(self, edge: Edge) -> Value | None:
         return self.flow.operands[edge.path][edge.operand]
+
+    def _other(self, edge: Edge) -> Value | None:
+        return self.flow.operands[edge.path][1 - edge.operand]
+
+    def _factor(self, edge: Edge) -> Array:
+        """Give the local derivative at each step, or the other operand of a product."""
+        if self.tapped.operations[edge.path].name in PRODUCTS:
+            other = self._other(edge)
+            assert other is not None  # noqa: S101, see _has_factor
+            return self.values[other]
+        return self._slope(edge)
 
     def _slope(self, edge: Edge, point: Value | None = None) -> Array:
         """Give the local derivative at each step, or that at another point."""
@@ -118,16 +140,18 @@ class Steps:
         first, shapes = group[0], self._shapes(group[0])
         if shapes is None:
             return
-        product = is_of_factors(shapes)
+        of_matrices = shapes.name in PRODUCTS
+        product = of_matrices or is_of_factors(shapes)
         kind, operand = (
             (ANOTHER_VALUE, 1 - first.operand) if product else (ANOTHER_FACTOR, first.operand)
         )
-        for values in self._sources(group):
+        shape = self._factor(first).shape
+        for values in self._sources(group, shape):
             if not product and values != tuple(map(self._value, group)):
                 taps = _taps(group, ANOTHER_VALUE, values, ITSELF, first.operand)
                 pairs = zip(group, values, strict=True)
                 yield taps, [self._slope(edge, value) for edge, value in pairs]
-            for formula in FORMULAS:
+            for formula in [ITSELF] if of_matrices else FORMULAS:
                 yield (
                     _taps(group, kind, values, formula, operand),
                     [self._made(value)[formula] for value in values],
@@ -145,11 +169,10 @@ class Steps:
         """What each formula makes of each array."""
         return {}
 
-    def _sources(self, group: Sequence[Edge]) -> list[Values]:
+    def _sources(self, group: Sequence[Edge], shape: tuple[int, ...]) -> list[Values]:
         """List the arrays of the shape that a factor has, for each step one."""
-        outs = [self.flow.results[edge.path][0] for edge in group]
-        shape = self.values[outs[0]].shape if outs[0] is not None else ()
-        loop = self.flow.loop[outs[0]] if outs[0] is not None else ()
+        out = self.flow.results[group[0].path][0]
+        loop = () if out is None else self.flow.loop[out]
         return [
             values
             for values in self._by_steps.get(len(group), ())

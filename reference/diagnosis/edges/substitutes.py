@@ -34,6 +34,7 @@ from reference.diagnosis.edges.swaps import (
     another_value,
 )
 from reference.diagnosis.edges.tapped import (
+    PRODUCTS,
     Edge,
     Swap,
     Tap,
@@ -50,7 +51,6 @@ DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
 ROUNDED = 64 * float(np.finfo(np.float64).eps)
 BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
-PRODUCTS = {"dot_general", "conv_general_dilated"}
 CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
 
 

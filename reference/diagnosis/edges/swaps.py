@@ -43,7 +43,7 @@ def written(formula: str, name: str) -> str:
     """Write a formula of an array: with its name, or with x for what has none."""
     if formula == ITSELF:
         return name
-    if name.startswith("`"):
+    if name.startswith("`") and name.endswith("`"):
         return f"`{formula.format(name.strip('`'))}`"
     return f"`{formula.format('x')}` with x {name}"
 

@@ -72,3 +72,43 @@ def test_another_array_at_every_step_is_named(loss: Any, every: int) -> None:
         assert cause.where.text.startswith(line)
     report = check_gradient(gradient(*args), loss, *args, argnums=(0, 1))
     assert (report.ok, report.causes) == (True, ())
+
+
+def recurrent_in_a_scan(U: Any, xs: Any) -> Any:
+    def step(h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ U + x)
+        return h, None
+
+    return (lax.scan(step, jnp.ones((N, H)), xs)[0] ** 2).sum()
+
+
+def recurrent_unrolled(U: Any, xs: Any) -> Any:
+    h = jnp.ones((N, H))
+    for x in xs:
+        h = jnp.tanh(h @ U + x)
+    return (h**2).sum()
+
+
+def of_the_recurrent(U: Array, xs: Array) -> tuple[Array, Array]:
+    """The derivative in U is made of h_t, where h_(t-1) belongs."""
+    states = [np.ones((N, H))]
+    for x in xs:
+        states.append(np.tanh(states[-1] @ U + x))
+    d_U, d_xs, d_h = np.zeros_like(U), np.zeros_like(xs), 2 * states[-1]
+    for t in reversed(range(len(xs))):
+        d_xs[t] = d_h * (1 - states[t + 1] ** 2)
+        d_U += states[t + 1].T @ d_xs[t]
+        d_h = d_xs[t] @ U.T
+    return d_U, d_xs
+
+
+@pytest.mark.parametrize("loss", [recurrent_in_a_scan, recurrent_unrolled])
+def test_the_state_of_the_step_in_the_place_of_that_before_is_named(loss: Any) -> None:
+    args = normal(H, H), normal(T, N, H, seed=1)
+    report = check_gradient(of_the_recurrent(*args), loss, *args, argnums=(0, 1))
+    cause = report.causes[0]
+    assert (cause.kind, cause.operand, cause.operation) == ("another_value", "`U`", "dot_general")
+    assert "In place of `h` of the step before, the derivative" in cause.sentence
+    assert "uses `h`" in cause.sentence
+    assert cause.where is not None
+    assert cause.where.text == "h = jnp.tanh(h @ U + x)"
