@@ -47,13 +47,9 @@ def forward(
     >>> print(f"{loss:.4f}")  # the mean of ln 2 and 0
     0.3466
     """
-    check_floats(x, name="x", ndim=1)
-    check_like(target, x.shape, x.dtype, name="target", like="x")
+    pos_weight = checked(x, target, pos_weight)
     if not ((target >= 0) & (target <= 1)).all():
-        raise ValueError(
-            f"target must be from 0 to 1, got numbers from {target.min()} to {target.max()}"
-        )
-    pos_weight = _as_pos_weight(pos_weight, x)
+        raise outside(target)
     rare = np.log1p(np.exp(-abs(x)))  # -ln of the likelier one's probability
     if_absent = np.maximum(x, 0) + rare  # -ln(1 - p), (..., C)
     if_present = np.maximum(-x, 0) + rare  # -ln p, (..., C)
@@ -84,11 +80,20 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
     return (), d_x
 
 
-def _as_pos_weight(pos_weight: object, x: Array) -> float | Array:
-    """Check the weight of the positives, a number or an array of one for each class; eq. (1)."""
+def checked(x: Array, target: Array, pos_weight: object) -> float | Array:
+    """Check the arguments, but for the numbers in target, and give pos_weight; eq. (1)."""
+    check_floats(x, name="x", ndim=1)
+    check_like(target, x.shape, x.dtype, name="target", like="x")
     if not isinstance(pos_weight, np.ndarray):
         return as_number(pos_weight, name="pos_weight", minimum=0, dtype=x.dtype)
     check_like(pos_weight, x.shape[-1:], x.dtype, name="pos_weight", like="the last axis of x")
     if not (np.isfinite(pos_weight) & (pos_weight >= 0)).all():
         raise ValueError(f"pos_weight must hold finite numbers, none negative, got {pos_weight}")
     return pos_weight
+
+
+def outside(target: Array) -> ValueError:
+    """Make the error that says that target does not hold probabilities; eq. (1)."""
+    return ValueError(
+        f"target must be from 0 to 1, got numbers from {target.min()} to {target.max()}"
+    )

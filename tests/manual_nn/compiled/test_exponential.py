@@ -3,6 +3,7 @@
 import decimal
 import math
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,20 @@ import numpy.typing as npt
 import pytest
 
 from manual_nn.compiled import exponential
+from tests.support.compiled import in_python
 
+each_way = pytest.mark.parametrize(
+    "module", [exponential, in_python(exponential)], ids=["compiled", "in Python"]
+)
 of_each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 WORST = 2.8  # unit roundoffs, relative; exponential.md
 TRUTH = decimal.Context(prec=30)
 
 
-@pytest.fixture(params=["compiled", "in Python"], autouse=True)
-def _each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "in Python":
-        for name, function in list(vars(exponential).items()):
-            monkeypatch.setattr(exponential, name, getattr(function, "py_func", function))
-
-
-def exp_of(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def exp_of(module: ModuleType, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     with np.errstate(over="ignore"):  # as Python runs it
-        results = [exponential.exp(number) for number in x]
+        results = [module.exp(number) for number in x]
     assert {type(result) for result in results} <= {float, x.dtype.type}  # Numba gives floats
     return np.array(results, x.dtype)
 
@@ -39,15 +37,18 @@ def drawn_at_every_exponent(dtype: type[np.floating[Any]], each: int) -> npt.NDA
     return (signs * np.ldexp(rng.uniform(0.5, 1, exponents.shape), exponents)).astype(dtype)
 
 
+@each_way
 @of_each_dtype
-def test_it_is_within_its_bound_of_the_truth(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_within_its_bound_of_the_truth(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     info, rng = np.finfo(dtype), np.random.default_rng(1)
     lowest, highest = math.log(info.smallest_subnormal) - 1, math.log(info.max)
     spread = rng.uniform(lowest, highest, 2000).astype(dtype)
     ends = np.array([highest, lowest, math.log(info.tiny)], dtype)
     near_ends = (ends * (1 + info.eps * np.arange(-9, 10)[:, None])).ravel().astype(dtype)
     x = np.concatenate([drawn_at_every_exponent(dtype, 4), spread, near_ends])
-    got, unit = exp_of(x), Decimal(float(info.eps)) / 2
+    got, unit = exp_of(module, x), Decimal(float(info.eps)) / 2
     overflow = Decimal(float(info.max)) * (1 + unit / 2)
     for argument, result in zip(x.tolist(), got.tolist(), strict=True):
         want = TRUTH.exp(Decimal(argument))
@@ -59,27 +60,33 @@ def test_it_is_within_its_bound_of_the_truth(dtype: type[np.floating[Any]]) -> N
             assert abs(Decimal(result) - want) <= allowed + rounded, argument
 
 
-def test_it_is_within_its_bound_at_float32_numbers_in_steps() -> None:
+@each_way
+def test_it_is_within_its_bound_at_float32_numbers_in_steps(module: ModuleType) -> None:
     x = np.arange(0, 2**32, 2**18 - 1, dtype=np.uint32).view(np.float32)
     x = x[np.isfinite(x)]
     with np.errstate(over="ignore"):
         want = np.exp(x.astype(np.float64))
-    got = exp_of(x).astype(np.float64)
+    got = exp_of(module, x).astype(np.float64)
     np.testing.assert_array_equal(np.isinf(got), want >= 2.0**128)
     got, want = (values[np.isfinite(got)] for values in (got, want))
     allowed = WORST * 2.0**-24 * want + np.where(want < 2.0**-126, 2.0**-150, 0)
     assert (abs(got - want) <= allowed).all()
 
 
+@each_way
 @of_each_dtype
-def test_it_is_exact_where_it_can_be(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_it_can_be(module: ModuleType, dtype: type[np.floating[Any]]) -> None:
     info = np.finfo(dtype)
     x = np.array([0, -0.0, np.inf, -np.inf, np.nan, info.max, -info.max, info.tiny], dtype)
-    np.testing.assert_array_equal(exp_of(x), np.array([1, 1, np.inf, 0, np.nan, np.inf, 0, 1]))
+    want = np.array([1, 1, np.inf, 0, np.nan, np.inf, 0, 1])
+    np.testing.assert_array_equal(exp_of(module, x), want)
 
 
+@each_way
 @of_each_dtype
-def test_powers_of_2_are_exact_in_all_their_range(dtype: type[np.floating[Any]]) -> None:
+def test_powers_of_2_are_exact_in_all_their_range(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     info = np.finfo(dtype)
     for k in range(info.minexp, info.maxexp):
-        assert exponential.power_of_2(np.int32(k), dtype(0)) == math.ldexp(1, k)
+        assert module.power_of_2(np.int32(k), dtype(0)) == math.ldexp(1, k)

@@ -1,6 +1,7 @@
 """The binary cross-entropy of logits, proven against JAX, and its digits far out."""
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from manual_nn.layers import binary_cross_entropy
 from manual_nn.layers.binary_cross_entropy import Kept
 from manual_nn.layers.sigmoid import sigmoid
 from reference.layers import binary_cross_entropy as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -79,67 +81,73 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(binary_cross_entropy)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """A logit of 0 is a probability of 1/2, and one of 4096 is certain."""
     x = np.array([[0, 4096], [-4096, 4096]], dtype)
     target = np.array([[0.25, 0], [1, 1]], dtype)
-    _, kept = binary_cross_entropy.forward((), x, target=target)
-    _, d_x = binary_cross_entropy.backward((), kept)
+    _, kept = layer.forward((), x, target=target)
+    _, d_x = layer.backward((), kept)
     np.testing.assert_array_equal(d_x, np.array([[0.0625, 0.25], [-0.25, 0]], dtype))
-    loss, _ = binary_cross_entropy.forward((), x[1], target=1 - target[1], pos_weight=3.0)
+    loss, _ = layer.forward((), x[1], target=1 - target[1], pos_weight=3.0)
     assert loss == 4096 / 2
-    loss, _ = binary_cross_entropy.forward((), x[1], target=target[1], pos_weight=3.0)
+    loss, _ = layer.forward((), x[1], target=target[1], pos_weight=3.0)
     assert loss == 3 * 4096 / 2
     weights = np.array([3, 0], dtype)
-    loss, kept = binary_cross_entropy.forward((), x, target=target, pos_weight=weights)
-    _, d_x = binary_cross_entropy.backward((), kept, 4.0)
+    loss, kept = layer.forward((), x, target=target, pos_weight=weights)
+    _, d_x = layer.backward((), kept, 4.0)
     np.testing.assert_array_equal(d_x, np.array([[0, 1], [-3, 0]], dtype))
     assert loss.dtype == d_x.dtype == dtype
 
 
-def test_the_largest_logits_have_a_finite_mean() -> None:
+@of_each_implementation(binary_cross_entropy)
+def test_the_largest_logits_have_a_finite_mean(layer: ModuleType) -> None:
     largest = np.finfo(np.float32).max
     x = np.full(3, largest)
-    loss, kept = binary_cross_entropy.forward((), x, target=np.zeros_like(x))
+    loss, kept = layer.forward((), x, target=np.zeros_like(x))
     assert abs(loss / largest - 1) < 3 * 2.0**-24 * 2  # three quotients and two sums are rounded
-    assert (binary_cross_entropy.backward((), kept)[1] == np.float32(1) / 3).all()
+    assert (layer.backward((), kept)[1] == np.float32(1) / 3).all()
 
 
-def test_a_certain_and_right_logit_keeps_its_digits() -> None:
+@of_each_implementation(binary_cross_entropy)
+def test_a_certain_and_right_logit_keeps_its_digits(layer: ModuleType) -> None:
     """In float32 1 - p is 0; exp is off by 4 units in the last place at most, log1p too."""
     x = np.array([20], np.float32)
     for sign in (1, -1):
         target = np.array([sign > 0], np.float32)
-        loss, kept = binary_cross_entropy.forward((), sign * x, target=target)
-        _, d_x = binary_cross_entropy.backward((), kept)
+        loss, kept = layer.forward((), sign * x, target=target)
+        _, d_x = layer.backward((), kept)
         want = math.exp(-20) / (1 + math.exp(-20))
         assert abs(loss - math.log1p(math.exp(-20))) <= (8 + 8) * 2.0**-24 * want
         assert abs(d_x + sign * want) <= (8 + 4) * 2.0**-24 * want
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(binary_cross_entropy)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x, target = np.ones((2, 3)), np.ones((2, 3))
     with pytest.raises(ValueError, match=r"target must have shape \(2, 3\) to fit x, got \(3,\)"):
-        binary_cross_entropy.forward((), x, target=np.ones(3))
+        layer.forward((), x, target=np.ones(3))
     with pytest.raises(TypeError, match="target must be float64 like x, got int64"):
-        binary_cross_entropy.forward((), x, target=np.ones((2, 3), np.int64))
+        layer.forward((), x, target=np.ones((2, 3), np.int64))
     with pytest.raises(ValueError, match=r"target must be from 0 to 1, got numbers from -1.0 to 1"):
-        binary_cross_entropy.forward((), x, target=np.array([[-1.0, 0, 0], [1, 1, 1]]))
+        layer.forward((), x, target=np.array([[-1.0, 0, 0], [1, 1, 1]]))
     with pytest.raises(ValueError, match=r"target must be from 0 to 1, got numbers from 2.0 to 2"):
-        binary_cross_entropy.forward((), x, target=2 * target)
+        layer.forward((), x, target=2 * target)
     with pytest.raises(
         ValueError, match="pos_weight must be a finite number of at least 0, got -1"
     ):
-        binary_cross_entropy.forward((), x, target=target, pos_weight=-1)
+        layer.forward((), x, target=target, pos_weight=-1)
     with pytest.raises(ValueError, match=r"pos_weight must have shape \(3,\) .*, got \(2,\)"):
-        binary_cross_entropy.forward((), x, target=target, pos_weight=np.ones(2))
+        layer.forward((), x, target=target, pos_weight=np.ones(2))
     with pytest.raises(ValueError, match=r"pos_weight must hold finite numbers, none neg"):
-        binary_cross_entropy.forward((), x, target=target, pos_weight=np.array([1.0, -1, 0]))
+        layer.forward((), x, target=target, pos_weight=np.array([1.0, -1, 0]))
     with pytest.raises(ValueError, match=r"none negative, got \[ 1. inf  0.\]"):
-        binary_cross_entropy.forward((), x, target=target, pos_weight=np.array([1, np.inf, 0]))
-    _, kept = binary_cross_entropy.forward((), x, target=target)
+        layer.forward((), x, target=target, pos_weight=np.array([1, np.inf, 0]))
+    _, kept = layer.forward((), x, target=target)
     with pytest.raises(TypeError, match="d_out must be a real number, got str"):
-        binary_cross_entropy.backward((), kept, "1")  # type: ignore[arg-type]
+        layer.backward((), kept, "1")
     with pytest.raises(ValueError, match="x must have at least 1 axis"):
-        binary_cross_entropy.forward((), np.ones(()), target=np.ones(()))
+        layer.forward((), np.ones(()), target=np.ones(()))

@@ -1,5 +1,6 @@
 """The leaky ReLU, proven against JAX, and its convention at 0."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import leaky_relu
 from manual_nn.layers.leaky_relu import Kept
 from reference.layers import leaky_relu as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -53,47 +55,55 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(leaky_relu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_at_0_it_has_the_slope_of_the_negative_side(dtype: type[np.floating[Any]]) -> None:
+def test_at_0_it_has_the_slope_of_the_negative_side(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     x = np.array([-4, -0.0, 0, 4, np.nan], dtype)
-    out, kept = leaky_relu.forward((), x, negative_slope=0.25)
+    out, kept = layer.forward((), x, negative_slope=0.25)
     np.testing.assert_array_equal(out, np.array([-1, 0, 0, 4, np.nan], dtype))
-    _, d_x = leaky_relu.backward((), kept, np.full(5, 8, dtype))
+    _, d_x = layer.backward((), kept, np.full(5, 8, dtype))
     np.testing.assert_array_equal(d_x[:4], np.array([2, 2, 2, 8], dtype))
     assert out.dtype == d_x.dtype == dtype
 
 
+@of_each_implementation(leaky_relu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_slope_of_0_is_the_relu_of_infinite_numbers_too(
-    dtype: type[np.floating[Any]],
+    layer: ModuleType, dtype: type[np.floating[Any]]
 ) -> None:
     x = np.array([-np.inf, np.inf, np.nan], dtype)
-    out, kept = leaky_relu.forward((), x, negative_slope=0)
+    out, kept = layer.forward((), x, negative_slope=0)
     np.testing.assert_array_equal(out, np.array([0, np.inf, np.nan], dtype))
-    _, d_x = leaky_relu.backward((), kept, np.full(3, np.inf, dtype))
+    _, d_x = layer.backward((), kept, np.full(3, np.inf, dtype))
     np.testing.assert_array_equal(d_x[:2], np.array([0, np.inf], dtype))
 
 
+@of_each_implementation(leaky_relu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nothing_overflows_that_is_not_used(dtype: type[np.floating[Any]]) -> None:
+def test_nothing_overflows_that_is_not_used(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     x = np.array([np.finfo(dtype).max, -2], dtype)
     with np.errstate(over="raise"):
-        out, kept = leaky_relu.forward((), x, negative_slope=1.5)
-        _, d_x = leaky_relu.backward((), kept, x)
+        out, kept = layer.forward((), x, negative_slope=1.5)
+        _, d_x = layer.backward((), kept, x)
     np.testing.assert_array_equal([out, d_x], np.array([[x[0], -3]] * 2))
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
-    _, kept = leaky_relu.forward((), np.ones((2, 3)))
+@of_each_implementation(leaky_relu)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
+    _, kept = layer.forward((), np.ones((2, 3)))
     with pytest.raises(ValueError, match="negative_slope must be a finite number of at least 0"):
-        leaky_relu.forward((), np.ones(3), negative_slope=-0.1)
+        layer.forward((), np.ones(3), negative_slope=-0.1)
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        leaky_relu.forward((), np.ones(3, np.int64))
+        layer.forward((), np.ones(3, np.int64))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        leaky_relu.forward((), np.ones(()))
+        layer.forward((), np.ones(()))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
-        leaky_relu.backward((), kept, np.ones((2, 3), np.float32))
+        layer.backward((), kept, np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"negative_slope must be a finite .* in float32"):
-        leaky_relu.forward((), np.ones(3, np.float32), negative_slope=1e39)
+        layer.forward((), np.ones(3, np.float32), negative_slope=1e39)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        leaky_relu.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))

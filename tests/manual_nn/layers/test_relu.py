@@ -3,7 +3,7 @@
 Axes: N rows, H units.
 """
 
-from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from manual_nn.arrays import Array
 from manual_nn.layers import relu
 from reference.layers import relu as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import check_out
 from tests.support.strategies import seeds
@@ -22,48 +23,46 @@ MIXED = np.array([[-1.0, 0.0, 3.0], [2.0, -5.0, 0.25]])
 A = np.array([[1.0, 0.0, 3.0], [2.0, 5.0, 0.25]])
 
 
-def output(x: Array, *, out: Array | None = None) -> Array:
-    return relu.forward((), x, out=out)[0]
+@of_each_implementation(relu)
+def test_a_piece_writes_to_the_array_that_it_is_given(layer: ModuleType) -> None:
+    def output(x: Array, *, out: Array | None = None) -> Array:
+        return layer.forward((), x, out=out)[0]
+
+    def d_input(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
+        return layer.backward((), layer.Kept(a), d_out, out=out)[1]
+
+    check_out(output, (MIXED,), np.array([[0, 0, 3], [2, 0, 0.25]]))
+    for piece in (layer.masked, d_input):
+        check_out(piece, (MIXED, A), np.array([[-1, 0, 3], [2, -5, 0.25]]))
 
 
-def d_input(d_out: Array, a: Array, *, out: Array | None = None) -> Array:
-    return relu.backward((), relu.Kept(a), d_out, out=out)[1]
-
-
-@pytest.mark.parametrize(
-    ("piece", "arguments", "want"),
-    [
-        (output, (MIXED,), [[0, 0, 3], [2, 0, 0.25]]),
-        (relu.masked, (MIXED, A), [[-1, 0, 3], [2, -5, 0.25]]),
-        (d_input, (MIXED, A), [[-1, 0, 3], [2, -5, 0.25]]),
-    ],
-)
-def test_a_piece_writes_to_the_array_that_it_is_given(
-    piece: Callable[..., Array], arguments: tuple[Any, ...], want: list[list[float]]
-) -> None:
-    check_out(piece, arguments, want)
-
-
-def test_a_pass_may_overwrite_its_argument() -> None:
+@of_each_implementation(relu)
+def test_a_pass_may_overwrite_its_argument(layer: ModuleType) -> None:
     x, d_out = MIXED.copy(), np.full((2, 3), 7.0)
-    a, kept = relu.forward((), x, out=x)
+    a, kept = layer.forward((), x, out=x)
     assert kept.a is a is x
-    assert relu.backward((), kept, d_out, out=d_out) == ((), d_out)
+    assert layer.backward((), kept, d_out, out=d_out) == ((), d_out)
     np.testing.assert_array_equal(d_out, [[0, 0, 7], [7, 0, 7]])
 
 
-def test_a_derivative_that_overflows_is_0_at_a_unit_that_is_off_and_stays_where_it_is_on() -> None:
+@of_each_implementation(relu)
+def test_a_derivative_that_overflows_is_0_at_a_unit_that_is_off_and_stays_where_it_is_on(
+    layer: ModuleType,
+) -> None:
     """With a = 1/2 a unit is on."""
     a = np.array([[0.0, 0.5, 0.0, 2.0, 0.0]])
     d_a = np.array([[np.inf, 3.0, -np.inf, -7.0, 5.0]])
-    np.testing.assert_array_equal(relu.masked(d_a, a), [[0, 3, 0, -7, 0]])
+    np.testing.assert_array_equal(layer.masked(d_a, a), [[0, 3, 0, -7, 0]])
 
 
+@of_each_implementation(relu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_derivative_whose_square_overflows_is_no_matter(dtype: type[np.floating]) -> None:
+def test_a_derivative_whose_square_overflows_is_no_matter(
+    layer: ModuleType, dtype: type[np.floating]
+) -> None:
     """Nor is there a warning, which would be an error here."""
     large = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 1)
-    d_z = relu.masked(np.array([[large, -large]]), np.array([[0, 1]], dtype))
+    d_z = layer.masked(np.array([[large, -large]]), np.array([[0, 1]], dtype))
     np.testing.assert_array_equal(d_z, [[0, -large]])
 
 
@@ -100,13 +99,14 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
-    _, kept = relu.forward((), MIXED)
+@of_each_implementation(relu)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
+    _, kept = layer.forward((), MIXED)
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        relu.forward((), np.ones((2, 3), np.int64))
+        layer.forward((), np.ones((2, 3), np.int64))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        relu.forward((), np.ones(()))
+        layer.forward((), np.ones(()))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
-        relu.backward((), kept, MIXED.astype(np.float32))
+        layer.backward((), kept, MIXED.astype(np.float32))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        relu.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))

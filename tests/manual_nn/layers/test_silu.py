@@ -1,5 +1,6 @@
 """SiLU, proven against JAX, and its values far out."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from manual_nn.layers import silu
 from manual_nn.layers.sigmoid import value_and_slope
 from manual_nn.layers.silu import Kept
 from reference.layers import silu as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -50,24 +52,26 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(silu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_at_0_and_far_out(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_at_0_and_far_out(layer: ModuleType, dtype: type[np.floating[Any]]) -> None:
     largest = np.finfo(dtype).max
     x = np.array([0, 1000, -1000, largest, -largest], dtype)
-    out, kept = silu.forward((), x)
+    out, kept = layer.forward((), x)
     np.testing.assert_array_equal(out, np.array([0, 1000, 0, largest, 0], dtype))
     np.testing.assert_array_equal(silu.silu_and_slope(x)[0], out)
-    _, d_x = silu.backward((), kept, np.full(5, 4, dtype))
+    _, d_x = layer.backward((), kept, np.full(5, 4, dtype))
     np.testing.assert_array_equal(d_x, np.array([2, 4, 0, 4, 0], dtype))
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
-    _, kept = silu.forward((), np.ones((2, 3)))
+@of_each_implementation(silu)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
+    _, kept = layer.forward((), np.ones((2, 3)))
     with pytest.raises(TypeError, match="x must be a NumPy array, got float"):
-        silu.forward((), 1.0)  # type: ignore[arg-type]
+        layer.forward((), 1.0)
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        silu.forward((), np.ones(()))
+        layer.forward((), np.ones(()))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
-        silu.backward((), kept, np.ones((2, 3), np.float32))
+        layer.backward((), kept, np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        silu.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))

@@ -1,5 +1,6 @@
 """The squared error, proven against JAX, and on numbers that are exact."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import squared_error
 from manual_nn.layers.squared_error import Kept
 from reference.layers import squared_error as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -55,31 +57,36 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(squared_error)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     x, target = np.array([[3, 1], [0, 2]], dtype), np.array([[1, 2], [4, 2]], dtype)
-    loss, kept = squared_error.forward((), x, target=target)
+    loss, kept = layer.forward((), x, target=target)
     assert loss == (4 + 1 + 16) / 4
-    np.testing.assert_array_equal(squared_error.backward((), kept)[1], [[1, -0.5], [-2, 0]])
-    _, d_x = squared_error.backward((), kept, np.float64(-4))
+    np.testing.assert_array_equal(layer.backward((), kept)[1], [[1, -0.5], [-2, 0]])
+    _, d_x = layer.backward((), kept, np.float64(-4))
     np.testing.assert_array_equal(d_x, [[-4, 2], [8, 0]])
     assert loss.dtype == d_x.dtype == dtype
 
 
-def test_large_squares_have_a_finite_mean() -> None:
+@of_each_implementation(squared_error)
+def test_large_squares_have_a_finite_mean(layer: ModuleType) -> None:
     x = np.full(8, 2.0**63, np.float32)
-    assert squared_error.forward((), x, target=np.zeros_like(x))[0] == 2.0**126
+    assert layer.forward((), x, target=np.zeros_like(x))[0] == 2.0**126
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
-    _, kept = squared_error.forward((), np.ones((2, 3)), target=np.ones((2, 3)))
+@of_each_implementation(squared_error)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
+    _, kept = layer.forward((), np.ones((2, 3)), target=np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"d_out must be one number, got an array of shape \(3,\)"):
-        squared_error.backward((), kept, np.ones(3))  # type: ignore[arg-type]
+        layer.backward((), kept, np.ones(3))
     with pytest.raises(ValueError, match=r"target must have shape \(3, 1\) to fit x, got \(3,\)"):
-        squared_error.forward((), np.ones((3, 1)), target=np.ones(3))
+        layer.forward((), np.ones((3, 1)), target=np.ones(3))
     with pytest.raises(TypeError, match="target must be float32 like x, got float64"):
-        squared_error.forward((), np.ones(3, np.float32), target=np.ones(3))
+        layer.forward((), np.ones(3, np.float32), target=np.ones(3))
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        squared_error.forward((), np.ones(3, np.int64), target=np.ones(3))
+        layer.forward((), np.ones(3, np.int64), target=np.ones(3))
     with pytest.raises(ValueError, match="x must have at least 1 axis"):
-        squared_error.forward((), np.ones(()), target=np.ones(()))
+        layer.forward((), np.ones(()), target=np.ones(()))

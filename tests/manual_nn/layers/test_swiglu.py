@@ -1,5 +1,6 @@
 """SwiGLU, proven against JAX, and on numbers that are exact."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from manual_nn.layers import swiglu
 from manual_nn.layers.sigmoid import value_and_slope
 from manual_nn.layers.swiglu import Inputs, Kept
 from reference.layers import swiglu as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -59,38 +61,44 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(swiglu)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_gate_is_0_open_or_shut(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_gate_is_0_open_or_shut(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     x = Inputs(np.array([0, 1000, -1000], dtype), np.array([3, -2, 5], dtype))
-    out, kept = swiglu.forward((), x)
+    out, kept = layer.forward((), x)
     np.testing.assert_array_equal(out, np.array([0, -2000, 0], dtype))
-    _, (d_gate, d_value) = swiglu.backward((), kept, np.full(3, 4, dtype))
+    _, (d_gate, d_value) = layer.backward((), kept, np.full(3, 4, dtype))
     np.testing.assert_array_equal(d_gate, np.array([6, -8, 0], dtype))
     np.testing.assert_array_equal(d_value, np.array([0, 4000, 0], dtype))
 
 
-def test_a_gate_that_is_shut_takes_no_gradient_through_an_overflow() -> None:
+@of_each_implementation(swiglu)
+def test_a_gate_that_is_shut_takes_no_gradient_through_an_overflow(layer: ModuleType) -> None:
     large = np.array([1e30], np.float32)
-    _, kept = swiglu.forward((), Inputs(np.array([-1000], np.float32), large))
-    _, (d_gate, _) = swiglu.backward((), kept, large)
+    _, kept = layer.forward((), Inputs(np.array([-1000], np.float32), large))
+    _, (d_gate, _) = layer.backward((), kept, large)
     assert d_gate == 0
 
 
-def test_a_plain_pair_will_do() -> None:
-    out, kept = swiglu.forward((), (np.ones(2), np.ones(2)))  # type: ignore[arg-type]
-    assert swiglu.backward((), kept, out)[1].gate.shape == (2,)
+@of_each_implementation(swiglu)
+def test_a_plain_pair_will_do(layer: ModuleType) -> None:
+    out, kept = layer.forward((), (np.ones(2), np.ones(2)))
+    assert layer.backward((), kept, out)[1].gate.shape == (2,)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(swiglu)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x = Inputs(np.ones((2, 3)), np.ones((2, 3)))
-    _, kept = swiglu.forward((), x)
+    _, kept = layer.forward((), x)
     with pytest.raises(TypeError, match=r"x.gate must be float32 or float64, got int64"):
-        swiglu.forward((), x._replace(gate=np.ones(3, np.int64)))
+        layer.forward((), x._replace(gate=np.ones(3, np.int64)))
     with pytest.raises(ValueError, match=r"x.gate must have at least 1 axis .* got shape \(\)"):
-        swiglu.forward((), Inputs(np.ones(()), np.ones(())))
+        layer.forward((), Inputs(np.ones(()), np.ones(())))
     with pytest.raises(ValueError, match=r"x.value must have shape \(2, 3\) .* got \(3, 2\)"):
-        swiglu.forward((), x._replace(value=np.ones((3, 2))))
+        layer.forward((), x._replace(value=np.ones((3, 2))))
     with pytest.raises(TypeError, match=r"x.value must be float64 like x.gate, got float32"):
-        swiglu.forward((), x._replace(value=np.ones((2, 3), np.float32)))
+        layer.forward((), x._replace(value=np.ones((2, 3), np.float32)))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        swiglu.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))

@@ -1,0 +1,52 @@
+"""The logarithm just above 1 against the truth."""
+
+import decimal
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manual_nn.compiled import logarithm
+from tests.support.compiled import in_python
+
+of_each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+each_way = pytest.mark.parametrize(
+    "module", [logarithm, in_python(logarithm)], ids=["compiled", "in Python"]
+)
+
+WORST = 4.6  # unit roundoffs, relative; logarithm.md
+TRUTH = decimal.Context(prec=40)
+
+
+def log1p(y: float) -> Decimal:
+    """Compute it in 40 digits, of which 1 + y loses 10 at most."""
+    exact = Decimal(y)
+    if y > 1e-10:
+        return TRUTH.ln(TRUTH.add(1, exact))
+    return exact - TRUTH.multiply(exact, exact) / 2 + TRUTH.power(exact, 3) / 3
+
+
+@each_way
+@of_each_dtype
+def test_it_is_within_its_bound_of_the_truth(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
+    info, rng = np.finfo(dtype), np.random.default_rng(0)
+    small = np.ldexp(rng.uniform(0.5, 1, -info.minexp), np.arange(info.minexp + 1, 1))
+    y = np.concatenate([small, rng.uniform(0, 1, 500), [1]]).astype(dtype)
+    allowed = Decimal(WORST) * Decimal(float(info.eps)) / 2
+    for argument in y:
+        got, want = module.log1p(argument), log1p(float(argument))
+        assert type(got) in {float, dtype}  # Numba gives floats
+        assert abs(Decimal(float(got)) - want) <= allowed * want, argument
+
+
+@each_way
+@of_each_dtype
+def test_0_stays_and_so_does_what_is_not_a_number(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
+    assert module.log1p(dtype(0)) == 0
+    assert np.isnan(module.log1p(dtype(np.nan)))
