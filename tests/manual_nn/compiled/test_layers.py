@@ -10,10 +10,16 @@ import pkgutil
 from types import ModuleType
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from manual_nn import layers as by_numpy
 from manual_nn.compiled import layers as by_numba
+from manual_nn.layers.batch_norm import BatchNorm
+from manual_nn.layers.group_norm import GroupNorm
+from manual_nn.layers.layer_norm import LayerNorm
+from manual_nn.layers.rms_norm import RMSNorm
 
 FOR_USERS = ("init", "updated", "draw_mask")
 NAMES = [module.name for module in pkgutil.iter_modules(by_numba.__path__)]
@@ -49,3 +55,34 @@ def test_what_else_a_user_takes_from_numpy_s_is_there_too(name: str) -> None:
         and (inspect.isclass(value) or name in FOR_USERS)
     }
     assert own <= set(numba_s.__all__)
+
+
+ONES = np.ones(4)
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "batch_norm": (BatchNorm(ONES, ONES), {}),
+    "group_norm": (GroupNorm(ONES, ONES), {"groups": 2}),
+    "layer_norm": (LayerNorm(ONES, ONES), {}),
+    "rms_norm": (RMSNorm(ONES), {}),
+    "softmax": ((), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["x", "d_out"])
+def test_what_is_not_finite_goes_as_far_as_in_numpy_s(name: str, value: float, where: str) -> None:
+    params, options = CASES[name]
+    right = np.random.default_rng(0).normal(size=(3, 4))
+    broken = right.copy()
+    broken[1, 2] = value
+    x, d_out = (broken, right) if where == "x" else (right, broken)
+    results = []
+    for layer in both(name):
+        with np.errstate(invalid="ignore"):  # which NumPy warns of
+            out, kept = layer.forward(params, x, **options)
+            results.append([out, *jax.tree.leaves(layer.backward(params, kept, d_out))])
+    numpy_s, numba_s = results
+    assert not all(np.isfinite(array).all() for array in numpy_s)
+    for one, other in zip(numpy_s, numba_s, strict=True):
+        for kind in (np.isnan, np.isposinf, np.isneginf):
+            np.testing.assert_array_equal(kind(one), kind(other))

@@ -1,5 +1,6 @@
 """Attention, proven against JAX with masks of all kinds, and on weights that are exact."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_nn.compiled.layers.attention import BLOCK
 from manual_nn.layers import attention
 from manual_nn.layers.attention import Inputs, Kept
 from manual_nn.layers.dropout import draw_mask
 from reference.layers import attention as twin
 from tests.support.attention import subject_of
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, prove, refute
 from tests.support.strategies import seeds
 
@@ -50,6 +53,12 @@ def test_values_and_gradients_agree_with_jax(
         options["dropout_mask"] = draw_mask(full, rate=rate, rng=rng)
         options["dropout_rate"] = rate
     prove(attention, twin, subject_of(batch, *shape, group=group, **options), seed)
+
+
+def test_more_queries_than_a_compiled_block_holds_agree_with_jax() -> None:
+    T, S = 2 * BLOCK + 3, BLOCK + 6
+    mask = np.random.default_rng(0).random((T, S)) < 0.75
+    prove(attention, twin, subject_of([2], T, S, 2, 1, group=2, causal=True, mask=mask), seed=0)
 
 
 def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:
@@ -154,92 +163,99 @@ def test_the_mistakes_that_people_make_with_dropout_are_seen() -> None:
     )
 
 
-def test_a_group_of_heads_is_the_same_as_keys_that_are_repeated() -> None:
+@of_each_implementation(attention)
+def test_a_group_of_heads_is_the_same_as_keys_that_are_repeated(layer: ModuleType) -> None:
     rng = np.random.default_rng(0)
     query, key, value = (rng.integers(-2, 3, (h, 3, 2)) / 1.0 for h in (6, 2, 2))
     mask = rng.random((6, 3, 3)) < 0.5
-    out, _ = attention.forward((), Inputs(query, key, value), mask=mask)
+    out, _ = layer.forward((), Inputs(query, key, value), mask=mask)
     repeated = Inputs(query, np.repeat(key, 3, axis=0), np.repeat(value, 3, axis=0))
-    np.testing.assert_array_equal(out, attention.forward((), repeated, mask=mask)[0])
+    np.testing.assert_array_equal(out, layer.forward((), repeated, mask=mask)[0])
 
 
+@of_each_implementation(attention)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_it_is_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Scores that tie give the weights 1/2 and 1/4; query 2 sees no key."""
     query, key = np.ones((3, 1), dtype), np.zeros((4, 1), dtype)
     value = np.array([[1, 0], [3, 4], [5, 8], [7, 12]], dtype)
     mask = np.array([[True, True, False, False], [True] * 4, [False] * 4])
-    out, kept = attention.forward((), Inputs(query, key, value), mask=mask, scale=2)
+    out, kept = layer.forward((), Inputs(query, key, value), mask=mask, scale=2)
     np.testing.assert_array_equal(out, np.array([[2, 2], [4, 6], [0, 0]], dtype))
     d_out = np.array([[4, 0], [0, 8], [100, 100]], dtype)
-    _, (d_query, d_key, d_value) = attention.backward((), kept, d_out)
+    _, (d_query, d_key, d_value) = layer.backward((), kept, d_out)
     np.testing.assert_array_equal(d_value, np.array([[2, 2], [2, 2], [0, 2], [0, 2]], dtype))
     np.testing.assert_array_equal(d_query, np.zeros((3, 1), dtype))  # the keys are 0
     # d_scores of query 0: (4 - 8, 12 - 8, 0, 0) / 2, of query 1: (0 - 48, 32 - 48, 16, 48) / 4
     np.testing.assert_array_equal(d_key, 2 * np.array([[-14], [-2], [4], [12]], dtype))
 
 
+@of_each_implementation(attention)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_where_a_query_sees_one_key_nothing_is_left_of_the_difference(
-    dtype: type[np.floating[Any]],
+    layer: ModuleType, dtype: type[np.floating[Any]]
 ) -> None:
     """Its weight is 1 whatever the score is: the two terms of d_scores are rounded alike."""
     rng = np.random.default_rng(0)
     x = Inputs(*(rng.normal(size=(5, 64)).astype(dtype) for _ in range(3)))
-    _, kept = attention.forward((), x, mask=np.eye(5, dtype=bool))
-    _, (d_query, d_key, _) = attention.backward((), kept, rng.normal(size=(5, 64)).astype(dtype))
+    _, kept = layer.forward((), x, mask=np.eye(5, dtype=bool))
+    _, (d_query, d_key, _) = layer.backward((), kept, rng.normal(size=(5, 64)).astype(dtype))
     np.testing.assert_array_equal(d_query, np.zeros((5, 64), dtype))
     np.testing.assert_array_equal(d_key, np.zeros((5, 64), dtype))
 
 
-def test_a_large_score_that_is_not_seen_does_not_drown_the_others() -> None:
+@of_each_implementation(attention)
+def test_a_large_score_that_is_not_seen_does_not_drown_the_others(layer: ModuleType) -> None:
     query, key = np.array([[1.0]]), np.array([[1.0], [1.0], [1e6]])
     mask = np.array([[True, True, False]])
-    out, _ = attention.forward((), Inputs(query, key, np.array([[2.0], [4.0], [8.0]])), mask=mask)
+    out, _ = layer.forward((), Inputs(query, key, np.array([[2.0], [4.0], [8.0]])), mask=mask)
     assert out == 3
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(attention)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x = Inputs(np.ones((2, 3, 4)), np.ones((2, 5, 4)), np.ones((2, 5, 6)))
-    _, kept = attention.forward((), x)
+    _, kept = layer.forward((), x)
     with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(2, 5, 3\)"):
-        attention.forward((), x._replace(key=np.ones((2, 5, 3))))
+        layer.forward((), x._replace(key=np.ones((2, 5, 3))))
     with pytest.raises(
         ValueError, match=r"x.value must have shape \(2, 5, 6\) .*, got \(2, 4, 6\)"
     ):
-        attention.forward((), x._replace(value=np.ones((2, 4, 6))))
+        layer.forward((), x._replace(value=np.ones((2, 4, 6))))
     with pytest.raises(TypeError, match=r"x.value must be float64 like x.query, got float32"):
-        attention.forward((), x._replace(value=np.ones((2, 5, 6), np.float32)))
+        layer.forward((), x._replace(value=np.ones((2, 5, 6), np.float32)))
     with pytest.raises(ValueError, match=r"x.query must have at least 2 axes"):
-        attention.forward((), x._replace(query=np.ones(4)))
+        layer.forward((), x._replace(query=np.ones(4)))
     with pytest.raises(ValueError, match=r"x.key must have .* no empty one, got shape \(2, 0, 4\)"):
-        attention.forward((), x._replace(key=np.ones((2, 0, 4))))
+        layer.forward((), x._replace(key=np.ones((2, 0, 4))))
     with pytest.raises(ValueError, match=r"x.key must have at least 2 axes"):
-        attention.forward((), x._replace(key=np.ones(4)))
+        layer.forward((), x._replace(key=np.ones(4)))
     with pytest.raises(TypeError, match=r"x.value must be a NumPy array, got float"):
-        attention.forward((), x._replace(value=1.0))  # type: ignore[arg-type]
+        layer.forward((), x._replace(value=1.0))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="mask must be a NumPy array of booleans, got float64"):
-        attention.forward((), x, mask=np.ones((3, 5)))  # type: ignore[arg-type]
+        layer.forward((), x, mask=np.ones((3, 5)))
     with pytest.raises(TypeError, match="mask must be a NumPy array of booleans, got str"):
-        attention.forward((), x, mask="causal")  # type: ignore[arg-type]
+        layer.forward((), x, mask="causal")
     for shape in ((5, 3), (4, 2, 3, 5)):
         with pytest.raises(ValueError, match=r"mask must .* broadcasts to \(2, 3, 5\), .* got"):
-            attention.forward((), x, mask=np.ones(shape, bool))
+            layer.forward((), x, mask=np.ones(shape, bool))
     with pytest.raises(
         TypeError, match="dropout_mask must be a NumPy array of booleans, got int64"
     ):
-        attention.forward((), x, dropout_mask=np.ones((3, 5), int))
+        layer.forward((), x, dropout_mask=np.ones((3, 5), int))
     with pytest.raises(ValueError, match="rate must be below 1, got 1"):
-        attention.forward((), x, dropout_mask=np.ones((3, 5), bool), dropout_rate=1)
+        layer.forward((), x, dropout_mask=np.ones((3, 5), bool), dropout_rate=1)
     with pytest.raises(ValueError, match="dropout_rate must be 0 without a dropout_mask"):
-        attention.forward((), x, dropout_rate=0.5)
+        layer.forward((), x, dropout_rate=0.5)
     with pytest.raises(TypeError, match="rate must be a real number, got str"):
-        attention.forward((), x, dropout_rate="x")  # type: ignore[arg-type]
+        layer.forward((), x, dropout_rate="x")
     with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(3, 5, 4\)"):
-        attention.forward((), x._replace(key=np.ones((3, 5, 4))))
+        layer.forward((), x._replace(key=np.ones((3, 5, 4))))
     with pytest.raises(ValueError, match="scale must be a finite number above 0, got 0"):
-        attention.forward((), x, scale=0)
+        layer.forward((), x, scale=0)
     with pytest.raises(
         ValueError, match=r"d_out must have shape \(2, 3, 6\) to fit out, got \(6,\)"
     ):
-        attention.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))
