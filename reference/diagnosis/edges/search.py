@@ -82,11 +82,15 @@ class Explanation(NamedTuple):
 
     Attributes:
         mistakes: one or two.
-        alike: other edges on which a mistake gives the same.
+        alike: for each of them the other edges on which it gives the same; empty if not known.
     """
 
     mistakes: tuple[Mistake, ...]
-    alike: tuple[Mistake, ...] = ()
+    alike: tuple[tuple[Mistake, ...], ...] = ()
+
+    def with_alike(self) -> list[tuple[Mistake, tuple[Mistake, ...]]]:
+        """List the mistakes, each with the others that give the same."""
+        return list(zip(self.mistakes, self.alike or ((),) * len(self.mistakes), strict=True))
 
 
 class Search:
@@ -229,7 +233,7 @@ class Search:
     def _simplest(self, trials: Sequence["Trial"]) -> Explanation:
         """Name the simplest of those that explain the difference, beside all others."""
         first, *others = sorted(trials, key=lambda trial: self.simplicity(trial.mistake))
-        return Explanation((first.mistake,), tuple(trial.mistake for trial in others))
+        return Explanation((first.mistake,), (tuple(trial.mistake for trial in others),))
 
     def _updated(self) -> list[Explanation]:
         """Look for parameters that were updated before the derivative went through them.
@@ -307,7 +311,7 @@ class Search:
                 if not (explains or (self.nearly(changed) and self.judged((each,)))):
                     continue
                 if self._luck([each], self._allowed(changed, explains=explains)).tells(tried):
-                    return [Explanation((each,), tuple(others))]
+                    return [Explanation((each,), (tuple(others),))]
         return []
 
     def _is_forward(self, edge: Edge) -> bool:
@@ -657,10 +661,11 @@ class Search:
                 if not self._luck_of_pair(pair, mistakes, allowed, alone).tells(choices):
                     refused += 1
                 elif explains:
-                    return [Explanation(tuple(mistakes))]
+                    return [self._at_the_simplest(pair, mistakes, alone)]
                 else:
-                    near.append((tuple(mistakes), change))
-        return [Explanation(near[k][0]) for k in self._judged(near)[:1]]
+                    near.append((mistakes, change, pair))
+        judged = self._judged([(mistakes, change) for mistakes, change, _ in near])
+        return [self._at_the_simplest(near[k][2], near[k][0], alone) for k in judged[:1]]
 
     def _luck_of_pair(
         self,
@@ -674,7 +679,7 @@ class Search:
         A factor may be anywhere on its chain of edges, so that the place counts that tells least.
         """
         places = [
-            [mistake._replace(taps=taps) for taps in self._chain(trial, alone)]
+            self._chain(trial, mistake, alone)
             for trial, mistake in zip(pair, mistakes, strict=True)
         ]
         draws = self._drawn([one for several in places for one in several], allowed)
@@ -686,18 +691,36 @@ class Search:
             ]
         )
 
-    def _chain(self, trial: "Trial", alone: Sequence["Trial"]) -> list[tuple[Tap, ...]]:
-        """List the edges on which a factor changes the same, one for each shape of an array."""
-        if trial.mistake.kind != FACTOR:
-            return [trial.mistake.taps]
-        found = {self.tapped.shape_at(trial.mistake.taps[0]): trial.mistake.taps}
+    def _same(self, trial: "Trial", mistake: Mistake, alone: Sequence["Trial"]) -> list[Mistake]:
+        """List the edges on which a mistake changes the same by itself, the simplest first."""
         rounded = np.sqrt(np.count_nonzero(self.weight))
+        found = {mistake}
         for other in alone:
-            taps = other.mistake.taps
-            same = np.linalg.norm(other.sketch - trial.sketch) <= rounded
-            if same and other.mistake.kind == FACTOR and len(taps) == 1:
-                found.setdefault(self.tapped.shape_at(taps[0]), taps)
-        return list(found.values())
+            if (other.mistake.kind, len(other.mistake.taps)) != (mistake.kind, len(mistake.taps)):
+                continue
+            if np.linalg.norm(other.sketch - trial.sketch) <= rounded:
+                found.add(mistake._replace(taps=other.mistake.taps))
+        return sorted(found, key=self.simplicity)
+
+    def _chain(self, trial: "Trial", mistake: Mistake, alone: Sequence["Trial"]) -> list[Mistake]:
+        """Choose of the edges on which a factor changes the same one for each shape of an array."""
+        if mistake.kind != FACTOR:
+            return [mistake]
+        same = self._same(trial, mistake, alone)
+        return list({self.tapped.shape_at(one.taps[0]): one for one in same}.values())
+
+    def _at_the_simplest(
+        self,
+        pair: Sequence["Trial"],
+        mistakes: tuple[Mistake, ...],
+        alone: Sequence["Trial"],
+    ) -> Explanation:
+        """Name each of two mistakes at the simplest of the edges on which it gives the same."""
+        several = [self._same(*each, alone) for each in zip(pair, mistakes, strict=True)]
+        chosen = tuple(first for first, *_ in several)
+        if not self._alike(self.change(mistakes), self.change(chosen)):  # one changes the other
+            return Explanation(mistakes)
+        return Explanation(chosen, tuple(tuple(others) for _, *others in several))
 
     def _fitted_pair(
         self, pair: tuple["Trial", "Trial"], settings: tuple[float, float], target: Array

@@ -51,19 +51,21 @@ class Words:
     def causes(self, explanation: Explanation) -> list[Cause]:
         """Give a cause for each mistake of an explanation."""
         explanation = self._in_words(explanation)
-        others = self._others(explanation)
         count = len(explanation.mistakes)
         both = f"with both of these {count} mistakes" if count > 1 else "with this mistake"
         text, size = outside(self.difference.leaves)
-        evidence = f"{text}; {both} all {size:,} are within rounding{others}"
+        evidence = f"{text}; {both} all {size:,} are within rounding"
         marks = tuple(self.marks(explanation).items())
         wrong = self.difference.wrong
         of_each = [
             self.search.reached(mistake) or wrong if count > 1 else wrong
             for mistake in explanation.mistakes
         ]
-        pairs = zip(explanation.mistakes, of_each, strict=True)
-        causes = [self._cause(mistake, reached, evidence) for mistake, reached in pairs]
+        others = self._others(explanation)
+        parts = zip(explanation.mistakes, of_each, others, strict=True)
+        causes = [
+            self._cause(mistake, reached, evidence + other) for mistake, reached, other in parts
+        ]
         return [replace(cause, marks=marks) for cause in causes]
 
     def doubt(self, explanation: Explanation) -> str:
@@ -95,13 +97,13 @@ class Words:
 
     def _chain(self, explanation: Explanation) -> list[Edge]:
         """List the edges further down a path that nothing else joins: a factor is one of all."""
-        (first, *others) = explanation.mistakes
-        if others or first.kind != FACTOR:
-            return []
-        below = self._below(tap.edge for tap in first.taps)
-        same = [m for m in explanation.alike if (m.kind, m.setting) == (FACTOR, first.setting)]
-        edges = [tap.edge for mistake in same for tap in mistake.taps]
-        return [edge for edge in edges if edge.path in below]
+        found = []
+        for first, others in explanation.with_alike():
+            below = self._below(tap.edge for tap in first.taps)
+            same = [m for m in others if (m.kind, m.setting) == (FACTOR, first.setting)]
+            edges = [tap.edge for mistake in same for tap in mistake.taps]
+            found += [edge for edge in edges if edge.path in below]
+        return found
 
     def _below(self, edges: Iterable[Edge]) -> set[tuple[int, ...]]:
         """List the operations that what is handed down on these edges comes to."""
@@ -119,18 +121,17 @@ class Words:
 
     def _in_words(self, explanation: Explanation) -> Explanation:
         """Of the same mistakes on one line take one whose operand the source has a name for."""
-        if len(explanation.mistakes) > 1:
-            return explanation
-        (first,) = explanation.mistakes
-        same = [
-            mistake
-            for mistake in (first, *explanation.alike)
-            if (mistake.kind, mistake.setting, mistake.taps[0].steps, len(mistake.taps))
-            == (first.kind, first.setting, first.taps[0].steps, len(first.taps))
-            and self.line(mistake.taps[0]) == self.line(first.taps[0])
-        ]
-        named = max(same, key=self._named)  # of equal ones the first
-        return explanation._replace(mistakes=(named,))
+        named = []
+        for first, others in explanation.with_alike():
+            same = [
+                mistake
+                for mistake in (first, *others)
+                if (mistake.kind, mistake.setting, mistake.taps[0].steps, len(mistake.taps))
+                == (first.kind, first.setting, first.taps[0].steps, len(first.taps))
+                and self.line(mistake.taps[0]) == self.line(first.taps[0])
+            ]
+            named.append(max(same, key=self._named))  # of equal ones the first
+        return explanation._replace(mistakes=tuple(named))
 
     def _named(self, mistake: Mistake) -> int:
         """Count what the source has a name for, or else an expression: what takes whose place."""
@@ -289,16 +290,19 @@ class Words:
         name = simple.get(factor) or named_factors(self.tapped).get(factor) or in_short(factor)
         return Code.PATH_SCALED, f"is multiplied by {name}"
 
-    def _others(self, explanation: Explanation) -> str:
-        """Name the other places at which a mistake would give the same gradient."""
+    def _others(self, explanation: Explanation) -> list[str]:
+        """Name for each mistake the other places at which it would give the same gradient."""
         own = [self.line(mistake.taps[0]) for mistake in explanation.mistakes]
-        lines = [self.line(mistake.taps[0]) for mistake in explanation.alike]
-        places = dict.fromkeys(str(at) for at in lines if at is not None and at not in own)
-        if not places:
-            return ""
-        shown = "; ".join(list(places)[:SHOWN])
-        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-        return f"; a mistake at {shown}{more} would give the same"
+        found = []
+        for _, others in explanation.with_alike():
+            lines = [self.line(mistake.taps[0]) for mistake in others]
+            places = list(
+                dict.fromkeys(str(at) for at in lines if at is not None and at not in own)
+            )
+            shown = "; ".join(places[:SHOWN])
+            more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+            found.append(f"; a mistake at {shown}{more} would give the same" if places else "")
+        return found
 
     def line(self, tap: Tap) -> Line | None:
         """Find the line of the user's code that an operation comes from."""

@@ -126,6 +126,26 @@ def test_two_mistakes_at_once_are_both_named() -> None:
         assert "both of these 2 mistakes" in found[0].evidence
 
 
+def test_each_of_two_mistakes_is_named_where_its_path_branches_off() -> None:
+    """As a single one is, with the lines further down its chain of operations beside it."""
+    w, v, x = normal(D), normal(D, seed=1), normal(D, seed=2)
+
+    def loss(w: Any, v: Any) -> Any:
+        waves = jnp.sin(3 * w)
+        data = (waves * x).sum()
+        squares = v**2
+        penalty = squares.sum()
+        return data + penalty
+
+    first, second = causes((-3 * np.cos(3 * w) * x, 4 * v), loss, w, v, argnums=(0, 1))
+    assert {(c.operand, c.factor) for c in (first, second)} == {("`data`", -1), ("`penalty`", 2)}
+    for cause in (first, second):
+        assert cause.where.text == "return data + penalty"
+        line = "waves = " if cause.operand == "`data`" else "squares = "
+        assert f"`{line}" in cause.evidence
+        assert "would give the same" in cause.evidence
+
+
 def test_the_verdict_stands_if_the_search_for_the_line_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
