@@ -1,6 +1,5 @@
 """Write the figures to the layers' pages, and the catalogue that has a row for each of them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,11 +35,16 @@ LEGEND = """
   median over cases and arrays.
 - *ms*: both passes, at a usual size, in float32, on one thread; then how many times as long jitted
   JAX (of the twin) and eager PyTorch take: above 1 they are slower. The page of each layer has the
-  passes apart, with the spread."""
+  passes apart, with the spread.
+- *compiled ms*: likewise, where Numba compiles the passes,
+  [`manual_nn.compiled.layers`](../compiled/layers): `from manual_nn.compiled.layers import softmax`
+  in the place of `from manual_nn.layers import softmax` chooses them. They take the same arguments,
+  and are proven at the same draws."""
 HEADINGS = (
     *("layer", "equations", "keeps", "MiB", "shapes", "cases", "wrong", "lost", "sigma", "sees"),
-    *("ms", "JAX / ours", "PyTorch / ours"),
+    *("ms", "JAX / ours", "PyTorch / ours", "compiled ms", "JAX / compiled", "PyTorch / compiled"),
 )
+OURS = ("ours", "compiled")
 
 
 def write(found: Found, folder: Path) -> str:
@@ -67,17 +71,19 @@ def with_section(text: str, section: str) -> str:
 def section(name: str, figures: Found) -> str:
     """Lay out what was found of one layer."""
     speed, proof = figures["speed"], figures["proof"]
-    others = [who for who in speed["kept"] if who != "ours"]
+    ours = [who for who in OURS if who in speed["kept"]]
+    others = [who for who in speed["kept"] if who not in OURS]
+    ratios = [(who, one) for one in ours for who in others]
     products = "products" in speed["timings"]["forward"]["seconds"]
-    headings = ["pass", "ours, ms", *(f"{who} / ours" for who in others)]
-    rows = [[*headings, *(["ours / products"] if products else [])]]
-    rows.append(["---", *["---:"] * (len(rows[0]) - 1)])
+    ratios += [(one, "products") for one in ours if products]
+    headings = [*(f"{one}, ms" for one in ours), *(f"{who} / {one}" for who, one in ratios)]
+    rows = [["pass", *headings], ["---", *["---:"] * len(headings)]]
     for part, timings in speed["timings"].items():
-        cells = [part, spread(timings["seconds"]["ours"], 1e3)]
-        cells += [spread(timings["over"]["ours"][who]) for who in others]
-        cells += [spread(timings["over"]["products"]["ours"])] if products else []
-        rows.append(cells)
-    kept = [f"{mib(speed['kept'][who])} by {who}" for who in others]
+        cells = [spread(timings["seconds"][one], 1e3) for one in ours]
+        cells += [spread(timings["over"][one][who]) for who, one in ratios]
+        rows.append([part, *cells])
+    kept = [f"{mib(speed['kept'][who])} compiled" for who in ours[1:]]
+    kept += [f"{mib(speed['kept'][who])} by {who}" for who in others]
     sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
     sees = [f"{seen_from(proof['median'][dtype])} in {dtype}" for dtype in proof["median"]]
     return f"""\
@@ -121,7 +127,6 @@ def row(name: str, figures: Found) -> list[str]:
     """Lay out the row of a layer."""
     speed, proof = figures["speed"], figures["proof"]
     both = speed["timings"]["both"]
-    ratios = [both["over"]["ours"].get(who) for who in ("JAX", "PyTorch")]
     equations = (LAYERS / f"{name}.md").read_text("utf-8").count(r"\tag{")
     return [
         f"[{name}]({name}.py)",
@@ -134,7 +139,17 @@ def row(name: str, figures: Found) -> list[str]:
         f"{proof['lost']:,}",
         f"{max(proof['sigmas'].values()):.2g}",
         seen_from(proof["median"]["float32"]),
-        f"{1e3 * both['seconds']['ours']['median']:.3g}",
+        *(cell for one in OURS for cell in times_of(both, one)),
+    ]
+
+
+def times_of(both: Found, one: str) -> list[str]:
+    """Say what both passes take, and how many times as long JAX and PyTorch do."""
+    if one not in both["seconds"]:
+        return ["", "", ""]
+    ratios = [both["over"][one].get(who) for who in ("JAX", "PyTorch")]
+    return [
+        f"{1e3 * both['seconds'][one]['median']:.3g}",
         *(f"{ratio['median']:.3g}" if ratio else "" for ratio in ratios),
     ]
 
@@ -157,25 +172,39 @@ def summary_of(found: Found) -> str:
         f"{len(found)} layers, {sum(proof['cases'] for proof in proofs):,} cases: "
         f"{sum(proof['wrong'] for proof in proofs):,} wrong, the worst error is {worst:.2g} sigma."
     )
-    ratios = over_ours(found, "PyTorch")
+    ratios = over_ours(found, "PyTorch", ("ours",))
     if not ratios:
         return text
+    text = f"{text} PyTorch takes {compared(ratios)}."
+    compiled = sum("compiled" in figures["speed"]["kept"] for figures in found.values())
+    if not compiled:
+        return text
+    ratios = over_ours(found, "PyTorch", OURS)
+    return f"{text} With the {compiled} that are compiled it takes {compared(ratios)}."
+
+
+def compared(ratios: Mapping[str, float]) -> str:
+    """Say how ratios to our time lie, by layer."""
     slow = [name for name, ratio in ratios.items() if ratio < 1 / LIMIT]
-    text += (
-        f" PyTorch takes {min(ratios.values()):.2g} to {max(ratios.values()):.2g} times as long as "
-        f"ours: {sum(ratio > 1 for ratio in ratios.values())} of {len(ratios)} layers are faster, "
-        f"{len(slow)} slower by more than {LIMIT}"
+    return (
+        f"{min(ratios.values()):.2g} to {max(ratios.values()):.2g} times as long as ours: "
+        f"{sum(ratio > 1 for ratio in ratios.values())} of {len(ratios)} layers are faster, "
+        f"{len(slow)} slower by more than {LIMIT}{f': {in_words(slow)}' if slow else ''}"
     )
-    return f"{text}{f': {in_words(slow)}' if slow else ''}."
 
 
-def over_ours(found: Found, who: str) -> dict[str, float]:
-    """Give how many times as long as ours somebody takes for both passes, by layer."""
-    over = {name: figures["speed"]["timings"]["both"]["over"] for name, figures in found.items()}
-    ratios = {
-        name: one["ours"].get(who, {"median": math.nan})["median"] for name, one in over.items()
-    }
-    return {name: ratio for name, ratio in ratios.items() if not math.isnan(ratio)}
+def over_ours(found: Found, who: str, ours: Sequence[str]) -> dict[str, float]:
+    """Give how many times as long somebody takes for both passes, by layer.
+
+    As ours it is the last of `ours` that there is.
+    """
+    ratios = {}
+    for name, figures in found.items():
+        over = figures["speed"]["timings"]["both"]["over"]
+        one = [one for one in ours if one in over][-1]
+        if who in over[one]:
+            ratios[name] = over[one][who]["median"]
+    return ratios
 
 
 def in_words(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The passes of a layer by hand, by JAX and by PyTorch, and the bare products that they need.
+"""The passes of a layer by hand, in NumPy and compiled, by JAX and by PyTorch, and bare products.
 
 A forward pass makes what its backward pass needs: by hand `kept`, by JAX the residuals of
 `jax.vjp`, jitted, by PyTorch the graph of its eager autograd. A backward pass starts there, so that
@@ -8,6 +8,7 @@ missing and JAX reads its settings when it starts.
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,22 +36,30 @@ class Passes(NamedTuple):
     gradients: Callable[[Any], list[Array]]
 
 
-CONTENDERS = ("ours", "JAX", "PyTorch")
+CONTENDERS = ("ours", "compiled", "JAX", "PyTorch")
+OUR_LAYERS = {"ours": "manual_nn.layers", "compiled": "manual_nn.compiled.layers"}
 
 
 def passes_of(
     name: str, draws: Draws | None = None, contenders: Sequence[str] = CONTENDERS
 ) -> dict[str, Passes]:
-    """Set up the layer of this name in every way that there is."""
+    """Set up the layer of this name in every way that there is.
+
+    Not every layer is compiled, and PyTorch may be missing.
+    """
     row = TABLE[name]
     arguments = row.draw(draws or Draws())
     d_out = draw_d_out(name, arguments)
     makers: dict[str, Callable[[], Passes]] = {
-        "ours": lambda: by_hand(name, arguments, d_out),
+        "ours": lambda: by_hand(f"{OUR_LAYERS['ours']}.{name}", arguments, d_out),
+        "compiled": lambda: by_hand(f"{OUR_LAYERS['compiled']}.{name}", arguments, d_out),
         "JAX": lambda: by_jax(name, arguments, d_out),
         "PyTorch": lambda: by_torch(row.torch, row.axes, arguments, d_out),
     }
-    return {who: makers[who]() for who in contenders if who != "PyTorch" or installed("torch")}
+    missing = set() if installed("torch") else {"PyTorch"}
+    if find_spec(f"{OUR_LAYERS['compiled']}.{name}") is None:
+        missing.add("compiled")
+    return {who: makers[who]() for who in contenders if who not in missing}
 
 
 def draw_d_out(name: str, arguments: Arguments) -> Array:
@@ -67,9 +76,9 @@ def leaves(tree: Any) -> list[Any]:
     return list(jax.tree.leaves(tree))
 
 
-def by_hand(name: str, arguments: Arguments, d_out: Array) -> Passes:
-    """The layer of manual_nn; a loss is not told that its d_out is 1."""
-    layer = importlib.import_module(f"manual_nn.layers.{name}")
+def by_hand(module: str, arguments: Arguments, d_out: Array) -> Passes:
+    """The layer of manual_nn in a module; a loss is not told that its d_out is 1."""
+    layer = importlib.import_module(module)
     params, x, options, _ = arguments
     _, kept = layer.forward(params, x, **options)
     given = [leaf for leaf in leaves((params, x, options)) if isinstance(leaf, np.ndarray)]

@@ -1,4 +1,4 @@
-"""Time the passes of a layer, by hand, by JAX and by PyTorch, in turn."""
+"""Time the passes of a layer, by hand, compiled, by JAX and by PyTorch, in turn."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         who: [sum(turns) for turns in zip(*(of_pass[part][who] for part in PASSES), strict=True)]
         for who in of_pass["forward"]
     }
-    others = ("ours", "products") if row.products else ("ours",)
+    others = [who for who in ("ours", "compiled", "products") if who in of_pass["forward"]]
     return {
         "timings": {part: compare(times, others).as_json() for part, times in of_pass.items()},
         "kept": {who: passes.kept for who, passes in contenders.items()},

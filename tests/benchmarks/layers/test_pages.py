@@ -12,12 +12,18 @@ from benchmarks.speed.timing import Figure
 LAYERS = sorted(path.stem for path in pages.LAYERS.glob("*.py") if path.stem != "__init__")
 
 
-def figures(both: float, *, wrong: int = 0, products: bool = False) -> dict[str, Any]:
-    """Make up what is measured of a layer: JAX takes twice as long, PyTorch `both` times."""
+def figures(
+    both: float, *, wrong: int = 0, products: bool = False, compiled: bool = False
+) -> dict[str, Any]:
+    """Make up what is measured of a layer: JAX takes twice as long, PyTorch `both` times.
+
+    What is compiled takes half of the time.
+    """
 
     def timings(ours: float) -> dict[str, Any]:
         seconds = {"ours": ours, "JAX": 2 * ours, "PyTorch": both * ours}
         seconds |= {"products": ours / 4} if products else {}
+        seconds |= {"compiled": ours / 2} if compiled else {}
         over = {
             other: {
                 who: Figure(*[one / seconds[other]] * 3)._asdict()
@@ -33,7 +39,8 @@ def figures(both: float, *, wrong: int = 0, products: bool = False) -> dict[str,
 
     speed = {
         "timings": {"forward": timings(1e-3), "backward": timings(2e-3), "both": timings(3e-3)},
-        "kept": {"ours": 2**19, "JAX": 3 * 2**20, "PyTorch": 0},
+        "kept": {"ours": 2**19, "JAX": 3 * 2**20, "PyTorch": 0}
+        | ({"compiled": 2**18} if compiled else {}),
         "fields": ["normal", "deviation"],
         "facts": {"Date": "2026-11-29", "Machine": "a"},
     }
@@ -71,6 +78,33 @@ def test_a_section_holds_the_medians_of_both_passes() -> None:
     assert "products" not in pages.section("relu", figures(0.5))
 
 
+def test_what_is_compiled_has_columns_of_its_own() -> None:
+    text = pages.section("dense", figures(0.5, products=True, compiled=True))
+    ratios = "JAX / ours | PyTorch / ours | JAX / compiled | PyTorch / compiled"
+    products = "ours / products | compiled / products"
+    assert f"\n| pass | ours, ms | compiled, ms | {ratios} | {products} |\n" in text
+    cells = [f"{one} ({one}–{one})" for one in ("2", "1", "2", "0.5", "4", "1", "4", "2")]
+    assert f"\n| backward | {' | '.join(cells)} |\n" in text
+    assert "beside the arguments: 0.5 MiB, 0.25 compiled, 3 by JAX and 0 by PyTorch." in text
+    assert pages.row("dense", figures(0.5, compiled=True))[-6:] == [
+        "3",
+        "2",
+        "0.5",
+        "1.5",
+        "4",
+        "1",
+    ]
+
+
+def test_a_layer_counts_as_fast_as_it_is_compiled() -> None:
+    found = {"dense": figures(0.5), "relu": figures(0.5, compiled=True), "tanh": figures(1.5)}
+    assert pages.summary_of(found).endswith(
+        "PyTorch takes 0.5 to 1.5 times as long as ours: 1 of 3 layers are faster, 2 slower by "
+        "more than 1.2: dense and relu. With the 1 that are compiled it takes 0.5 to 1.5 times as "
+        "long as ours: 1 of 3 layers are faster, 1 slower by more than 1.2: dense."
+    )
+
+
 def test_the_catalogue_has_a_row_for_each_layer_and_says_what_is_slow(tmp_path: Path) -> None:
     found = {"dense": figures(0.5), "relu": figures(3.0, wrong=1), "tanh": figures(0.9)}
     for name in found:
@@ -86,7 +120,7 @@ def test_the_catalogue_has_a_row_for_each_layer_and_says_what_is_slow(tmp_path: 
     assert "- Date: 2026-11-29; 2026-11-30\n" in text
     equations = (pages.LAYERS / "relu.md").read_text("utf-8").count(r"\tag{")
     row = f"[{equations}](relu.md) | normal, deviation | 0.5 | 10 | 1,600 | 1 | 3 | 2.2 | 3e-07"
-    assert f"\n| [relu](relu.py) | {row} | 3 | 2 | 3 |\n" in text
+    assert f"\n| [relu](relu.py) | {row} | 3 | 2 | 3 |  |  |  |\n" in text
     assert "| both | 3 (3–3) |" in (tmp_path / "tanh.md").read_text("utf-8")
 
 
@@ -97,4 +131,4 @@ def test_without_pytorch_nothing_is_said_of_it() -> None:
     del one["speed"]["kept"]["PyTorch"]
     assert "PyTorch" not in pages.summary_of({"relu": one})
     assert "PyTorch" not in pages.section("relu", one)
-    assert pages.row("relu", one)[-1] == ""
+    assert pages.row("relu", one)[-6:] == ["3", "2", "", "", "", ""]

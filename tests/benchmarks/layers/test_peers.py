@@ -19,13 +19,17 @@ SMALL = {8: 3, 12: 2, 28: 3, 32: 2, 56: 6, 64: 4, 128: 5, 256: 2, 512: 3, 768: 6
 SMALL |= {1024: 8, 2048: 7, 3072: 5, 8192: 4}
 OTHERS = [
     *((name, "JAX") for name in ("embedding", "lstm", "softmax_cross_entropy")),
+    ("layer_norm", "compiled"),
     *((name, "PyTorch") for name in TABLE if installed("torch")),
 ]
 
 
 @pytest.mark.parametrize(("name", "who"), OTHERS)
 def test_a_contender_computes_the_layer_and_its_gradients(name: str, who: str) -> None:
-    """Under the bound of its twin: JAX where each kind of arguments is, PyTorch everywhere."""
+    """Under the bound of its twin: JAX where each kind of arguments is, PyTorch everywhere.
+
+    What is compiled is proven with the layers.
+    """
     arguments = TABLE[name].draw(Draws(SMALL))
     params, x, options, of_twin = arguments
     d_out = draw_d_out(name, arguments)
@@ -55,6 +59,10 @@ def test_what_is_kept_is_named() -> None:
     passes = passes_of("layer_norm", Draws(SMALL))
     assert passes["ours"].kept == 4 * (3 * 6 + 3)  # float32: an entry, and one of each row
     assert passes["JAX"].kept >= passes["ours"].kept
+
+
+def test_what_is_not_compiled_is_left_out() -> None:
+    assert set(passes_of("residual", Draws(SMALL), ("ours", "compiled"))) == {"ours"}
 
 
 def test_bare_products_are_made_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
