@@ -77,6 +77,13 @@ def as_number(
     return number
 
 
+def as_bool(value: object, *, name: str) -> bool:
+    """Check that value is True or False: a word such as "no" would count as True."""
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
+    return bool(value)
+
+
 def as_integer(value: object, *, name: str) -> int:
     """Check that value is a whole number."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):

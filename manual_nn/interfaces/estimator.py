@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import DTYPES, as_count, as_number, as_sample_weight
+from manual_nn.checks.arguments import DTYPES, as_bool, as_count, as_number, as_sample_weight
 from manual_nn.checks.extras import train_extra
 from manual_nn.interfaces.advice import of_accuracy, of_dead_units, of_loss, of_sizes
 from manual_nn.interfaces.namespaces import as_numpy, as_those_of, is_dispatched, name_of
@@ -232,7 +232,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if not fresh and self.learning_rate == "cosine":
             msg = "learning_rate must be 'constant' to go on with a network, got 'cosine'"
             raise ValueError(f"{msg}, which has ended with the first fit")
-        hold_out = _as_bool(self.early_stopping, name="early_stopping")
+        hold_out = as_bool(self.early_stopping, name="early_stopping")
         rule = (Patience if hold_out else Convergence)(
             as_count(self.n_iter_no_change, name="n_iter_no_change"),
             as_number(self.tol, name="tol", minimum=0),
@@ -702,12 +702,6 @@ def _as_fraction(value: object, *, name: str, strict: bool = False) -> float:
     if fraction >= 1:
         raise ValueError(f"{name} must be below 1, got {value}")
     return fraction
-
-
-def _as_bool(value: object, *, name: str) -> bool:
-    if not isinstance(value, bool | np.bool):
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
-    return bool(value)
 
 
 def _as_choice(value: object, choices: tuple[str, ...], *, name: str) -> str:

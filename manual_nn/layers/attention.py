@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_number
+from manual_nn.checks.arguments import as_bool, as_number
 from manual_nn.checks.arrays import check_floats, check_like, check_mask
 from manual_nn.layers import dropout
 
@@ -81,6 +81,7 @@ def forward(
     array([[2.],
            [3.]])
     """
+    causal = as_bool(causal, name="causal")
     scale, dropout_rate = checked(x, mask, scale, dropout_mask, dropout_rate)
     query, key, value = in_groups(x)
     mask, dropout_mask = mask_in_groups(mask, x), mask_in_groups(dropout_mask, x)
@@ -143,7 +144,7 @@ def checked(
     for name, given in (("mask", mask), ("dropout_mask", dropout_mask)):
         if given is not None:
             check_mask(given, scores_shape(x), like="the scores", name=name)
-    dropout_rate = dropout.as_rate(dropout_rate)
+    dropout_rate = dropout.as_rate(dropout_rate, name="dropout_rate")
     if dropout_rate and dropout_mask is None:
         raise ValueError(f"dropout_rate must be 0 without a dropout_mask, got {dropout_rate:g}")
     return as_scale(scale, x.query), dropout_rate

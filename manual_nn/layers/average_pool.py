@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_bool
 from manual_nn.checks.arrays import check_like
 from manual_nn.layers.convolution import Geometry, Padding, places_of
 from manual_nn.layers.max_pool import pool_geometry, within_x
@@ -61,12 +62,13 @@ def forward(
     >>> backward((), kept, np.ones((1, 2, 1)))[1][0, :, 0]
     array([0.5, 0.5, 0.5, 0.5])
     """
+    include_pad = as_bool(count_include_pad, name="count_include_pad")
     geometry = pool_geometry(x, window, stride, padding)
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
     out = np.zeros((len(x), *geometry.size, x.shape[-1]), x.dtype)  # (N, ..., C)
     for _, places in places_of(geometry):
         out += padded[places]
-    counts = _counts(geometry, include_pad=count_include_pad).astype(x.dtype)  # (..., 1)
+    counts = _counts(geometry, include_pad=include_pad).astype(x.dtype)  # (..., 1)
     out /= counts
     return out, Kept(counts, geometry, out.shape)
 

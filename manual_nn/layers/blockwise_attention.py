@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arguments import as_bool, as_count
 from manual_nn.checks.arrays import check_like, check_mask
 from manual_nn.layers import dropout
 from manual_nn.layers.attention import (
@@ -96,10 +96,10 @@ def forward(
         check_mask(mask, scores_shape(x), like="the scores")
         mask = np.atleast_2d(mask)
     options = Options(
-        causal,
+        as_bool(causal, name="causal"),
         mask_in_groups(mask, x),
         as_scale(scale, x.query),
-        dropout.as_rate(dropout_rate),
+        dropout.as_rate(dropout_rate, name="dropout_rate"),
         as_count(dropout_seed, name="dropout_seed", minimum=0),
         as_count(block_size, name="block_size"),
     )

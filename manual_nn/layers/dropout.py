@@ -108,9 +108,9 @@ def _dropped(x: Array, kept: Kept) -> Array:
     return masked(grown, kept.mask, out=grown)
 
 
-def as_rate(rate: object) -> float:
+def as_rate(rate: object, *, name: str = "rate") -> float:
     """Check that the rate is a probability, and below 1; eq. (1)."""
-    number = as_number(rate, name="rate", minimum=0)
+    number = as_number(rate, name=name, minimum=0)
     if number >= 1:
-        raise ValueError(f"rate must be below 1, got {number:g}")
+        raise ValueError(f"{name} must be below 1, got {number:g}")
     return number

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_bool
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 
@@ -40,7 +41,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
         out, of the shape of x, and what `backward` needs.
 
     Raises:
-        TypeError: x is not a float32 or float64 array.
+        TypeError: x is not a float32 or float64 array, or approximate not a bool.
         ValueError: x has no axis or no element.
 
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units (GELUs), 2016, arXiv:1606.08415.
@@ -50,6 +51,7 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
     array([-0.        , -0.15865525,  0.        ,  0.84134475, 50.        ])
     """
     check_floats(x, name="x", ndim=1)
+    approximate = as_bool(approximate, name="approximate")
     Phi = sigmoid(_argument(_clipped(x))) if approximate else _probability(x)
     return x * Phi, Kept(x, approximate)
 

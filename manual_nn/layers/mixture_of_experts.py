@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arguments import as_bool, as_count
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.initial import glorot
 from manual_nn.layers.silu import silu_and_slope
@@ -80,6 +80,7 @@ def forward(
     shapes = (D, E), (E, D, H), (E, H), (E, H, D), (E, D)
     for name, array, shape in zip(params._fields, params, shapes, strict=True):
         check_like(array, shape, x.dtype, name=f"params.{name}", like="x and the other parameters")
+    renormalise = as_bool(renormalise, name="renormalise")
     if as_count(top_k, name="top_k") > E:
         raise ValueError(f"top_k must be at most {E}, the number of experts, got {top_k}")
     rows = x.reshape(-1, D)  # (N, D)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_number
+from manual_nn.checks.arguments import as_bool, as_number
 from manual_nn.checks.arrays import check_broadcasts, check_floats, check_integers, check_like
 
 
@@ -64,6 +64,7 @@ def forward(
     if D % 2:
         raise ValueError(f"x must have an even number of features, got {D}")
     base = as_number(base, name="base", minimum=0, strict=True)
+    halves = as_bool(halves, name="halves")
     if positions is None:
         positions = np.arange(T)
     check_integers(positions, name="positions")

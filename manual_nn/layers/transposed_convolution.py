@@ -2,7 +2,7 @@
 
 transposed_convolution.md derives the equations. Axes: N examples; `...` one axis of a sequence, two
 of an image, and so on, of the input's or the output's size; `w...` the same axes of a window; C
-channels in, K channels out; P places of all inputs.
+channels in, K channels out, in G groups of c and k of them; P places of all inputs.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,14 @@ from manual_nn.layers import convolution
 from manual_nn.layers.convolution import (
     Geometry,
     Padding,
+    as_groups,
+    by_group,
     check_params,
     geometry_of,
+    joined,
     per_axis,
     places_of,
+    rows_by_group,
 )
 from manual_nn.sums import sum_rows
 
@@ -29,7 +33,7 @@ from manual_nn.sums import sum_rows
 class TransposedConvolution(NamedTuple):
     """What is laid down for each channel in, and the offset of each channel out."""
 
-    weight: Array  # (w..., C, K)
+    weight: Array  # (w..., c, K)
     bias: Array  # (K,)
 
 
@@ -38,6 +42,7 @@ class Kept(NamedTuple):
 
     x: Array  # (N, ..., C)
     geometry: Geometry  # of the convolution whose input is out and whose output is x
+    groups: int
 
 
 def forward(
@@ -48,14 +53,15 @@ def forward(
     dilation: int | Sequence[int] = 1,
     padding: Padding = "valid",
     output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
 ) -> tuple[Array, Kept]:
-    """Add up the windows that all places lay down, and cut the padding off; eq. (1), (2).
+    """Add up the windows that all places lay down, and cut the padding off; eq. (1), (2), (6).
 
     out[n, stride t + dilation w] = bias + the sum over such t and w of x[n, t] weight[w]. To x it
     does what a convolution with these options does to its d_out.
 
     Args:
-        params: weight, (w..., C, K), and bias, (K,).
+        params: weight, (w..., C / groups, K), and bias, (K,).
         x: (N, ..., C), float32 or float64 as are the parameters.
         stride: steps of the output between windows, one number or one for each axis.
         dilation: steps of the output between places of a window, likewise.
@@ -63,6 +69,8 @@ def forward(
             "valid", nothing, or "same", as much as makes its size that of x times the stride.
         output_padding: places that are added after the last of the output, one number or one for
             each axis, below the stride, in which there may be no window; with "same" it must be 0.
+        groups: into how many parts the channels are divided, those in and those out alike: what a
+            channel lays down is on the channels of its own part.
 
     Returns:
         out, (N, ..., K), and what `backward` needs.
@@ -81,16 +89,21 @@ def forward(
     """
     check_floats(x, name="x", ndim=3)
     check_floats(params.weight, name="params.weight", ndim=3)
-    window = check_params(*params, x, x.shape[-1])
+    C, K = x.shape[-1], params.weight.shape[-1]
+    groups = as_groups(groups, C, K)
+    window = check_params(*params, x, C // groups)
     steps, apart = per_axis(stride, "stride", window), per_axis(dilation, "dilation", window)
     size = _output_size(
         x.shape[1:-1], window, steps, apart, padding=padding, output_padding=output_padding
     )
     geometry = geometry_of(size, window, steps, apart, padding, name="params.weight")
-    padded = np.zeros((len(x), *geometry.padded, len(params.bias)), x.dtype)  # (N, ..., K)
+    padded = np.zeros((groups, len(x), *geometry.padded, K // groups), x.dtype)  # (G, N, ..., k)
+    of_groups = by_group(x, groups)  # (G, N, ..., c)
     for w, places in places_of(geometry):
-        padded[places] += np.matmul(x, params.weight[w])
-    return padded[:, *geometry.inside] + params.bias, Kept(x, geometry)
+        weight = by_group(params.weight[w], groups)  # (G, c, k)
+        weight = np.expand_dims(weight, tuple(range(1, x.ndim - 1)))  # (G, 1..., c, k)
+        padded[:, *places] += np.matmul(of_groups, weight)
+    return joined(padded[:, :, *geometry.inside]) + params.bias, Kept(x, geometry, groups)
 
 
 def backward(
@@ -110,16 +123,18 @@ def backward(
         TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    (weight, bias), (x, geometry) = params, kept
+    (weight, bias), (x, geometry, G) = params, kept
     K = len(bias)
     check_like(d_out, (len(x), *geometry.unpadded, K), x.dtype, name="d_out", like="out")
     d_padded = np.pad(d_out, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., K)
-    x_rows = x.reshape(-1, x.shape[-1])  # (P, C)
-    d_weight = np.empty(weight.shape, weight.dtype)  # (w..., C, K)
+    x_rows = rows_by_group(x, G)  # (G, P, c)
+    d_weight = np.empty(weight.shape, weight.dtype)  # (w..., c, K)
     d_x = np.zeros(x.shape, x.dtype)  # (N, ..., C)
     for w, places in places_of(geometry):
-        d_weight[w] = np.matmul(x_rows.T, d_padded[places].reshape(-1, K))
-        d_x += np.matmul(d_padded[places], weight[w].T)
+        d_rows = rows_by_group(d_padded[places], G)  # (G, P, k)
+        d_weight[w] = joined(np.matmul(x_rows.swapaxes(1, 2), d_rows))
+        below = np.matmul(d_rows, by_group(weight[w], G).swapaxes(1, 2))  # (G, P, c)
+        d_x += joined(below).reshape(x.shape)
     return TransposedConvolution(d_weight, sum_rows(d_out.reshape(-1, K))), d_x
 
 
@@ -128,17 +143,20 @@ def init(
     C: int,
     K: int,
     *,
+    groups: int = 1,
     rng: "np.random.Generator",
     dtype: npt.DTypeLike = np.float64,
 ) -> TransposedConvolution:
-    """Draw the weight of eq. (1) as that of a convolution is drawn, and set the bias to 0.
+    """Draw the weight of eq. (1), (6) as that of a convolution is drawn, and set the bias to 0.
 
     Raises:
         TypeError: a size is not a whole number, the dtype is neither float32 nor float64, or rng is
             not a generator.
-        ValueError: a size is below 1.
+        ValueError: a size is below 1, or groups does not divide the channels.
     """
-    return TransposedConvolution(*convolution.init(window, C, K, rng=rng, dtype=dtype))
+    return TransposedConvolution(
+        *convolution.init(window, C, K, groups=groups, rng=rng, dtype=dtype)
+    )
 
 
 def _output_size(

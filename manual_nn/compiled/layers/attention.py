@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
+from manual_nn.checks.arguments import as_bool
 from manual_nn.checks.arrays import check_like
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
@@ -55,6 +56,7 @@ def forward(
     array([[2.],
            [3.]])
     """
+    causal = as_bool(causal, name="causal")
     scale, dropout_rate = checked(x, mask, scale, dropout_mask, dropout_rate)
     query, key, value = _by_heads(x)
     weights = np.empty((*query.shape[:3], key.shape[1]), query.dtype)  # (H, G, T, S)

@@ -245,11 +245,13 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         TypeError, match="dropout_mask must be a NumPy array of booleans, got int64"
     ):
         layer.forward((), x, dropout_mask=np.ones((3, 5), int))
-    with pytest.raises(ValueError, match="rate must be below 1, got 1"):
+    with pytest.raises(TypeError, match="causal must be a bool, got str"):
+        layer.forward((), x, causal="no")
+    with pytest.raises(ValueError, match="dropout_rate must be below 1, got 1"):
         layer.forward((), x, dropout_mask=np.ones((3, 5), bool), dropout_rate=1)
     with pytest.raises(ValueError, match="dropout_rate must be 0 without a dropout_mask"):
         layer.forward((), x, dropout_rate=0.5)
-    with pytest.raises(TypeError, match="rate must be a real number, got str"):
+    with pytest.raises(TypeError, match="dropout_rate must be a real number, got str"):
         layer.forward((), x, dropout_rate="x")
     with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(3, 5, 4\)"):
         layer.forward((), x._replace(key=np.ones((3, 5, 4))))

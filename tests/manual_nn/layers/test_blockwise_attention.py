@@ -220,7 +220,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         blockwise_attention.forward((), x, mask=np.ones((5, 3), bool))
     with pytest.raises(ValueError, match="scale must be a finite number above 0, got 0"):
         blockwise_attention.forward((), x, scale=0)
-    with pytest.raises(ValueError, match="rate must be below 1, got 1"):
+    with pytest.raises(TypeError, match="causal must be a bool, got str"):
+        blockwise_attention.forward((), x, causal="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="dropout_rate must be below 1, got 1"):
         blockwise_attention.forward((), x, dropout_rate=1)
     with pytest.raises(ValueError, match="dropout_seed must be at least 0, got -1"):
         blockwise_attention.forward((), x, dropout_seed=-1)

@@ -100,6 +100,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         gelu.forward((), np.ones(0))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
         gelu.forward((), np.ones(()))
+    with pytest.raises(TypeError, match="approximate must be a bool, got str"):
+        gelu.forward((), np.ones(3), approximate="none")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
         gelu.backward((), kept, np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
