@@ -19,8 +19,12 @@ def forward(
     dilation: int | Sequence[int] = 1,
     padding: str | Sequence[tuple[int, int]] = "valid",
     output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
 ) -> jax.Array:
-    """The window, flipped, on x with stride - 1 zeros between its places; (N, ..., K)."""
+    """The window, flipped, on x with stride - 1 zeros between its places; (N, ..., K).
+
+    The weight is (window..., C / groups, K).
+    """
     weight, bias = params
     axes = "DHW"[3 - (x.ndim - 2) :]
 
@@ -43,6 +47,7 @@ def forward(
         padding=[(e - a, e - b + n) for e, (a, b), n in zip(reach, cuts, more, strict=True)],
         lhs_dilation=steps,
         rhs_dilation=gaps,
+        feature_group_count=groups,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
     )
     return out + jnp.expand_dims(bias, range(out.ndim - 1))

@@ -110,17 +110,23 @@ def convolved(window: list[int], places: list[int], groups: int, pads: int, **op
     )
 
 
-def spread_out(window: list[int], places: list[int], pads: int, **options: Any) -> Case:
+def spread_out(
+    window: list[int], places: list[int], groups: int, pads: int, **options: Any
+) -> Case:
     by_torch = (F.conv_transpose1d, F.conv_transpose2d)[len(window) - 1]
 
     def function(params: Any, x: Any) -> Any:
-        weight = params.weight.movedim((-2, -1), (0, 1))  # (C, K, w...)
-        return last(by_torch(first(x), weight, params.bias, padding=pads, **options))
+        weight = params.weight.unflatten(-1, (groups, -1))  # (w..., c, G, k)
+        weight = weight.movedim((-2, -3, -1), (0, 1, 2)).flatten(0, 1)  # (C, k, w...)
+        return last(by_torch(first(x), weight, params.bias, padding=pads, groups=groups, **options))
 
     return Case(
         "transposed_convolution",
-        lambda draw, _: (TransposedConvolution(draw(*window, 3, 2), draw(2)), draw(2, *places, 3)),
-        {"padding": [(pads, pads)] * len(window), **options},
+        lambda draw, _: (
+            TransposedConvolution(draw(*window, 4 // groups, 6), draw(6)),
+            draw(2, *places, 4),
+        ),
+        {"padding": [(pads, pads)] * len(window), "groups": groups, **options},
         function,
     )
 
@@ -274,8 +280,8 @@ CASES = {
     ),
     "convolution": convolved([3], [7], 1, 2, stride=2, dilation=2),
     "convolution in groups": convolved([3, 2], [5, 6], 2, 1, stride=[2, 1]),
-    "transposed_convolution": spread_out([3], [4], 1, stride=2, output_padding=1),
-    "transposed_convolution of images": spread_out([3, 2], [4, 3], 0, stride=2, dilation=2),
+    "transposed_convolution": spread_out([3], [4], 1, 1, stride=2, output_padding=1),
+    "transposed_convolution in groups": spread_out([3, 2], [4, 3], 2, 0, stride=2, dilation=2),
     "max_pool": pooled("max_pool", F.max_pool2d),
     "average_pool": pooled("average_pool", F.avg_pool2d),
     "average_pool without its padding": pooled(

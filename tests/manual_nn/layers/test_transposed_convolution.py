@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manual_nn.layers import convolution, transposed_convolution
-from manual_nn.layers.convolution import Convolution, places_of
+from manual_nn.layers.convolution import Convolution, by_group, joined, places_of
 from manual_nn.layers.transposed_convolution import Kept, TransposedConvolution
 from reference.layers import transposed_convolution as twin
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
@@ -18,9 +18,10 @@ from tests.support.strategies import seeds
 def subject_of(
     N: int, sizes: list[int], window: list[int], C: int, K: int, **options: Any
 ) -> Subject:
+    c = C // options.get("groups", 1)
     return Subject(
         lambda draw, _: (
-            TransposedConvolution(draw(*window, C, K), draw(K)),
+            TransposedConvolution(draw(*window, c, K), draw(K)),
             draw(N, *sizes, C),
         ),
         options,
@@ -29,7 +30,7 @@ def subject_of(
 
 @st.composite
 def subjects(draw: st.DrawFn) -> Subject:
-    """Windows on one or two axes, of whose output something is left."""
+    """Windows on one or two axes, of whose output something is left; up to three groups."""
     axes = draw(st.integers(1, 2))
 
     def each(most: int, least: int = 1) -> list[int]:
@@ -37,6 +38,7 @@ def subjects(draw: st.DrawFn) -> Subject:
 
     window, dilation, stride, sizes = each(3), each(2), each(3), each(3)
     padding: Any = draw(st.sampled_from(["valid", "same", "pairs"]))
+    groups = draw(st.integers(1, 3))
     options: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": padding}
     if padding == "pairs":
         reach = [gap * (m - 1) for gap, m in zip(dilation, window, strict=True)]
@@ -48,8 +50,8 @@ def subjects(draw: st.DrawFn) -> Subject:
         options["padding"] = [*zip(*ends, strict=True)] if min(left) > 0 else [(0, 0)] * axes
     if padding != "same":
         options["output_padding"] = [draw(st.integers(0, step - 1)) for step in stride]
-    channels = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    options = draw(st.sampled_from([options, options, {}]))
+    channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
+    options = draw(st.sampled_from([options | {"groups": groups}, options, {}]))
     return subject_of(draw(st.integers(1, 3)), sizes, window, *channels, **options)
 
 
@@ -125,14 +127,15 @@ def test_windows_that_overlap_add_up(dtype: type[np.floating[Any]]) -> None:
 
 
 def test_it_is_what_a_convolution_does_to_its_gradient() -> None:
-    """Bit for bit, of integers, and with a size that a stride does not divide."""
+    """Bit for bit, of integers, in two groups, and with a size that a stride does not divide."""
     rng = np.random.default_rng(0)
-    weight, x = (rng.integers(-3, 4, shape) / 1.0 for shape in ((2, 3, 4, 2), (2, 6, 7, 4)))
-    options: dict[str, Any] = {"stride": [2, 3], "padding": [(1, 0), (0, 1)]}
+    weight, x = (rng.integers(-3, 4, shape) / 1.0 for shape in ((2, 3, 2, 2), (2, 6, 7, 4)))
+    options: dict[str, Any] = {"stride": [2, 3], "padding": [(1, 0), (0, 1)], "groups": 2}
     _, kept = convolution.forward(Convolution(weight, np.zeros(2)), x, **options)
     d_out = rng.integers(-3, 4, (2, 3, 2, 2)) / 1.0
     _, d_x = convolution.backward(Convolution(weight, np.zeros(2)), kept, d_out)
-    params = TransposedConvolution(weight.swapaxes(-1, -2), np.zeros(4))
+    exchanged = joined(by_group(weight, 2).swapaxes(-1, -2))  # (w..., k, C) of (w..., c, K)
+    params = TransposedConvolution(exchanged, np.zeros(4))
     out, _ = transposed_convolution.forward(params, d_out, output_padding=[1, 2], **options)
     np.testing.assert_array_equal(out, d_x)
 
@@ -147,6 +150,10 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         forward(params._replace(bias=np.ones(3)), x)
     with pytest.raises(ValueError, match="x must have at least 3 axes"):
         forward(params, np.ones((5, 3)))
+    with pytest.raises(ValueError, match="groups must divide the 3 channels in and 4 out, got 2"):
+        forward(params, x, groups=2)
+    with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 2, 1, 3\) .* got"):
+        forward(TransposedConvolution(np.ones((2, 2, 3, 3)), np.ones(3)), x, groups=3)
     with pytest.raises(ValueError, match="output_padding must be below the stride, 1, got 1"):
         forward(params, x, output_padding=1)
     with pytest.raises(ValueError, match=r"output_padding must have 2 numbers, .* got \[1\]"):
