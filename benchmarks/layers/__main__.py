@@ -2,8 +2,8 @@
 
 python -m benchmarks.layers
 
-Speed and proof of each layer are kept in benchmarks/results/layers.json, so that some of them can
-be renewed without the others.
+Speed and proof of each layer, and what a block of a transformer takes that is put together from
+them, are kept in benchmarks/results/layers.json, so that some can be renewed without the others.
 """
 
 import argparse
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 FIGURES = RESULTS / "layers.json"
-PARTS = ("speed", "proof")
+PARTS = ("speed", "proof", "block")
+BLOCK = "block of a transformer"
 ROUNDS = 15
 DRAWS = 6
 
@@ -32,9 +33,11 @@ DRAWS = 6
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the layers, and write their pages; return 1 if a right gradient is called wrong."""
     args = arguments_of(argv)
-    if "speed" in args.parts and "PyTorch" in missing():
+    timed = {"speed", "block"} & {*args.parts}
+    if timed and "PyTorch" in missing():
         print("PyTorch is left out: torch is not installed (pip install 'manual-nn[peers]')")
     found: dict[str, Any] = json.loads(FIGURES.read_text("utf-8")) if FIGURES.exists() else {}
+    block: dict[str, Any] | None = found.pop(BLOCK, None)
     command = f"`{pages.COMMAND} {shlex.join(sys.argv[1:] if argv is None else argv)}`"
     about = {"Command": command, "Date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
     with process_of(1) as timing, process_of(1) as proving:  # JAX is stricter in the tests
@@ -43,21 +46,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             "proof": lambda name: proving.submit(proofs.measure, name, args.draws),
         }
         facts = {}
-        if "speed" in args.parts:
+        if timed:
             facts["speed"] = about | facts_of([timing.submit(load, 1).result()])
         if "proof" in args.parts:
             facts["proof"] = about | {
                 "Versions of the proofs": proving.submit(proofs.load).result()
             }
-        for name in args.layers:
+        parts = [part for part in args.parts if part in measures]
+        for name in args.layers if parts else ():
             figures = found.setdefault(name, {})
-            for part in args.parts:
+            for part in parts:
                 figures[part] = measures[part](name).result() | {"facts": facts[part]}
             print(" | ".join(pages.row(name, figures)), flush=True)
             found = {name: found[name] for name in TABLE if name in found}
-            FIGURES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(pages.write(found, pages.LAYERS))
+            save(found, block)
+        if "block" in args.parts:
+            figures = timing.submit(timings.measure_block, args.rounds).result()
+            block = figures | {"facts": facts["speed"]}
+            save(found, block)
+    print(pages.write(found, pages.LAYERS, block))
     return int(any(figures["proof"]["wrong"] for figures in found.values()))
+
+
+def save(found: dict[str, Any], block: dict[str, Any] | None) -> None:
+    """Keep what was found."""
+    figures = found if block is None else {**found, BLOCK: block}
+    FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -69,7 +83,7 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
         "--layers", nargs="+", choices=TABLE, default=list(TABLE), help="default: all"
     )
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to renew: both"
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to renew: all"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of timing, default %(default)s")
     parser.add_argument(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from benchmarks.layers.block import ROW
 from benchmarks.layers.table import TABLE
 from benchmarks.tables import page
 
@@ -47,15 +48,22 @@ HEADINGS = (
 OURS = ("ours", "compiled")
 
 
-def write(found: Found, folder: Path) -> str:
-    """Write the section of each layer's page and the catalogue, and give its first sentence."""
+def write(found: Found, folder: Path, block: Found | None = None) -> str:
+    """Write the section of each layer's page and the catalogue, and give its first sentences.
+
+    The catalogue ends with the transformer's block, if that was timed.
+    """
     for name, figures in found.items():
         place = folder / f"{name}.md"
         place.write_text(with_section(place.read_text("utf-8"), section(name, figures)), "utf-8")
     summary = summary_of(found)
     head = [HEADINGS, ["---", "---:", "---", *["---:"] * (len(HEADINGS) - 3)]]
     body = f"{table([*head, *(row(name, figures) for name, figures in found.items())])}\n{LEGEND}"
-    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts_of(found), body), "utf-8")
+    if block is not None:
+        body += "\n\n## Put together: a block of a transformer\n\n"
+        body += speed_section(ROW.size, block)
+    facts = facts_of(found, block)
+    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts, body), "utf-8")
     return summary
 
 
@@ -71,6 +79,20 @@ def with_section(text: str, section: str) -> str:
 def section(name: str, figures: Found) -> str:
     """Lay out what was found of one layer."""
     speed, proof = figures["speed"], figures["proof"]
+    sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
+    sees = [f"{seen_from(proof['median'][dtype])} in {dtype}" for dtype in proof["median"]]
+    return f"""\
+{speed_section(TABLE[name].size, speed)}
+Of {proof["cases"]:,} cases at {proof["shapes"]} shapes {proof["wrong"]:,} are wrong and {
+        proof["lost"]:,} lose digits; the worst error of the
+others is, in sigma, {in_words(sigmas)}. At half of the elements of a gradient, relative errors are
+seen that are at least {in_words(sees)}. Words, versions and machine: [the catalogue]({
+        CATALOGUE
+    })."""
+
+
+def speed_section(size: str, speed: Found) -> str:
+    """Lay out what both passes take and keep at a size."""
     ours = [who for who in OURS if who in speed["kept"]]
     others = [who for who in speed["kept"] if who not in OURS]
     ratios = [(who, one) for one in ours for who in others]
@@ -84,22 +106,16 @@ def section(name: str, figures: Found) -> str:
         rows.append([part, *cells])
     kept = [f"{mib(speed['kept'][who])} compiled" for who in ours[1:]]
     kept += [f"{mib(speed['kept'][who])} by {who}" for who in others]
-    sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
-    sees = [f"{seen_from(proof['median'][dtype])} in {dtype}" for dtype in proof["median"]]
     return f"""\
-{TABLE[name].size}; float32, one thread. Medians (quartiles); above 1 the other one is slower{
+{size}; float32, one thread. Medians (quartiles); above 1 the other one is slower{
         ", and *products* are the bare products of matrices" if products else ""
     }.
 
 {table(rows)}
 
-Kept for the backward pass beside the arguments: {mib(speed["kept"]["ours"])} MiB, {in_words(kept)}.
-Of {proof["cases"]:,} cases at {proof["shapes"]} shapes {proof["wrong"]:,} are wrong and {
-        proof["lost"]:,} lose digits; the worst error of the
-others is, in sigma, {in_words(sigmas)}. At half of the elements of a gradient, relative errors are
-seen that are at least {in_words(sees)}. Words, versions and machine: [the catalogue]({
-        CATALOGUE
-    })."""
+Kept for the backward pass beside the arguments: {mib(speed["kept"]["ours"])} MiB, {
+        in_words(kept)
+    }."""
 
 
 def spread(figure: Mapping[str, float], factor: float = 1.0) -> str:
@@ -154,13 +170,13 @@ def times_of(both: Found, one: str) -> list[str]:
     ]
 
 
-def facts_of(found: Found) -> dict[str, str]:
+def facts_of(found: Found, block: Found | None = None) -> dict[str, str]:
     """Say what the figures depend on: once, or every version that a part of them depends on."""
+    parts = [figures[part] for figures in found.values() for part in ("speed", "proof")]
     facts: dict[str, list[str]] = {}
-    for figures in found.values():
-        for part in ("speed", "proof"):
-            for key, value in figures[part]["facts"].items():
-                facts.setdefault(key, []).append(value)
+    for part in [*parts, *([] if block is None else [block])]:
+        for key, value in part["facts"].items():
+            facts.setdefault(key, []).append(value)
     return {key: "; ".join(dict.fromkeys(values)) for key, values in facts.items()}
 
 

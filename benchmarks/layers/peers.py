@@ -6,6 +6,7 @@ the two can be timed apart. JAX and PyTorch are imported where they are used, as
 missing and JAX reads its settings when it starts.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.layers.table import TABLE, Arguments, Axes, Draws, Product
+from benchmarks.layers.table import TABLE, Arguments, Axes, Draws, Product, Row
 from benchmarks.speed.timing import installed
 from manual_nn.arrays import Array
 
@@ -43,29 +44,36 @@ OUR_LAYERS = {"ours": "manual_nn.layers", "compiled": "manual_nn.compiled.layers
 def passes_of(
     name: str, draws: Draws | None = None, contenders: Sequence[str] = CONTENDERS
 ) -> dict[str, Passes]:
-    """Set up the layer of this name in every way that there is.
+    """Set up the layer of this name in every way that there is: not every one is compiled."""
+    modules = {who: f"{room}.{name}" for who, room in OUR_LAYERS.items()}
+    ours = {who: importlib.import_module(one) for who, one in modules.items() if find_spec(one)}
+    twin = importlib.import_module(f"reference.layers.{name}")
+    return all_passes(TABLE[name], ours, twin, draws, contenders)
 
-    Not every layer is compiled, and PyTorch may be missing.
-    """
-    row = TABLE[name]
+
+def all_passes(
+    row: Row,
+    ours: Mapping[str, Any],
+    twin: Any,
+    draws: Draws | None = None,
+    contenders: Sequence[str] = CONTENDERS,
+) -> dict[str, Passes]:
+    """Set up what has the forward and the backward pass of a layer, its twin, and PyTorch's."""
     arguments = row.draw(draws or Draws())
-    d_out = draw_d_out(name, arguments)
+    d_out = draw_d_out(ours["ours"], arguments)
     makers: dict[str, Callable[[], Passes]] = {
-        "ours": lambda: by_hand(f"{OUR_LAYERS['ours']}.{name}", arguments, d_out),
-        "compiled": lambda: by_hand(f"{OUR_LAYERS['compiled']}.{name}", arguments, d_out),
-        "JAX": lambda: by_jax(name, arguments, d_out),
-        "PyTorch": lambda: by_torch(row.torch, row.axes, arguments, d_out),
+        who: functools.partial(by_hand, layer, arguments, d_out) for who, layer in ours.items()
     }
-    missing = set() if installed("torch") else {"PyTorch"}
-    if find_spec(f"{OUR_LAYERS['compiled']}.{name}") is None:
-        missing.add("compiled")
-    return {who: makers[who]() for who in contenders if who not in missing}
+    makers["JAX"] = lambda: by_jax(twin, arguments, d_out)
+    if installed("torch"):
+        makers["PyTorch"] = lambda: by_torch(row.torch, row.axes, arguments, d_out)
+    return {who: makers[who]() for who in contenders if who in makers}
 
 
-def draw_d_out(name: str, arguments: Arguments) -> Array:
+def draw_d_out(layer: Any, arguments: Arguments) -> Array:
     """Draw what comes back to the output; 1 to a loss."""
     params, x, options, _ = arguments
-    out, _ = importlib.import_module(f"manual_nn.layers.{name}").forward(params, x, **options)
+    out, _ = layer.forward(params, x, **options)
     return Draws().normal(*out.shape) if np.ndim(out) else np.ones((), np.float32)
 
 
@@ -76,9 +84,8 @@ def leaves(tree: Any) -> list[Any]:
     return list(jax.tree.leaves(tree))
 
 
-def by_hand(module: str, arguments: Arguments, d_out: Array) -> Passes:
-    """The layer of manual_nn in a module; a loss is not told that its d_out is 1."""
-    layer = importlib.import_module(module)
+def by_hand(layer: Any, arguments: Arguments, d_out: Array) -> Passes:
+    """The layer of manual_nn; a loss is not told that its d_out is 1."""
     params, x, options, _ = arguments
     _, kept = layer.forward(params, x, **options)
     given = [leaf for leaf in leaves((params, x, options)) if isinstance(leaf, np.ndarray)]
@@ -110,11 +117,10 @@ def fields_kept(name: str, draws: Draws | None = None) -> list[str]:
     return [name for name, value in fields if any(np.ndim(leaf) for leaf in leaves(value))]
 
 
-def by_jax(name: str, arguments: Arguments, d_out: Array) -> Passes:
+def by_jax(twin: Any, arguments: Arguments, d_out: Array) -> Passes:
     """The twin, jitted, and its vjp: arrays among the options are arguments of the program."""
     import jax  # noqa: PLC0415
 
-    twin = importlib.import_module(f"reference.layers.{name}")
     params, x, options, of_twin = arguments
     options = options if of_twin is None else of_twin
     arrays = {key: leaf for key, leaf in options.items() if isinstance(leaf, np.ndarray)}

@@ -1,22 +1,32 @@
 """Time the passes of a layer, by hand, compiled, by JAX and by PyTorch, in turn."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.layers.peers import bare, fields_kept, passes_of
-from benchmarks.layers.table import TABLE
+from benchmarks.layers import block
+from benchmarks.layers.peers import Passes, bare, fields_kept, passes_of
+from benchmarks.layers.table import TABLE, Row
 from benchmarks.speed.timing import compare, interleave
 
 PASSES = ("forward", "backward")
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
+    """Time a layer; beside what `timed` gives, name the `fields` in which ours has its arrays."""
+    return timed(TABLE[name], passes_of(name), rounds) | {"fields": fields_kept(name)}
+
+
+def measure_block(rounds: int) -> dict[str, Any]:
+    """Time a block of a transformer."""
+    return timed(block.ROW, block.passes(), rounds)
+
+
+def timed(row: Row, contenders: Mapping[str, Passes], rounds: int) -> dict[str, Any]:
     """Give everybody a turn in each round, at both passes, with one thread.
 
     Returns:
-        `timings` of each pass and of both together, the bytes `kept` by everybody, and the `fields`
-        in which ours are.
+        `timings` of each pass and of both together, and the bytes `kept` by everybody.
     """
-    row, contenders = TABLE[name], passes_of(name)
     calls = {
         (part, who): getattr(passes, part) for who, passes in contenders.items() for part in PASSES
     }
@@ -37,5 +47,4 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     return {
         "timings": {part: compare(times, others).as_json() for part, times in of_pass.items()},
         "kept": {who: passes.kept for who, passes in contenders.items()},
-        "fields": fields_kept(name),
     }

@@ -124,6 +124,16 @@ def test_the_catalogue_has_a_row_for_each_layer_and_says_what_is_slow(tmp_path: 
     assert "| both | 3 (3–3) |" in (tmp_path / "tanh.md").read_text("utf-8")
 
 
+def test_the_block_of_a_transformer_has_a_table_below_the_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "relu.md").write_text("# relu\n", "utf-8")
+    block = figures(0.5, compiled=True)["speed"] | {"facts": {"Date": "2026-12-01"}}
+    pages.write({"relu": figures(0.5)}, tmp_path, block)
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert "- Date: 2026-11-29; 2026-11-30; 2026-12-01\n" in text
+    _, _, section = text.partition("\n## Put together: a block of a transformer\n")
+    assert "\n| both | 3 (3–3) | 1.5 (1.5–1.5) | 2 (2–2) | 0.5 (0.5–0.5) | 4 (4–4) |" in section
+
+
 def test_without_pytorch_nothing_is_said_of_it() -> None:
     one = figures(0.5)
     for timings in one["speed"]["timings"].values():

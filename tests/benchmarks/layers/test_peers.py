@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.layers import block
 from benchmarks.layers.peers import arrays_kept, bare, draw_d_out, fields_kept, passes_of
-from benchmarks.layers.table import TABLE, Draws
+from benchmarks.layers.table import TABLE, Arguments, Draws
 from benchmarks.speed.timing import installed
 from reference.compare import Verdict
 from tests.support.layer_proof import Subject, vjp_comparer
@@ -32,11 +33,11 @@ def test_a_contender_computes_the_layer_and_its_gradients(name: str, who: str) -
     """
     arguments = TABLE[name].draw(Draws(SMALL))
     params, x, options, of_twin = arguments
-    d_out = draw_d_out(name, arguments)
+    ours = importlib.import_module(f"manual_nn.layers.{name}")
+    d_out = draw_d_out(ours, arguments)
     contender = passes_of(name, Draws(SMALL), [who])[who]
     out = contender.out(contender.forward())
     gradients = contender.gradients(contender.backward())
-    ours = importlib.import_module(f"manual_nn.layers.{name}")
     shaped = ours.forward(params, x, **options)
     structure = jax.tree.structure((shaped[0], ours.backward(params, shaped[1], d_out)))
     twin = importlib.import_module(f"reference.layers.{name}")
@@ -44,6 +45,25 @@ def test_a_contender_computes_the_layer_and_its_gradients(name: str, who: str) -
     comparer = vjp_comparer(twin, subject)
     result = jax.tree.unflatten(structure, [out, *gradients])
     comparison = comparer(result, params, x, d_out, dtype="float32", compiled=False)
+    assert comparison.verdict == Verdict.MATCH, comparison
+
+
+BLOCK_OTHERS = ["ours", "compiled", *(["PyTorch"] if installed("torch") else [])]
+
+
+@pytest.mark.parametrize("who", BLOCK_OTHERS)
+def test_every_contender_computes_the_block_of_a_transformer(who: str) -> None:
+    draws = SMALL | {3 * 768: 3 * SMALL[768]}
+    params, x, options, _ = block.ROW.draw(Draws(draws))
+    layer = block.by_layers(block.in_numpy)
+    d_out = draw_d_out(layer, Arguments(params, x, options))
+    contender = block.passes(Draws(draws), ["ours", who])[who]
+    result = contender.out(contender.forward()), *contender.gradients(contender.backward())
+    comparer = vjp_comparer(block.twin(), Subject(lambda *_: (params, x), dict(options)))
+    out, kept = layer.forward(params, x, **options)
+    structure = jax.tree.structure((out, layer.backward(params, kept, d_out)))
+    shaped = jax.tree.unflatten(structure, result)
+    comparison = comparer(shaped, params, x, d_out, dtype="float32", compiled=False)
     assert comparison.verdict == Verdict.MATCH, comparison
 
 
