@@ -25,6 +25,7 @@ class Constants(NamedTuple):
     Attributes:
         one, half: these.
         lowest, highest: what is below the first has the exponential 0, above the other infinity.
+        indistinct: what is below it has an exponential that 1 does not change by.
         log2_e: 1 / ln 2.
         ln_2_high, ln_2_low: h and l, which add up to ln 2; eq. (3).
         coefficients: 1 / j!, from the last term of the series to the first; eq. (4).
@@ -34,6 +35,7 @@ class Constants(NamedTuple):
     half: Any
     lowest: Any
     highest: Any
+    indistinct: Any
     log2_e: Any
     ln_2_high: Any
     ln_2_low: Any
@@ -41,7 +43,13 @@ class Constants(NamedTuple):
 
 
 def _constants(
-    number: type[np.floating[Any]], *, lowest: int, highest: int, digits: int, terms: int
+    number: type[np.floating[Any]],
+    *,
+    lowest: int,
+    highest: int,
+    indistinct: int,
+    digits: int,
+    terms: int,
 ) -> Constants:
     """Round the constants to a precision; h has so many binary digits; eq. (3), (4)."""
     high = Fraction(math.floor(LN_2 * 2**digits), 2**digits)
@@ -50,6 +58,7 @@ def _constants(
         half=number(0.5),
         lowest=number(lowest),
         highest=number(highest),
+        indistinct=number(indistinct),
         log2_e=number(float(1 / LN_2)),
         ln_2_high=number(float(high)),
         ln_2_low=number(float(LN_2 - high)),
@@ -57,8 +66,8 @@ def _constants(
     )
 
 
-SINGLE = _constants(np.float32, lowest=-104, highest=89, digits=16, terms=7)
-DOUBLE = _constants(np.float64, lowest=-746, highest=710, digits=42, terms=13)
+SINGLE = _constants(np.float32, lowest=-104, highest=89, indistinct=-20, digits=16, terms=7)
+DOUBLE = _constants(np.float64, lowest=-746, highest=710, indistinct=-40, digits=42, terms=13)
 
 
 def constants_of(x: Any) -> Constants:
@@ -97,12 +106,42 @@ def _double(k: Any, like: Any) -> Any:
 @compiled_fused
 def exp(x: Any) -> Any:
     """Compute e^x, which may be 0, subnormal or infinite, or not a number; eq. (2), (6)."""
-    c = constants_of(x)
-    z = x if x < c.highest else c.highest  # which NaN becomes, too, for the sake of n
-    n, r = reduced(z if z > c.lowest else c.lowest)
-    half = n >> 1
-    y = (c.one + series(r)) * power_of_2(half, x) * power_of_2(n - half, x)
+    n, r = reduced(limited(x))
+    y = scaled(series(r), n)
     return x if np.isnan(x) else y
+
+
+@compiled_fused
+def exp_of_sum(x: Any, rest: Any) -> Any:
+    """Compute e^(x + rest) of a sum that is not rounded, |rest| below 0.03; eq. (2), (7)."""
+    n, r = reduced(limited(x))
+    y = scaled(series(r + rest), n)
+    return x if np.isnan(x) else y
+
+
+@compiled_fused
+def expm1(x: Any) -> Any:
+    """Compute e^x - 1 for an x that is not positive, or not a number; eq. (8)."""
+    c = constants_of(x)
+    n, r = reduced(x if x > c.indistinct else c.indistinct)
+    power = power_of_2(n, x)
+    y = power * series(r) + (power - c.one)
+    return x if np.isnan(x) else y
+
+
+@compiled_fused
+def limited(x: Any) -> Any:
+    """Give x, or the end of the range that it is beyond; the lowest of what is not a number."""
+    c = constants_of(x)
+    z = x if x > c.lowest else c.lowest
+    return c.highest if z > c.highest else z
+
+
+@compiled_fused
+def scaled(t: Any, n: Any) -> Any:
+    """Compute 2^n (1 + t), rounded once where that is subnormal; eq. (6)."""
+    half = n >> 1
+    return (constants_of(t).one + t) * power_of_2(half, t) * power_of_2(n - half, t)
 
 
 @compiled_fused

@@ -18,7 +18,7 @@ each_way = pytest.mark.parametrize(
 )
 of_each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
-WORST = 2.8  # unit roundoffs, relative; exponential.md
+WORST, WORST_OF_SUM, WORST_OF_M1 = 2.8, 3.2, 3.6  # unit roundoffs, relative; exponential.md
 TRUTH = decimal.Context(prec=30)
 
 
@@ -90,3 +90,34 @@ def test_powers_of_2_are_exact_in_all_their_range(
     info = np.finfo(dtype)
     for k in range(info.minexp, info.maxexp):
         assert module.power_of_2(np.int32(k), dtype(0)) == math.ldexp(1, k)
+
+
+@each_way
+@of_each_dtype
+def test_of_a_sum_no_digit_of_the_rest_is_lost(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
+    info, rng = np.finfo(dtype), np.random.default_rng(2)
+    end = -math.log(info.tiny)
+    x, rest = rng.uniform(-end, end, 500).astype(dtype), rng.uniform(-0.03, 0.03, 500).astype(dtype)
+    allowed = Decimal(WORST_OF_SUM) * Decimal(float(info.eps)) / 2
+    for pair in zip(x, rest, strict=True):
+        got, want = module.exp_of_sum(*pair), TRUTH.exp(sum(Decimal(float(part)) for part in pair))
+        assert abs(Decimal(float(got)) - want) <= allowed * want, pair
+    assert np.isnan(module.exp_of_sum(dtype(np.nan), dtype(0)))
+
+
+@each_way
+@of_each_dtype
+def test_less_1_it_is_within_its_bound(module: ModuleType, dtype: type[np.floating[Any]]) -> None:
+    info, rng = np.finfo(dtype), np.random.default_rng(3)
+    small = drawn_at_every_exponent(dtype, 1)
+    x = -np.concatenate([abs(small), rng.uniform(0, 1 - math.log(info.eps), 500)]).astype(dtype)
+    context, allowed = decimal.Context(prec=60), Decimal(WORST_OF_M1) * Decimal(float(info.eps)) / 2
+    for argument in x:
+        got, exact = module.expm1(argument), Decimal(float(argument))
+        squared = context.multiply(exact, exact)
+        series = exact + squared / 2 + context.multiply(squared, exact) / 6
+        want = series if exact > -1e-12 else context.exp(exact) - 1
+        assert abs(Decimal(float(got)) - want) <= allowed * abs(want), argument
+    assert np.isnan(module.expm1(dtype(np.nan)))

@@ -64,6 +64,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "layer_norm": (LayerNorm(ONES, ONES), {}),
     "rms_norm": (RMSNorm(ONES), {}),
     "softmax": ((), {}),
+    **dict.fromkeys(["gelu", "leaky_relu", "relu", "silu"], ((), {})),
 }
 
 

@@ -1,0 +1,69 @@
+"""The normal distribution against the truth."""
+
+import decimal
+import math
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from manual_nn.compiled import normal
+from tests.support.compiled import in_python
+
+each_way = pytest.mark.parametrize(
+    "module", [normal, in_python(normal)], ids=["compiled", "in Python"]
+)
+of_each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+WORST_OF_TAIL, WORST, WORST_OF_DENSITY = 14, 15, 4.8  # unit roundoffs, relative; normal.md
+TRUTH = decimal.Context(prec=30)
+PI = Decimal("3.14159265358979323846264338327950288")
+
+
+def numbers(dtype: type[np.floating[Any]], end: float) -> npt.NDArray[Any]:
+    return np.concatenate([np.linspace(-end, end, 1999), np.geomspace(1e-30, 1, 50)]).astype(dtype)
+
+
+@each_way
+def test_the_probability_is_within_its_bound_in_float32(module: ModuleType) -> None:
+    for x in numbers(np.float32, 16):
+        got = module.probability_and_density(x)[0]
+        want = math.erfc(-float(x) / math.sqrt(2)) / 2
+        allowed = (WORST if x > 0 else WORST_OF_TAIL) * 2.0**-24 * want
+        assert abs(float(got) - want) <= allowed + 2.0**-149 * (want < 2.0**-126), x
+
+
+@each_way
+def test_the_probability_is_that_of_the_library_in_float64(module: ModuleType) -> None:
+    for x in numbers(np.float64, 40):
+        want = math.erfc(-math.sqrt(1 / 2) * x) / 2
+        assert module.probability_and_density(x)[0] == want
+
+
+@each_way
+@of_each_dtype
+def test_the_density_is_within_its_bound(module: ModuleType, dtype: type[np.floating[Any]]) -> None:
+    info = np.finfo(dtype)
+    unit, smallest = Decimal(float(info.eps)) / 2, Decimal(float(info.smallest_subnormal))
+    for x in numbers(dtype, 40):
+        got = module.probability_and_density(x)[1]
+        exact = Decimal(float(x))
+        bell = TRUTH.exp(-TRUTH.multiply(exact, exact) / 2)
+        want = TRUTH.divide(bell, TRUTH.sqrt(2 * PI))
+        allowed = Decimal(WORST_OF_DENSITY) * unit * want
+        assert abs(Decimal(float(got)) - want) <= allowed + smallest * (want < float(info.tiny)), x
+
+
+@each_way
+@of_each_dtype
+def test_it_is_exact_at_its_ends_and_not_a_number_stays_so(
+    module: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
+    largest = np.finfo(dtype).max
+    for x in (largest, np.inf):
+        assert module.probability_and_density(dtype(x)) == (1, 0)
+        assert module.probability_and_density(dtype(-x)) == (0, 0)
+    assert np.isnan(module.probability_and_density(dtype(np.nan))).all()
