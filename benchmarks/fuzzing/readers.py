@@ -13,7 +13,6 @@ status is 1 if a file was handled wrongly; --failures FOLDER keeps such files.
 """
 
 import contextlib
-import copy
 import faulthandler
 import functools
 import gzip
@@ -32,12 +31,30 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 import manual_nn
+from benchmarks.fuzzing import rows
+from benchmarks.fuzzing.damage import (
+    BOMB,
+    COPIES,
+    GZIP_MOST,
+    NUMBERS,
+    SPARE,
+    Rng,
+    allowed_for_copies,
+    damaged,
+    damaged_member,
+    either,
+    lying_npy,
+    npy_bytes,
+    other_members,
+    put_odd,
+    zipped,
+)
 from benchmarks.tables import Page, parser_of
 from manual_nn.files import idx, models, parameters
 from manual_nn.files.scaling import fit_scaling
@@ -48,8 +65,6 @@ from manual_nn.training import checkpoint
 from manual_nn.training.history import History, Reached
 from manual_nn.training.optimizer import OptimizerState
 from reference.arrays import Array
-
-Rng: TypeAlias = np.random.Generator
 
 ABOUT = """\
 Files of every format that is read are damaged; each must be refused by a `ValueError` that names
@@ -64,10 +79,6 @@ D, H, K = 6, 3, 2
 IMAGE_SHAPE = (2, 3)
 HANGS_AFTER = 600  # seconds; a file takes milliseconds, but the machine may be busy
 STDERR = 2  # the process's own, whatever takes the place of sys.stderr
-SPARE = 8 << 20  # a chunk that is read, or the tokens of an npy header of 10,000 characters
-COPIES = 8  # of the file at most: its bytes, the archive's members, their elements, JSON as objects
-BOMB = 24 << 20  # bytes of 0, which are zipped to a thousandth
-GZIP_MOST = 1032  # times its size that a gzipped file may hold (zlib's documentation)
 
 
 class Format(NamedTuple):
@@ -206,79 +217,6 @@ def _total(tallies: Sequence[Tally]) -> Tally:
     )
 
 
-# Damage to bytes
-
-
-NUMBERS = [0, 1, 2, 7, 127, 128, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1]
-
-
-def _part(size: int, rng: Rng) -> slice:
-    """Choose a part, most often a short one near the beginning or the end, where headers are."""
-    if size == 0:
-        return slice(0, 0)
-    edge = min(size, 80)
-    start = (rng.integers(edge), size - 1 - rng.integers(edge), rng.integers(size))[rng.integers(3)]
-    length = 1 + int(rng.integers(8) if rng.random() < 0.7 else rng.integers(size))
-    return slice(int(start), int(start) + length)
-
-
-def _flip(content: bytearray, rng: Rng) -> None:
-    for _ in range(rng.integers(1, 5)):
-        if content:
-            content[_part(len(content), rng).start] ^= 1 << int(rng.integers(8))
-
-
-def _cut(content: bytearray, rng: Rng) -> None:
-    del content[_part(len(content), rng)]
-
-
-def _truncate(content: bytearray, rng: Rng) -> None:
-    del content[_part(len(content), rng).start :]
-
-
-def _double(content: bytearray, rng: Rng) -> None:
-    part = _part(len(content), rng)
-    content[part.start : part.start] = content[part]
-
-
-def _move(content: bytearray, rng: Rng) -> None:
-    part = _part(len(content), rng)
-    taken = content[part]
-    del content[part]
-    start = _part(len(content), rng).start
-    content[start:start] = taken
-
-
-def _noise(content: bytearray, rng: Rng) -> None:
-    content[_part(len(content), rng)] = rng.bytes(int(rng.integers(1, 20)))
-
-
-def _number(content: bytearray, rng: Rng) -> None:
-    width = int(rng.choice([1, 2, 4, 8]))
-    order: Any = rng.choice(["little", "big"])
-    value = NUMBERS[rng.integers(len(NUMBERS))] % 2 ** (8 * width)
-    start = _part(len(content), rng).start
-    content[start : start + width] = value.to_bytes(width, order)
-
-
-def _all_noise(content: bytearray, rng: Rng) -> None:
-    content[4:] = rng.bytes(int(rng.integers(200)))
-
-
-def damaged(content: bytes, rng: Rng) -> bytes:
-    """Damage bytes once to three times, or, one time in five, not at all."""
-    changed = bytearray(content)
-    if rng.random() < 0.8:
-        ways = [_flip, _cut, _truncate, _double, _move, _noise, _number, _number, _all_noise]
-        for _ in range(rng.integers(1, 4)):
-            ways[rng.integers(len(ways))](changed, rng)
-    return bytes(changed)
-
-
-def _either(rng: Rng, *choices: Any) -> Any:
-    return choices[rng.integers(len(choices))]
-
-
 # IDX
 
 
@@ -298,7 +236,7 @@ def idx_file(rng: Rng) -> bytes:
 def gzipped_idx_file(rng: Rng) -> bytes:
     """Zip an IDX file that may be damaged, and damage the outcome; some hold a flood of zeros."""
     if rng.random() < 0.02:
-        claimed = int(_either(rng, 10, BOMB - 1, BOMB, BOMB + 1, 4 * BOMB, 2**32 - 1))
+        claimed = int(either(rng, 10, BOMB - 1, BOMB, BOMB + 1, 4 * BOMB, 2**32 - 1))
         head = gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", claimed), mtime=0)
         return head + _gzipped_zeros()  # two members, which make one file
     zipped = gzip.compress(idx_file(rng), mtime=0)
@@ -343,65 +281,20 @@ def _claimed(content: bytes) -> int:
 
 # npy
 
-DESCRIPTIONS: list[Any] = [
-    *("<f4", "<f8", ">f4", "<f2", "<f16", "|u1", "<i8", "|b1", "<c8", "<M8[s]", "|O", "<U3", "|S4"),
-    *("<U0", "|V0", "|V8", "<f3", "f", "junk", "", "O", None, 3, [("a", "<f4")], ("<f4", (2,))),
-    *([("a", "|O")], [("a", "<f4", (2**31,))], [], {}, ["<f4"], [("a", [("b", "<f4")])]),
-]
-SHAPES: list[Any] = [
-    *((), (0,), (6,), (1, 6), (2, 6), (2, 3), (0, 6), (-1,), (-1, 6), (2**31,) * 3, (2**63,)),
-    *((-(2**63),), (2**64, 0), (1,) * 70, (True, 6), (1.5,), ("6",), "6", 6, None, [2, 6], {}),
-]
-ORDERS = [False, True, True, False, 0, 1, None, "F"]
-HEADERS = [
-    *("", "{}", "{" * 3000, "(" * 150, "[" * 150 + "]" * 150, "-" * 9000 + "1", "9" * 5000),
-    *("'\\d'", "1 if 1 else 2", "__import__('os')", "\\x00", "{'descr': '<f4'}", "[" + "1," * 4000),
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 6L), }",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 6), 'more': 1}",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1," * 3000 + ")}",
-    "{'descr': 'a4', 'fortran_order': False, 'shape': (6,)}",
-    "{'descr': '<f4', 'fortran_order': False, 'shape': (6,)}" + " " * 20_000,
-]
-
 
 def npy_file(rng: Rng) -> bytes:
     """Make an npy file of N x D numbers, and let its header lie or damage it."""
-    array: Array = rng.integers(17, size=(rng.integers(1, 4), D)).astype(_either(rng, "f4", "u1"))
+    array: Array = rng.integers(17, size=(rng.integers(1, 4), D)).astype(either(rng, "f4", "u1"))
     if rng.random() < 0.1:
-        array.flat[0] = (
-            _either(rng, 0, 255) if array.dtype == "u1" else _either(rng, np.nan, np.inf)
-        )
+        array.flat[0] = either(rng, 0, 255) if array.dtype == "u1" else either(rng, np.nan, np.inf)
     if rng.random() < 0.1:
-        array = np.full((1, D), _either(rng, 1e300, -1e300, 1e-320, np.nan))
+        array = np.full((1, D), either(rng, 1e300, -1e300, 1e-320, np.nan))
     if rng.random() < 0.1:
         array = np.asfortranarray(array)
     content = npy_bytes(array)
     if rng.random() < 0.5:
-        content = _lying_npy(array, rng)
+        content = lying_npy(array, rng)
     return damaged(content, rng) if rng.random() < 0.7 else content
-
-
-def npy_bytes(array: Array) -> bytes:
-    """Write an array as NumPy does."""
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
-
-
-def _lying_npy(array: Array, rng: Rng) -> bytes:
-    description = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
-    for key, choices in (("descr", DESCRIPTIONS), ("shape", SHAPES), ("fortran_order", ORDERS)):
-        if rng.random() < 0.4:
-            description[key] = _either(rng, *choices)
-    text = repr(description) if rng.random() < 0.7 else _either(rng, *HEADERS)
-    header = text.encode("latin1") + b"\n"
-    version = _either(rng, (1, 0), (1, 0), (2, 0), (3, 0), (0, 0), (255, 255))
-    length = len(header)
-    if rng.random() < 0.2:
-        length = NUMBERS[rng.integers(len(NUMBERS))]
-    width = 2 if version == (1, 0) else 4
-    size = min(length, 2 ** (8 * width) - 1).to_bytes(width, "little")
-    return b"\x93NUMPY" + bytes(version) + size + header + array.tobytes()
 
 
 def read_npy(path: Path) -> Array:
@@ -424,31 +317,7 @@ def check_npy(array: Array, content: bytes) -> None:
     )
 
 
-def allowed_for_copies(content: bytes) -> int:
-    """Allow some copies of the file."""
-    return SPARE + COPIES * len(content)
-
-
 # npz: parameters and checkpoints
-
-ODD: list[Any] = [
-    *(None, True, -1, 0, 1, 2**31, 2**63, 10**400, 1.5, 1e308, float("nan"), float("inf")),
-    *(
-        "",
-        "x",
-        "0",
-        "\x00",
-        "\ud800",
-        "digits",
-        [],
-        [[]],
-        {},
-        [None],
-        {"": None},
-        [6, 3, 2],
-        "PCG64",
-    ),
-]
 
 
 @functools.cache
@@ -506,93 +375,31 @@ def _npz_file(name: str, rng: Rng) -> bytes:
     if rng.random() < 0.5:
         i = int(rng.integers(len(members)))
         member, content = members[i]
-        members[i] = member, _damaged_member(member, content, rng)
+        is_odd = member == "metadata.npy" and rng.random() < 0.8
+        members[i] = member, (_odd_metadata if is_odd else damaged_member)(content, rng)
     if rng.random() < 0.3:
-        members = _other_members(members, rng)
-    file = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
-        warnings.simplefilter("ignore", UserWarning)  # of two members of one name
-        for member, content in members:
-            packed = _either(rng, *[zipfile.ZIP_STORED] * 40, *range(8, 15, 2))
-            kind = packed if packed in {8, 12, 14} else zipfile.ZIP_STORED
-            archive.writestr(zipfile.ZipInfo(member), content, kind)  # of 1980, not of now
-        if rng.random() < 0.03:  # one member, many times in the directory
-            archive.filelist.extend(archive.filelist[-1:] * 1000)
-    content = file.getvalue()
-    return damaged(content, rng) if rng.random() < 0.4 else content
-
-
-def _damaged_member(member: str, content: bytes, rng: Rng) -> bytes:
-    if rng.random() < 0.02:
-        return content + bytes(BOMB)
-    if member == "metadata.npy" and rng.random() < 0.8:
-        return _odd_metadata(content, rng)
-    if rng.random() < 0.5:
-        array = np.load(io.BytesIO(content))
-        return _lying_npy(array, rng)
-    return damaged(content, rng)
-
-
-def _other_members(members: list[tuple[str, bytes]], rng: Rng) -> list[tuple[str, bytes]]:
-    """Drop, double, rename or swap a member, or add one."""
-    i, j = (int(n) for n in rng.integers(len(members), size=2))
-    name, content = members[i]
-    names = (
-        "x/",
-        "x",
-        "../x.npy",
-        "weight_9.npy",
-        "metadata",
-        "metadata.npy.npy",
-        "x\x00y",
-        "ü" * 300,
-    )
-    return _either(
-        rng,
-        members[:i] + members[i + 1 :],
-        [*members, members[i]],
-        [*members[:i], (_either(rng, *names), content), *members[i + 1 :]],
-        [*members[:i], (name, members[j][1]), *members[i + 1 :]],
-        [*members, (_either(rng, *names), content)],
-        [],
-    )
+        members = other_members(members, rng)
+    return zipped(members, rng, kinds=[zipfile.ZIP_STORED] * 40)
 
 
 def _odd_metadata(content: bytes, rng: Rng) -> bytes:
     """Put something odd somewhere into the metadata, with a checksum that fits, or not."""
     text = str(np.load(io.BytesIO(content)))
     if rng.random() < 0.2:
-        odd = _either(rng, "[" * 100_000, '{"a":' * 50_000, "", "{", "NaN", "1" * 5000, text[:-1])
+        odd = either(rng, "[" * 100_000, '{"a":' * 50_000, "", "{", "NaN", "1" * 5000, text[:-1])
         return npy_bytes(np.array(odd))
     if rng.random() < 0.1:
         letters = rng.integers(2**32, size=rng.integers(1, 20), dtype=np.uint32)
         return npy_bytes(np.array("x" * len(letters))).split(b"\n")[0] + b"\n" + letters.tobytes()
     metadata = json.loads(text)
     for _ in range(rng.integers(1, 3)):
-        _put_odd(metadata, rng)
+        put_odd(metadata, rng)
     facts = metadata.get("checkpoint")
     if isinstance(facts, dict) and rng.random() < 0.8:
         facts.pop("sha256", None)
         with contextlib.suppress(UnicodeEncodeError):
             facts["sha256"] = checkpoint._checksum([_training()[0]] * 4, facts)
     return npy_bytes(np.array(json.dumps(metadata)))
-
-
-def _put_odd(tree: Any, rng: Rng) -> None:
-    """Replace or drop a value somewhere in the tree, the deeper the likelier."""
-    while True:
-        keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
-        if not keys:
-            return
-        key = keys[rng.integers(len(keys))]
-        if isinstance(tree[key], dict | list) and tree[key] and rng.random() < 0.8:
-            tree = tree[key]
-        elif rng.random() < 0.2:
-            del tree[key]
-            return
-        else:
-            tree[key] = copy.deepcopy(ODD[rng.integers(len(ODD))])
-            return
 
 
 def check_params(result: tuple[Params, dict[str, Any]], content: bytes) -> None:
@@ -633,7 +440,7 @@ def check_checkpoint(result: tuple[Reached, Rng], content: bytes) -> None:
 def images_file(rng: Rng) -> bytes:
     """Make what `predict --input` may be given."""
     importlib.import_module("pandas")  # its modules are not what a file makes a reader take
-    return _either(rng, npy_file, npy_file, idx_file, gzipped_idx_file)(rng)
+    return either(rng, npy_file, npy_file, idx_file, gzipped_idx_file)(rng)
 
 
 @functools.cache
@@ -687,6 +494,18 @@ FORMATS = [
     Format("npy", npy_file, read_npy, check_npy, allowed_for_copies),
     Format("npz", _model_file, parameters.load_params, check_params, allowed_for_copies),
     Format("checkpoint", _checkpoint_file, read_checkpoint, check_checkpoint, allowed_for_copies),
+    Format(
+        "npz of rows",
+        rows.npz_of_rows,
+        rows.read_npz_of_rows,
+        rows.check_npz_of_rows,
+        rows.allowed_for_npz,
+    ),
+    Format("CSV", rows.csv_file, rows.read_csv, rows.check_csv, rows.allowed_for_csv),
+    Format(
+        "CSV, gzipped", rows.gzipped_csv_file, rows.read_csv, rows.check_csv, rows.allowed_for_csv
+    ),
+    Format("Parquet", rows.parquet_file, rows.read_parquet, rows.check_parquet, allowed_for_copies),
     Format("predict --input", images_file, predict_images, check_classes, allowed_for_idx),
     Format("predict --model", _model_file, predict_by_model, check_classes, allowed_for_copies),
 ]

@@ -161,11 +161,11 @@ def format_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in what is wrong with it."""
+    """Name the file in what is wrong with it, in one line: names in a file may hold several."""
     try:
         yield
     except ValueError as error:
-        text = str(error)
+        text = " ".join(str(error).splitlines())
         raise ValueError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from error
 
 

@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import re
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -149,7 +150,9 @@ def _read(
         try:
             with train_extra("pyarrow"):
                 frame = pd.read_parquet(path)
-        except (OSError, ValueError) as error:  # both are damage: the file was opened before
+        except ImportError:
+            raise
+        except Exception as error:  # pandas lets through what a damaged description brings about
             raise ValueError(f"a damaged Parquet file: {error}") from error
     else:
         text = _text(path, zipped=kind == "csv.gz")
@@ -170,10 +173,15 @@ def _text(path: Path, *, zipped: bool) -> str:
         raise ValueError(f"the gzip file is damaged: {error}") from error
     encoding = "utf-16" if content.startswith(UTF_16) else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         msg = f"no file of rows, or a table that is not in UTF-8: byte {error.start} is "
         raise ValueError(f"{msg}{content[error.start]:#04x}; if it is one, save it so") from error
+    place = text.find("\0")  # which NumPy cuts off the end of a name
+    if place >= 0:
+        raise ValueError(f"not a table: character {place} of its text is NUL")
+    # Where an empty line ends in \r alone, pandas loses a separator that follows.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _first_lines(text: str) -> tuple[str, list[list[str]]]:
@@ -208,34 +216,30 @@ def _parse(
 
     def parse(**options: Any) -> "pd.DataFrame":
         try:
-            return pd.read_csv(
-                io.StringIO(text),
-                header=0 if header else None,
-                keep_default_na=False,
-                na_values=[""],
-                low_memory=False,
-                **how,
-                **options,
-            )
+            with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+                return pd.read_csv(
+                    io.StringIO(text),
+                    header=0 if header else None,
+                    index_col=False,  # cells below no name must be empty, as ends of lines are
+                    keep_default_na=False,
+                    na_values=[""],
+                    low_memory=False,
+                    **how,
+                    **options,
+                )
         except pd.errors.ParserError as error:
             reason = _why_not_parsed(str(error), text, how["sep"], header=header)
             raise ValueError(reason) from error
+        except pd.errors.ParserWarning as error:
+            msg = "rows have more cells than the first line has names"
+            raise ValueError(f"{msg}, {in_words(lines[0])}: name them all") from error
 
     found = list(parse(nrows=0).columns) if header else list(range(len(lines[0]) if lines else 0))
     texts = {}
     if columns.target is not None:
         names = [str(name) for name in found]
         texts[found[names.index(_find(names, columns.target))]] = str
-    beyond = len(lines[1]) - len(lines[0]) if header and len(lines) > 1 else 0
-    if beyond <= 0:
-        return parse(dtype=texts)
-    # Unless these cells get names, too, pandas takes the first of each line for the row's name.
-    more = list(range(beyond))
-    frame = parse(dtype=texts, names=[*found, *more])
-    if frame[more].notna().to_numpy().any():
-        msg = f"the first line names {len(found)} columns, and below it there are {len(lines[1])}"
-        raise ValueError(f"{msg}: name them all")
-    return frame[found]  # each line ends with a separator
+    return parse(dtype=texts)
 
 
 def _why_not_parsed(reason: str, text: str, separator: str, *, header: bool) -> str:

@@ -3,6 +3,7 @@
 `python -m benchmarks.fuzzing --files 100000` tries as many as you like.
 """
 
+import itertools
 import subprocess
 import sys
 import zipfile
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzzing import readers
-from benchmarks.fuzzing.readers import FORMATS, SPARE, Format, damaged, fuzz, main, npy_bytes
+from benchmarks.fuzzing.damage import SPARE, allowed_for_copies, damaged, npy_bytes
+from benchmarks.fuzzing.readers import FORMATS, Format, fuzz, main
 from manual_nn.files import parameters
+from manual_nn.files.rows import Rows
 from tests.conftest import depth
 from tests.support.project import ROOT
 
@@ -53,12 +56,13 @@ def test_damage_is_of_many_kinds() -> None:
     assert len(set(changed)) > 200
 
 
+ROWS = {"npz of rows", "CSV", "CSV, gzipped", "Parquet"}
 RIGHT = npy_bytes(np.arange(12.0).reshape(2, 6))
 
 
 def reading(read: Callable[[Path], Any]) -> Format:
     """Pair a reader with files that are right, and what is allowed for them with a copy of each."""
-    return Format("npy", lambda _: RIGHT, read, readers.check_npy, readers.allowed_for_copies)
+    return Format("npy", lambda _: RIGHT, read, readers.check_npy, allowed_for_copies)
 
 
 def raises(error: BaseException) -> Callable[[Path], Any]:
@@ -108,6 +112,31 @@ def test_a_reader_that_is_wrong_is_caught_and_its_file_kept(
         assert text.startswith(f"npy, seed 7, file {number}: ")
         assert said in text
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [RIGHT, RIGHT]
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FORMATS if kind.name in ROWS], ids=lambda kind: kind.name
+)
+def test_rows_that_are_not_those_of_the_file_are_caught(tmp_path: Path, kind: Format) -> None:
+    path, numbers, tried = tmp_path / "rows", itertools.count(), 0
+    while tried < 4:
+        number = next(numbers)
+        content = kind.make(np.random.default_rng(number))
+        path.write_bytes(content)
+        try:
+            result = kind.read(path)
+        except ValueError:
+            continue
+        tried += 1
+        found, *told = result if isinstance(result[0], Rows) else [result]
+        X, labels = found.inputs.X, found.labels
+        for wrong in (
+            found._replace(inputs=found.inputs._replace(X=X + 0.5)),
+            found._replace(inputs=found.inputs._replace(X=X[:-1]), labels=labels[:-1]),
+            found._replace(labels=np.array([*labels[1:], "none of these"])),
+        ):
+            with pytest.raises(AssertionError):
+                kind.check((wrong, *told) if told else wrong, content)
 
 
 def test_a_reader_that_is_right_is_not_caught() -> None:

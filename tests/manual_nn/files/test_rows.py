@@ -1,16 +1,12 @@
 """Rows are read from files of every format, by what is in the file and not by its name."""
 
 import gzip
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import manual_nn
 from manual_nn.files.parameters import save_params
@@ -217,43 +213,3 @@ def test_a_network_is_given_what_fits_it(path: Path) -> None:
         read_inputs(path, D=2)
     with pytest.raises(ValueError, match="rows: of the model's 2 inputs, x, y not among a, c, b"):
         read_inputs(path, D=2, features=("x", "y"))
-
-
-def contents_of_every_format() -> dict[str, bytes]:
-    """Make right files, whose rows and classes are in one."""
-    table = b"a,b,kind\n" + b"".join(b"%d,%d.5,%s\n" % (n, n, b"xy"[n % 2 :][:1]) for n in range(9))
-    frame, parquet, npz, packed = pd.read_csv(io.BytesIO(table)), *(io.BytesIO() for _ in range(3))
-    frame.to_parquet(parquet)
-    np.savez(npz, X=X, y=Y)
-    np.savez_compressed(packed, X=X, y=Y)
-    return {
-        "csv": table,
-        "csv.gz": gzip.compress(table, mtime=0),
-        "parquet": parquet.getvalue(),
-        "npz": npz.getvalue(),
-        "compressed npz": packed.getvalue(),
-    }
-
-
-CONTENTS = contents_of_every_format()
-
-
-@pytest.mark.parametrize("kind", CONTENTS)
-@given(data=st.data())
-def test_a_damaged_file_is_refused_by_its_name_or_holds_rows(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
-) -> None:
-    path = tmp_path_factory.mktemp("damaged") / "rows"
-    content = bytearray(CONTENTS[kind])
-    start = data.draw(st.integers(0, len(content) - 1), label="place")
-    stop = start + data.draw(st.integers(0, 9), label="bytes that are replaced")
-    content[start:stop] = data.draw(st.binary(max_size=9), label="by these")
-    path.write_bytes(content)
-    columns = Columns() if kind.endswith("npz") else Columns("kind")
-    try:
-        inputs, labels, _ = read_rows(path, None, columns)
-    except ValueError as error:
-        assert str(error).startswith(f"{path}: ")  # noqa: PT017, it may also be harmless
-    else:
-        assert len(inputs.X) == len(labels) > 0
-        assert np.isfinite(inputs.X).all()

@@ -14,6 +14,7 @@ from tests.support.cases import each
 FLOWERS = "length,width,kind\n5.1,3,oak\n4.9,2,ash\n6,1e3,oak\n"
 X = [[5.1, 3.0], [4.9, 2.0], [6.0, 1e3]]
 LABELS = ["oak", "ash", "oak"]
+UNNAMED = "rows have more cells than the first line has names, a, b: name them all"
 YEARS = ("2010", "2020")  # which are names where the column of the classes is given by its name
 
 
@@ -130,15 +131,14 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         ),
         ("1,x\n" * 70 + "2,y,3\n", Columns("1"), "row 70 has 3 cells, 2 are expected"),
         ('a,b\n1,x\n"2,y\n3,z\n', Columns("b"), "a quotation mark in row 1 is never closed"),
-        (
-            "a,b\n1,2,x\n3,4,y\n",
-            Columns("b"),
-            "the first line names 2 columns, and below it there are 3",
-        ),
-        ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), "the first line names 2 columns"),
+        ("a,b\n1,2,x\n3,4,y\n", Columns("b"), UNNAMED),
+        ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), UNNAMED),
+        ("a,b\n1,x,\n2,y,3\n", Columns("b"), UNNAMED),
+        ("\r,a,b\r0,1,x\r1,2,y\r", Columns("b"), "column 0 has no name"),
         ("a;b\n1,5;x\n2;y\n", Columns("b"), "holds '1,5' in row 0.* have a decimal comma"),
         ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
         ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
+        ("a,b\n1,x\n2,y\0\n", Columns("b"), "not a table: character 11 of its text is NUL"),
     ],
 )
 def test_what_a_table_lacks_is_named(path: Path, text: str, columns: Columns, reason: str) -> None:
