@@ -155,7 +155,7 @@ class Search:
 
     def _computed(self, mistakes: Sequence[Mistake]) -> Array:
         taps = [tap for mistake in mistakes for tap in mistake.taps]
-        swaps = [tap for tap in taps if tap.swap is not None or tap.source is not None]
+        swaps = [tap for tap in taps if tap.swap or tap.source or tap.others]
         if swaps:
             return _joined(self.tapped.compiled(swaps)(np.ones(len(swaps)))) - self.right
         of_factors = all(tap in self.factors.numbers for tap in taps)

@@ -11,6 +11,7 @@ some 10^12 from the others. What is left is differentiated as it is, and judged 
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,13 @@ from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.mistakes import Shapes, Site
 from reference.diagnosis.edges.regions import ELEMENTWISE, REGIONS, Region
+from reference.diagnosis.edges.statistics import (
+    OTHER_STATISTICS,
+    ends,
+    normalised,
+    operations_of,
+    statistics_of,
+)
 from reference.diagnosis.edges.swaps import (
     ANOTHER_FACTOR,
     ANOTHER_VALUE,
@@ -49,6 +57,7 @@ from reference.limit import Limit
 
 DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
+ALIKE = 12  # arrays that are tried in the place of one statistic
 ROUNDED = 64 * float(np.finfo(np.float64).eps)
 BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
 CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
@@ -244,6 +253,7 @@ class Substitutes:
                 *self._of_operands(),
                 *self._of_factors(),
                 *self._of_arrays(),
+                *self._of_statistics(),
                 *self._of_regions(),  # which takes longest
             ]
         return sorted(found, key=simplicity)
@@ -349,6 +359,92 @@ class Substitutes:
                         edge, place = Edge((*path, number), 0), _place(source, jaxpr, path)
                         size = self.recorded.values[x].size
                         yield Candidate((Tap(edge, kind, source=place),), size)
+
+    def _of_statistics(self) -> Iterator[Candidate]:
+        """Put other arrays in the place of the statistics with which something is normalised."""
+        for path, (jaxpr, named) in self.flow.scopes.items():
+            for sums, numbers in ends(jaxpr).items():
+                outs = [self.flow.results[*path, number][0] for number in numbers]
+                asked = [
+                    (number, out)
+                    for number, out in zip(numbers, outs, strict=True)
+                    if out is not None and out in self.recorded.handed and self._reaches(out)
+                ]
+                if not asked or any(self.flow.loop[out] for _, out in asked):
+                    continue
+                for chosen in statistics_of(jaxpr).replaced(jaxpr, sums):
+                    if self.limit.is_over:
+                        self.limit.leave_out("some statistics in the place of others")
+                        return
+                    taken = [self._alike(x) for x in chosen]
+                    several = list(itertools.product(*taken))
+                    size = self.recorded.values[asked[-1][1]].size
+                    if several and len(several) * DIRECTIONS * size <= AT_ONCE:
+                        yield from self._of_others(
+                            (path, jaxpr, named), sums, chosen, several, asked
+                        )
+
+    def _alike(self, x: Any) -> list[Value]:
+        """List what the loss is given that a statistic may be taken for, each once."""
+        shape = [n for n in x.aval.shape if n > 1]
+        found: dict[bytes, Value] = {}
+        for value, array in self.recorded.values.items():
+            given = not value.path and value.result < 0 and array.dtype.kind == "f"
+            if given and shape and [n for n in array.shape if n > 1] == shape:
+                found.setdefault(array.tobytes(), value)
+        return list(found.values())[:ALIKE]
+
+    def _of_others(
+        self,
+        scope: tuple[tuple[int, ...], core.Jaxpr, dict[Any, Value | None]],
+        sums: frozenset[int],
+        chosen: tuple[Any, ...],
+        several: Sequence[tuple[Value, ...]],
+        asked: Sequence[tuple[int, Value]],
+    ) -> Iterator[Candidate]:
+        """Compute what is handed down with each choice of statistics, at each of some ends."""
+        path, jaxpr, named = scope
+        values = {x: v for x, v in named.items() if v in self.recorded.values}
+        known = {x: self.recorded.values[v] for x, v in values.items()}
+        within = operations_of(jaxpr, sums, asked[-1][0])
+        made = {y for eqn in within for y in eqn.outvars}
+        atoms = (x for eqn in within for x in eqn.invars if not isinstance(x, core.Literal))
+        live = [
+            x
+            for x in dict.fromkeys(atoms)
+            if x not in made and values.get(x) in self.recorded.moved
+        ]
+        numbers = [number for number, _ in asked]
+
+        def along(others: Any, moved: Any) -> Any:
+            def of(arrays: Any) -> Any:
+                changed = dict(zip(chosen, others, strict=True))
+                given = known | dict(zip(live, arrays, strict=True))
+                return normalised(jaxpr, given, changed, sums, numbers)
+
+            return jax.jvp(of, ([jnp.asarray(known[x]) for x in live],), (moved,))[1]
+
+        moved = [self.recorded.moved[values[x]] for x in live]
+        stacked = [
+            np.stack([np.ravel(self.recorded.values[z]) for z in some])
+            for some in zip(*several, strict=True)
+        ]
+        try:
+            every = jax.vmap(jax.vmap(along, (None, 0)), (0, None))(stacked, moved)
+        except Exception:  # what normalises may be anything
+            return
+        for (number, out), tangents in zip(asked, every, strict=True):
+            handed = self.recorded.handed[out]
+            axes = tuple(range(2, 2 + handed.ndim))
+            parts = np.asarray(tangents) * handed
+            wrong, rounded = parts.sum(axis=axes).T, ROUNDED * abs(parts).sum(axis=axes).T
+            right = (self.recorded.moved[out] * handed).reshape(DIRECTIONS, -1).sum(axis=1)
+            for i in np.flatnonzero(self._fits(wrong - right[:, None], rounded)).tolist():
+                others = tuple(
+                    (_place(x, jaxpr, path), z) for x, z in zip(chosen, several[i], strict=True)
+                )
+                tap = Tap(Edge((*path, number), 0), OTHER_STATISTICS, others=others)
+                yield Candidate((tap,), handed.size)
 
     def _through(self, x: Value, out: Value, linear: Callable[[Any], Any]) -> Array:
         """Give what a linear map hands down to x, along each direction."""

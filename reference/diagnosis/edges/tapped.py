@@ -26,6 +26,7 @@ from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
 from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
 from reference.diagnosis.edges.regions import REGIONS, Region
+from reference.diagnosis.edges.statistics import normalised, statistics_of
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import bind, closed, equations, functions_in
 
@@ -88,6 +89,7 @@ class Tap(NamedTuple):
         swap: what takes the place of what, if that is the mistake.
         source: the array that a wrong derivative is handed down to, if it is no operand of the
             operation but lies further back.
+        others: what takes the place of which statistics, if that is the mistake.
     """
 
     edge: Edge
@@ -95,6 +97,7 @@ class Tap(NamedTuple):
     steps: str = EVERY
     swap: Swap | None = None
     source: Value | None = None
+    others: tuple[tuple[Value, Value], ...] = ()
 
 
 Settings: TypeAlias = Mapping[Tap, JaxArray]
@@ -383,13 +386,14 @@ class Tapped:
     def _known(self, taps: Sequence[Tap], inputs: Sequence[Any]) -> Values:
         """Evaluate the arrays that these taps put in the place of others."""
         swaps = [tap.swap for tap in taps if tap.swap is not None]
-        if not swaps:
+        read = {swap.value for swap in swaps} | {z for tap in taps for _, z in tap.others}
+        if not read:
             return {}
         active = [inputs[number] for number in self.active]
         if any(swap.updated for swap in swaps):
             active = [x - dx for x, dx in zip(active, self.gradients, strict=True)]
         kept = self.values(active, inputs)[1]
-        return {swap.value: kept[swap.value] for swap in swaps}
+        return {value: kept[value] for value in read}
 
     def values(
         self, active: Sequence[Any], inputs: Sequence[Any], added: Values | None = None
@@ -414,6 +418,8 @@ class Tapped:
         """Give the shape of what a tap hands down."""
         path, operand = tap.edge
         eqn = self.operations[path].eqn
+        if tap.others:
+            return _shape(eqn.outvars[0])
         if tap.source is None:
             return _shape(eqn.invars[operand])
         jaxpr = entered(self.operations[path[:-1]].eqn).jaxpr if path[1:] else self.jaxpr.jaxpr
@@ -499,6 +505,14 @@ def _evaluate(
                 site = region.site(x)
                 wrong = REGIONS[tap.kind].make(region, x) - site.tangent(site.point, x)
                 outs = [outs[0] + derivative_alone(wrong), *outs[1:]]
+            if tap.others and tap.edge.path == here.path:
+                others = {
+                    variable(jaxpr, x, position.path): position.known[z] for x, z in tap.others
+                }
+                sums = statistics_of(jaxpr).wide[eqn.outvars[0]]
+                (wrong,) = normalised(jaxpr, known, others, sums, [number])
+                wrong = derivative_alone(switched(wrong, settings[tap]))
+                outs = [scaled(outs[0], 1 - settings[tap]) + wrong, *outs[1:]]
         outs = here.noted(outs)
         known.update(zip(eqn.outvars, outs, strict=True))
     return [x.val if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]

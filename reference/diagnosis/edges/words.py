@@ -156,6 +156,18 @@ class Words:
         if mistake.kind == FACTOR:
             code, what = self._factor(mistake.factor)
             sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
+        elif tap.others:
+            code, operand = (
+                Code.LOCAL_DERIVATIVE,
+                " and ".join(
+                    self.value(value) for x, _ in tap.others if (value := self._statistic(tap, x))
+                ),
+            )
+            used = " and ".join(self.value(z) for _, z in tap.others)
+            sentence = (
+                f"The derivative of `{operation.name}`{at} uses {used} in place of {operand}, "
+                f"as if all statistics were constants, in {wrong}."
+            )
         elif tap.swap is not None:
             code = Code.LOCAL_DERIVATIVE
             sentence = f"{self._of_swap(mistake, tap.swap, operation, operand, at)} in {wrong}."
@@ -179,6 +191,9 @@ class Words:
             factor=factor,
             kind=mistake.kind,
         )
+
+    def _statistic(self, tap: Tap, x: Value) -> Value | None:
+        return self.flow.resolved(x, tap.edge.path[:-1])
 
     def _of_swap(
         self, mistake: Mistake, swap: Swap, operation: Operation, operand: str, at: str
