@@ -3,9 +3,10 @@
 python -m benchmarks.soundness.located
 
 A subject is a loss at a shape: each of losses.py, each layer of manual_nn by its twin, an LSTM, a
-block of a transformer and a convolution net. planting.py runs its backward pass with a mistake on
-an edge that is drawn; check_gradient is given the result, and what it names first is planted in
-turn: the cause is right if that is the identical fault.
+block of a transformer, a convolution net, and those of forms.py. planting.py runs its backward pass
+with a mistake on an edge that is drawn, with another array where one belongs, or with a mistake of
+several operations together (places.py says where); check_gradient is given the result, and what it
+names first is planted in turn: the cause is right if that is the identical fault.
 """
 
 import argparse
@@ -15,10 +16,11 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +28,25 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.soundness.depths import FAMILIES
+from benchmarks.soundness.forms import FORMS
 from benchmarks.soundness.losses import LOSSES, Draw, rounded
+from benchmarks.soundness.places import Places
+from benchmarks.soundness.planted_regions import OF_GROUP, axes_of
+from benchmarks.soundness.planted_swaps import SWAPS, TOO_MANY, UPDATED, formulas
 from benchmarks.soundness.planting import (
     EVERY,
     FACTOR,
     FIRST,
     LAST,
+    OF_ALL,
+    REGIONS,
     STRANGE,
     WRONG,
     Edge,
     Plant,
     Tape,
     factors,
+    lines_of,
 )
 from benchmarks.soundness.subjects import Subject, draw_shape, of_family, of_loss
 from benchmarks.soundness.tally import DTYPES, REFUSED
@@ -79,7 +88,8 @@ from reference.layers import (
 ABOUT = """\
 Mistakes planted at random edges of the backward passes of many losses, and what the check says of
 each. They are planted by running the backward pass operation by operation with one rule changed,
-which shares no code with the search that is to find them."""
+which shares no code with the search that is to find them: that of one operation, another array of
+the loss where one belongs, or what several operations together hand down."""
 LEGEND = """
 *caught*: called wrong. *cause first*: what is named first, planted in turn, gives the
 identical fault, to half of the digits of the precision: it is the edge and the mistake that was
@@ -91,9 +101,11 @@ OF_STRANGE = """
 Mistakes that the search knows nothing of; *wrong* is what names an operation that is not the one:
 """
 LARGEST = 8  # of each size of a shape
-FAULTS_OF_A_DRAW = 6
+FAULTS_OF_A_DRAW = 9
 TRIES = 40  # to plant a mistake that shows
 OF_FACTORS = 3  # times as often as any other kind
+AT_EVERY_STEP = ", at every step"
+T = TypeVar("T")
 
 
 def _of_layer(forward: Callable[..., Any], arguments: Callable[[Draw], tuple[Any, ...]]) -> Any:
@@ -333,6 +345,8 @@ def subjects(shapes: int, seed: int) -> Iterator[Subject]:
     for family in FAMILIES:
         if family.name in NETWORKS:
             yield of_family(family, NETWORKS[family.name])
+    for name, (function, arguments, places) in FORMS.items():
+        yield Subject(name, function, places, functools.partial(_drawn, arguments))
 
 
 class Result(NamedTuple):
@@ -365,8 +379,9 @@ class Planter:
         """Put the loss on a tape."""
         self.subject, self.args, self.dtype = subject, args, dtype
         self.tape = Tape(subject.function, args, subject.places)
-        self.edges = self.tape.edges()
-        self.right = self.tape.gradient()
+        self.places = Places(self.tape)
+        self.edges = self.places.edges
+        self.right = list(self.tape.right.values())
         self.half = float(np.sqrt(np.finfo(dtype).eps))
         self.by_kind: dict[str, list[Edge]] = {FACTOR: self.edges}
         for kind, (fits, _) in (WRONG | STRANGE).items():
@@ -392,38 +407,73 @@ class Planter:
             strange: whether it is of a kind that the search does not know.
         """
         kinds = [kind for kind in self.by_kind if (kind in STRANGE) == strange]
-        kinds += [] if strange else [FACTOR] * (OF_FACTORS - 1)
+        if not strange:
+            kinds += [FACTOR] * (OF_FACTORS - 1)
+            kinds += [*self.places.swapped, *self.places.of_regions]
+            kinds += OF_ALL if self.places.exponentiated else []
         kind = str(rng.choice(kinds))
+        if kind in self.places.swapped:
+            return self.places.swap(kind, _one(self.places.swapped[kind], rng), rng)
+        if kind in self.places.of_regions:
+            return [_one(self.places.of_regions[kind], rng)]
+        if kind in OF_ALL:
+            group = _one(self.places.exponentiated, rng)
+            return [Plant(edge.path, edge.operand, kind) for edge in group]
         edge = self.by_kind[kind][int(rng.integers(len(self.by_kind[kind])))]
         factor = float(rng.choice(list(factors(edge)))) if kind == FACTOR else 1.0
         when = str(rng.choice([EVERY, EVERY, FIRST, LAST])) if edge.looped else EVERY
-        group = self.alike(edge) if kind == FACTOR or rng.integers(2) else [edge]
-        chosen = group if len(group) > 1 and rng.integers(2) else [edge]
+        alike = self.places.alike(edge) if kind == FACTOR or rng.integers(2) else [edge]
+        chosen = alike if len(alike) > 1 and rng.integers(2) else [edge]
         return [Plant(e.path, e.operand, kind, factor, when) for e in chosen]
-
-    def alike(self, edge: Edge) -> list[Edge]:
-        """List the edges of the same operation on the same line."""
-        return [e for e in self.edges if self._place(e) == self._place(edge)]
-
-    @staticmethod
-    def _place(edge: Edge) -> tuple[Any, ...]:
-        shapes = tuple(jnp.shape(x) for x in edge.step.operands)
-        return edge.file, edge.line, edge.name, edge.operand, shapes
 
     def named(self, cause: Cause) -> Iterator[list[Plant]]:
         """Plant what a cause names: at the operation of that name on that line, on any operand."""
-        if cause.where is None or cause.kind not in {FACTOR, *WRONG}:
-            return
+        if cause.kind in SWAPS:
+            yield from self._named_swaps(cause)
+        elif cause.kind in OF_ALL:
+            for group in self.places.readers:
+                if any(_is_at(edge, cause) for edge in group):
+                    yield [Plant(edge.path, edge.operand, cause.kind) for edge in group]
+        elif cause.kind in {FACTOR, *WRONG}:
+            yield from self._named_edges(cause)
+        else:
+            yield from ([plant] for plant in self._named_regions(cause))
+
+    def _named_swaps(self, cause: Cause) -> Iterator[list[Plant]]:
+        """Plant the array that is named; of those without a name any."""
+        several = " and " in cause.operand or "times that the line is run" in cause.sentence
+        rate = re.search(r"less (\S+) times its gradient", cause.sentence)
+        for group in self.places.swapped.get(cause.kind, ()):
+            of_one = len(group) == 1 or cause.kind == TOO_MANY
+            if of_one == several or not any(_is_at(edge, cause) for edge in group):
+                continue
+            for sources in self.places.sources(cause.kind, group):
+                for formula in formulas(cause.kind, group[0]):
+                    if cause.kind == UPDATED and rate:
+                        yield self.places.plants(
+                            cause.kind, group, sources, formula, float(rate[1])
+                        )
+                    elif self.places.said(cause.sentence, sources[0], formula):
+                        yield self.places.plants(cause.kind, group, sources, formula)
+
+    def _named_regions(self, cause: Cause) -> Iterator[Plant]:
+        for kind, plants in self.places.of_regions.items():
+            for plant in plants:
+                edges = (edge for edge in self.edges if edge.path == plant.path)
+                is_named = kind == cause.kind or axes_of(kind, cause.kind) == plant.axes
+                if is_named and any(_is_called_on_line(edge, cause) for edge in edges):
+                    yield plant
+
+    def _named_edges(self, cause: Cause) -> Iterator[list[Plant]]:
         when = next((w for w in (FIRST, LAST) if f"at the {w} step" in cause.sentence), EVERY)
         factor = 1.0 if cause.factor is None else cause.factor
         seen = set()
         for edge in self.edges:
-            at = edge.file, edge.line, edge.name
-            there = at == (cause.where.file, cause.where.number, cause.operation)
-            if not there or not (cause.kind == FACTOR or WRONG[cause.kind].fits(edge)):
+            fits = cause.kind == FACTOR or WRONG[cause.kind].fits(edge)
+            if not _is_at(edge, cause) or not fits:
                 continue
             several = " and " in cause.operand or "times that the line is run" in cause.sentence
-            group = self.alike(edge) if several else [edge]
+            group = self.places.alike(edge) if several else [edge]
             key = tuple((e.path, e.operand) for e in group)
             if key not in seen:
                 seen.add(key)
@@ -447,11 +497,18 @@ class Planter:
         )
 
     def is_right(self, causes: Sequence[Cause], fault: np.ndarray[Any, Any]) -> bool:
-        """Say whether these causes, planted, give the identical fault."""
+        """Say whether these causes, planted, give the identical fault.
+
+        One that is made in the derivatives of the arrays that are wrong alone is none in others.
+        """
+        alone = any("and in no other array" in cause.sentence for cause in causes)
+        sizes = np.cumsum([array.size for array in self.right])[:-1]
+        of_arrays = [np.full(x.size, x.any()) for x in np.split(fault, sizes)]
+        counted = np.concatenate(of_arrays) if alone else np.ones(fault.size, bool)
         choices = [list(self.named(cause)) for cause in causes]
         for chosen in itertools.product(*choices):
             plants = [plant for plants in chosen for plant in plants]
-            if self.same(fault, self.fault(plants)):
+            if self.same(fault, np.where(counted, self.fault(plants), 0)):
                 return True
         return False
 
@@ -471,9 +528,10 @@ class Planter:
             (edge.file, edge.line)
             for edge in self.edges
             for plant in joined
-            if (edge.path, edge.operand) == (plant.path, plant.operand)
+            if edge.path == plant.path
+            and (edge.operand == plant.operand or plant.kind in self.places.of_regions)
         }
-        kinds = tuple(group[0].kind for group in plants)
+        kinds = tuple(map(self._kind, plants))
         if first is None or report.verdict not in REFUSED:
             return Result(self.subject.name, self.dtype, kinds, caught=False)
         named = [cause for cause in causes if cause is not None and cause.kind]
@@ -488,19 +546,44 @@ class Planter:
             f"{planted} -> {said}",
         )
 
+    def _kind(self, group: Sequence[Plant]) -> str:
+        """Name the kind of a mistake as the table does."""
+        plant = group[0]
+        looped = self.places.loop(plant.path) or (len(group) > 1 and plant.kind != TOO_MANY)
+        return plant.kind + AT_EVERY_STEP if plant.kind in SWAPS and looped else plant.kind
+
     def _words(self, group: Sequence[Plant]) -> str:
         plant = group[0]
-        edge = next(e for e in self.edges if (e.path, e.operand) == (plant.path, plant.operand))
+        at = [edge for edge in self.edges if edge.path == plant.path]
+        edge = next((edge for edge in at if edge.operand == plant.operand), at[0])
         shapes = [jnp.shape(x) for x in edge.step.operands]
         what = f"{plant.kind} {plant.factor:.4g}" if plant.kind == FACTOR else plant.kind
+        if plant.array is not None:
+            what += f" {plant.formula} {plant.array.path} {plant.array.result} {plant.axes}"
         when = f" at the {plant.when} step" if plant.when != EVERY else ""
         times = f" x {len(group)}" if len(group) > 1 else ""
         name = edge.file.rpartition("/")[2]
         return f"{what}{when}{times} of {edge.name} {shapes} in {plant.operand}, {name}:{edge.line}"
 
 
+def _one(among: Sequence[T], rng: np.random.Generator) -> T:
+    return among[int(rng.integers(len(among)))]
+
+
+def _is_at(edge: Edge, cause: Cause) -> bool:
+    at = edge.file, edge.line, edge.name
+    where = cause.where
+    return where is not None and at == (where.file, where.number, cause.operation)
+
+
+def _is_called_on_line(edge: Edge, cause: Cause) -> bool:
+    """Say whether an operation is on a line, or within a function that is called there."""
+    where = cause.where
+    return where is not None and (where.file, where.number) in lines_of(edge.step.eqn)
+
+
 def try_subject(number: int, shapes: int, faults: int, seed: int) -> list[Result]:
-    """Plant so many mistakes in the number-th subject, one in six of them in pairs."""
+    """Plant so many mistakes in the number-th subject, and at each draw of its values a pair."""
     jax.config.update("jax_enable_x64", True)  # noqa: FBT003, JAX's way
     subject = next(itertools.islice(subjects(shapes, seed), number, None))
     rng = np.random.default_rng([seed, number])
@@ -609,7 +692,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the tables; return 1 if a right gradient was given a cause."""
     parser = parser_of("python -m benchmarks.soundness.located", __doc__)
     parser.add_argument("--shapes", type=int, default=2, help="of each loss")
-    parser.add_argument("--faults", type=int, default=40, help="single ones in each subject")
+    parser.add_argument("--faults", type=int, default=27, help="single ones in each subject")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--log", type=Path, metavar="FILE", help="to write to and resume from")
@@ -625,8 +708,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     page.line(LEGEND)
     page.line("\nBy the kind of the mistake:\n")
     page.heading(["mistake", *HEADINGS[1:7]])
-    for kind in [FACTOR, *WRONG]:
-        page.row(row(kind, [result for result in results if result.kinds == (kind,)])[:7])
+    of_swaps = [kind + when for kind in SWAPS for when in ("", AT_EVERY_STEP)]
+    for kind in [FACTOR, *WRONG, *OF_ALL, *of_swaps, *REGIONS, OF_GROUP]:
+        if of := [result for result in results if result.kinds == (kind,)]:
+            page.row(row(kind, of)[:7])
     page.line("\nWhat was named first where that was not right:\n")
     page.heading(["mistake", "named first", "faults"])
     wrong = [r for r in results if is_known(r) and r.caught and not r.cause]

@@ -19,6 +19,8 @@ import numpy as np
 from jax.extend import core
 
 from benchmarks.soundness import planted_convolutions as convolutions
+from benchmarks.soundness import planted_regions as regions
+from benchmarks.soundness import planted_swaps as swaps
 from reference.bounds.rules.calls import scan_counts
 from reference.jaxprs import bind, closed
 
@@ -28,6 +30,19 @@ CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "rema
 JAX = str(Path(jax.__file__).parent)
 EVERY, FIRST, LAST = "every", "first", "last"
 FACTOR = "factor"
+
+
+class Place(NamedTuple):
+    """Where an array of the loss is made.
+
+    Attributes:
+        path: of the operation whose result it is; of the loop that gives it to its body, or () for
+            the loss, whose argument it is.
+        result: the number of the result; from -1 downwards that of what is given.
+    """
+
+    path: Path_
+    result: int
 
 
 class At(NamedTuple):
@@ -51,6 +66,7 @@ class Step:
         result: the number of the first result, seen from outside.
         pull: hands derivatives in the results down to all real operands; None for an entry.
         when: EVERY outside of loops; else the steps of the loop that this is one of.
+        turn: how many times it was evaluated before.
     """
 
     path: Path_
@@ -62,6 +78,7 @@ class Step:
     result: int | None
     pull: Callable[..., Any] | None
     when: tuple[str, ...]
+    turn: int = 0
 
 
 class Plant(NamedTuple):
@@ -70,9 +87,12 @@ class Plant(NamedTuple):
     Attributes:
         path: of the operation.
         operand: that a wrong derivative is handed down to.
-        kind: FACTOR, or a key of WRONG or STRANGE.
-        factor: for the kind FACTOR.
+        kind: FACTOR, or a key of WRONG, STRANGE, SWAPS or REGIONS.
+        factor: for the kind FACTOR; the learning rate of an update.
         when: at which steps, if it stands in a loop.
+        array: that stands where another one belongs; of a region the one that it begins with.
+        formula: what is made of that array, by its name.
+        axes: along which a region has its sums.
     """
 
     path: Path_
@@ -80,6 +100,9 @@ class Plant(NamedTuple):
     kind: str
     factor: float = 1.0
     when: str = EVERY
+    array: Place | None = None
+    formula: str = ""
+    axes: tuple[int, ...] = ()
 
 
 class Edge(NamedTuple):
@@ -93,6 +116,11 @@ class Edge(NamedTuple):
     step: Step
     looped: bool
 
+    @property
+    def out(self) -> Any:
+        """What the result looks like."""
+        return self.step.eqn.outvars[0].aval
+
 
 def _is_real(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
@@ -105,6 +133,8 @@ class Tape:
     Attributes:
         steps: in the order in which they were evaluated.
         values: by number.
+        made: the numbers of the arrays of a place, one for each time that it is come to.
+        loops: the paths of those that were unrolled.
     """
 
     function: Callable[..., Any]
@@ -112,12 +142,15 @@ class Tape:
     places: Sequence[int]
     steps: list[Step] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
+    made: dict[Place, list[int]] = field(default_factory=dict)
+    loops: set[Path_] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Evaluate the loss."""
         traced = jax.make_jaxpr(self.function)(*self.args)
         leaves = jax.tree.leaves(self.args)
         self.inputs = [self._new(jnp.asarray(leaf)) for leaf in leaves]
+        self._name((), self.inputs, given=True)
         (out,) = self._run(traced.jaxpr, traced.consts, self.inputs, At((), (EVERY,)))
         self.out = out
         counts = [len(jax.tree.leaves(arg)) for arg in self.args]
@@ -127,6 +160,10 @@ class Tape:
     def _new(self, value: Any) -> int:
         self.values.append(value)
         return len(self.values) - 1
+
+    def _name(self, path: Path_, numbers: Sequence[int], *, given: bool = False) -> None:
+        for i, number in enumerate(numbers):
+            self.made.setdefault(Place(path, -1 - i if given else i), []).append(number)
 
     def _run(self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[int], at: At) -> list[int]:
         known: dict[Any, Any] = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -167,9 +204,12 @@ class Tape:
         results, pull = jax.vjp(of_real, *(operands[i] for i in real))
         outs = [self._new(x) for x in results]
         sources = [ins[i] if i in real else None for i in range(len(operands))]
+        turn = len(self.made.get(Place(at.path, 0), ())) if at.path else 0
         self.steps.append(
-            Step(at.path, eqn, function, operands, sources, outs, outs[0], pull, at.when)
+            Step(at.path, eqn, function, operands, sources, outs, outs[0], pull, at.when, turn)
         )
+        if at.path:
+            self._name(at.path, outs)
         return outs
 
     def _entry(self, eqn: Any, function: Any, ins: Sequence[int], at: At) -> tuple[Step, list[int]]:
@@ -182,6 +222,7 @@ class Tape:
 
     def _loop(self, eqn: Any, ins: list[int], path: Path_) -> list[int]:
         """Run a loop step by step; what it stacks up and what it takes apart are steps too."""
+        self.loops.add(path)
         params, body = eqn.params, closed(eqn.params["jaxpr"])
         (count, carried), length = scan_counts(params), params["length"]
         end = count + carried
@@ -193,6 +234,7 @@ class Tape:
             at = At(path, (EVERY, *[FIRST] * (t == 0), *[LAST] * (t == length - 1)))
             take = functools.partial(_taken, t)
             now = [self._apply(eqn, take, [x], at._replace(path=()))[0] for x in xs]
+            self._name(path, [*consts, *carry, *now], given=True)
             outs = self._run(body.jaxpr, body.consts, [*consts, *carry, *now], at)
             carry = outs[:carried]
             stacked.append(outs[carried:])
@@ -238,11 +280,13 @@ class Tape:
             handed = self._handed(step, cotangents)
             if handed is None:
                 continue
+            d_out = cotangents.get(-1 if step.result is None else step.result)
             for plant in planted.get(step.path, ()):
-                if plant.when in step.when and plant.operand in handed:
-                    d_out = cotangents.get(-1 if step.result is None else step.result)
-                    right = handed[plant.operand]
-                    handed[plant.operand] = wrong(plant, step, d_out, right)
+                if plant.kind in REGIONS:
+                    self._add_of_region(plant, step, d_out, cotangents)
+                elif plant.when in step.when and plant.operand in handed:
+                    right, z = handed[plant.operand], self.taken(plant, step)
+                    handed[plant.operand] = wrong(plant, step, d_out, right, z)
             for operand, d_x in handed.items():
                 source = step.ins[operand]
                 if source is not None:
@@ -252,6 +296,77 @@ class Tape:
         return [
             np.asarray(cotangents.get(i, zero)) for i, zero in zip(self.active, zeros, strict=True)
         ]
+
+    def taken(self, plant: Plant, step: Step) -> Any:
+        """Give what stands where another array belongs, at a step of a loop that of this step."""
+        if plant.array is None:
+            return None
+        numbers = self.made[plant.array]
+        number = numbers[step.turn if len(numbers) > 1 else 0]
+        if plant.kind == swaps.UPDATED:
+            return self.values[number] - plant.factor * self.right[number]
+        if plant.kind == regions.OF_GROUP:
+            own = np.asarray(step.operands[1 - plant.operand])
+            return jnp.asarray(regions.of_another_group(np.asarray(self.values[number]), own))
+        return swaps.FORMULAS[plant.formula](self.values[number])
+
+    @functools.cached_property
+    def right(self) -> dict[int, Any]:
+        """The right gradient, by the numbers of the arguments."""
+        return dict(zip(self.active, self.gradient(), strict=True))
+
+    def through(self, source: int, out: int) -> Callable[[Any], Any]:
+        """Give a result as a function of an array, while whatever else is read stays as it is."""
+        last = next(i for i, step in enumerate(self.steps) if out in step.outs and step.pull)
+        ahead = [step for step in self.steps[: last + 1] if step.outs]
+
+        def function(x: Any) -> Any:
+            found = {source: x}
+            for step in ahead:
+                if not any(i in found for i in step.ins if i is not None):
+                    continue
+                given = [
+                    old if i is None else found.get(i, old)
+                    for i, old in zip(step.ins, step.operands, strict=True)
+                ]
+                if step.pull is None:
+                    pairs = zip(step.ins, step.outs, given, strict=True)
+                    found.update((to, x) for i, to, x in pairs if i in found)
+                else:
+                    results = zip(step.outs, step.function(*given), strict=True)
+                    found.update((to, x) for to, x in results if to != source)
+            return found[out]
+
+        return function
+
+    def depends(self, source: int, out: int) -> set[str]:
+        """Name the operations on the ways from an array to a result; none if there is no way."""
+        reached: dict[int, set[str]] = {source: set()}
+        for step in self.steps:
+            names = [reached[i] for i in step.ins if i is not None and i in reached]
+            if not names:
+                continue
+            if step.pull is None:
+                inner = zip(step.ins, step.outs, strict=True)
+                reached.update(
+                    (to, reached[i]) for i, to in inner if i is not None and i in reached
+                )
+                continue
+            reached.update(
+                dict.fromkeys(step.outs, set[str]().union(*names, {step.eqn.primitive.name}))
+            )
+        return reached.get(out, set())
+
+    def _add_of_region(self, plant: Plant, step: Step, d_out: Any, cotangents: Any) -> None:
+        """Hand the array that a region begins with more, by what the mistake makes of it."""
+        assert plant.array is not None, plant
+        assert step.result is not None, plant
+        ((source,), out) = self.made[plant.array], step.result
+        x, result = (np.asarray(self.values[i]) for i in (source, out))
+        (right,) = jax.vjp(self.through(source, out), self.values[source])[1](d_out)
+        other = jnp.asarray(REGIONS[plant.kind](self, plant, x, result, np.asarray(d_out)), x.dtype)
+        before = cotangents.get(source)
+        cotangents[source] = other - right + (0 if before is None else before)
 
     def _handed(self, step: Step, cotangents: dict[int, Any]) -> dict[int, Any] | None:
         real = [i for i, source in enumerate(step.ins) if source is not None]
@@ -282,11 +397,17 @@ def _stacked(*items: Any) -> list[Any]:
 
 def line_of(eqn: core.JaxprEqn) -> tuple[str, int]:
     """Find the line of the loss that an operation comes from."""
+    return next(iter(lines_of(eqn)), ("", 0))
+
+
+def lines_of(eqn: core.JaxprEqn) -> list[tuple[str, int]]:
+    """List the line of the loss that an operation comes from, and those that have called it."""
     traceback: Any = eqn.source_info.traceback
-    for frame in traceback.frames if traceback else []:
-        if not frame.file_name.startswith(JAX) and frame.file_name != __file__:
-            return str(frame.file_name), int(frame.line_num)
-    return "", 0
+    return [
+        (str(frame.file_name), int(frame.line_num))
+        for frame in (traceback.frames if traceback else [])
+        if not frame.file_name.startswith(JAX) and frame.file_name != __file__
+    ]
 
 
 def name_of(eqn: core.JaxprEqn) -> str:
@@ -350,6 +471,11 @@ def _bends(edge: Edge) -> bool:
     """Say whether an edge is of an operation that acts on each element by itself, and bends it."""
     shape = jnp.shape(edge.step.operands[edge.operand])
     return shape == _out_shape(edge) and edge.name not in LINEAR | {"scan"}
+
+
+def _values(edge: Edge) -> tuple[Any, Any]:
+    """Give an operand and the result."""
+    return edge.step.operands[edge.operand], edge.step.function(*edge.step.operands)[0]
 
 
 def _out_shape(edge: Edge) -> tuple[int, ...]:
@@ -546,8 +672,98 @@ WRONG |= {
     ),
     "sum_forgotten": _of_log_softmax(lambda d_out, p: d_out - p),
     "sum_forgotten_and_added": _of_log_softmax(lambda d_out, p: d_out + p),
-    "summed_along_0": _of_log_softmax(lambda d_out, p: d_out - p * d_out.sum(0, keepdims=True), 2),
 }
+
+
+def _summed_along(axis: int) -> Kind:
+    return _of_log_softmax(
+        lambda d_out, p: d_out - p * d_out.sum(axis, keepdims=True), max(axis + 1, 2)
+    )
+
+
+WRONG |= {f"summed_along_{axis}": _summed_along(axis) for axis in range(3)}
+
+
+# All that an array is handed
+
+ON_TOP: dict[str, Callable[[Any], Any]] = {
+    "sigmoid_on_top_of_all": jax.nn.sigmoid,
+    "softmax_on_top_of_all": jax.nn.softmax,
+}
+
+
+def _on_top(p_of: Callable[[Any], Any]) -> Kind:
+    def rule(given: Given) -> Any:
+        p = p_of(given.x)
+        return given.right * p * (1 - p)
+
+    return Kind(lambda edge: bool(_in_shape(edge)), rule)
+
+
+OF_ALL = {name: _on_top(p_of) for name, p_of in ON_TOP.items()}  # edges that read one array
+
+
+# Ties, windows, and the order of copies
+
+
+def _of_windows(given: Given) -> Any:
+    out = np.asarray(given.first(*given.step.operands))
+    return jnp.asarray(regions.last_reader(np.asarray(given.x), out, np.asarray(given.d_out)))
+
+
+def _swapped(axis: int) -> Kind:
+    """Take two axes of the copies in each other's place."""
+
+    def fits(edge: Edge) -> bool:
+        x, out = _in_shape(edge), _out_shape(edge)
+        copied = edge.name == "broadcast_in_dim" and 0 < len(x) < len(out)
+        return copied and axis + 1 < len(out) and min(out[axis : axis + 2]) > 1
+
+    def rule(given: Given) -> Any:
+        shape = list(given.d_out.shape)
+        shape[axis : axis + 2] = shape[axis : axis + 2][::-1]
+        return given.pull(given.d_out.reshape(shape).swapaxes(axis, axis + 1))
+
+    return Kind(fits, rule)
+
+
+def _tiled_axes(edge: Edge) -> list[int]:
+    pairs = zip(_in_shape(edge), _out_shape(edge), strict=True)
+    return [i for i, (n, m) in enumerate(pairs) if n != m]
+
+
+def _repeated(given: Given) -> Any:
+    shape = given.x.shape
+    (axis,) = (i for i, n in enumerate(shape) if n != given.d_out.shape[i])
+    copies = given.d_out.shape[axis] // shape[axis]
+    return given.d_out.reshape(*shape[: axis + 1], copies, *shape[axis + 1 :]).sum(axis + 1)
+
+
+def _whole_to_each(given: Given) -> Any:
+    axes = given.step.eqn.params["axes"]
+    largest, d_out = (
+        jnp.expand_dims(x, axes) for x in (given.first(*given.step.operands), given.d_out)
+    )
+    return jnp.where(given.x == largest, d_out, 0)
+
+
+WRONG |= {
+    "last_window_only": Kind(
+        lambda edge: (
+            edge.name == "reduce_window_max" and regions.read_twice(*map(np.asarray, _values(edge)))
+        ),
+        _of_windows,
+    ),
+    "repeated_not_tiled": Kind(
+        lambda edge: edge.name == "tile" and len(_tiled_axes(edge)) == 1, _repeated
+    ),
+    "whole_to_each_tied": Kind(lambda edge: edge.name == "reduce_max", _whole_to_each),
+    "whole_to_both_tied": Kind(
+        lambda edge: edge.name == "max" and _in_shape(edge) == _out_shape(edge),
+        lambda given: jnp.where(given.x == given.first(*given.step.operands), given.d_out, 0),
+    ),
+}
+WRONG |= {f"copies_in_another_order_{axis}": _swapped(axis) for axis in range(3)}
 WRONG |= {name: _of_convolution(*kind) for name, kind in convolutions.OF_CONVOLUTIONS.items()}
 WRONG |= {name: _of_pad(start) for name, start in convolutions.OF_PADS.items()}
 
@@ -566,12 +782,40 @@ STRANGE: dict[str, Kind] = {
 }
 
 
-def wrong(plant: Plant, step: Step, d_out: Any, right: Any) -> Any:
-    """Give what is handed down in place of the right derivative."""
+# Of several operations together
+
+Region: TypeAlias = Callable[[Tape, Plant, Any, Any, Any], Any]
+
+
+def _of_normal(kind: str) -> Region:
+    _, back = regions.OF_NORMALS[kind]
+
+    def region(_: Tape, plant: Plant, x: Any, out: Any, d_out: Any) -> Any:
+        normal = regions.normal_of(x, out)
+        assert normal is not None, plant
+        return back(normal, x, out, d_out, plant.axes)
+
+    return region
+
+
+def _of_last_reader(_: Tape, __: Plant, x: Any, out: Any, d_out: Any) -> Any:
+    return regions.last_reader(x, out, d_out)
+
+
+REGIONS: dict[str, Region] = {kind: _of_normal(kind) for kind in regions.OF_NORMALS}
+REGIONS[regions.LAST_WINDOW] = _of_last_reader
+
+
+def wrong(plant: Plant, step: Step, d_out: Any, right: Any, z: Any = None) -> Any:
+    """Give what is handed down in place of the right derivative; with z where it takes another."""
     if plant.kind == FACTOR:
         return (right * plant.factor).astype(right.dtype)
     given = Given(step, plant.operand, step.operands[plant.operand], d_out, right)
-    return (WRONG | STRANGE)[plant.kind].rule(given).astype(right.dtype)
+    if plant.kind == regions.OF_GROUP:
+        return d_out * z
+    if plant.kind in swaps.SWAPS:
+        return swaps.SWAPS[plant.kind](given, z).astype(right.dtype)
+    return (WRONG | OF_ALL | STRANGE)[plant.kind].rule(given).astype(right.dtype)
 
 
 def factors(edge: Edge) -> Iterator[float]:

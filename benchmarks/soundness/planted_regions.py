@@ -1,0 +1,177 @@
+"""Plant mistakes of several operations together, between one array and another.
+
+What lies between them is told by their values: the result is the softmax of the array, or the array
+less its mean, or as it is, over the root of its mean square; or each of its elements is one of the
+array's, the largest of a window. So it does not matter how that is written.
+
+Axes: any of the array's; `right` are those of the forward pass, `other` those of the mistake.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Axes: TypeAlias = tuple[int, ...]
+
+SOFTMAX, STANDARD, MEAN_SQUARE = "softmax", "standardised", "over its root mean square"
+DIAGONAL, LAST_WINDOW, OF_GROUP = "softmax_diagonal", "last_window_of_slices", "of_another_group"
+LARGEST = 4  # axes of an array that is normalised, at most
+
+
+def _mean(x: Any, axes: Axes) -> Any:
+    return x.mean(axis=axes, keepdims=True)
+
+
+def normalise(form: str, x: Any, axes: Axes, eps: Any = 0.0) -> Any:
+    """Normalise an array along some axes."""
+    xp = x.__array_namespace__()
+    if form == SOFTMAX:
+        e = xp.exp(x - x.max(axis=axes, keepdims=True))
+        return e / e.sum(axis=axes, keepdims=True)
+    c = x - _mean(x, axes) if form == STANDARD else x
+    return c / xp.sqrt(_mean(c**2, axes) + eps)
+
+
+class Normal(NamedTuple):
+    """How an array is normalised.
+
+    Attributes:
+        form: SOFTMAX, STANDARD or MEAN_SQUARE.
+        right: the axes.
+        eps: what is added to the mean square; 0 of a softmax.
+    """
+
+    form: str
+    right: Axes
+    eps: float = 0.0
+
+
+def normal_of(x: Array, n: Array) -> Normal | None:
+    """Say how an array is normalised, if it is."""
+    if not 1 < x.ndim <= LARGEST or x.shape != n.shape or not np.isfinite(n).all():
+        return None
+    near = float(np.sqrt(np.finfo(x.dtype).eps))
+    for count in (1, 2, 3):
+        for axes in itertools.combinations(range(x.ndim), count):
+            if min(x.shape[i] for i in axes) < 2:
+                continue
+            for form in (SOFTMAX, STANDARD, MEAN_SQUARE):
+                with np.errstate(all="ignore"):
+                    eps = 0.0 if form == SOFTMAX else _eps(form, x, n, axes)
+                    want = np.asarray(normalise(form, x, axes, eps))
+                centred = form == STANDARD and np.all(abs(_mean(x, axes)) <= near * abs(x).max())
+                if np.allclose(n, want, rtol=near, atol=near) and not centred:
+                    return Normal(form, axes, eps)
+    return None
+
+
+def _eps(form: str, x: Array, n: Array, axes: Axes) -> float:
+    """Find what was added to the mean square; 0 if it was not the same everywhere or not small."""
+    c = x - _mean(x, axes) if form == STANDARD else x
+    added = _mean(c**2, axes) * (1 / _mean(n**2, axes) - 1)
+    eps = float(np.median(added))
+    return eps if 0 < eps < 1e-3 else 0.0
+
+
+def others(x: Array, right: Axes) -> list[Axes]:
+    """List axes that may be taken for the right ones."""
+    long = [i for i in range(x.ndim) if x.shape[i] > 1]
+    found = itertools.chain.from_iterable(itertools.combinations(long, n) for n in (1, 2))
+    return [axes for axes in found if axes != right]
+
+
+Back: TypeAlias = Callable[[Normal, Any, Any, Any, Axes], Any]
+
+
+def _summed(_: Normal, __: Any, p: Any, d: Any, axes: Axes) -> Any:
+    """d_x = p (d - (d p).sum(other))."""
+    return p * (d - (d * p).sum(axis=axes, keepdims=True))
+
+
+def _diagonal(_: Normal, __: Any, p: Any, d: Any, ___: Axes) -> Any:
+    """d_x = p (1 - p) d."""
+    return p * (1 - p) * d
+
+
+def _of_means(normal: Normal, x: Any, n: Any, d: Any, axes: Axes) -> Any:
+    """d_x = (d - d.mean(other) - n (d n).mean(other)) / s; without the first of a mean square."""
+    c = x - _mean(x, normal.right) if normal.form == STANDARD else x
+    s = np.sqrt(_mean(c**2, normal.right) + normal.eps)
+    first = _mean(d, axes) if normal.form == STANDARD else 0
+    return (d - first - n * _mean(d * n, axes)) / s
+
+
+def _whole(normal: Normal, x: Any, _: Any, d: Any, axes: Axes) -> Any:
+    """d_x is that of what is normalised along other axes."""
+    return jax.vjp(lambda x: normalise(normal.form, x, axes, normal.eps), x)[1](d)[0]
+
+
+# By the form, what is handed down, and by which name the check knows it, before its axes
+OF_NORMALS: dict[str, tuple[str, Back]] = {
+    DIAGONAL: (SOFTMAX, _diagonal),
+    "sum_along": (SOFTMAX, _summed),
+    "means_along": (STANDARD, _of_means),
+    "mean_square_along": (MEAN_SQUARE, _of_means),
+    "all_sums_along": (STANDARD, _whole),
+}
+
+
+def axes_of(kind: str, name: str) -> Axes | None:
+    """Read the axes off a name: (0, 1) of sum_along_0_1; None if it is none of this kind."""
+    if kind == DIAGONAL and name == "diagonal_alone":  # of a softmax that is called by its name
+        return ()
+    of, _, axes = name.partition("_along_")
+    return tuple(map(int, axes.split("_"))) if axes and f"{of}_along" == kind else None
+
+
+def read_twice(x: Array, out: Array) -> bool:
+    """Say whether all elements of a result are some of an array's, and one is there twice."""
+    places = places_in(x, out)
+    return places is not None and len(np.unique(places)) < places.size
+
+
+def places_in(x: Array, out: Array) -> Array | None:
+    """Find where in an array each element of a result is from, if it has no equal ones."""
+    order = np.argsort(x.ravel())
+    known = x.ravel()[order]
+    if known.size < 2 or (np.diff(known) == 0).any() or not np.isfinite(known).all():
+        return None
+    at = np.searchsorted(known, out.ravel()).clip(0, known.size - 1)
+    return order[at] if (known[at] == out.ravel()).all() else None
+
+
+def last_reader(x: Array, out: Array, d_out: Array) -> Array:
+    """d_x[i] = d_out in place of d_x[i] += d_out: of those that read i the last one counts."""
+    d_x, places = np.zeros(x.size, x.dtype), places_in(x, out)
+    assert places is not None, "an array with equal elements"
+    for place, d in zip(places, d_out.ravel(), strict=True):
+        d_x[place] = d
+    return d_x.reshape(x.shape)
+
+
+def of_another_group(x: Array, normal: Array) -> Array | None:
+    """Normalise (..., G, C / G) with the statistics of group c % G for each channel c.
+
+    None where there are no groups, or where each channel's is its own.
+
+    Args:
+        x: what is normalised.
+        normal: the same, normalised group by group, in any shape.
+    """
+    found = normal_of(x, normal.reshape(x.shape)) if normal.size == x.size else None
+    if found is None or found.form != STANDARD:
+        return None
+    *_, groups, width = x.shape
+    if x.ndim - 1 not in found.right or x.ndim - 2 in found.right:
+        return None
+    other = np.arange(groups * width).reshape(groups, width) % groups
+    if (other == np.arange(groups)[:, None]).all():
+        return None
+    mean = _mean(x, found.right)
+    s = np.sqrt(_mean((x - mean) ** 2, found.right) + found.eps)
+    of_mean, of_s = (y[..., 0][..., other] for y in (mean, s))
+    return np.asarray((x - of_mean) / of_s).astype(x.dtype).reshape(normal.shape)

@@ -1,0 +1,83 @@
+"""Where another array may be planted, where several operations, and whether a sentence says so."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.soundness import planted_swaps as swaps
+from benchmarks.soundness.forms import FORMS
+from benchmarks.soundness.losses import Draw
+from benchmarks.soundness.places import Places
+from benchmarks.soundness.planting import OF_ALL, REGIONS, WRONG, Place, Tape
+
+
+def of(name: str) -> Places:
+    function, arguments, places = FORMS[name]
+    args = arguments(Draw(np.random.default_rng(0), "normal"))
+    return Places(Tape(function, args, (places,) if isinstance(places, int) else places))
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("group norm, reshaped", {"of_another_group", "means_along", "all_sums_along"}),
+        ("softmax by hand", {"softmax_diagonal", "sum_along"}),
+        ("cross-entropy, p - y", set(OF_ALL)),
+        ("pooling of slices", {"last_window_of_slices"}),
+        ("pooling of windows", {"last_window_only"}),
+        ("shared heads", {"copies_in_another_order_0", swaps.UPDATED}),
+        ("tiled heads", {"repeated_not_tiled"}),
+        ("maximum of a ReLU", {"whole_to_each_tied"}),
+        ("larger of two", {"whole_to_both_tied"}),
+        ("gated scan", {swaps.VALUE, swaps.FACTOR_OF}),
+    ],
+)
+def test_a_form_has_places_for_the_mistakes_that_it_is_there_for(
+    name: str, kinds: set[str]
+) -> None:
+    places = of(name)
+    found = {*places.swapped, *places.of_regions, *(OF_ALL if places.exponentiated else ())}
+    found |= {kind for kind, (fits, _) in WRONG.items() if any(map(fits, places.edges))}
+    assert kinds <= found
+    assert all(plants for plants in places.of_regions.values())
+
+
+def test_what_stands_in_a_loop_is_of_that_loop() -> None:
+    places = of("gated scan")
+    looped = [group for group in places.swapped[swaps.FACTOR_OF] if group[0].looped]
+    assert looped
+    for (edge,) in looped:
+        for (place,) in places.sources(swaps.FACTOR_OF, (edge,)):
+            assert places.loop(place.path) == places.loop(edge.path) != ()
+
+
+def test_a_sentence_speaks_of_an_array_if_it_holds_its_name() -> None:
+    def loss(W: Any, x: Any) -> Any:
+        z = x @ W
+        return (z * z.sum()).sum()
+
+    places = Places(Tape(loss, (np.ones((2, 2)), np.ones((3, 2))), (0,)))
+    (edge, *_) = (e for e in places.edges if e.name == "dot_general")
+    for place, name in ((Place(edge.path, 0), "z"), (Place((), -2), "x")):
+        assert places.said(f"uses `1 - {name}` in [0]", place, "1 - {}")
+        assert not places.said("uses `1 - y` in [0]", place, "1 - {}")
+        assert not places.said(f"uses `{name}` in [0]", place, "1 - {}")
+    (total, *_) = (e for e in places.edges if e.name == "reduce_sum")
+    unnamed = Place(total.path, 0)
+    assert places.said("uses `z.sum()`", unnamed, swaps.ITSELF)
+    assert places.said("uses `1 - z.sum()`", unnamed, "1 - {}")
+    assert not places.said("uses `z.sum()`", unnamed, "1 - {}")
+
+
+def test_the_kinds_are_those_of_the_search() -> None:
+    from reference.diagnosis.edges.patterns import OF_ARRAYS, PATTERNS  # noqa: PLC0415
+    from reference.diagnosis.edges.regions import REGIONS as SEARCHED  # noqa: PLC0415
+    from reference.diagnosis.edges.swaps import FORMULAS, SWAPS  # noqa: PLC0415
+
+    assert swaps.SWAPS.keys() == SWAPS.keys()
+    assert swaps.FORMULAS.keys() <= FORMULAS.keys()
+    assert OF_ALL.keys() == OF_ARRAYS.keys()
+    assert PATTERNS.keys() >= {"last_window_only", "repeated_not_tiled"}
+    for kind in REGIONS:
+        assert any(name == kind or name.startswith(f"{kind}_") for name in SEARCHED), kind
