@@ -90,17 +90,17 @@ def test_a_row_counts_what_became_of_the_gradients() -> None:
 def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(located, "subjects", lambda *_: iter([SUBJECT]))
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
-    options = ["--results", str(tmp_path), "--faults", "6", "--workers", "1"]
+    options = ["--results", str(tmp_path), "--faults", "9", "--workers", "1"]
     options += ["--log", str(tmp_path / "log")]
     assert located.main(options) == 0
     monkeypatch.setattr(located, "try_subject", None)  # it is in the log
     assert located.main(options) == 0
     text = (tmp_path / "located.md").read_text(encoding="utf-8")
-    assert "\nOf 6 planted faults 100.0 % were caught, the cause named first was right for" in text
+    assert "\nOf 9 planted faults 100.0 % were caught, the cause named first was right for" in text
     assert "0 of 1 right gradients were given a cause." in text
     results = try_subject(0, 1, 1, 0)
-    assert [len(result.kinds) for result in results] == [0, *[1] * 6, 2, 1]
-    for result in results[1:7]:
+    assert [len(result.kinds) for result in results] == [0, *[1] * 9, 2, 1]
+    for result in results[1:10]:
         assert result.cause, result.words
 
 
