@@ -35,6 +35,7 @@ from reference.noise.samples import (
     holds,
     random_table,
     rounds,
+    sample_of,
     unit_roundoff,
 )
 from reference.noise.statistics import SAMPLES, joined, multiple
@@ -488,11 +489,18 @@ def _norms(samples: Samples, x: Sampled, mode: Mode) -> Any:
         return jnp.zeros(x.shape)
     if x.is_real:
         x = samples.stored(x)  # or else each sample's disturbance is computed twice over
-    # Written out, for XLA's reductions over the samples are slow.
     first = 2 if mode.decider and mode.nudged else 1
-    deviations = [abs(x.array[sample] - x.array[0]) for sample in range(first, len(x.array))]
-    if mode.decider:
-        deviations = [d / samples.amplitude[first + i] for i, d in enumerate(deviations)]
+    return _norm(x.array, samples.amplitude if mode.decider else None, first)
+
+
+@functools.partial(jax.jit, static_argnames="first")
+def _norm(array: Any, amplitude: Any, first: int) -> Any:
+    """Give the norm of the deviations of the samples from this one on, in parts of amplitudes."""
+    # Written out, for XLA's reductions over the samples are slow.
+    nominal, *others = (sample_of(array, i) for i in (0, *range(first, len(array))))
+    deviations = [abs(other - nominal) for other in others]
+    if amplitude is not None:
+        deviations = [d / amplitude[first + i] for i, d in enumerate(deviations)]
     largest = functools.reduce(jnp.maximum, deviations)
     unit = jnp.where(largest > 0, largest, 1.0)
     squares = [jnp.square(deviation / unit) for deviation in deviations]

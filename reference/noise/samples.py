@@ -40,7 +40,7 @@ class Sampled(NamedTuple):
     @property
     def nominal(self) -> JaxArray:
         """The undisturbed values."""
-        return self.array[0] if self.spread else self.array
+        return sample_of(self.array, 0) if self.spread else self.array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -189,17 +189,13 @@ class Samples:
         """
         if not self.noisy:
             return x
-        draw = own = self._draw(x.shape, x.array.dtype)
-        if common:
-            shared = self._shared(common).reshape((self.size, *[1] * len(x.shape)))
-            draw = (draw + shared) * np.sqrt(0.5)
-        moved = self._moved(x, size, roundings, draw)
+        draw = self._draw(x.shape, x.array.dtype)
+        shared = self._shared(common) if common else None
+        moved = self._moved(x, size, roundings, draw, shared)
         if self.bounded or flushed is None or jnp.iscomplexobj(x.array):
             return moved
-        # On one side only: of variance 1/2, so that it stays below the proven bound. A factor in
-        # its place XLA would join with the number, and their product would vanish itself.
-        value = flushed().array * jnp.maximum(own, 0.0) * _tiny(self.dtype)
-        return moved._replace(array=jnp.where(x.array == 0, value, moved.array))
+        tiny = _tiny(self.dtype)
+        return moved._replace(array=_unflushed(x.array, moved.array, flushed().array, draw, tiny))
 
     def decide(
         self, function: Callable[..., Sequence[JaxArray]], *operands: Sampled, kink: bool = True
@@ -213,7 +209,7 @@ class Samples:
         """
         if not any(operand.spread for operand in operands):
             return [Sampled(out) for out in function(*(operand.array for operand in operands))]
-        chosen = function(*(x.array[self.decider] if x.spread else x.array for x in operands))
+        chosen = function(*map(self.decided, operands))
         if self.decider:
             nominal = function(*(x.nominal for x in operands))
             if self.exact:
@@ -232,18 +228,15 @@ class Samples:
     def _count(self, outcomes: JaxArray, nominal: JaxArray) -> None:
         """Count where the outcomes of some samples, or of one, are not the nominal ones."""
         self.decisions += 1
-        differs = (outcomes != nominal) & ~(_is_nan(outcomes) & _is_nan(nominal))
-        places = lax.iota(jnp.uint32, nominal.size).reshape(nominal.shape)
-        number = jnp.uint32(_fixed(self.decisions))
-        words = _hash(places ^ (number if self.place is None else _hash(self.place ^ number)))
-        if nominal.dtype != bool:
-            words = _hash(words + outcomes.real.astype(jnp.int64).astype(jnp.uint32))
-        axes = tuple(range(1, differs.ndim))
-        self.flips = Flips(
-            self.flips.elements + differs.any(axis=0).sum(),
-            self.flips.each + differs.sum(axis=axes),
-            self.flips.outcome + jnp.where(differs, words, 0).astype(jnp.uint64).sum(axis=axes),
-        )
+        number: Any = np.uint32(_fixed(self.decisions))
+        if self.place is not None:
+            number = _hash(self.place ^ number)
+        more = _differences(outcomes, nominal, number)
+        self.flips = Flips(*map(jnp.add, self.flips, more))
+
+    def decided(self, x: Sampled) -> JaxArray:
+        """Give what the decider has."""
+        return sample_of(x.array, self.decider) if x.spread else x.array
 
     def everywhere(self, x: Sampled) -> Sampled:
         """Give a real array its axis of samples, as the carry of a loop needs it."""
@@ -257,8 +250,7 @@ class Samples:
         XLA fuses a chain of elementwise operations by copying what is used several times into each
         use, and takes exponentially long over a long chain. A loop of one step is not fused.
         """
-        one = self.once.astype(x.array.dtype)
-        return x._replace(array=lax.fori_loop(0, self.once, lambda _, array: array * one, x.array))
+        return x._replace(array=_stored(x.array, self.once))
 
     def unknown(self, x: Sampled) -> Sampled:
         """Take the argument of a steep function for unknown where it may pass all that is steep.
@@ -267,52 +259,35 @@ class Samples:
         """
         if not x.spread or jnp.iscomplexobj(x.array):
             return x
-        strays = abs(self._magnified(x) - x.nominal)
-        reach = jnp.where(jnp.isfinite(strays), strays, 0.0).max(axis=0)
-        passes = (reach > COARSE) & (abs(x.nominal) - reach < STEEP)
-        disturbed = self.amplitude.reshape((self.size, *[1] * len(x.shape))) > 0
-        return x._replace(array=jnp.where(disturbed & passes, jnp.nan, x.array))
+        return x._replace(array=_unknown(x.array, self.reach, self.amplitude))
 
     def _magnified(self, x: Sampled) -> JaxArray:
         """Make the deviations as large as they may be; eq. (6)."""
-        if not x.spread:
-            return x.array
-        nominal = x.array[0]
-        reach = self.reach.reshape((self.size, *[1] * nominal.ndim)).astype(x.array.dtype)
-        moved = nominal + reach * (x.array - nominal)
-        return jnp.where(x.array == nominal, nominal, moved)
+        return _magnified(x.array, self.reach) if x.spread else x.array
 
     def _moved(
-        self, x: Sampled, size: JaxArray | None, roundings: float, draw: JaxArray
+        self,
+        x: Sampled,
+        size: JaxArray | None,
+        roundings: float,
+        draw: JaxArray,
+        shared: JaxArray | None = None,
     ) -> Sampled:
         """Add the draw, in the range of the precision under test."""
-        dtype, value = x.array.dtype, x.array
-        value = value.astype(np.promote_types(dtype, np.float64))
-        axes = len(x.shape)
-        draw = draw.reshape((self.size, *[1] * (axes + 1 - draw.ndim), *draw.shape[1:]))
-        unit = roundings * max(unit_roundoff(self.dtype), unit_roundoff(dtype))
-        if self.bounded:
-            vanishes = abs(value) < _tiny(self.dtype)
-            disturbed = self.amplitude.reshape((self.size, *[1] * axes)) > 0
-            overflows = disturbed & (abs(value) > _overflow(self.dtype))
-        if size is None:
-            part = draw * unit
-            if self.bounded:
-                part = jnp.where(vanishes, draw, jnp.where(overflows, np.inf, part))
-            moved = value * (1 + part)
-        else:
-            step = unit * size
-            if self.bounded:
-                step = jnp.maximum(step, jnp.where(vanishes, abs(value), 0.0))
-            moved = value + draw * step
-            moved = jnp.where(jnp.isfinite(moved), moved, value)
-            if self.bounded:
-                moved = jnp.where(overflows, value * np.inf, moved)
-        if not self.bounded and not jnp.iscomplexobj(value):
-            # What has overflowed may be anything from the largest number on.
-            limit = self.limit.reshape((self.size, *[1] * axes))
-            moved = jnp.clip(moved, -limit, limit)
-        return Sampled(moved.astype(dtype), spread=True)
+        unit = roundings * max(unit_roundoff(self.dtype), unit_roundoff(x.array.dtype))
+        moved = _moved(
+            x.array,
+            size=size,
+            draw=draw,
+            shared=shared,
+            unit=unit,
+            amplitude=self.amplitude,
+            limit=self.limit,
+            spread=x.spread,
+            dtype=self.dtype,
+            bounded=self.bounded,
+        )
+        return Sampled(moved, spread=True)
 
     def _draw(self, shape: tuple[int, ...], dtype: Any) -> JaxArray:
         """Take random numbers of mean 0 and variance 1, times the amplitude; (S, *shape)."""
@@ -326,7 +301,7 @@ class Samples:
         size = int(np.prod(shape, dtype=np.int64))
         window = self._cut(_fixed(2 * self.operations), size)
         sign = self._cut(_fixed(2 * self.operations + 1), 1, signs=True)
-        return (window * sign).reshape((self.size, *shape)).astype(jnp.float64)
+        return _signed(window, sign, shape)
 
     def _cut(self, place: int, size: int, *, signs: bool = False) -> JaxArray:
         table = self.signs if signs else self.table
@@ -339,7 +314,122 @@ class Samples:
     def _shared(self, name: str) -> JaxArray:
         """Take one number for each sample, the same at each call with the same name; (S,)."""
         place = zlib.crc32(name.encode()) % self.table.shape[1]
-        return self.table[:, place].astype(jnp.float64)
+        return lax.index_in_dim(self.table, place, axis=1, keepdims=False).astype(jnp.float64)
+
+
+# What each operation does, traced once for all operations and checks of the same shapes: a program
+# calls it, and XLA writes it out.
+
+
+def sample_of(array: JaxArray, number: int) -> JaxArray:
+    """Take one sample."""
+    taken: JaxArray = lax.index_in_dim(array, number, keepdims=False)
+    return taken
+
+
+def _beside(of_samples: JaxArray, array: JaxArray) -> JaxArray:
+    """Give numbers of the samples the axes of an array that has one of samples."""
+    return of_samples.reshape((len(of_samples), *[1] * (array.ndim - 1)))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _signed(window: JaxArray, sign: JaxArray, shape: tuple[int, ...]) -> JaxArray:
+    return (window * sign).reshape((len(sign), *shape)).astype(jnp.float64)
+
+
+@functools.partial(jax.jit, static_argnames=("spread", "dtype", "bounded"))
+def _moved(
+    array: JaxArray,
+    *,
+    size: JaxArray | None,
+    draw: JaxArray,
+    shared: JaxArray | None,
+    unit: Any,
+    amplitude: JaxArray,
+    limit: JaxArray,
+    spread: bool,
+    dtype: np.dtype[Any],
+    bounded: bool,
+) -> JaxArray:
+    """Add a draw, half of whose variance may be shared, in the range of a precision."""
+    value = array.astype(np.promote_types(array.dtype, np.float64))
+    each = value if spread else value[None]
+    if draw.ndim == 1:
+        draw = _beside(draw, each)
+    if shared is not None:
+        draw = (draw + _beside(shared, each)) * np.sqrt(0.5)
+    if bounded:
+        vanishes = abs(value) < _tiny(dtype)
+        overflows = (_beside(amplitude, each) > 0) & (abs(value) > _overflow(dtype))
+    if size is None:
+        part = draw * unit
+        if bounded:
+            part = jnp.where(vanishes, draw, jnp.where(overflows, np.inf, part))
+        moved = value * (1 + part)
+    else:
+        step = unit * size
+        if bounded:
+            step = jnp.maximum(step, jnp.where(vanishes, abs(value), 0.0))
+        moved = value + draw * step
+        moved = jnp.where(jnp.isfinite(moved), moved, value)
+        if bounded:
+            moved = jnp.where(overflows, value * np.inf, moved)
+    if not bounded and not jnp.iscomplexobj(value):
+        # What has overflowed may be anything from the largest number on.
+        limits = _beside(limit, each)
+        moved = jnp.clip(moved, -limits, limits)
+    return moved.astype(array.dtype)
+
+
+@jax.jit
+def _unflushed(
+    array: JaxArray, moved: JaxArray, signs: JaxArray, draw: JaxArray, tiny: float
+) -> JaxArray:
+    """Let what may have been flushed to 0 be anything up to the smallest normal number.
+
+    On one side only: of variance 1/2, so that it stays below the proven bound. A factor in its
+    place XLA would join with the number, and their product would vanish itself.
+    """
+    return jnp.where(array == 0, signs * jnp.maximum(draw, 0.0) * tiny, moved)
+
+
+@jax.jit
+def _magnified(array: JaxArray, reach: JaxArray) -> JaxArray:
+    nominal = sample_of(array, 0)
+    moved = nominal + _beside(reach, array).astype(array.dtype) * (array - nominal)
+    return jnp.where(array == nominal, nominal, moved)
+
+
+@jax.jit
+def _unknown(array: JaxArray, reach: JaxArray, amplitude: JaxArray) -> JaxArray:
+    nominal = sample_of(array, 0)
+    strays = abs(_magnified(array, reach) - nominal)
+    farthest = jnp.where(jnp.isfinite(strays), strays, 0.0).max(axis=0)
+    passes = (farthest > COARSE) & (abs(nominal) - farthest < STEEP)
+    return jnp.where((_beside(amplitude, array) > 0) & passes, jnp.nan, array)
+
+
+@jax.jit
+def _stored(array: JaxArray, once: JaxArray) -> JaxArray:
+    one = once.astype(array.dtype)
+    stored: JaxArray = lax.fori_loop(0, once, lambda _, x: x * one, array)
+    return stored
+
+
+@jax.jit
+def _differences(outcomes: JaxArray, nominal: JaxArray, number: JaxArray) -> Flips:
+    """Find the decisions that samples, or one, take otherwise than the nominal one."""
+    differs = (outcomes != nominal) & ~(_is_nan(outcomes) & _is_nan(nominal))
+    places = lax.iota(jnp.uint32, nominal.size).reshape(nominal.shape)
+    words = _hash(places ^ number)
+    if nominal.dtype != bool:
+        words = _hash(words + outcomes.real.astype(jnp.int64).astype(jnp.uint32))
+    axes = tuple(range(1, differs.ndim))
+    return Flips(
+        differs.any(axis=0).sum(),
+        differs.sum(axis=axes),
+        jnp.where(differs, words, 0).astype(jnp.uint64).sum(axis=axes),
+    )
 
 
 def random_table(keys: Array, rows: Array, amplitude: Array, columns: int) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -17,8 +18,13 @@ from reference.noise.samples import JaxArray, Sampled, Samples, computed
 
 def _summed(samples: Samples, out: Sampled, root: JaxArray, terms: Any) -> list[Sampled]:
     """Disturb a sum: u sqrt(k) (|sum| + sqrt(sum of squares)); NOISE.md (3)."""
-    roundings = computed(samples.dtype, jnp.sqrt(terms))
-    return [samples.disturbed(out, roundings * (abs(out.array) + root))]
+    return [samples.disturbed(out, _size_of_sum(out.array, root, terms, samples.dtype))]
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def _size_of_sum(out: JaxArray, root: JaxArray, terms: Any, dtype: np.dtype[Any]) -> JaxArray:
+    size: JaxArray = computed(dtype, jnp.sqrt(terms)) * (abs(out) + root)
+    return size
 
 
 def _root_of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -> JaxArray:
@@ -26,18 +32,27 @@ def _root_of_squares(samples: Samples, eqn: core.JaxprEqn, *operands: Sampled) -
     if not samples.noisy:
         return jnp.zeros(())
     units = [_unit(samples, x.nominal) for x in operands]
-    squares = [
-        jnp.square(abs(x.nominal) / unit).astype(x.array.dtype)
-        for x, unit in zip(operands, units, strict=True)
-    ]
-    (summed,) = bound(eqn)(*squares)
+    (summed,) = bound(eqn)(*map(_square, (x.nominal for x in operands), units))
+    return _root(summed, units)
+
+
+@jax.jit
+def _square(x: JaxArray, unit: Any) -> JaxArray:
+    return jnp.square(abs(x) / unit).astype(x.dtype)
+
+
+@jax.jit
+def _root(summed: JaxArray, units: list[Any]) -> JaxArray:
     return functools.reduce(operator.mul, units, jnp.sqrt(summed.real))
 
 
 def _unit(samples: Samples, *arrays: JaxArray) -> Any:
     """Give the largest magnitude, to be squared as 1: float64 does not hold all squares."""
-    if samples.dtype != np.float64:
-        return 1.0
+    return _largest(*arrays) if samples.dtype == np.float64 else 1.0
+
+
+@jax.jit
+def _largest(*arrays: JaxArray) -> JaxArray:
     largest = functools.reduce(jnp.maximum, (abs(array).max(initial=0) for array in arrays))
     return jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
 
@@ -111,7 +126,7 @@ def _select_and_scatter_add(
     numbers = jnp.arange(1, source.array[0].size + 1 if source.spread else source.array.size + 1)
     numbers = numbers.reshape(source.shape).astype(source.array.dtype)
     samples.decide(lambda x: bound(eqn)(numbers, x), x)  # counts what would go elsewhere
-    chosen = Sampled(x.array[samples.decider] if x.spread else x.array)
+    chosen = Sampled(samples.decided(x))
     (out,) = undisturbed(samples, eqn, source, chosen)
     terms = int(np.prod(eqn.params["window_dimensions"]))
     unit = _unit(samples, source.nominal)
@@ -126,7 +141,7 @@ def _select_and_gather_add(
     """The tangent of the largest of each window, which is decided."""
     numbers = jnp.arange(int(np.prod(x.shape))).reshape(x.shape).astype(x.array.dtype)
     samples.decide(lambda x: bound(eqn)(numbers, x), x)
-    chosen = Sampled(x.array[samples.decider] if x.spread else x.array)
+    chosen = Sampled(samples.decided(x))
     return undisturbed(samples, eqn, tangents, chosen)
 
 
