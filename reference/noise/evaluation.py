@@ -93,7 +93,7 @@ def evaluate(
 def operation(samples: Samples, eqn: core.JaxprEqn, operands: Sequence[Sampled]) -> list[Sampled]:
     """Evaluate one operation and disturb its result."""
     name = eqn.primitive.name
-    if samples.unknowing and name in STEEP_FUNCTIONS:
+    if samples.unknowing is not None and name in STEEP_FUNCTIONS:
         operands = [samples.unknown(x) for x in operands]
     if name in CALLS:
         return CALLS[name](samples, eqn, *operands)

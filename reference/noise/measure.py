@@ -153,6 +153,7 @@ class Witness:
         self.path = longest_path(self.jaxpr)
         self.decides = not DECIDING.isdisjoint(_primitives(self.jaxpr))
         self.elements = sum(map(_size, _variables(self.jaxpr)))
+        self.is_short = self.elements <= UNOPTIMISED_ELEMENTS
         largest = max(map(_size, _variables(self.jaxpr)), default=1)
         self.columns = largest + COLUMNS
         self.chunk = WIDE if self.elements <= WIDE_ELEMENTS else NARROW
@@ -227,8 +228,7 @@ class Witness:
         def compiled() -> Any:
             function = functools.partial(self._chunk, mode)
             lowered = jax.jit(function).lower(*example)
-            short = self.elements <= UNOPTIMISED_ELEMENTS
-            return compiled_fast(lowered) if short else lowered.compile(), self.generic
+            return compiled_fast(lowered) if self.is_short else lowered.compile(), self.generic
 
         if mode not in self._programs:
             leaves, structure = jax.tree.flatten(example)
@@ -264,7 +264,7 @@ class Witness:
             noisy=mode.noisy,
             counting=self.decides and mode.decider == 0,
             bounded=self.magnification == 1.0,
-            unknowing=mode.unknowing,
+            unknowing=lanes["unknowing"] if mode.unknowing else None,
             flips=_no_flips(lanes["amplitude"].size),
             products=self.products,
             generic=self.generic,
@@ -303,7 +303,7 @@ class _Run:
         self, samples: int, *, unknowing: bool = False
     ) -> tuple[list[Array], list[Array], int]:
         """Give the nominal values, the norms of the deviations and the open kinks."""
-        mode = Mode(self.held, nudged=False, noisy=True, decider=0, unknowing=unknowing)
+        mode = self._mode(unknowing=unknowing)
         self.taken, self.decided = 0, []
         chunk, magnification = self.witness.chunk, self.magnification
         nominal: Any = None
@@ -316,6 +316,7 @@ class _Run:
                 mode,
                 amplitude=[magnification] * chunk,
                 reach=[self.reach / magnification] * chunk,
+                unknowing=[float(unknowing)] * chunk,
             )
             norms = _joined(norms, more)
             open_kinks = max(open_kinks, int(flips.elements))
@@ -335,11 +336,16 @@ class _Run:
         disturbances of the true size, though float64 can hardly hold them, stray much farther.
         """
         chunk = self.witness.chunk
-        mode = Mode(self.held, nudged=False, noisy=True, decider=0)
+        mode = self._mode(unknowing=False)
         _, actual, _ = self._call(self._draws(chunk), mode, amplitude=[1.0] * chunk)
         factor = SATURATED / self.magnification * np.sqrt(chunk / self.taken)
         beyond = [np.asarray(x) > factor * norm for x, norm in zip(actual, norms, strict=True)]
         return any(bool(x.size) and x.mean() > SATURATED_PART for x in beyond)
+
+    def _mode(self, *, unknowing: bool) -> Mode:
+        """Say what the samples need; where compiling takes longest one program serves for all."""
+        unknowing |= self.witness.is_short
+        return Mode(self.held, nudged=False, noisy=True, decider=0, unknowing=unknowing)
 
     def ties(self) -> int:
         """Count the decisions that a nudge of the inputs, either way, would change."""
@@ -441,7 +447,7 @@ class _Run:
         """Evaluate samples: what is said of them is 0 if it is not given."""
         with_nominal: dict[str, Any] = {
             name: np.array([0.0, *lanes.get(name, [0.0] * (len(draws) - 1))])
-            for name in ("amplitude", "reach", "nudge")
+            for name in ("amplitude", "reach", "nudge", "unknowing")
         }
         disturbed = with_nominal["amplitude"] > 0
         with_nominal["limit"] = np.where(disturbed, np.finfo(np.float64).max, np.inf)

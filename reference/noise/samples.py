@@ -89,7 +89,8 @@ class Samples:
         noisy: whether anything is disturbed at all.
         counting: whether decisions that a sample would take otherwise are counted.
         bounded: whether numbers beyond the range of `dtype` overflow or vanish.
-        unknowing: whether a steep function of what strays too far is taken for unknown.
+        unknowing: 1 for each sample in which a steep function of what strays too far is taken for
+            unknown, else 0; (S,), or None if there are none.
         products: by how many more roundings the operands and results of products of matrices are
             disturbed, where these are computed in a coarser precision.
         flips: which decisions some sample would take otherwise: of all samples where these are
@@ -111,7 +112,7 @@ class Samples:
     noisy: bool
     counting: bool
     bounded: bool
-    unknowing: bool
+    unknowing: JaxArray | None
     flips: Flips
     products: float = 0.0
     generic: set[str] = field(default_factory=set)
@@ -257,9 +258,9 @@ class Samples:
 
         A sample hits the steep part only by chance there, and rounding, which is coarse, often.
         """
-        if not x.spread or jnp.iscomplexobj(x.array):
+        if self.unknowing is None or not x.spread or jnp.iscomplexobj(x.array):
             return x
-        return x._replace(array=_unknown(x.array, self.reach, self.amplitude))
+        return x._replace(array=_unknown(x.array, self.reach, self.unknowing))
 
     def _magnified(self, x: Sampled) -> JaxArray:
         """Make the deviations as large as they may be; eq. (6)."""
@@ -401,12 +402,12 @@ def _magnified(array: JaxArray, reach: JaxArray) -> JaxArray:
 
 
 @jax.jit
-def _unknown(array: JaxArray, reach: JaxArray, amplitude: JaxArray) -> JaxArray:
+def _unknown(array: JaxArray, reach: JaxArray, unknowing: JaxArray) -> JaxArray:
     nominal = sample_of(array, 0)
     strays = abs(_magnified(array, reach) - nominal)
     farthest = jnp.where(jnp.isfinite(strays), strays, 0.0).max(axis=0)
     passes = (farthest > COARSE) & (abs(nominal) - farthest < STEEP)
-    return jnp.where((_beside(amplitude, array) > 0) & passes, jnp.nan, array)
+    return jnp.where((_beside(unknowing, array) > 0) & passes, jnp.nan, array)
 
 
 @jax.jit
