@@ -14,6 +14,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.initial import glorot
+from manual_nn.sums import sum_rows
 
 
 class Dense(NamedTuple):
@@ -107,7 +108,7 @@ def affine(params: Dense, x: Array, *, out: Array | None = None) -> Array:
 def params_backward(x: Array, d_out: Array, *, out: Dense | None = None) -> Dense:
     """Compute d_W = x^T d_z and d_b = column sums of d_z, without d_x; eq. (2), (3)."""
     weight_out, bias_out = out or (None, None)
-    return Dense(weight_backward(x, d_out, out=weight_out), d_out.sum(axis=0, out=bias_out))
+    return Dense(weight_backward(x, d_out, out=weight_out), sum_rows(d_out, out=bias_out))
 
 
 def weight_backward(x: Array, d_out: Array, *, out: Array | None = None) -> Array:

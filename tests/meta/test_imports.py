@@ -89,6 +89,7 @@ def test_importing_manual_nn_imports_its_core_and_hardly_more_than_numpy_does() 
         "models.mlp",
         "models.penalty",
         "models.workspace",
+        "sums",
     )
     assert {name for name in more if name.startswith("manual_nn")} == {
         "manual_nn",
