@@ -32,6 +32,7 @@ _PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
 _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
 _CHECKPOINT = "tests/manual_nn/training/test_checkpoint.py"
+_DESCENT = "tests/manual_nn/training/test_descent_compiled.py"
 _TRAINING = ("tests/manual_nn/training/test_loop.py", _ARGUMENTS, _CHECKPOINT)
 _OPTIMIZERS = "tests/manual_nn/training/test_optimizer.py"
 _IN_PLACE = (
@@ -60,15 +61,19 @@ FIRST = {
 # optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
+    "manual_nn/compiled/curvature.py": (
+        *("tests/manual_nn/derivatives/test_curvature_compiled.py", _PRODUCTS),
+    ),
     "manual_nn/compiled/in_place.py": (_COMPILED, _COMPILER),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
-    "manual_nn/compiled/steps.py": ("tests/manual_nn/training/test_descent_compiled.py",),
+    "manual_nn/compiled/steps.py": (_DESCENT,),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,
     "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
     "manual_nn/models/penalty.py": _NETWORK,
     "manual_nn/training/adam.py": (_OPTIMIZERS, _IN_PLACE),
+    "manual_nn/training/checkpoint.py": (_DESCENT,),
     "manual_nn/training/early_stopping.py": _TRAINING,
     "manual_nn/training/schedule.py": (_OPTIMIZERS,),
     "manual_nn/training/sgd.py": (_OPTIMIZERS, _IN_PLACE),
@@ -94,9 +99,9 @@ INSTEAD = {
     "manual_nn/models/workspace.py": (
         *(_PASSES, _ROWS, "tests/manual_nn/training/test_sgd.py", _ARGUMENTS),
     ),
-    "manual_nn/training/evaluation.py": _TRAINING,
+    "manual_nn/training/evaluation.py": (*_TRAINING, _COMPILED),
     "manual_nn/training/history.py": _TRAINING,
-    "manual_nn/training/loop.py": _TRAINING,
+    "manual_nn/training/loop.py": (*_TRAINING, _DESCENT),
     "reference/__main__.py": ("tests/reference/test_command_line.py",),
     "reference/along.py": ("tests/reference/test_check_layer.py",),
     "reference/arguments.py": ("tests/reference/test_check_layer.py",),

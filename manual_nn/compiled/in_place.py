@@ -105,6 +105,22 @@ def cross_entropy(
 
 
 @compiled
+def likeliest_is_right(z: Array, bias: Array, target: Array, right: Any) -> None:
+    """Write of each row whether a W + b is largest where the target is, (N,).
+
+    Where several are equal it is the first. `z` is a W, (N, K), and stays so.
+    """
+    for n in range(z.shape[0]):
+        likeliest, wanted = 0, 0
+        for k in range(1, z.shape[1]):
+            if z[n, k] + bias[k] > z[n, likeliest] + bias[likeliest]:
+                likeliest = k
+            if target[n, k] > target[n, wanted]:
+                wanted = k
+        right[n] = likeliest == wanted
+
+
+@compiled
 def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: Array) -> Any:
     """Write d_W = a^T d_z + decay W, and return the sum of W's squares.
 

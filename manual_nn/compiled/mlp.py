@@ -8,12 +8,20 @@ z_L, with which it is one array.
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import product
 
 Arrays: TypeAlias = Sequence[Array]
+
+
+@compiled
+def first(L: int, arrays: Arrays) -> list[Array]:
+    """Give the first L arrays in a list, whose type does not depend on how many there are."""
+    return [arrays[l] for l in range(L)]
 
 
 @compiled
@@ -76,7 +84,36 @@ def up_and_down(
 
 
 @compiled
+def loss_and_right(
+    L: int,
+    weights: Arrays,
+    biases: Arrays,
+    X: Array,
+    target: Array,
+    row_weight: Array,
+    z: Arrays,
+    right: Any,
+) -> tuple[Any, bool]:
+    """Go up alone: the loss without the penalty, which is returned; mlp.md (1), (3).
+
+    Also returns whether all pre-activations are finite; it stops at a layer where they are not.
+
+    The arguments are those of `loss_and_grad`, with where to write of each row whether its largest
+    logit is that of its most probable class, `right`, (N,).
+    """
+    weights, biases, z = first(L, weights), first(L, biases), first(L, z)
+    top = L - 1
+    if not forward(weights, 1.0, biases, X, z):
+        return X.dtype.type(0), False
+    in_place.likeliest_is_right(z[top], biases[top], target, right)
+    return in_place.cross_entropy(
+        z[top], biases[top], target, row_weight, np.empty_like(biases[top])
+    )
+
+
+@compiled
 def loss_and_grad(
+    L: int,
     weights: Arrays,
     biases: Arrays,
     X: Array,
@@ -92,15 +129,19 @@ def loss_and_grad(
 
     Also returns whether all pre-activations are finite; it stops at a layer where they are not.
 
-    The arguments are those of `up_and_down`, with the factor of the penalty, `weight_decay`, and
-    where to write d_W_1 to d_W_L, `d_weights`.
+    The arguments are those of `up_and_down`, with the number of layers L, the factor of the
+    penalty, `weight_decay`, and where to write d_W_1 to d_W_L, `d_weights`. Sequences may have more
+    arrays than L, which are not looked at.
     """
+    weights, biases = first(L, weights), first(L, biases)
+    z, d_z = first(L, z), first(L, d_z)
+    d_weights, d_biases = first(L, d_weights), first(L, d_biases)
     loss, finite = up_and_down(weights, 1.0, biases, X, target, row_weight, z, d_z, d_biases)
     if not finite:
         return loss, False
     dtype = X.dtype.type
     decay, squares = dtype(2 * weight_decay), dtype(0)
-    for l in range(len(weights)):
+    for l in range(L):
         squares += in_place.weight_backward(
             X if l == 0 else z[l - 1], d_z[l], weights[l], decay, d_weights[l]
         )

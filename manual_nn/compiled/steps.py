@@ -202,6 +202,7 @@ def with_moments(
     for s in range(S):
         take_batch(rows[s], X, target, sample_weight, 1.0, X_batch, target_batch, row_weight)
         _, finite = mlp.loss_and_grad(
+            len(weights),
             weights,
             biases,
             X_batch,

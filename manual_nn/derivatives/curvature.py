@@ -21,6 +21,8 @@ from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp, penalty
 from manual_nn.models.arguments import as_batch, as_inputs, as_params, as_row_weight, as_tangents
+from manual_nn.models.workspace import Workspace, arrays_of
+from manual_nn.sums import sum_rows
 
 MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
 
@@ -80,16 +82,25 @@ def backward_tangents(
 
 
 def dense_backward_tangent(
-    R_d_z: Array, d_z: Array, R_a: Array, a: Array, R_layer: Dense, *, weight_decay: float
+    R_d_z: Array,
+    d_z: Array,
+    R_a: Array,
+    a: Array,
+    R_layer: Dense,
+    *,
+    weight_decay: float,
+    out: Dense | None = None,
 ) -> Dense:
     """Compute R_d_W and R_d_b; eq. (2), (8).
 
     R_d_W = a^T R_d_z + R_a^T d_z + 2 weight_decay R_W, R_d_b = column sums of R_d_z. The sum of the
     two products is one product of twice as many rows.
     """
-    R_d_weight = np.concatenate([a, R_a]).T @ np.concatenate([R_d_z, d_z])
+    weight_out, bias_out = out or (None, None)
+    rows, d_rows = np.concatenate([a, R_a]), np.concatenate([R_d_z, d_z])
+    R_d_weight = np.matmul(rows.T, d_rows, out=weight_out)
     penalty.add_backward(R_d_weight, R_layer.weight, weight_decay)
-    return Dense(R_d_weight, R_d_z.sum(axis=0))
+    return Dense(R_d_weight, sum_rows(R_d_z, out=bias_out))
 
 
 def jvp(
@@ -99,6 +110,7 @@ def jvp(
     y: npt.ArrayLike,
     *,
     weight_decay: float = 0.0,
+    workspace: Workspace | None = None,
 ) -> tuple[np.floating[Any], np.floating[Any]]:
     """Compute the loss and its derivative along the tangents, in one pass up.
 
@@ -111,18 +123,26 @@ def jvp(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
+        workspace: what computes: NumPy, or the loops that Numba compiles, the same up to rounding;
+            None for NumPy.
 
     Returns:
         The loss, as `loss` gives it, and its derivative, scalars of the dtype of the parameters.
 
     Raises:
-        TypeError, ValueError: as for `loss`, or the tangents are not like the parameters.
+        TypeError, ValueError: as for `loss`, or the tangents are not like the parameters, or the
+            workspace does not fit.
 
     >>> zero, ones = Dense(np.zeros((1, 2)), np.zeros(2)), Dense(np.ones((1, 2)), np.arange(2.0))
     >>> jvp((zero,), (ones,), [[3.0]], [0])[1]  # (p - y) R_z = (-1/2, 1/2) (3, 4)
     np.float64(0.5)
     """
     params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    _, compiled = _room_and_choice(workspace, params, X)
+    if compiled is not None:
+        both: tuple[Any, Any] | None = compiled.jvp(params, tangents, X, target, weight_decay)
+        if both is not None:
+            return both
     z, a = mlp.forward(params, X)
     _, R_z = forward_tangents(params, tangents, a)
     row_weight = as_row_weight(params, len(X), None)
@@ -139,6 +159,7 @@ def hvp(
     y: npt.ArrayLike,
     *,
     weight_decay: float = 0.0,
+    workspace: Workspace | None = None,
 ) -> Params:
     """Compute the product of the loss's Hessian with the tangents, by Pearlmutter's R-operator.
 
@@ -152,6 +173,8 @@ def hvp(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K).
         weight_decay: the factor of the penalty; biases are not penalised.
+        workspace: where to write the result, in the place of a gradient, and what computes, as for
+            `loss_and_grad`; None for new arrays, and NumPy.
 
     Returns:
         The derivative of the gradient along the tangents, shaped like `params`.
@@ -167,7 +190,13 @@ def hvp(
     array([[ 0.75, -0.75]])
     """
     params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
-    return _hessian_product(params, X, target, weight_decay)(tangents)
+    out, compiled = _room_and_choice(workspace, params, X)
+    _check_apart(tangents, out)
+    if compiled is not None:
+        product: Params | None = compiled.hvp(params, tangents, X, target, weight_decay, out=out)
+        if product is not None:
+            return product
+    return _hessian_product(params, X, target, weight_decay)(tangents, out)
 
 
 def ggnvp(
@@ -177,6 +206,7 @@ def ggnvp(
     y: npt.ArrayLike,
     *,
     weight_decay: float = 0.0,
+    workspace: Workspace | None = None,
 ) -> Params:
     """Compute the product of the generalised Gauss-Newton matrix with the tangents.
 
@@ -192,6 +222,7 @@ def ggnvp(
         X: the inputs, (N, D).
         y: class numbers, (N,), or target probabilities, (N, K): without effect on this matrix.
         weight_decay: the factor of the penalty; biases are not penalised.
+        workspace: as for `hvp`.
 
     Returns:
         The product, shaped like `params`.
@@ -204,7 +235,13 @@ def ggnvp(
     array([ 0.25, -0.25])
     """
     params, tangents, X, _, weight_decay = _checked(params, tangents, X, y, weight_decay)
-    return _ggn_product(params, X, weight_decay)(tangents)
+    out, compiled = _room_and_choice(workspace, params, X)
+    _check_apart(tangents, out)
+    if compiled is not None:
+        product: Params | None = compiled.ggnvp(params, tangents, X, weight_decay, out=out)
+        if product is not None:
+            return product
+    return _ggn_product(params, X, weight_decay)(tangents, out)
 
 
 def hessian(
@@ -366,9 +403,32 @@ def _checked(
     return params, as_tangents(params, tangents), X, target, weight_decay
 
 
+def _room_and_choice(
+    workspace: Workspace | None, params: Params, X: Array
+) -> tuple[Params | None, Any]:
+    """Give where to write what is shaped like params, and the compiled functions, or None."""
+    if workspace is None:
+        return None, None
+    out = arrays_of(workspace, params, len(X)).gradient
+    if workspace.backend == "numpy":
+        return out, None
+    from manual_nn.derivatives import curvature_compiled  # noqa: PLC0415, it needs Numba
+
+    return out, curvature_compiled
+
+
+def _check_apart(tangents: Params, out: Params | None) -> None:
+    """Check that writing the result does not change the tangents, which are needed to the end."""
+    for R_layer, out_layer in zip(tangents, out or tangents, strict=True):
+        for R_array, out_array in zip(R_layer, out_layer, strict=True):
+            if out is not None and np.may_share_memory(R_array, out_array):
+                msg = "tangents must not be the workspace's own gradient, which is overwritten"
+                raise ValueError(msg)
+
+
 def _hessian_product(
     params: Params, X: Array, target: Array, weight_decay: float
-) -> Callable[[Params], Params]:
+) -> Callable[..., Params]:
     """Go up and down once; returns the function of tangents that goes up and down with them."""
     z, a = mlp.forward(params, X)
     p = softmax(z)
@@ -377,30 +437,43 @@ def _hessian_product(
     _, d_logits = softmax_cross_entropy.backward((), kept)
     d_z = mlp.backward(params, a, d_logits)
 
-    def product(tangents: Params) -> Params:
+    def product(tangents: Params, out: Params | None = None) -> Params:
         R_a, R_z = forward_tangents(params, tangents, a)
         R_d_z = backward_tangents(params, tangents, a, d_z, softmax_tangent(p, R_z, row_weight))
-        first = mlp.layer_backward(tangents[0], a[0], R_d_z[0], weight_decay)  # R_a_0 = 0
+        to = out or [None] * len(params)
+        # R_a_0 = 0
+        first = mlp.layer_backward(tangents[0], a[0], R_d_z[0], weight_decay, out=to[0])
         others = (
-            dense_backward_tangent(*layer, weight_decay=weight_decay)
-            for layer in zip(R_d_z[1:], d_z[1:], R_a, a[1:], tangents[1:], strict=True)
+            dense_backward_tangent(
+                R_d_z[l],
+                d_z[l],
+                R_a[l - 1],
+                a[l],
+                tangents[l],
+                weight_decay=weight_decay,
+                out=to[l],
+            )
+            for l in range(1, len(params))
         )
         return (first, *others)
 
     return product
 
 
-def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[[Params], Params]:
+def _ggn_product(params: Params, X: Array, weight_decay: float) -> Callable[..., Params]:
     """Go up once; returns the function of tangents that goes up with them, and down; eq. (10)."""
     z, a = mlp.forward(params, X)
     p = softmax(z)
     row_weight = as_row_weight(params, len(X), None)
 
-    def product(tangents: Params) -> Params:
+    def product(tangents: Params, out: Params | None = None) -> Params:
         _, R_z = forward_tangents(params, tangents, a)
         d_z = mlp.backward(params, a, softmax_tangent(p, R_z, row_weight))
-        layers = zip(tangents, a, d_z, strict=True)
-        return tuple(mlp.layer_backward(*layer, weight_decay) for layer in layers)
+        layers = zip(tangents, a, d_z, out or [None] * len(params), strict=True)
+        return tuple(
+            mlp.layer_backward(R_layer, a_below, d_z_l, weight_decay, out=to)
+            for R_layer, a_below, d_z_l, to in layers
+        )
 
     return product
 
@@ -421,7 +494,7 @@ def _mean_squares(
                 squares_l += weight * d_z_l**2
         means = [squares_l / N for squares_l in squares]
         diagonal = tuple(
-            Dense((a_below**2).T @ mean_l, mean_l.sum(axis=0))
+            Dense((a_below**2).T @ mean_l, sum_rows(mean_l))
             for a_below, mean_l in zip(a, means, strict=True)
         )
     # the biases need no check: where theirs is infinite, its product with a^2 is not finite

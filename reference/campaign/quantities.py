@@ -110,7 +110,7 @@ def rows_by_hand(params: Any, X: Any, y: Any, max_norm: Any) -> dict[str, Any]:
     }
 
 
-def products_by(package: ModuleType) -> Callable[..., dict[str, Any]]:
+def products_by(package: Any) -> Callable[..., dict[str, Any]]:
     """Make the function that computes the products with a direction, by JAX or by hand."""
 
     def products(params: Any, tangents: Any, X: Any, y: Any, weight_decay: Any) -> dict[str, Any]:

@@ -14,19 +14,41 @@ from reference.models.mlp import Params, logits, loss
 
 
 def jvp(
-    params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0
+    params: Params,
+    tangents: Params,
+    X: Any,
+    y: Any,
+    *,
+    weight_decay: Any = 0.0,
+    workspace: Any = None,  # noqa: ARG001, how `manual_nn` computes, not what
 ) -> tuple[jax.Array, jax.Array]:
     """The loss and its derivative along the tangents."""
     return jax.jvp(lambda at: loss(at, X, y, weight_decay=weight_decay), (params,), (tangents,))
 
 
-def hvp(params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Params:
+def hvp(
+    params: Params,
+    tangents: Params,
+    X: Any,
+    y: Any,
+    *,
+    weight_decay: Any = 0.0,
+    workspace: Any = None,  # noqa: ARG001, how `manual_nn` computes, not what
+) -> Params:
     """The derivative of the gradient along the tangents, forward over reverse."""
     gradient = jax.grad(lambda at: loss(at, X, y, weight_decay=weight_decay))
     return jax.jvp(gradient, (params,), (tangents,))[1]
 
 
-def ggnvp(params: Params, tangents: Params, X: Any, y: Any, *, weight_decay: Any = 0.0) -> Params:
+def ggnvp(
+    params: Params,
+    tangents: Params,
+    X: Any,
+    y: Any,
+    *,
+    weight_decay: Any = 0.0,
+    workspace: Any = None,  # noqa: ARG001, how `manual_nn` computes, not what
+) -> Params:
     """J^T H_L J v + 2 weight_decay v on weights: J of the logits, H_L of the loss in them."""
     z, R_z = jax.jvp(lambda at: logits(at, X), (params,), (tangents,))
     d_z = jax.grad(lambda z: softmax_cross_entropy.forward((), z, target=y))

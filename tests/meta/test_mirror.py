@@ -15,6 +15,7 @@ TWINS = ["layers", "models", "derivatives"]  # of reference, tested with what th
 # Where the tests are of a module that has no file of tests by its name.
 TESTED_IN = {
     "manual_nn/__init__.py": "tests/meta/test_imports.py",
+    "manual_nn/compiled/curvature.py": "tests/manual_nn/derivatives/test_curvature_compiled.py",
     "manual_nn/compiled/mlp.py": "tests/manual_nn/models/test_mlp_compiled.py",
     "manual_nn/compiled/steps.py": "tests/manual_nn/training/test_descent_compiled.py",
     "manual_nn/checks/finite.py": "tests/manual_nn/checks/test_arguments.py",

@@ -1,16 +1,17 @@
 """The functions that Numba compiles, run by Python as they are written."""
 
 import importlib.util
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import numba
 import pytest
 
-from manual_nn.compiled import in_place, mlp, reductions, steps
+import manual_nn
+from manual_nn.compiled import curvature, in_place, mlp, reductions, steps
 
-MODULES = (in_place, mlp, reductions, steps)
+MODULES = (in_place, mlp, curvature, reductions, steps)
 WAYS = ("compiled", "in Python")
 
 
@@ -48,3 +49,19 @@ def of_each_implementation(layer: ModuleType) -> pytest.MarkDecorator:
     by_numpy, by_numba = implementations(layer)
     found = [by_numpy, by_numba, in_python(by_numba)]
     return pytest.mark.parametrize("layer", found, ids=["NumPy", "compiled", "in Python"])
+
+
+def _in_a_workspace(name: str) -> Any:
+    function = getattr(manual_nn, name)
+
+    def computed(params: Any, tangents: Any, X: Any, y: Any, **options: Any) -> Any:
+        workspace = manual_nn.Workspace(params, len(X), backend="numba")
+        return function(params, tangents, X, y, **options, workspace=workspace)
+
+    return computed
+
+
+# `manual_nn` where what is compiled computes the products with a direction.
+PRODUCTS = SimpleNamespace(
+    loss=manual_nn.loss, **{name: _in_a_workspace(name) for name in ("jvp", "hvp", "ggnvp")}
+)

@@ -28,6 +28,7 @@ from reference.campaign import quantities
 from reference.compare import Comparer, Comparison, Verdict
 from tests.conftest import Tally, depth, part_for
 from tests.support.bounds import bounded_leaves
+from tests.support.compiled import PRODUCTS
 from tests.support.strategies import (
     TRAITS,
     DirectedNetwork,
@@ -52,7 +53,7 @@ of_any_network = given(
 DTYPES = (np.float32, np.float64)
 
 
-def along_by(package: ModuleType) -> Any:
+def along_by(package: Any) -> Any:
     """Make the function that computes what has a direction, with this package."""
     products = quantities.products_by(package)
     return lambda params, tangents, X, y, weight_decay, _: products(
@@ -78,10 +79,11 @@ def compared(
     compiled: bool = True,
 ) -> Comparison:
     """Compare, and check that nothing but a kink within rounding makes it ambiguous."""
-    got = make(manual_nn)(*network)
-    comparison = comparer(got, *network, dtype=dtype, compiled=compiled)
-    allowed = {Verdict.MATCH, Verdict.AMBIGUOUS} if comparison.open_kinks else {Verdict.MATCH}
-    assert comparison.verdict in allowed, comparison
+    for package in (manual_nn, PRODUCTS) if make is along_by else (manual_nn,):
+        got = make(package)(*network)
+        comparison = comparer(got, *network, dtype=dtype, compiled=compiled)
+        allowed = {Verdict.MATCH, Verdict.AMBIGUOUS} if comparison.open_kinks else {Verdict.MATCH}
+        assert comparison.verdict in allowed, (package, comparison)
     return comparison
 
 

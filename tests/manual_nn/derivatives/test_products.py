@@ -24,6 +24,7 @@ from manual_nn.arrays import Array
 from manual_nn.derivatives import curvature
 from manual_nn.layers.dense import Params
 from tests.conftest import part_for
+from tests.support import compiled
 
 PACKAGES = [pytest.param(manual_nn, id="manual_nn"), pytest.param(reference, id="reference")]
 DTYPES: tuple[type[np.floating], ...] = (np.float64, np.float32)
@@ -197,6 +198,22 @@ def computed(package: Any, function: Any, *args: Any) -> Any:
 def test_products_are_those_of_exact_differences(
     package: Any, dtype: type[np.floating], targets: str
 ) -> None:
+    check_products(package, dtype, targets)
+
+
+@pytest.mark.parametrize("way", compiled.WAYS)
+@in_both_precisions
+def test_compiled_products_are_those_of_exact_differences(
+    way: str, dtype: type[np.floating], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled.take(way, monkeypatch)
+    for targets in TARGETS:
+        check_products(compiled.PRODUCTS, dtype, targets)
+
+
+def check_products(package: Any, dtype: type[np.floating], targets: str) -> None:
+    """Compute them with decay and without."""
+
     def products(package: Any, params: Params, tangents: Params, X: Array, y: Array) -> Any:
         decay, network = {"weight_decay": WEIGHT_DECAY}, (params, tangents, X, y)
         return package.loss(params, X, y, **decay), {

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import manual_nn
+from manual_nn.training.evaluation import evaluate
 from reference.campaign.quantities import gradient_by_hand, gradient_by_jax
 from reference.compare import Comparer, Verdict
 from tests.conftest import Tally, depth
@@ -26,7 +27,9 @@ def gradients_by_hand(network: Network) -> dict[str, dict[str, Any]]:
         params, X, y, weight_decay=weight_decay, workspace=workspace
     )
     d_weights, d_biases = zip(*gradient, strict=True)
+    loss, _ = evaluate(params, X, y, weight_decay=weight_decay, backend="numba")
     compiled = {
+        "loss": params[0].weight.dtype.type(loss),
         "loss_and_grad, loss": value,
         "loss_and_grad, weights": d_weights,
         "loss_and_grad, biases": d_biases,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ import manual_nn
 import reference
 from manual_nn import Dense, Workspace
 from manual_nn.compiled.in_place import BLOCK, FEW
+from manual_nn.training import evaluation
+from manual_nn.training.evaluation import evaluate
 from reference.campaign.draws import LAYOUTS
 from tests.support import compiled
 from tests.support.bits import same_bits
@@ -70,18 +73,58 @@ def test_three_layers_with_soft_targets_weights_and_blocks_have_the_gradient_of_
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("way")
+@each("soft", [False, True])
+@each("weights", [None, [3.0, 1.0]])
+@each("sparse", [False, True])
+def test_an_evaluation_in_blocks_is_numpy_s(
+    weights: list[float] | None, monkeypatch: pytest.MonkeyPatch, *, soft: bool, sparse: bool
+) -> None:
+    """The logits of a row are equal, so that the first class is the likeliest."""
+    monkeypatch.setattr(evaluation, "BLOCK_SIZE", 1)
+    params, X, y, weight_decay = dyadic_network(soft=soft)
+    options: Any = {"weight_decay": weight_decay, "sample_weight": weights}
+    rows = scipy.sparse.csr_array(X) if sparse else X
+    got = evaluate(params, rows, y, **options, backend="numba")
+    assert got == evaluate(params, rows, y, **options)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_is_right_where_its_largest_logit_is(dtype: type[np.floating]) -> None:
+    for seed in range(4):
+        params, X, y = integer_network(seed, D=4, hidden=3, K=3, N=8, dtype=dtype)
+        want = evaluate(params, X, y)
+        assert evaluate(params, X, y, backend="numba") == want
+        _, accuracy = want
+        assert accuracy == (manual_nn.predict(params, X) == y).mean()
+
+
+def test_an_evaluation_that_overflows_on_the_way_ends_as_numpy_s() -> None:
+    apart = (Dense(np.array([[1.0, -1.0]]), np.array([1e308, -1e308])),)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for y in ([0], [1]):
+            got = evaluate(apart, np.ones((1, 1)), y, backend="numba")
+            assert got == evaluate(apart, np.ones((1, 1)), y)
+        with pytest.raises(ValueError, match="those of layer 1 exceed the largest float64"):
+            evaluate(apart, np.full((1, 1), 1e308), [0], backend="numba")
+
+
 def test_sums_over_many_rows_keep_their_digits() -> None:
     """All rows are alike, and so is the loss of all, with its derivatives; the logits are 0."""
     N, eps = 2**19, float(np.finfo(np.float32).eps)
     one, two = np.ones((1, 1), np.float32), np.array([[1.0, 0.0]], np.float32)
     params = (Dense(0 * one, one[0]), Dense(two, np.array([-1.0, 0.0], np.float32)))
     X, target = np.ones((N, 1), np.float32), np.full((N, 2), [0.3, 0.7], np.float32)
-    loss, (lower, upper) = loss_and_grad(params, X, target)
     d_z = 0.5 - target[0].astype(np.float64)
     # a row's own arithmetic is a few roundings, and each sum in float32 has fewer than BLOCK
+    loss, (lower, upper) = loss_and_grad(params, X, target)
     assert abs(loss - np.log(2)) <= 8 * eps
     np.testing.assert_allclose(upper.bias, d_z, rtol=8 * eps)
     np.testing.assert_allclose(lower.bias, d_z[:1], rtol=BLOCK * eps)
+    _, (lower, upper) = manual_nn.loss_and_grad(params, X, target)  # with three levels of blocks
+    np.testing.assert_allclose(upper.bias, d_z, rtol=3 * BLOCK * eps)
+    np.testing.assert_allclose(lower.bias, d_z[:1], rtol=3 * BLOCK * eps)
     assert abs(np.cumsum(np.full(N, d_z[0] / N, np.float32))[-1] / d_z[0] - 1) > 8 * BLOCK * eps
 
 
