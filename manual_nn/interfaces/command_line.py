@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import csv
+import dataclasses
 import logging
 import os
 import re
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
-from manual_nn.compiled.backend import as_backend
 from manual_nn.files.classes import Labels
 from manual_nn.files.data_sets import Dataset
 from manual_nn.files.models import Model, load_model, save_model
@@ -46,6 +46,7 @@ from manual_nn.training.history import (
     TrainingInterrupted,
     TrainingResult,
 )
+from manual_nn.training.loop import backend_to_take
 from manual_nn.training.optimizer import Optimizer
 from manual_nn.training.schedule import CosineSchedule
 from manual_nn.training.settings import as_json
@@ -93,7 +94,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> int:
-    settings = _settings(args)
+    backend = backend_to_take(args.backend, args.checkpoint, resume=args.resume)
+    settings = dataclasses.replace(_settings(args), backend=backend)
     _check_output(args.output, RESULTS)
     if args.validation_fraction == 0 and args.early_stopping:
         raise ValueError(
@@ -389,7 +391,7 @@ def _model(
         source.absolute(),
         fingerprint(source, dataset),
         {name: as_json(value) for name, value in vars(settings).items()}
-        | {"backend": as_backend(settings.backend), "scaling": prepared.scaling.kind},
+        | {"scaling": prepared.scaling.kind},
         vars(result.history),
         result.stopped_early,
     )

@@ -143,7 +143,8 @@ def _add_train(commands: Any, run: Any) -> None:
         "--backend",
         str,
         default.backend,
-        "what computes the steps; numba compiles them, and auto takes it where it is installed",
+        "what computes the steps; numba compiles them, and auto takes it where it is installed, "
+        "or what computed the checkpoint to resume from",
         choices=BACKENDS,
     )
     _add_training(command.add_argument_group("training"), default)

@@ -15,8 +15,9 @@ def forward(params: Params, weight_decay: float) -> np.floating[Any]:
     """Compute weight_decay times the sum of all squared weights, a scalar; eq. (1)."""
     if weight_decay == 0:
         return params[0].weight.dtype.type(0)
-    penalty = weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
-    if np.isinf(penalty):  # the squares may be too large where the penalty is not
+    with np.errstate(over="ignore"):  # the squares may be too large where the penalty is not
+        penalty = weight_decay * np.add.reduce([np.vdot(weight, weight) for weight, _ in params])
+    if np.isinf(penalty):
         penalty = np.add.reduce([np.vdot(weight_decay * weight, weight) for weight, _ in params])
     return penalty
 

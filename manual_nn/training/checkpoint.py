@@ -20,6 +20,7 @@ import numpy as np
 from manual_nn.checks.arguments import as_count, as_number
 from manual_nn.files.parameters import (
     check_version,
+    load_params,
     load_params_and_beside,
     remove_drafts,
     save_params_and_beside,
@@ -100,6 +101,18 @@ class CheckpointFile(NamedTuple):
         remove_drafts(self.path)
 
 
+def backend_of(path: str | os.PathLike[str]) -> str | None:
+    """Say what computed the steps of a checkpoint, or None where no readable one says so."""
+    try:
+        _, metadata = load_params(path)
+    except (OSError, ValueError):  # `CheckpointFile.load` says why
+        return None
+    facts = metadata.get("checkpoint")
+    settings = facts.get("settings") if isinstance(facts, dict) else None
+    backend = settings.get("backend") if isinstance(settings, dict) else None
+    return backend if isinstance(backend, str) else None
+
+
 def fingerprint(array: Rows | None) -> dict[str, Any] | None:
     """Identify an array by its shape, its dtype and the SHA-256 of its elements.
 
@@ -164,7 +177,7 @@ def _layers_in_words(params: Params) -> str:
 def _check_setting(name: str, value: object, saved: object) -> None:
     if value != saved:
         text, saved_text = map(_setting_in_words, (value, saved))
-        remedy = f": choose {saved_text}" if name == "backend" else ""  # which "auto" has changed
+        remedy = f": choose {saved_text}" if name == "backend" else ""
         raise ValueError(f"it was written with {name} {saved_text}, now {name} is {text}{remedy}")
 
 

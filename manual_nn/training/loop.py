@@ -19,11 +19,11 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
 from manual_nn.checks.finite import check_finite_params
-from manual_nn.compiled.backend import as_backend
+from manual_nn.compiled.backend import BACKENDS, as_backend, obstacle_to_compiling
 from manual_nn.layers.dense import Params
 from manual_nn.models import penalty
 from manual_nn.models.arguments import as_params
-from manual_nn.training.checkpoint import CheckpointFile, fingerprint
+from manual_nn.training.checkpoint import CheckpointFile, backend_of, fingerprint
 from manual_nn.training.descent import Descent
 from manual_nn.training.early_stopping import (
     EarlyStopping,
@@ -127,7 +127,8 @@ def train(
         progress: show a progress bar on the standard error stream, which needs tqdm.
         backend: what computes the steps: "numpy"; "numba", which compiles them when it is first
             used on a machine, for seconds, and needs the extra `fast`; or "auto", which is "numba"
-            where that is installed. The result is the same up to rounding.
+            where that is installed, and what computed the checkpoint where training resumes. The
+            result is the same up to rounding.
 
     Returns:
         The trained parameters, the history of the epochs, whether training stopped early, and more.
@@ -227,7 +228,7 @@ def train_epochs(
         as_number(weight_decay, name="weight_decay", minimum=0),
         _as_max_grad_norm(max_grad_norm),
         as_early_stopping(early_stopping, validated=X_val is not None),
-        _as_backend(backend, loss),
+        _for_loss(backend_to_take(backend, checkpoint, resume=resume), loss),
     )
     epochs = as_count(epochs, name="epochs")
     rng = as_rng(rng)
@@ -368,6 +369,7 @@ def _take_steps(
             raise _LostError(taken + 1, str(error)) from error
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
 def _start_loss(params: Params, task: _Task) -> float:
     """Measure the loss before the first step, and check that training can begin."""
     try:
@@ -387,6 +389,7 @@ def _training_measures(params: Params, task: _Task) -> tuple[float, float]:
         loss=task.loss,
         weight_decay=task.weight_decay,
         sample_weight=task.sample_weight,
+        backend=task.backend,
     )
 
 
@@ -399,7 +402,9 @@ def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
             check_finite_params(moment, name=f"optimizer_state.moments[{i}]")
         train_loss, train_acc = _training_measures(params, task)
         if task.X_val is not None and task.y_val is not None:
-            val_loss, val_acc = evaluate(params, task.X_val, task.y_val, loss=task.loss)
+            val_loss, val_acc = evaluate(
+                params, task.X_val, task.y_val, loss=task.loss, backend=task.backend
+            )
             history.val_loss.append(val_loss)
             history.val_acc.append(val_acc)
     except ValueError as error:  # as in _take_steps
@@ -480,10 +485,27 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
     return CheckpointFile(Path(checkpoint), settings=settings, data=data)
 
 
-def _as_backend(backend: object, loss: str) -> str:
-    """Choose what computes, which is NumPy for a loss that has no compiled pass."""
-    chosen = as_backend(backend)
-    return chosen if loss == "softmax_cross_entropy" else "numpy"
+def backend_to_take(
+    backend: object, checkpoint: str | os.PathLike[str] | None, *, resume: bool
+) -> str:
+    """Choose what computes: what is asked for or, for "auto", what computed the checkpoint.
+
+    If that cannot compute here, or there is no checkpoint to resume from, "auto" is what it is
+    everywhere.
+
+    Raises:
+        TypeError, ValueError, ModuleNotFoundError: as for `as_backend`.
+    """
+    if backend == "auto" and resume and checkpoint is not None:
+        saved = backend_of(checkpoint)
+        if saved in BACKENDS and (saved != "numba" or obstacle_to_compiling() is None):
+            return as_backend(saved)
+    return as_backend(backend)
+
+
+def _for_loss(backend: str, loss: str) -> str:
+    """Take NumPy for a loss that has no compiled pass."""
+    return backend if loss == "softmax_cross_entropy" else "numpy"
 
 
 def _as_max_grad_norm(value: object) -> float | None:

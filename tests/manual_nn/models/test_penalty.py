@@ -28,6 +28,13 @@ def test_without_decay_no_weight_is_squared(dtype: type[np.floating]) -> None:
     assert value.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_may_be_too_large_where_the_penalty_is_not(dtype: type[np.floating]) -> None:
+    large = 2.0 ** (np.finfo(dtype).maxexp * 3 // 4)
+    params = (Dense(np.full((1, 2), large, dtype), np.zeros(2, dtype)),)
+    assert penalty.forward(params, 1 / large) == 2 * large
+
+
 def test_the_gradient_is_added_in_place_and_its_part_computed_where_it_is_given_a_place() -> None:
     weight, d_weight, out = PARAMS[1].weight, np.array([[1.0], [1.0]]), np.empty((2, 1))
     penalty.add_backward(d_weight, weight, 0.25, out=out)

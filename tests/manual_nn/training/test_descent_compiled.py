@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import jax
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,14 +19,16 @@ import manual_nn
 import reference
 from manual_nn import Dense
 from manual_nn.arrays import Array
-from manual_nn.compiled import steps
+from manual_nn.compiled import backend, steps
+from manual_nn.files.parameters import save_params
 from manual_nn.layers.dense import Params
-from manual_nn.training import descent_compiled
+from manual_nn.training import descent_compiled, loop
 from manual_nn.training.adam import Adam, AdamW
+from manual_nn.training.checkpoint import backend_of
 from manual_nn.training.clipping import clip_to_norm
 from manual_nn.training.descent import Descent
 from manual_nn.training.descent_compiled import CompiledDescent, as_vector
-from manual_nn.training.loop import train
+from manual_nn.training.loop import backend_to_take, train
 from manual_nn.training.sgd import SGD
 from reference import Comparer, Verdict
 from tests.support import compiled
@@ -230,7 +233,14 @@ def test_the_parameters_are_found_in_the_vector_by_both() -> None:
 # A training
 
 
-def trained(params: Params, X: Any, y: npt.NDArray[np.intp], **options: Any) -> Any:
+@each("backend", ["numpy", "numba"])
+def test_a_decay_that_overflows_is_refused_without_a_warning(backend: str) -> None:
+    params = manual_nn.init_params([3, 2], rng=np.random.default_rng(0), dtype=np.float32)
+    with pytest.raises(ValueError, match="must give a finite loss with weight_decay, got inf"):
+        trained(params, np.ones((2, 3), np.float32), [0, 1], weight_decay=1e39, backend=backend)
+
+
+def trained(params: Params, X: Any, y: Any, **options: Any) -> Any:
     settings: dict[str, Any] = {"epochs": 3, "early_stopping": None, "backend": "numba"} | options
     return train(params, X, y, rng=np.random.default_rng(0), **settings)
 
@@ -273,6 +283,57 @@ def test_a_checkpoint_knows_what_computed_it(task: Any, tmp_path: Any) -> None:
     trained(*task, **file)
     with pytest.raises(ValueError, match=r"now backend is 'numpy': choose 'numba'$"):
         trained(*task, **file, backend="numpy")
+
+
+@each("begun", ["numpy", "numba"])
+@each("first", ["numpy", "numba"])
+def test_a_training_resumes_by_what_began_it_unless_something_else_is_asked_for(
+    begun: str, first: str, task: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever "auto" would begin with: the bits are those of a training without a break."""
+    monkeypatch.setattr(backend, "AUTOMATIC", (first, "numpy"))
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    path = tmp_path / f"{begun}-{first}.npz"
+    trained(*task, epochs=1, backend=begun, checkpoint=path)
+    resumed = trained(*task, backend="auto", checkpoint=path, resume=True)
+    whole = trained(*task, backend=begun)
+    assert same_bits(resumed.params, whole.params)
+    assert resumed.history == whole.history
+    assert not same_bits(whole.params, trained(*task, backend=OTHER[begun]).params)
+
+
+OTHER = {"numpy": "numba", "numba": "numpy"}
+
+
+def test_where_what_began_it_is_not_there_or_is_not_known_a_training_takes_what_is(
+    task: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.npz"
+    trained(*task, epochs=1, checkpoint=path)
+    assert backend_to_take("auto", path, resume=True) == "numba"
+    for asked, resume in (("numpy", True), ("auto", False)):
+        assert backend_to_take(asked, path, resume=resume) == "numpy"
+    monkeypatch.setattr(loop, "obstacle_to_compiling", lambda: "it is not installed")
+    assert backend_to_take("auto", path, resume=True) == "numpy"
+    with pytest.raises(ValueError, match="now backend is 'numpy': choose 'numba'"):
+        trained(*task, backend="auto", checkpoint=path, resume=True)
+    monkeypatch.setattr(loop, "backend_of", lambda _: "of another version")
+    assert backend_to_take("auto", path, resume=True) == "numpy"
+
+
+@each("content", [None, b"", b"PK"])
+def test_a_file_that_is_no_checkpoint_says_nothing_of_what_computed_it(
+    content: bytes | None, tmp_path: Any
+) -> None:
+    path = tmp_path / "run.npz"
+    if content is not None:
+        path.write_bytes(content)
+    assert backend_of(path) is None
+    params = manual_nn.init_params([1, 2], rng=np.random.default_rng(0))
+    settings: list[Any] = [None, {}, {"backend": 1}]
+    for facts in (None, {}, *({"settings": one} for one in settings)):
+        save_params(path, params, checkpoint=facts)
+        assert backend_of(path) is None
 
 
 @pytest.mark.parametrize(("function", "optimizer"), [("sgd", SGD()), ("with_moments", Adam())])
