@@ -8,12 +8,12 @@ within a round, with its quartiles. Each number of threads has a process of its 
 XLA and OpenMP all have that many; with one thread the process has one core.
 """
 
-import itertools
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.speed import checks, epochs, gradients, imports
+from benchmarks.speed import blocks, checks, epochs, gradients, imports
+from benchmarks.speed.gradients import Shape
 from benchmarks.speed.peers import load, missing
 from benchmarks.speed.picture import draw_ratios
 from benchmarks.speed.timing import Timings, all_threads, facts_of, process_of
@@ -27,11 +27,15 @@ scikit-learn's own backpropagation, autograd and the row-by-row algorithm: the s
 rounds in which each has its turn, each figure the median of the ratio within a round, with its
 quartiles. All figures are in [`speed.json`](speed.json)."""
 LEGEND = """
-All have a weight decay of 1e-4, which the floor has not. In the columns *X / ours*, below 1 means
-that X is faster; an empty cell was not measured. With one row the products are no floor: NumPy's
-product of a column and a row is slow.
+All have a weight decay of 1e-4, which the floor has not. The floor is the products by NumPy's BLAS,
+the best floor the fastest in each round of these, XLA's and PyTorch's. In the columns *X /
+compiled*, above 1 means that compiled is faster; an empty cell was not measured. With one row
+NumPy's products are no floor: that of a column and a row is slow.
 
 ![Time as a multiple of that of the matrix products, by batch](ratio_to_floor.png)"""
+
+BLOCKS_LEGEND = """
+*blocks of rows*: one thread for each block, with BLAS on one thread, and the gradients added up."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,18 +54,112 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name} is left out: {module} is not installed (pip install 'manual-nn[peers]')")
     page = Page("A gradient and a training epoch beside the floor and the peers", ABOUT)
     found: dict[str, Any] = {"rounds": args.rounds, "import": time_imports(page, args.rounds)}
-    found["threads"] = [
-        time_with(page, threads, args.rounds, full=args.full)
-        for threads in sorted({1, all_threads()})
+    runs = [
+        time_with(threads, args.rounds, full=args.full) for threads in sorted({1, all_threads()})
     ]
-    page.line(LEGEND)
+    write_tables(page, runs)
+    if all_threads() > 1 and "compiled" not in missing():
+        found["blocks"] = time_blocks(page, all_threads(), args.rounds)
+    found["threads"] = [run.as_json() for run in runs]
     args.results.mkdir(parents=True, exist_ok=True)
     picture, figures = args.results / "ratio_to_floor.png", args.results / "speed.json"
     draw_ratios(found["threads"]).savefig(picture)
     figures.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"\nWrote {picture}\nWrote {figures}")
-    facts = facts_of([run["environment"] for run in found["threads"]])
+    facts = facts_of([run.environment for run in runs])
     page.write(args.results / "speed.md", summary(found), parser.prog, argv, facts)
+
+
+class Run(NamedTuple):
+    """What was measured with one number of threads."""
+
+    threads: int
+    environment: dict[str, str]
+    checks: Timings
+    gradients: list[tuple[Shape, Timings]]
+    epochs: list[tuple[epochs.Setting, Timings]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Name every figure."""
+        return {
+            "threads": self.threads,
+            "environment": self.environment,
+            "checks": self.checks.as_json(),
+            "gradients": [shape._asdict() | timings.as_json() for shape, timings in self.gradients],
+            "epochs": [setting._asdict() | timings.as_json() for setting, timings in self.epochs],
+        }
+
+
+def time_with(threads: int, rounds: int, *, full: bool) -> Run:
+    """Measure everything with so many threads, in a fresh process."""
+    with process_of(threads) as process:
+
+        def measure(module: Any, *what: Any, turns: int = rounds) -> Timings:
+            print(f"{threads} threads: {module.__name__}", *what, flush=True)
+            arguments = *what, turns, threads
+            timings: Timings = process.submit(module.measure, *arguments).result()
+            return timings
+
+        environment = process.submit(load, threads).result()
+        print(*map(": ".join, environment.items()), sep="\n")
+        shapes = gradients.FULL if full else gradients.QUICK
+        settings = epochs.FULL if full else epochs.QUICK
+        fewer = rounds if full else max(2, rounds // 3)  # an epoch is a mean of many steps already
+        return Run(
+            threads,
+            environment,
+            measure(checks),
+            [(shape, measure(gradients, shape)) for shape in shapes],
+            [(setting, measure(epochs, setting, turns=fewer)) for setting in settings],
+        )
+
+
+def write_tables(page: Page, runs: Sequence[Run]) -> None:
+    """Print one table of the gradients for each precision, and one of the epochs."""
+    for run in runs:
+        over = run.checks.over["ours"]["checks"]
+        page.line(
+            f"\nThe checks of the arguments / ours, {checks.WHERE}, {in_words(run.threads)}: {over}"
+        )
+    base = "ours" if "compiled" in missing() else "compiled"
+    for dtype in dict.fromkeys(shape.dtype for shape, _ in runs[0].gradients):
+        page.line(f"\n## The loss and its gradient, {dtype}\n")
+        page.heading(gradients.headings(base))
+        measured = [
+            (run.threads, shape, timings)
+            for run in runs
+            for shape, timings in run.gradients
+            if shape.dtype == dtype
+        ]
+        for threads, shape, timings in measured:
+            page.row(gradients.row(shape, threads, timings, base))
+        for run in runs:
+            timings_of_run = [timings for threads, _, timings in measured if threads == run.threads]
+            page.line(f"\n{in_words(run.threads)}. {gradients.means(timings_of_run, base)}")
+    page.line(LEGEND)
+    page.line(f"\n## A training epoch of {epochs.N:,} rows, float32\n")
+    page.heading(epochs.HEADINGS)
+    for run in runs:
+        for setting, timings in run.epochs:
+            page.row(epochs.row(setting, run.threads, timings))
+
+
+def time_blocks(page: Page, threads: int, rounds: int) -> list[dict[str, Any]]:
+    """Measure blocks of rows on threads of their own, and print the table."""
+    page.line(f"\n## Blocks of the rows on threads of their own, {in_words(threads)}\n")
+    page.heading(blocks.HEADINGS)
+    found = []
+    measured = blocks.measure(blocks.SHAPES, rounds, threads)
+    for shape, timings in zip(blocks.SHAPES, measured, strict=True):
+        page.row(blocks.row(shape, timings))
+        found.append(shape._asdict() | timings.as_json())
+    page.line(BLOCKS_LEGEND)
+    return found
+
+
+def in_words(threads: int) -> str:
+    """Write the number of threads."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def summary(found: dict[str, Any]) -> str:
@@ -105,49 +203,6 @@ def time_imports(page: Page, rounds: int) -> dict[str, Any]:
     over = timings.over["numpy"]["manual_nn"]
     page.line(f"import manual_nn: {milliseconds:.3g} ms, import manual_nn / import numpy: {over}")
     return timings.as_json()
-
-
-def time_with(page: Page, threads: int, rounds: int, *, full: bool) -> dict[str, Any]:
-    """Measure everything with so many threads, in a fresh process, and print the tables."""
-    words = f"{threads} thread{'s' if threads > 1 else ''}"
-    found: dict[str, Any] = {"threads": threads, "gradients": [], "epochs": []}
-    with process_of(threads) as process:
-
-        def measure(module: Any, *what: Any, turns: int = rounds) -> Timings:
-            arguments = *what, turns, threads
-            timings: Timings = process.submit(module.measure, *arguments).result()
-            return timings
-
-        found["environment"] = process.submit(load, threads).result()
-        print(f"\n{words}:", *map(": ".join, found["environment"].items()), sep="\n")
-        timings = measure(checks)
-        over = timings.over["ours"]["checks"]
-        page.line(f"\nThe checks of the arguments / ours, {checks.WHERE}, {words}: {over}")
-        found["checks"] = timings.as_json()
-        shapes = gradients.FULL if full else gradients.QUICK
-        for dtype, group in itertools.groupby(shapes, key=lambda shape: shape.dtype):
-            page.line(f"\n## The loss and its gradient, {dtype}, {words}\n")
-            page.heading(gradients.HEADINGS)
-            measured = []
-            for shape in group:
-                timings = measure(gradients, shape)
-                page.row(gradients.row(shape, timings))
-                found["gradients"].append(shape._asdict() | timings.as_json())
-                measured.append((shape, timings))
-            if "compiled" in timings.over:
-                page.line(f"\n## The compiled loss and gradient, {dtype}, {words}\n")
-                page.heading(gradients.COMPILED_HEADINGS)
-                for shape, timings in measured:
-                    page.row(gradients.compiled_row(shape, timings))
-                page.line("\n" + gradients.means([timings for _, timings in measured]))
-        page.line(f"\n## A training epoch of {epochs.N:,} rows, float32, {words}\n")
-        page.heading(epochs.HEADINGS)
-        for setting in epochs.FULL if full else epochs.QUICK:
-            # An epoch is a mean of many steps already.
-            timings = measure(epochs, setting, turns=rounds if full else max(2, rounds // 3))
-            page.row(epochs.row(setting, timings))
-            found["epochs"].append(setting._asdict() | timings.as_json())
-    return found
 
 
 if __name__ == "__main__":

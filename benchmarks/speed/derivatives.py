@@ -2,7 +2,8 @@
 
 python -m benchmarks.speed.derivatives
 
-By hand, JAX and the floor take turns in rounds, in float32, as `benchmarks.speed.timing` says. The
+By hand, by NumPy and by the loops that Numba compiles, JAX and the floor take turns in rounds, in
+float32, as `benchmarks.speed.timing` says. The
 figures are the median over the rounds of the ratio within a round, with its quartiles. The floor is
 the products of matrices that "What it costs" in mlp.md counts, into arrays made before. NumPy's
 BLAS and XLA get the same number of threads, and each chooses the processor's best instructions.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.speed.timing import (
-    Figure,
+    Timings,
     compare,
     environment,
     facts_of,
@@ -25,8 +26,13 @@ from benchmarks.speed.timing import (
 from benchmarks.tables import Page, parser_of
 
 ABOUT = """\
-The derivatives by hand, jitted JAX and the bare products of matrices that each needs take turns in
-rounds; the figures are medians of the ratio within a round, with quartiles."""
+The derivatives by hand, by NumPy (*hand*) and by loops that Numba compiles (*compiled*), jitted JAX
+and the bare products of matrices that each needs take turns in rounds; the figures are medians of
+the ratio within a round, with quartiles."""
+HEADINGS = (
+    *("quantity", "sizes", "rows", "by hand, ms", "JAX / hand", "hand / floor"),
+    *("compiled, ms", "JAX / compiled", "compiled / floor"),
+)
 NETWORKS = ((784, 256, 10), (784, 512, 512, 10))
 BATCHES = (64, 256)
 
@@ -49,9 +55,19 @@ class Result(NamedTuple):
     quantity: str
     sizes: tuple[int, ...]
     N: int
-    milliseconds: float  # by hand
-    jax_over_hand: Figure
-    hand_over_floor: Figure
+    timings: Timings
+
+    def cells(self) -> list[str]:
+        """Lay out what was measured."""
+        cells = [self.quantity, "-".join(map(str, self.sizes)), str(self.N)]
+        for name in ("hand", "compiled"):
+            if name in self.timings.over:
+                cells += [
+                    f"{self.timings.seconds[name].median * 1e3:.3g}",
+                    str(self.timings.over[name]["JAX"]),
+                    str(self.timings.over["floor"][name]),
+                ]
+        return cells + [""] * (len(HEADINGS) - len(cells))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,48 +82,48 @@ def main(argv: Sequence[str] | None = None) -> None:
     described = environment(args.threads)
     print(*map(": ".join, described.items()), "", sep="\n", flush=True)
     page = Page("The derivatives by hand beside jitted JAX", ABOUT)
-    page.heading(["quantity", "sizes", "rows", "by hand, ms", "JAX / hand", "hand / floor"])
+    page.heading(HEADINGS)
     results = []
     for sizes, N in itertools.product(NETWORKS, BATCHES):
         for result in measure(sizes, N, args.rounds, args.threads):
             results.append(result)
-            network, milliseconds = "-".join(map(str, sizes)), f"{result.milliseconds:.3g}"
-            ratios = str(result.jax_over_hand), str(result.hand_over_floor)
-            page.row([result.quantity, network, str(N), milliseconds, *ratios])
+            page.row(result.cells())
     page.line("\n## Peak memory, as a part of the gradient's\n")
     page.heading(["quantity", "sizes", "rows", "ratio"])
     for quantity, network, N, part in peaks():
         page.row([quantity, network, str(N), f"{part:.2f}"])
-    by_jax = [result.jax_over_hand.median for result in results]
-    by_hand = [result.hand_over_floor.median for result in results]
-    summary = (
-        f"JAX takes {min(by_jax):.3g} to {max(by_jax):.3g} times as long as by hand; by hand takes "
-        f"{min(by_hand):.3g} to {max(by_hand):.3g} times the bare matrix products."
-    )
     facts = facts_of([described]) | {"Precision": "float32"}
-    page.write(args.results / "derivatives.md", summary, parser.prog, argv, facts)
+    page.write(args.results / "derivatives.md", summary(results), parser.prog, argv, facts)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Say in a sentence how the two ways compare."""
+    sentences = []
+    for name, words in (("hand", "by hand"), ("compiled", "compiled")):
+        timings = [result.timings for result in results if name in result.timings.over]
+        if timings:
+            by_jax = [one.over[name]["JAX"].median for one in timings]
+            over_floor = [one.over["floor"][name].median for one in timings]
+            sentences.append(
+                f"JAX takes {min(by_jax):.3g} to {max(by_jax):.3g} times as long as {words}; "
+                f"{words} takes {min(over_floor):.3g} to {max(over_floor):.3g} times the bare "
+                "matrix products."
+            )
+    return " ".join(sentences)
 
 
 def measure(sizes: tuple[int, ...], N: int, rounds: int, threads: int) -> list[Result]:
     """Run everything once in each round, in turn."""
     from benchmarks.speed.floor import floor  # noqa: PLC0415, it imports NumPy
 
-    by_hand, by_jax = quantities(sizes, N)
+    ways = quantities(sizes, N)
     results = []
     for name, counts in PRODUCTS.items():
-        calls = {"hand": by_hand[name], "JAX": by_jax[name]}
+        calls = {way: functions[name] for way, functions in ways.items() if name in functions}
+        others = ["floor", *(way for way in ("hand", "compiled") if way in calls)]
         calls["floor"] = floor(sizes, N, "float32", *counts)
-        timings = compare(interleave(calls, rounds, threads=threads), ("hand", "floor"))
-        results.append(
-            Result(
-                name,
-                sizes,
-                N,
-                timings.seconds["hand"].median * 1e3,
-                timings.over["hand"]["JAX"],
-                timings.over["floor"]["hand"],
-            )
-        )
+        timings = compare(interleave(calls, rounds, threads=threads), others)
+        results.append(Result(name, sizes, N, timings))
     return results
 
 
@@ -123,12 +139,13 @@ def inputs(sizes: tuple[int, ...], N: int) -> tuple[Any, Any, Any, Any]:
     return params, tangents, X, rng.integers(sizes[-1], size=N)
 
 
-def quantities(sizes: tuple[int, ...], N: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make the functions without arguments, by hand and by JAX."""
+def quantities(sizes: tuple[int, ...], N: int) -> dict[str, dict[str, Callable[[], Any]]]:
+    """Make the functions without arguments, by each way: by hand, compiled and by JAX."""
     import jax  # noqa: PLC0415
 
     import manual_nn  # noqa: PLC0415
     import reference  # noqa: PLC0415
+    from manual_nn.compiled.backend import obstacle_to_compiling  # noqa: PLC0415
 
     params, tangents, X, y = inputs(sizes, N)
     on_device = jax.device_put((params, tangents, X, y))
@@ -151,10 +168,19 @@ def quantities(sizes: tuple[int, ...], N: int) -> tuple[dict[str, Any], dict[str
         jitted = jax.jit(function)
         return lambda: jax.block_until_ready(jitted(*on_device))
 
-    return (
-        {name: by_hand(function) for name, function in functions(manual_nn).items()},
-        {name: by_jax(function) for name, function in functions(reference).items()},
-    )
+    ways = {
+        "hand": {name: by_hand(function) for name, function in functions(manual_nn).items()},
+        "JAX": {name: by_jax(function) for name, function in functions(reference).items()},
+    }
+    if obstacle_to_compiling() is None:
+        workspace = manual_nn.Workspace(params, N, backend="numba")
+        ways["compiled"] = {
+            "gradient": lambda: manual_nn.loss_and_grad(params, X, y, workspace=workspace),
+            "jvp": lambda: manual_nn.jvp(params, tangents, X, y, workspace=workspace),
+            "hvp": lambda: manual_nn.hvp(params, tangents, X, y, workspace=workspace),
+            "ggnvp": lambda: manual_nn.ggnvp(params, tangents, X, y, workspace=workspace),
+        }
+    return ways
 
 
 def peaks() -> list[tuple[str, str, int, float]]:

@@ -188,20 +188,19 @@ EPOCHS: dict[str, Callable[[Training], Contender]] = {
 
 PEERS = [name for name in EPOCHS if name not in {"ours", "compiled"}]
 HEADINGS = [
-    "network",
-    "batch",
-    "ours, s",
+    *("network", "batch", "threads", "ours, s"),
     *(f"{name} / ours" for name in PEERS),
     "compiled, s",
     *(f"{name} / compiled" for name in ("ours", *PEERS)),
 ]
 
 
-def row(setting: Setting, timings: Timings) -> list[str]:
-    """Lay out what was measured for one setting."""
+def row(setting: Setting, threads: int, timings: Timings) -> list[str]:
+    """Lay out what was measured for one setting with so many threads."""
     return [
         "-".join(map(str, setting.network)),
         str(setting.batch_size),
+        str(threads),
         f"{timings.seconds['ours'].median:.3g}",
         *(str(timings.over["ours"].get(name, "")) for name in PEERS),
         *_compiled_columns(timings),

@@ -6,10 +6,11 @@ Both train one hidden layer in float32 by plain minibatch stochastic gradient de
 batches, epochs, learning rate and penalty, no momentum, no early stop. For the penalty to be the
 same in every batch of n rows, alpha = 2 * weight_decay * n, and rows that do not fill a batch are
 left out. What remains different is the random start, and that ours computes loss and accuracy over
-all rows after each epoch, while scikit-learn's adds up the losses of the batches. For each seed
-both have their turn, in an order drawn anew; times are medians with quartiles, and the ratio is
-that of the two fits from one seed. With one thread of BLAS the time is that of the process on its
-core, which other load disturbs less.
+all rows after each epoch, while scikit-learn's adds up the losses of the batches. Before the clock
+starts both are fitted for an epoch, in which Numba compiles. For each seed both have their turn, in
+an order drawn anew; times are medians with quartiles, and the ratio is that of the two fits from
+one seed. With one thread of BLAS the time is that of the process on its core, which other load
+disturbs less.
 """
 
 import random
@@ -63,6 +64,7 @@ class Found(NamedTuple):
 
     rows: int
     sizes: tuple[int, ...]
+    backend: str  # of ours
     fits: dict[str, list[Fit]]
 
 
@@ -90,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 everything.append(found)
             environments.append(process.submit(timing.environment, threads).result())
     page.line(LEGEND)
-    facts = timing.facts_of(environments)
+    backends = dict.fromkeys(found.backend for found in everything)
+    facts = timing.facts_of(environments) | {f"Backend of {OURS}": ", ".join(backends)}
     page.write(args.results / "estimator.md", summary(everything), parser.prog, argv, facts)
 
 
@@ -113,6 +116,7 @@ def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: 
     """Fit both from each seed, in turn."""
     import numpy as np  # noqa: PLC0415, it starts with as many threads as were set before
 
+    from manual_nn.compiled.backend import as_backend  # noqa: PLC0415, the same
     from manual_nn.files.data_sets import load_digits, load_mnist  # noqa: PLC0415, the same
     from manual_nn.files.scaling import fit_scaling  # noqa: PLC0415, the same
 
@@ -124,6 +128,8 @@ def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: 
     rows = len(X_train) // settings.batch_size * settings.batch_size
     clock = time.process_time if threads == 1 else time.perf_counter
     fits: dict[str, list[Fit]] = {OURS: [], THEIRS: []}
+    for classifier in classifiers(settings._replace(epochs=1), seeds[0]):
+        fit(classifier, X_train[:rows], dataset.y_train[:rows])
     for seed in seeds:
         contenders = classifiers(settings, seed)
         random.Random(seed).shuffle(contenders)  # noqa: S311, an order
@@ -134,7 +140,7 @@ def measure(data: str, data_dir: Path | None, seeds: Sequence[int], *, threads: 
             accuracy = classifier.score(X_test, dataset.y_test)
             fits[type(classifier).__name__].append(Fit(float(accuracy), seconds))
     sizes = (X_train.shape[1], settings.hidden_width, 10)
-    return Found(rows, sizes, fits)
+    return Found(rows, sizes, as_backend("auto"), fits)
 
 
 def classifiers(settings: Settings, seed: int) -> list[Any]:

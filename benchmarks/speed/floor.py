@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
 def xla_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object]:
@@ -23,14 +24,7 @@ def xla_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object
     """
     import jax  # noqa: PLC0415, it may be missing
 
-    rng = np.random.default_rng(0)
-    layers = [
-        tuple(
-            jax.device_put(rng.normal(size=shape).astype(dtype))
-            for shape in ((N, fan_in), (fan_in, fan_out), (N, fan_out))
-        )
-        for fan_in, fan_out in itertools.pairwise(sizes)
-    ]
+    layers = jax.device_put(_matrices(sizes, N, dtype))
 
     def products(layers: Any) -> Any:
         return [
@@ -39,6 +33,39 @@ def xla_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object
 
     compiled: Any = jax.jit(products)
     return lambda: jax.block_until_ready(compiled(layers))
+
+
+def torch_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object]:
+    """Make the same by PyTorch, into tensors made before."""
+    import torch  # noqa: PLC0415, it may be missing
+
+    products = []
+    for l, (a, W, d_z) in enumerate(_matrices(sizes, N, dtype)):
+        a_, W_, d_z_ = map(torch.from_numpy, (a, W, d_z))
+        pairs = [(a_, W_, d_z), (a_.T, d_z_, W), *([(d_z_, W_.T, a)] if l else [])]
+        products += [
+            (left, right, torch.from_numpy(np.empty_like(out))) for left, right, out in pairs
+        ]
+
+    def run() -> list[Any]:
+        return [torch.mm(left, right, out=out) for left, right, out in products]
+
+    return run
+
+
+def _matrices(
+    sizes: tuple[int, ...], N: int, dtype: str
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Draw a, W and d_z of each layer."""
+    rng = np.random.default_rng(0)
+    return [
+        (
+            rng.normal(size=(N, fan_in)).astype(dtype),
+            rng.normal(size=(fan_in, fan_out)).astype(dtype),
+            rng.normal(size=(N, fan_out)).astype(dtype),
+        )
+        for fan_in, fan_out in itertools.pairwise(sizes)
+    ]
 
 
 def floor(
@@ -58,13 +85,8 @@ def floor(
             A gradient takes one up and one for the weights.
         others: how many every other layer takes. A gradient takes one of each.
     """
-    rng = np.random.default_rng(0)
     up, down = [], []
-    for l, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        a, W, d_z = (
-            rng.normal(size=shape).astype(dtype)
-            for shape in ((N, fan_in), (fan_in, fan_out), (N, fan_out))
-        )
+    for l, (a, W, d_z) in enumerate(_matrices(sizes, N, dtype)):
         ups, downs, weights = others if l else first
         up += [(a, W, np.empty_like(d_z))] * ups
         down += [(d_z, W.T, np.empty_like(a))] * downs

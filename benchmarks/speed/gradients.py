@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import manual_nn
-from benchmarks.speed.floor import floor, xla_floor
+from benchmarks.speed.floor import floor, torch_floor, xla_floor
 from benchmarks.speed.peers import GRADIENTS, Problem, missing
 from benchmarks.speed.timing import Timings, compare, interleave
 
@@ -21,7 +21,8 @@ EPOCH = 51_000  # the training rows of MNIST that are not held out
 FEW = 128  # rows up to which the row-by-row algorithm is timed, for it is slow, and for an EPOCH
 WEIGHT_DECAY = 1e-4
 NO_DECAY = "ours without decay"  # the floor has none either
-XLA = "XLA's products"
+XLA, TORCH = "XLA's products", "PyTorch's products"
+BEST = "best floor"  # of NumPy's, XLA's and PyTorch's products, the fastest in its round
 
 
 class Shape(NamedTuple):
@@ -55,10 +56,15 @@ def measure(shape: Shape, rounds: int, threads: int) -> Timings:
     }
     for name in contenders(shape):
         calls[name] = GRADIENTS[name](problem).run
-    if "JAX" in calls:
-        calls[XLA] = xla_floor(*shape)
-    others = [name for name in ("floor", "ours", "compiled") if name in calls]
-    return compare(interleave(calls, rounds, threads=threads), others)
+    floors = ["floor"]
+    for name, peer, make in ((XLA, "JAX", xla_floor), (TORCH, "PyTorch", torch_floor)):
+        if peer in calls:
+            calls[name] = make(*shape)
+            floors.append(name)
+    seconds = interleave(calls, rounds, threads=threads)
+    seconds[BEST] = [min(times) for times in zip(*map(seconds.get, floors), strict=True)]
+    others = [name for name in ("floor", BEST, "ours", "compiled") if name in seconds]
+    return compare(seconds, others)
 
 
 def contenders(shape: Shape) -> list[str]:
@@ -81,57 +87,43 @@ def draw_problem(shape: Shape) -> Problem:
 
 
 PEERS = [name for name in GRADIENTS if name not in {"ours", "compiled"}]
-HEADINGS = [
-    "network",
-    "rows",
-    "ours, ms",
-    "ours / floor",
-    "without decay",
-    *(f"{name} / ours" for name in PEERS),
-]
 FASTEST = ["ours", "JAX", "PyTorch", "scikit-learn"]
-COMPILED_HEADINGS = [
-    "network",
-    "rows",
-    "compiled, ms",
-    "compiled / floor",
-    "XLA's products / floor",
-    *(f"{name} / compiled" for name in FASTEST),
-]
 
 
-def row(shape: Shape, timings: Timings) -> list[str]:
-    """Lay out what was measured for one shape."""
+def headings(base: str) -> list[str]:
+    """Name the columns of `row`."""
     return [
-        shape.network,
-        f"{shape.N:,}",
-        f"{timings.seconds['ours'].median * 1e3:.3g}",
-        str(timings.over["floor"]["ours"]),
-        str(timings.over["floor"][NO_DECAY]),
-        *(str(timings.over["ours"].get(name, "")) for name in PEERS),
+        *("network", "rows", "threads", "floor, ms", f"{BEST} / floor"),
+        *("ours / floor", "without decay / floor", "compiled / floor", f"compiled / {BEST}"),
+        *(f"{name} / {base}" for name in beside(base)),
     ]
 
 
-def compiled_row(shape: Shape, timings: Timings) -> list[str]:
-    """Lay out what was measured of the compiled pass for one shape."""
+def beside(base: str) -> list[str]:
+    """List whose time is told as a multiple of that of one of ours."""
+    return [name for name in ("ours", *PEERS) if name != base]
+
+
+def row(shape: Shape, threads: int, timings: Timings, base: str) -> list[str]:
+    """Lay out what was measured for one shape with so many threads."""
+    floor = timings.over["floor"]
     return [
         shape.network,
         f"{shape.N:,}",
-        f"{timings.seconds['compiled'].median * 1e3:.3g}",
-        str(timings.over["floor"]["compiled"]),
-        str(timings.over["floor"].get(XLA, "")),
-        *(str(timings.over["compiled"].get(name, "")) for name in FASTEST),
+        str(threads),
+        f"{timings.seconds['floor'].median * 1e3:.3g}",
+        *(str(floor.get(name, "")) for name in (BEST, "ours", NO_DECAY, "compiled")),
+        str(timings.over[BEST].get("compiled", "")),
+        *(str(timings.over[base].get(name, "")) for name in beside(base)),
     ]
 
 
-def means(all_timings: Sequence[Timings]) -> str:
-    """Say how long the others take beside the compiled pass: the geometric mean, and the least."""
+def means(all_timings: Sequence[Timings], base: str) -> str:
+    """Say how long the others take beside one of ours: the geometric mean, and the least."""
     words = []
     for name in FASTEST:
-        ratios = [
-            t.over["compiled"][name].median for t in all_timings if name in t.over["compiled"]
-        ]
+        ratios = [t.over[base][name].median for t in all_timings if name in t.over[base]]
         if ratios:
             mean = statistics.geometric_mean(ratios)
             words.append(f"{name} {mean:.3g} ({min(ratios):.3g} to {max(ratios):.3g})")
-    return f"Times as long as compiled, geometric mean (least to most): {', '.join(words)}."
+    return f"Times as long as {base}, geometric mean (least to most): {', '.join(words)}."

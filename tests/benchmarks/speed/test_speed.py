@@ -8,6 +8,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from timeit import Timer
 from typing import Any
@@ -17,8 +18,8 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import epochs, gradients, peers, timing
-from benchmarks.speed.floor import floor, xla_floor
+from benchmarks.speed import blocks, epochs, gradients, peers, timing
+from benchmarks.speed.floor import floor, torch_floor, xla_floor
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.picture import LOOKS, draw_ratios
 from manual_nn.arrays import Array
@@ -129,6 +130,41 @@ def test_the_floor_of_xla_is_the_same_products() -> None:
     ]
 
 
+def test_the_floor_of_pytorch_is_the_same_products() -> None:
+    pytest.importorskip("torch")
+    products: Any = torch_floor((6, 5, 3), 7, "float64")()
+    assert [tuple(out.shape) for out in products] == [(7, 5), (6, 5), (7, 3), (5, 3), (7, 5)]
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_blocks_of_rows_add_up_to_the_gradient(number: int) -> None:
+    problem = gradients.draw_problem(DEEP)._replace(weight_decay=0.125)
+    run = blocks.in_blocks(problem, number)
+    run()
+    comparison = gradient_comparer()(run(), *problem, dtype=DEEP.dtype)
+    assert comparison.verdict == Verdict.MATCH, comparison
+
+
+def test_every_way_to_use_threads_has_a_process_and_a_turn_in_every_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits: list[int] = []
+    processes = []
+
+    def process_of(threads: int) -> ThreadPoolExecutor:
+        assert threads == 2
+        processes.append(ThreadPoolExecutor(1))
+        return processes[-1]
+
+    monkeypatch.setattr(blocks, "process_of", process_of)
+    monkeypatch.setattr(blocks, "threadpool_limits", lambda limit, **_: limits.append(limit))
+    (timings,) = blocks.measure([DEEP], 2, 2)
+    assert len(processes) == len(timings.seconds) == 3
+    assert limits == [1, 1]  # all but BLAS's own threads
+    network, rows, *cells = blocks.row(DEEP, timings)
+    assert (network, rows, len(cells)) == ("6-5-4-3", "8", len(blocks.HEADINGS) - 2)
+
+
 def test_a_missing_peer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("torch", "sklearn"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -207,15 +243,17 @@ def test_the_command_prints_tables_and_writes_the_picture_and_the_figures(
     found = json.loads((tmp_path / "speed.json").read_text())
     (run,) = found["threads"]
     (result,) = run["gradients"]
-    everybody = {"floor", gradients.NO_DECAY, gradients.XLA, *HERE}
-    assert set(result["over"]) == {"floor", "ours", "compiled"}
+    everybody = {"floor", gradients.NO_DECAY, gradients.XLA, gradients.BEST, *HERE}
+    everybody |= {gradients.TORCH} if "PyTorch" in HERE else set()
+    assert set(result["over"]) == {"floor", gradients.BEST, "ours", "compiled"}
     for other, over in result["over"].items():
         assert set(over) == everybody - {other}
     assert found["import"]["over"]["numpy"]["manual_nn"]["median"] > 0
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     ratio = f"{result['over']['floor']['ours']['median']:.3g}"
     assert f"\n6-5-4-3, 8 rows, float64, 1 thread: ours takes {ratio} times the bare" in page
-    assert page.count("| 6-5-4-3 | 8 | ") == 2  # ours, and compiled
+    assert page.count("| 6-5-4-3 | 8 | 1 | ") == 1
+    assert result["over"]["floor"][gradients.BEST]["median"] <= 1
     compiled = result["over"]["compiled"]["JAX"]["median"]
     assert f"JAX {compiled:.3g} ({compiled:.3g} to {compiled:.3g})" in page
     assert (tmp_path / "ratio_to_floor.png").read_bytes().startswith(b"\x89PNG")
