@@ -63,7 +63,7 @@ def forward(
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)), constant_values=-np.inf)
     shape = (len(x), *geometry.size, x.shape[-1])  # (N, ..., C)
     out = np.full(shape, -np.inf, x.dtype)
-    winner = np.empty(shape, np.min_scalar_type(np.prod(geometry.window) - 1))
+    winner = np.empty(shape, numbers_for(geometry))
     winner[...] = _first_inside(geometry)
     for number, (_, places) in enumerate(places_of(geometry)):
         here = padded[places]
@@ -102,6 +102,11 @@ def _first_inside(geometry: Geometry) -> npt.NDArray[np.integer[Any]]:
     for number, within in reversed([*enumerate(within_x(geometry))]):
         first[within] = number
     return first
+
+
+def numbers_for(geometry: Geometry) -> np.dtype[Any]:
+    """Give the smallest whole numbers that a window's places can be numbered with; eq. (1)."""
+    return np.min_scalar_type(np.prod(geometry.window) - 1)
 
 
 def within_x(geometry: Geometry) -> Iterator[npt.NDArray[np.bool_]]:

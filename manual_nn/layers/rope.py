@@ -4,6 +4,7 @@ rope.md derives the equations. Axes: `...` any number of axes of batches and hea
 sequence, D features, which make D / 2 pairs.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,18 +60,8 @@ def forward(
     array([[1.        , 0.        ],
            [0.54030231, 0.84147098]])
     """
-    check_floats(x, name="x", ndim=2)
-    T, D = x.shape[-2:]
-    if D % 2:
-        raise ValueError(f"x must have an even number of features, got {D}")
-    base = as_number(base, name="base", minimum=0, strict=True)
     halves = as_bool(halves, name="halves")
-    if positions is None:
-        positions = np.arange(T)
-    check_integers(positions, name="positions")
-    check_broadcasts(positions, x.shape[:-1], name="positions", like="x without its features")
-    angles = np.multiply.outer(positions, base ** (-np.arange(0, D, 2) / D))  # in float64
-    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)  # (..., T, D / 2)
+    cos, sin = angles_of(x, positions, base)
     return _turned(x, cos, sin, halves=halves), Kept(cos, sin, halves, x.shape)
 
 
@@ -91,6 +82,40 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     """
     check_like(d_out, kept.shape, kept.cos.dtype, name="d_out", like="out")
     return (), _turned(d_out, kept.cos, -kept.sin, halves=kept.halves)
+
+
+def angles_of(
+    x: Array, positions: npt.NDArray[np.integer[Any]] | None, base: float
+) -> tuple[Array, Array]:
+    """Check what `forward` is given, and give cos and sin of the angles, (..., T, D / 2); eq. (1).
+
+    Those of the positions 0 to T - 1 are kept for the next call, and cannot be written to.
+    """
+    check_floats(x, name="x", ndim=2)
+    T, D = x.shape[-2:]
+    if D % 2:
+        raise ValueError(f"x must have an even number of features, got {D}")
+    base = as_number(base, name="base", minimum=0, strict=True)
+    if positions is None:
+        return _angles_in_order(T, D, base, x.dtype)
+    check_integers(positions, name="positions")
+    check_broadcasts(positions, x.shape[:-1], name="positions", like="x without its features")
+    return _angles(positions, D, base, x.dtype)
+
+
+@functools.lru_cache(maxsize=8)
+def _angles_in_order(T: int, D: int, base: float, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    cos, sin = _angles(np.arange(T), D, base, dtype)
+    cos.flags.writeable = sin.flags.writeable = False
+    return cos, sin
+
+
+def _angles(
+    positions: npt.NDArray[np.integer[Any]], D: int, base: float, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Compute cos and sin of p base^(-2 i / D) in float64, and round them; eq. (1)."""
+    angles = np.multiply.outer(positions, base ** (-np.arange(0, D, 2) / D))
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
 def _turned(x: Array, cos: Array, sin: Array, *, halves: bool) -> Array:

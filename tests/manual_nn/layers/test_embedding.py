@@ -1,5 +1,6 @@
 """The embedding, proven against JAX, with repeated tokens and padding, alone and below a layer."""
 
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from manual_nn.layers.dense import Dense
 from manual_nn.layers.embedding import Embedding, Kept
 from reference.compare import Comparer, Verdict
 from reference.layers import embedding as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -39,7 +41,8 @@ def test_values_and_gradients_agree_with_jax(
     prove(embedding, twin, subject_of(V, D, places, seed % V if padded else None), seed)
 
 
-def test_the_gradient_of_a_layer_above_comes_down_to_the_table() -> None:
+@of_each_implementation(embedding)
+def test_the_gradient_of_a_layer_above_comes_down_to_the_table(layer: ModuleType) -> None:
     rng = np.random.default_rng(0)
     table, above = Embedding(rng.normal(size=(3, 4))), Dense(rng.normal(size=(4, 2)), np.zeros(2))
     x, y = rng.integers(3, size=7), rng.normal(size=(7, 2))
@@ -47,10 +50,10 @@ def test_the_gradient_of_a_layer_above_comes_down_to_the_table() -> None:
     def loss(table: Any, above: Any, y: Any) -> Any:
         return ((twin.forward(table, x) @ above.weight - y) ** 2).sum()
 
-    looked_up, kept = embedding.forward(table, x)
+    looked_up, kept = layer.forward(table, x)
     out, kept_above = dense.forward(above, looked_up)
     (d_weight, _), d_looked_up = dense.backward(above, kept_above, 2 * (out - y))
-    d_table, _ = embedding.backward(table, kept, d_looked_up)
+    d_table, _ = layer.backward(table, kept, d_looked_up)
     comparer = Comparer(jax.grad(loss, (0, 1)), table, above, y)
     got = d_table, Dense(d_weight, np.zeros(2))
     assert comparer(got, table, above, y, compiled=False).verdict == Verdict.MATCH
@@ -92,51 +95,58 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(embedding)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_token_gets_the_sum_over_its_places(dtype: type[np.floating[Any]]) -> None:
+def test_a_token_gets_the_sum_over_its_places(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     params = Embedding(np.array([[1, 2], [3, 4], [5, 6]], dtype))
-    out, kept = embedding.forward(params, np.array([[0, 2], [0, 0]], np.uint8))
+    out, kept = layer.forward(params, np.array([[0, 2], [0, 0]], np.uint8))
     np.testing.assert_array_equal(out, np.array([[[1, 2], [5, 6]], [[1, 2], [1, 2]]], dtype))
     d_out = np.array([[[1, 10], [2, 20]], [[4, 40], [8, 80]]], dtype)
-    (d_weight,), d_x = embedding.backward(params, kept, d_out)
+    (d_weight,), d_x = layer.backward(params, kept, d_out)
     np.testing.assert_array_equal(d_weight, np.array([[13, 130], [0, 0], [2, 20]], dtype))
     assert d_weight.dtype == dtype
     assert d_x is None
 
 
+@of_each_implementation(embedding)
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.uint32, np.uint64])
-def test_the_last_token_gets_its_gradient_whatever_holds_it(dtype: type[np.integer[Any]]) -> None:
+def test_the_last_token_gets_its_gradient_whatever_holds_it(
+    layer: ModuleType, dtype: type[np.integer[Any]]
+) -> None:
     """The table has more entries than the dtype of the tokens counts, up to 16 bits."""
     largest = min(np.iinfo(dtype).max, 2**16 - 1)
     params, x = Embedding(np.zeros((largest + 1, 3), np.float32)), np.array([largest], dtype)
-    _, kept = embedding.forward(params, x)
-    (d_weight,), _ = embedding.backward(params, kept, np.array([[1, 2, 3]], np.float32))
+    _, kept = layer.forward(params, x)
+    (d_weight,), _ = layer.backward(params, kept, np.array([[1, 2, 3]], np.float32))
     np.testing.assert_array_equal(d_weight[-1], [1, 2, 3])
     assert not d_weight[:-1].any()
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(embedding)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = Embedding(np.ones((3, 2))), np.array([0, 2])
-    _, kept = embedding.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match="x must hold tokens from 0 to 2, got 3"):
-        embedding.forward(params, np.array([0, 3, 4]))
+        layer.forward(params, np.array([0, 3, 4]))
     with pytest.raises(ValueError, match="x must hold tokens from 0 to 2, got -1"):
-        embedding.forward(params, np.array([-1, 0]))
+        layer.forward(params, np.array([-1, 0]))
     with pytest.raises(TypeError, match="x must be a NumPy array of integers, got float64"):
-        embedding.forward(params, np.ones(2))  # type: ignore[arg-type]
+        layer.forward(params, np.ones(2))
     with pytest.raises(TypeError, match="x must be a NumPy array of integers, got list"):
-        embedding.forward(params, [0, 1])  # type: ignore[arg-type]
+        layer.forward(params, [0, 1])
     with pytest.raises(
         ValueError, match=r"params.weight must have shape \(V, D\), got \(1, 3, 2\)"
     ):
-        embedding.forward(Embedding(np.ones((1, 3, 2))), x)
+        layer.forward(Embedding(np.ones((1, 3, 2))), x)
     with pytest.raises(ValueError, match=r"params.weight must have at least 2 axes"):
-        embedding.forward(Embedding(np.ones(3)), x)
+        layer.forward(Embedding(np.ones(3)), x)
     with pytest.raises(TypeError, match=r"params.weight must be float32 or float64, got int64"):
-        embedding.forward(Embedding(np.ones((3, 2), np.int64)), x)
+        layer.forward(Embedding(np.ones((3, 2), np.int64)), x)
     with pytest.raises(ValueError, match=r"padding_idx must be less than 3, .* got 3"):
-        embedding.forward(params, x, padding_idx=3)
+        layer.forward(params, x, padding_idx=3)
     with pytest.raises(ValueError, match="padding_idx must be at least 0, got -1"):
-        embedding.forward(params, x, padding_idx=-1)
+        layer.forward(params, x, padding_idx=-1)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 2\) to fit out, got \(2,\)"):
-        embedding.backward(params, kept, np.ones(2))
+        layer.backward(params, kept, np.ones(2))

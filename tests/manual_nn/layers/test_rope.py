@@ -1,5 +1,6 @@
 """Rotary position embedding, proven against JAX, and what it is for."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import rope
 from manual_nn.layers.rope import Kept
 from reference.layers import rope as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -73,7 +75,8 @@ def test_the_mistakes_that_people_make_are_seen(halves: bool) -> None:
     )
 
 
-def test_inner_products_hang_on_the_difference_of_the_positions_alone() -> None:
+@of_each_implementation(rope)
+def test_inner_products_hang_on_the_difference_of_the_positions_alone(layer: ModuleType) -> None:
     """Moved by 64 places, up to rounding.
 
     An angle of up to 68 is rounded 3 times, twice in the power; 4 roundings of the turn and 6 of
@@ -82,8 +85,8 @@ def test_inner_products_hang_on_the_difference_of_the_positions_alone() -> None:
     """
     query, key = np.random.default_rng(0).normal(size=(2, 5, 6))
     near, far = (
-        rope.forward((), query, positions=np.arange(5) + p)[0]
-        @ rope.forward((), key, positions=np.arange(5) + p)[0].T
+        layer.forward((), query, positions=np.arange(5) + p)[0]
+        @ layer.forward((), key, positions=np.arange(5) + p)[0].T
         for p in (0, 64)
     )
     lengths = np.outer(np.linalg.norm(query, axis=1), np.linalg.norm(key, axis=1))
@@ -91,37 +94,52 @@ def test_inner_products_hang_on_the_difference_of_the_positions_alone() -> None:
     assert (abs(near - query @ key.T) > 0.01).any()
 
 
+@of_each_implementation(rope)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_place_0_is_left_as_it_is_and_pairs_are_as_the_option_says(
-    dtype: type[np.floating[Any]],
+    layer: ModuleType, dtype: type[np.floating[Any]]
 ) -> None:
     x = np.array([[1, 2, 3, 4]], dtype)
-    out, kept = rope.forward((), x)
+    out, kept = layer.forward((), x)
     np.testing.assert_array_equal(out, x)
-    np.testing.assert_array_equal(rope.backward((), kept, x)[1], x)
+    np.testing.assert_array_equal(layer.backward((), kept, x)[1], x)
     one = np.array([1])
     cos, sin = np.cos(1.0).astype(dtype), np.sin(1.0).astype(dtype)
-    out, _ = rope.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one)
+    out, _ = layer.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one)
     np.testing.assert_array_equal(out, [[cos, sin, 0, 0]])
-    out, _ = rope.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one, halves=True)
+    out, _ = layer.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one, halves=True)
     np.testing.assert_array_equal(out, [[cos, 0, sin, 0]])
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
-    x = np.ones((2, 3, 4))
+def test_the_angles_of_places_in_order_are_kept_for_the_next_call_and_cannot_be_changed() -> None:
+    x = np.ones((3, 4), np.float32)
     _, kept = rope.forward((), x)
+    _, again = rope.forward((), 2 * x)
+    _, other = rope.forward((), x.astype(np.float64))
+    _, given = rope.forward((), x, positions=np.arange(3))
+    assert kept.cos is again.cos
+    assert other.cos.dtype == np.float64
+    np.testing.assert_array_equal((given.cos, given.sin), (kept.cos, kept.sin))
+    for table in (kept.cos, kept.sin):
+        assert not table.flags.writeable
+
+
+@of_each_implementation(rope)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
+    x = np.ones((2, 3, 4))
+    _, kept = layer.forward((), x)
     with pytest.raises(ValueError, match="x must have an even number of features, got 3"):
-        rope.forward((), np.ones((4, 3)))
+        layer.forward((), np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"x must have at least 2 axes .* got shape \(4,\)"):
-        rope.forward((), np.ones(4))
+        layer.forward((), np.ones(4))
     with pytest.raises(ValueError, match="base must be a finite number above 0, got 0"):
-        rope.forward((), x, base=0)
+        layer.forward((), x, base=0)
     with pytest.raises(TypeError, match="positions must be a NumPy array of integers, got float64"):
-        rope.forward((), x, positions=np.ones(3))  # type: ignore[arg-type]
+        layer.forward((), x, positions=np.ones(3))
     for shape in [(4,), (3, 3), (1, 1, 3)]:
         with pytest.raises(ValueError, match=r"positions must have a shape that .* \(2, 3\), "):
-            rope.forward((), x, positions=np.ones(shape, int))
+            layer.forward((), x, positions=np.ones(shape, int))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3, 4\) to fit out, got \(4,"):
-        rope.backward((), kept, np.ones(4))
+        layer.backward((), kept, np.ones(4))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
-        rope.backward((), kept, np.ones((2, 3, 4), np.float32))
+        layer.backward((), kept, np.ones((2, 3, 4), np.float32))
