@@ -70,20 +70,14 @@ def forward(
     >>> print(f"{np.exp(-loss):.2f}")  # the probability of class 1 in row 0
     0.75
     """
-    check_floats(x, name="x", ndim=2)
-    class_weight = _as_class_weight(class_weight, x)
-    label_smoothing = _as_share(label_smoothing)
-    target, counted = _as_target(target, x, ignore_index)
-    if row_weight is not None:
-        row_weight = _as_row_weight(row_weight, x)
-    elif target.ndim == 2:
-        row_weight = x.dtype.type(1 / len(x))
-    else:
-        row_weight, class_weight = _factor_of_the_mean(target[counted], class_weight, x)
-    if ignore_index is not None:
-        counted = counted[:, np.newaxis]  # (N, 1)
-        row_weight = np.where(counted, row_weight, x.dtype.type(0))
-        x = np.where(counted, x, x.dtype.type(0))  # for 0 times NaN is NaN
+    x, target, row_weight, class_weight, label_smoothing = checked(
+        x,
+        target,
+        row_weight=row_weight,
+        class_weight=class_weight,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
+    )
     shifted, e, s = _exponentials(x)
     kept = Kept(_softmax(e, s), target, row_weight, class_weight, label_smoothing)
     if target.ndim == 2:
@@ -179,6 +173,36 @@ def _smoothed_classes(kept: Kept) -> tuple[Array, Array]:
     p, target, _, class_weight, label_smoothing = kept
     weights = np.ones(p.shape[1], p.dtype) if class_weight is None else class_weight  # (K,)
     return (1 - label_smoothing) * weights[target, None], label_smoothing / len(weights) * weights
+
+
+def checked(
+    x: Array,
+    target: Array | Classes,
+    *,
+    row_weight: RowWeight | float | None,
+    class_weight: Array | None,
+    label_smoothing: float,
+    ignore_index: int | None,
+) -> tuple[Array, Any, RowWeight, Array | None, float]:
+    """Check the arguments, and give what is to be computed with, all but the last; eq. (9), (12).
+
+    Of a row that does not count the weight becomes 0, and so do class and logits.
+    """
+    check_floats(x, name="x", ndim=2)
+    class_weight = _as_class_weight(class_weight, x)
+    label_smoothing = _as_share(label_smoothing)
+    target, counted = _as_target(target, x, ignore_index)
+    if row_weight is not None:
+        row_weight = _as_row_weight(row_weight, x)
+    elif target.ndim == 2:
+        row_weight = x.dtype.type(1 / len(x))
+    else:
+        row_weight, class_weight = _factor_of_the_mean(target[counted], class_weight, x)
+    if ignore_index is not None:
+        counted = counted[:, np.newaxis]  # (N, 1)
+        row_weight = np.where(counted, row_weight, x.dtype.type(0))
+        x = np.where(counted, x, x.dtype.type(0))  # for 0 times NaN is NaN
+    return x, target, row_weight, class_weight, label_smoothing
 
 
 def _as_target(

@@ -3,6 +3,7 @@
 Axes: N rows, K classes.
 """
 
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from manual_nn.layers.softmax_cross_entropy import (
 )
 from reference.compare import Comparer, Verdict
 from reference.layers import softmax_cross_entropy as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import Shape, dtypes, make_network, seeds
 
@@ -210,44 +212,54 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(softmax_cross_entropy)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_class_numbers_are_exact_where_the_numbers_are(dtype: type[np.floating[Any]]) -> None:
+def test_class_numbers_are_exact_where_the_numbers_are(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Logits 1024 apart, so that p is 0 or 1; the weights of the rows' classes sum to 2 + 2."""
     x = np.array([[0, 1024, 0, 0], [1024, 0, 0, 0], [7, 7, 0, 0]], dtype)
     target, weights = np.array([1, 2, -1]), np.array([4, 2, 2, 8], dtype)
-    loss, kept = forward(
+    loss, kept = layer.forward(
         (), x, target=target, class_weight=weights, label_smoothing=0.5, ignore_index=-1
     )
     # u = (0.5, 1.25, 0.25, 1) and (0.5, 0.25, 1.25, 1): against all but the likeliest class
     assert loss == 1024 * (1.75 + 2.5) / 4
-    _, d_x = backward((), kept, 2.0)
+    _, d_x = layer.backward((), kept, 2.0)
     want = np.array([[-0.5, 1.75, -0.25, -1], [2.5, -0.25, -1.25, -1], [0] * 4], dtype) / 2
     np.testing.assert_array_equal(d_x, want)
     assert loss.dtype == d_x.dtype == dtype
 
 
+@of_each_implementation(softmax_cross_entropy)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_of_the_target_that_do_not_sum_to_one_scale_p(dtype: type[np.floating[Any]]) -> None:
+def test_rows_of_the_target_that_do_not_sum_to_one_scale_p(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """The loss is 1.5 ln 2 + ln 2 for each; class weights of 1 change nothing."""
     x = np.zeros((2, 2), dtype)
     target = np.array([[0.5, 1], [0, 1]], dtype)
     for weights in (None, np.ones(2, dtype)):
-        loss, kept = forward((), x, target=target, class_weight=weights)
+        loss, kept = layer.forward((), x, target=target, class_weight=weights)
         assert loss == cross_entropy(log_softmax(x), target, dtype(0.5))
-        _, d_x = backward((), kept)
+        _, d_x = layer.backward((), kept)
         np.testing.assert_array_equal(d_x, np.array([[0.125, -0.125], [0.25, -0.25]], dtype))
 
 
-def test_the_logits_of_an_ignored_row_may_be_anything() -> None:
+@of_each_implementation(softmax_cross_entropy)
+def test_the_logits_of_an_ignored_row_may_be_anything(layer: ModuleType) -> None:
     for ignored in (np.nan, np.inf, -np.inf):
         x = np.array([[0.0, 1024.0], [ignored, ignored]])
-        loss, kept = forward((), x, target=np.array([0, -1]), ignore_index=-1)
+        loss, kept = layer.forward((), x, target=np.array([0, -1]), ignore_index=-1)
         assert loss == 1024
-        np.testing.assert_array_equal(backward((), kept)[1], [[-1, 1], [0, 0]])
+        np.testing.assert_array_equal(layer.backward((), kept)[1], [[-1, 1], [0, 0]])
 
 
+@of_each_implementation(softmax_cross_entropy)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_weights_of_any_size_count_by_their_ratios(dtype: type[np.floating[Any]]) -> None:
+def test_weights_of_any_size_count_by_their_ratios(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Whether 1 over their sum overflows, their sum does, or a class that no row has weighs more.
 
     The first row, three times as heavy, is certain of its class, the second of the other.
@@ -257,24 +269,26 @@ def test_weights_of_any_size_count_by_their_ratios(dtype: type[np.floating[Any]]
     huge = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 2)  # a quarter of what overflows
     for unit, other in ((tiny, tiny), (tiny, dtype(1)), (huge, tiny), (dtype(1), huge)):
         weights = np.array([3 * unit, unit, other], dtype)
-        loss, kept = forward((), x, target=target, class_weight=weights)
-        _, d_x = backward((), kept)
+        loss, kept = layer.forward((), x, target=target, class_weight=weights)
+        _, d_x = layer.backward((), kept)
         assert loss == 16
-        p = softmax(x)[0, 1]
+        p = kept.p[0, 1]
         np.testing.assert_array_equal(d_x, [[0, 0.75 * p, 0.75 * p], [0.25, -0.25, 0.25 * p]])
 
 
-def test_nothing_is_lost_where_no_row_counts() -> None:
+@of_each_implementation(softmax_cross_entropy)
+def test_nothing_is_lost_where_no_row_counts(layer: ModuleType) -> None:
     x = np.array([[0.0, 1.0]])
     for target, options in (
         (np.array([-100]), {"ignore_index": -100}),
         (np.array([0]), {"class_weight": np.array([0.0, 1.0])}),
     ):
-        loss, kept = forward((), x, target=target, **options)
+        loss, kept = layer.forward((), x, target=target, **options)
         assert loss == 0
-        np.testing.assert_array_equal(backward((), kept)[1], [[0, 0]])
+        np.testing.assert_array_equal(layer.backward((), kept)[1], [[0, 0]])
 
 
+@of_each_implementation(softmax_cross_entropy)
 @pytest.mark.parametrize(
     ("error", "message", "options"),
     [
@@ -307,16 +321,17 @@ def test_nothing_is_lost_where_no_row_counts() -> None:
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(
-    error: type[Exception], message: str, options: dict[str, Any]
+    layer: ModuleType, error: type[Exception], message: str, options: dict[str, Any]
 ) -> None:
     with pytest.raises(error, match=message):
-        forward((), np.ones((2, 3)), **{"target": np.array([0, 1]), **options})
+        layer.forward((), np.ones((2, 3)), **{"target": np.array([0, 1]), **options})
 
 
-def test_a_derivative_that_is_no_number_is_refused() -> None:
-    _, kept = forward((), np.ones((2, 3)), target=np.array([0, 1]))
+@of_each_implementation(softmax_cross_entropy)
+def test_a_derivative_that_is_no_number_is_refused(layer: ModuleType) -> None:
+    _, kept = layer.forward((), np.ones((2, 3)), target=np.array([0, 1]))
     with pytest.raises(ValueError, match=r"d_out must be one number, got an array of shape \(2,\)"):
-        backward((), kept, np.ones(2))  # type: ignore[arg-type]
+        layer.backward((), kept, np.ones(2))
 
 
 def test_the_twin_takes_class_numbers_for_probabilities_and_weighs_the_rows() -> None:
