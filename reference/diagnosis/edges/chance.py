@@ -18,7 +18,8 @@ of them
 This holds for each choice of elements, so those are taken that say most.
 
 A factor on a single number is no guess: whatever has gone wrong above it, the gradient is that
-number's part of it, times a factor. Such a place has one direction, and says nothing of the others.
+number's part of it, times a factor. Such a place has one direction, and says nothing of places with
+more. Where all have one, the factor is named if it is the same wherever it may be.
 """
 
 from collections.abc import Sequence

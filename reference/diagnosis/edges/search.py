@@ -38,6 +38,7 @@ Gradient: TypeAlias = Callable[[Sequence[Any], Any], list[Any]]
 
 SKETCH = 4096  # numbers that stand for a gradient while mistakes are put in an order
 JUDGED = 4  # of the best, by a measurement of their own rounding
+SAME_FACTOR = 1e-2  # of a factor, within which others are the same
 SPREAD = 16  # of those that explain the difference, whose errors are drawn
 NODES = (-1.0, 1.0, -2.0, -0.5, 0.5, 2.0)  # settings that say what a factor on several edges does
 VERIFIED = 3  # settings of such a factor, for which it is computed
@@ -401,12 +402,31 @@ class Search:
         for ((kind, _), group), several in zip(groups.items(), places, strict=True):
             fitted = self._fitted_in(several[:1])
             lucks = [luck(draws[mistake], fitted) for mistake in several if mistake in draws]
+            if kind == FACTOR and all(found.directions < 2 for found in lucks):
+                told += group if self._is_one_factor(trials) else []
+                continue
             if kind == FACTOR:
                 lucks = [found for found in lucks if found.directions > 1]
-            choices = len(tried) * self._chosen_from(several[:1])
-            if lucks and least(lucks).tells(choices):
+            of_one = all(found.directions == 1 for found in lucks)
+            among = self._along_the_error(tried) if of_one else len(tried)
+            if lucks and least(lucks).tells(among * self._chosen_from(several[:1])):
                 told += group
         return told
+
+    def _is_one_factor(self, trials: Sequence["Trial"]) -> bool:
+        """Say whether all edges on which a factor explains the difference take the same one."""
+        settings = [t.mistake.setting for t in trials if t.mistake.kind == FACTOR]
+        return max(settings) - min(settings) <= SAME_FACTOR * max(map(abs, settings))
+
+    def _along_the_error(self, tried: Sequence["Trial"]) -> int:
+        """Count the mistakes that change the gradient in the direction of the error alone.
+
+        No other one can fit an error from a place where errors have one direction.
+        """
+        target, rounded = self._sketch(self.weight * self.error), np.count_nonzero(self.weight)
+        target = target / np.linalg.norm(target)
+        across = (t.sketch - (t.sketch @ target) * target for t in tried)
+        return sum(bool(x @ x <= COARSER**2 * rounded) for x in across)
 
     def _chosen_from(self, mistakes: Iterable[Mistake]) -> int:
         """Count the settings that each of these was taken from, without those that were fitted."""
