@@ -82,13 +82,14 @@ DEPTHS = {
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10, optimised=False),
 }
 
-# What most of the time goes into where a program is compiled to be run once. XLA reads them at the
-# first compilation, and refuses to start with one that it does not know: jaxlib 0.8 to 0.10 do.
+# XLA reads these at the first compilation, and refuses to start with one that it does not know:
+# jaxlib 0.8 to 0.10 do. A program that is compiled in parts takes more time of all cores together.
+IN_ONE_PART = ("--xla_cpu_parallel_codegen_split_count=1",)
+# What most of the time goes into where a program is compiled to be run once.
 UNOPTIMISED = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_parallel_codegen_split_count=1",
 )
 KNOWN_TO = ((0, 8), (0, 9), (0, 10))
 
@@ -169,8 +170,9 @@ def draws() -> int:
 @pytest.hookimpl(trylast=True)  # the profile is chosen by then
 def pytest_configure() -> None:
     """Have XLA, here and in child processes, compile fast where the profile asks for it."""
-    if not depth().optimised and jax.__version_info__[:2] in KNOWN_TO:
-        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *UNOPTIMISED])
+    if jax.__version_info__[:2] in KNOWN_TO:
+        flags = IN_ONE_PART if depth().optimised else IN_ONE_PART + UNOPTIMISED
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 
 def pytest_collection_finish() -> None:
