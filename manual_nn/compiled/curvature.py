@@ -154,16 +154,6 @@ def backward(
 
 
 @compiled
-def weight_backward(a: Array, d_z: Array, R_weight: Array, decay: Any, R_d_weight: Array) -> None:
-    """Write a^T d_z + decay R_W, of which rows may be pairs; curvature.md (8), penalty.md (2)."""
-    if decay != 0:
-        for i in range(R_weight.shape[0]):
-            for j in range(R_weight.shape[1]):
-                R_d_weight[i, j] = decay * R_weight[i, j]
-    product(a.T, d_z, 1.0, 1.0 if decay != 0 else 0.0, R_d_weight)
-
-
-@compiled
 def hvp(
     L: int,
     weights: Arrays,
@@ -209,9 +199,9 @@ def hvp(
     d_pairs[top][:N] = R_z
     residual(p, target, row_weight, d_pairs[top][N:])
     backward(weights, R_weights, pairs, d_pairs, R_d_biases)
-    weight_backward(X, d_pairs[0][:N], R_weights[0], decay, R_d_weights[0])  # R_X = 0
+    in_place.weight_backward(X, d_pairs[0][:N], R_weights[0], decay, R_d_weights[0])  # R_X = 0
     for l in range(1, len(weights)):
-        weight_backward(pairs[l - 1], d_pairs[l], R_weights[l], decay, R_d_weights[l])
+        in_place.weight_backward(pairs[l - 1], d_pairs[l], R_weights[l], decay, R_d_weights[l])
     return True
 
 
@@ -246,7 +236,9 @@ def ggnvp(
         return False
     mlp.backward(weights, 1.0, a, d_z, d_biases)
     for l in range(len(weights)):
-        weight_backward(X if l == 0 else a[l - 1], d_z[l], R_weights[l], decay, d_weights[l])
+        in_place.weight_backward(
+            X if l == 0 else a[l - 1], d_z[l], R_weights[l], decay, d_weights[l]
+        )
     return True
 
 

@@ -125,13 +125,16 @@ def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: A
     """Write d_W = a^T d_z + decay W, and return the sum of W's squares.
 
     dense.md (2), penalty.md (2). Without decay the squares are not needed, and may be given as 0.
+    BLAS adds to what it finds in a pass over d_W that it would else begin by one to set it to 0.
     """
     if len(a) == 1:
         return outer_product_and_decay(a[0], d_z[0], weight, decay, d_weight)
-    product(a.T, d_z, 1.0, 0.0, d_weight)
     if decay == 0:
+        product(a.T, d_z, 1.0, 0.0, d_weight)
         return weight.dtype.type(0)
-    return add_decay(weight.reshape(-1), decay, d_weight.reshape(-1))
+    squares = write_decay(weight.reshape(-1), decay, d_weight.reshape(-1))
+    product(a.T, d_z, 1.0, 1.0, d_weight)
+    return squares
 
 
 @compiled_in_any_order
@@ -148,13 +151,13 @@ def outer_product_and_decay(
 
 
 @compiled_in_any_order
-def add_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
-    """Add decay W to d_W, each as one row of numbers, and return the sum of W's squares.
+def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
+    """Write decay W to d_W, each as one row of numbers, and return the sum of W's squares.
 
     penalty.md (2).
     """
     squares = weight.dtype.type(0)
     for i in range(len(weight)):
-        d_weight[i] += decay * weight[i]
+        d_weight[i] = decay * weight[i]
         squares += weight[i] * weight[i]
     return squares
