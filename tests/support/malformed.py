@@ -62,6 +62,7 @@ def good_arguments(shape: Shape, dtype: npt.DTypeLike, seed: int) -> Arguments:
         **{f"X_{part}": network.X for part in ("train", "val")},
         **{f"y_{part}": network.y for part in ("train", "val")},
         "sample_weight": rng.uniform(0.5, 2, size=shape.N),
+        "loss": "softmax_cross_entropy",
         "batch_size": 2,
         "optimizer": SGD(),
         "optimizer_state": None,
@@ -330,6 +331,7 @@ MALFORMED: dict[str, Callable[[Arguments], Strategy]] = {
     "max_norm": lambda _: numbers(zero=False),
     "learning_rate": lambda _: numbers(zero=False).filter(lambda value: value is not None),
     "max_grad_norm": lambda _: numbers(zero=False).filter(lambda value: value is not None),
+    "loss": lambda _: st.sampled_from([None, 1, "", "hinge", b"softmax_cross_entropy", ("loss",)]),
     "optimizer": lambda _: optimizers,
     "optimizer_state": optimizer_states,
     "batch_size": lambda _: counts,
@@ -427,6 +429,7 @@ RIGHT: dict[str, Callable[[Arguments], Strategy]] = {
         [None, 2.0**-1074, 1e-40, 2.0**-20, np.float32(2.0**-20), CosineSchedule(2.0**-20, 2)]
     ),
     "max_grad_norm": lambda _: st.sampled_from([None, 2.0**-1074, 1e-40, 1, np.float32(2), 1e308]),
+    "loss": lambda _: st.sampled_from(["softmax_cross_entropy", np.str_("softmax_cross_entropy")]),
     "optimizer": lambda _: st.sampled_from(
         [SGD(), SGD(0.5), SGD(0.5, nesterov=True), Adam(), Adam(0, 0, 1e-30), AdamW()]
     ),

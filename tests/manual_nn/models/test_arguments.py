@@ -49,6 +49,7 @@ def good_arguments() -> dict[str, Any]:
         "y_train": y,
         "X_val": X,
         "y_val": y,
+        "loss": "softmax_cross_entropy",
         "batch_size": 2,
         "optimizer": SGD(),
         "optimizer_state": None,
@@ -430,6 +431,10 @@ BAD: dict[str, list[Bad]] = {
     "backend": [
         Bad("None", None, TypeError, ("{name} must be a string", "NoneType")),
         Bad("another", "jax", ValueError, ("{name} must be 'auto', 'numpy' or 'numba'", "'jax'")),
+    ],
+    "loss": [
+        Bad("None", None, ValueError, ("{name} must be one of softmax_cross_entropy", "None")),
+        Bad("another", "hinge", ValueError, ("{name} must be one of", "'hinge'")),
     ],
     "sizes": BAD_SIZES,
     "dtype": [
