@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import difflib
 import gzip
 import io
 import itertools
@@ -133,10 +134,11 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
 
 
 def in_words(names: Iterable[object]) -> str:
-    """List names, or the first of many."""
+    """List names, or of many the first and the last, which is often that of the classes."""
     words = [str(name) for name in names]
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return ", ".join(words[:SHOWN]) + more
+    if len(words) > SHOWN:
+        words = [*words[: SHOWN - 1], f"{len(words) - SHOWN} more and {words[-1]}"]
+    return ", ".join(words)
 
 
 def _read(
@@ -175,8 +177,8 @@ def _text(path: Path, *, zipped: bool) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        msg = f"no file of rows, or a table that is not in UTF-8: byte {error.start} is "
-        raise ValueError(f"{msg}{content[error.start]:#04x}; if it is one, save it so") from error
+        msg = f"neither a table in UTF-8 nor another file of rows: byte {error.start} is "
+        raise ValueError(f"{msg}{content[error.start]:#04x}; save a table in UTF-8") from error
     place = text.find("\0")  # which NumPy cuts off the end of a name
     if place >= 0:
         raise ValueError(f"not a table: character {place} of its text is NUL")
@@ -352,7 +354,10 @@ def _find(names: list[str], column: str) -> str:
         try:
             return str(names[int(column)])
         except (ValueError, IndexError):
-            raise ValueError(f"there is no column {column!r} among {in_words(names)}") from None
+            meant = difflib.get_close_matches(column, names, n=1)
+            hint = f", is {meant[0]!r} meant" if meant else ""
+            msg = f"there is no column {column!r} among {in_words(names)}{hint}"
+            raise ValueError(msg) from None
     return column
 
 

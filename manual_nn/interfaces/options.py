@@ -1,6 +1,7 @@
 """The options of the command line, and their help."""
 
 import argparse
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,6 +44,16 @@ def parser_of(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpars
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, and where the help is."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is unknown at once, where the options of the command are known."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            meant = difflib.get_close_matches(unknown[0], options, n=1)
+            hint = f", is {meant[0]} meant" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_INPUT, f"manual-nn: error: {message} (see {self.prog} --help)\n")

@@ -546,6 +546,11 @@ def read_terminal(terminal: int) -> bytes:
         ("", "the following arguments are required: COMMAND"),
         ("dance", "invalid choice: 'dance'"),
         ("evaluate", "the following arguments are required: --model"),
+        (
+            "train --tagret x",
+            "unrecognized arguments: --tagret x, is --target meant .see .* train -",
+        ),
+        ("predict --model x y", "unrecognized arguments: y .see manual-nn predict --help"),
         ("train --epochs x", "argument --epochs: invalid int value: 'x'"),
         ("train --data cats", "--data cats: neither a data set .digits, mnist. nor a file"),
         ("train --data .", "Is a directory"),

@@ -13,6 +13,7 @@ import sys
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import joblib  # type: ignore[import-untyped]
@@ -639,6 +640,18 @@ def test_sparse_rows_are_predicted_in_blocks() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < many * features * 8 / 10
+
+
+def test_rows_on_disk_are_predicted_in_blocks(tmp_path: Path) -> None:
+    """They are 20 MB, and none of what is made of them takes a tenth of that."""
+    rows: Any = np.memmap(tmp_path / "rows", np.float32, "w+", shape=(50_000, 100))
+    fitted = BackpropClassifier((), max_iter=1, random_state=0).fit(rows[:10], np.arange(10) % 2)
+    tracemalloc.start()
+    with config_context(working_memory=1):
+        fitted.predict(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < rows.nbytes / 10
 
 
 # One epoch after the other.
