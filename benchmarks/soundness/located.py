@@ -43,6 +43,7 @@ from benchmarks.soundness.planting import (
     STRANGE,
     WRONG,
     Edge,
+    MisfitError,
     Plant,
     Tape,
     factors,
@@ -389,8 +390,11 @@ class Planter:
                 self.by_kind[kind] = chosen
 
     def fault(self, plants: Sequence[Plant]) -> np.ndarray[Any, Any]:
-        """Compute how these mistakes change the gradient."""
-        wrong = self.tape.gradient(plants)
+        """Compute how these mistakes change the gradient; NaN where one of them does not fit."""
+        try:
+            wrong = self.tape.gradient(plants)
+        except MisfitError:
+            return np.full(sum(x.size for x in self.right), np.nan)
         parts = (a.astype(float) - b for a, b in zip(wrong, self.right, strict=True))
         return np.concatenate([part.ravel() for part in parts])
 

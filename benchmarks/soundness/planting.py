@@ -806,16 +806,28 @@ REGIONS: dict[str, Region] = {kind: _of_normal(kind) for kind in regions.OF_NORM
 REGIONS[regions.LAST_WINDOW] = _of_last_reader
 
 
+class MisfitError(ValueError):
+    """What is handed down has not the shape of the operand: no mistake that anybody makes."""
+
+
 def wrong(plant: Plant, step: Step, d_out: Any, right: Any, z: Any = None) -> Any:
-    """Give what is handed down in place of the right derivative; with z where it takes another."""
+    """Give what is handed down in place of the right derivative; with z where it takes another.
+
+    Raises:
+        MisfitError: it has another shape, as where an array of all rows takes the place of one.
+    """
     if plant.kind == FACTOR:
         return (right * plant.factor).astype(right.dtype)
     given = Given(step, plant.operand, step.operands[plant.operand], d_out, right)
     if plant.kind == regions.OF_GROUP:
-        return d_out * z
-    if plant.kind in swaps.SWAPS:
-        return swaps.SWAPS[plant.kind](given, z).astype(right.dtype)
-    return (WRONG | OF_ALL | STRANGE)[plant.kind].rule(given).astype(right.dtype)
+        d_x = d_out * z
+    elif plant.kind in swaps.SWAPS:
+        d_x = swaps.SWAPS[plant.kind](given, z)
+    else:
+        d_x = (WRONG | OF_ALL | STRANGE)[plant.kind].rule(given)
+    if d_x.shape != right.shape:
+        raise MisfitError(f"{plant.kind} hands down {d_x.shape} for {right.shape}")
+    return d_x.astype(right.dtype)
 
 
 def factors(edge: Edge) -> Iterator[float]:
