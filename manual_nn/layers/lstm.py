@@ -85,12 +85,9 @@ def forward(
             [1.5 ],
             [1.75]]])
     """
+    seen = checked(params, x, lengths)
     sequence, (h, c) = x
-    state = {"state.h": h, "state.c": c}
-    D, H = check_before(sequence, state, like="x.sequence and x.state.h")
-    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], sequence.dtype)
-    N, T, _ = sequence.shape
-    seen = steps_within(lengths, N, T)
+    (N, T, _), H = sequence.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 4 H), in one product
     z += params.bias
     all_c, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
@@ -180,6 +177,17 @@ def last_state(kept: Kept) -> State:
     back to the state is not passed on.
     """
     return State(kept.h[:, -1].copy(), kept.c[:, -1].copy())
+
+
+def checked(
+    params: LSTM, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
+) -> npt.NDArray[np.bool_]:
+    """Check what `forward` is given, and say which steps are within the sequences; eq. (1), (3)."""
+    sequence, (h, c) = x
+    state = {"state.h": h, "state.c": c}
+    D, H = check_before(sequence, state, like="x.sequence and x.state.h")
+    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], sequence.dtype)
+    return steps_within(lengths, *sequence.shape[:2])
 
 
 def before(first: Array, later: Array) -> Array:

@@ -1,5 +1,6 @@
 """LSTM, proven against JAX over several steps, with sequences of several lengths."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_nn.compiled.layers.tanh import tanh as compiled_tanh
 from manual_nn.layers import lstm
 from manual_nn.layers.lstm import LSTM, Inputs, Kept, State, last_state
 from reference.layers import lstm as twin
 from tests.support.bits import same_bits
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -106,23 +109,25 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(lstm)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_it_is_exact_where_gates_are_open_shut_or_half_open(
-    dtype: type[np.floating[Any]],
+    layer: ModuleType, dtype: type[np.floating[Any]]
 ) -> None:
     """f is 1/2, i, g and o are 1, so that c becomes c / 2 + 1; the second sequence is shorter."""
     bias = np.array([1000, 0, 1000, 1000], dtype)
     params = LSTM(np.zeros((1, 4), dtype), np.zeros((1, 4), dtype), bias)
     state = State(np.array([[7], [7]], dtype), np.array([[-2], [-6]], dtype))
     x = Inputs(np.ones((2, 2, 1), dtype), state)
-    out, kept = lstm.forward(params, x, lengths=np.array([2, 1]))
+    out, kept = layer.forward(params, x, lengths=np.array([2, 1]))
     np.testing.assert_array_equal(kept.c[..., 0], [[0, 1], [-2, -2]])
-    one, two = np.tanh(np.array([1, 2], dtype))
+    tanh: Any = np.tanh if layer is lstm else compiled_tanh
+    one, two = tanh(dtype(1)), tanh(dtype(2))
     np.testing.assert_array_equal(out[..., 0], np.array([[0, one], [-two, 0]], dtype))
     np.testing.assert_array_equal(last_state(kept).h, np.array([[one], [-two]], dtype))
     np.testing.assert_array_equal(last_state(kept).c, [[1], [-2]])
     d_out = np.array([[[4], [0]], [[0], [8]]], dtype)  # the last is after the end
-    d_params, d_x = lstm.backward(params, kept, d_out)
+    d_params, d_x = layer.backward(params, kept, d_out)
     # d_c is 4 in the first step, which multiplies c_0 = -2 by f; its slope is 1/4.
     np.testing.assert_array_equal(d_params.bias, np.array([0, 4 * -2 / 4, 0, 0], dtype))
     np.testing.assert_array_equal(d_params.weight, d_params.bias[None])
@@ -132,46 +137,48 @@ def test_it_is_exact_where_gates_are_open_shut_or_half_open(
     assert all(array.dtype == dtype for array in (out, *d_params, d_x.sequence, *d_x.state))
 
 
-def test_a_sequence_in_two_pieces_is_the_sequence() -> None:
+@of_each_implementation(lstm)
+def test_a_sequence_in_two_pieces_is_the_sequence(layer: ModuleType) -> None:
     """To the bit, with one feature, of which no sum can be taken in another order."""
     rng = np.random.default_rng(0)
     params = LSTM(*(rng.normal(size=shape) for shape in [(1, 12), (3, 12), (12,)]))
     sequence, state = rng.normal(size=(2, 4, 1)), State(*rng.normal(size=(2, 2, 3)))
-    whole, _ = lstm.forward(params, Inputs(sequence, state))
-    first, kept = lstm.forward(params, Inputs(sequence[:, :3], state))
-    second, _ = lstm.forward(params, Inputs(sequence[:, 3:], last_state(kept)))
+    whole, _ = layer.forward(params, Inputs(sequence, state))
+    first, kept = layer.forward(params, Inputs(sequence[:, :3], state))
+    second, _ = layer.forward(params, Inputs(sequence[:, 3:], last_state(kept)))
     assert same_bits(np.concatenate([first, second], axis=1), whole)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(lstm)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params = LSTM(np.ones((2, 12)), np.ones((3, 12)), np.ones(12))
     x = Inputs(np.ones((4, 5, 2)), State(np.ones((4, 3)), np.ones((4, 3))))
-    _, kept = lstm.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 12\) .* \(3, 12\)"):
-        lstm.forward(params._replace(weight=np.ones((3, 12))), x)
+        layer.forward(params._replace(weight=np.ones((3, 12))), x)
     with pytest.raises(ValueError, match=r"params.recurrent_weight must have shape \(3, 12\)"):
-        lstm.forward(params._replace(recurrent_weight=np.ones((3, 9))), x)
+        layer.forward(params._replace(recurrent_weight=np.ones((3, 9))), x)
     with pytest.raises(ValueError, match=r"params.bias must have shape \(12,\) .* got \(3,\)"):
-        lstm.forward(params._replace(bias=np.ones(3)), x)
+        layer.forward(params._replace(bias=np.ones(3)), x)
     with pytest.raises(ValueError, match=r"x.state.c must have shape \(4, 3\) .* got \(3,\)"):
-        lstm.forward(params, x._replace(state=x.state._replace(c=np.ones(3))))
+        layer.forward(params, x._replace(state=x.state._replace(c=np.ones(3))))
     with pytest.raises(ValueError, match=r"x.state.h must have shape \(4, 3\) .* got \(5, 3\)"):
-        lstm.forward(params, x._replace(state=State(np.ones((5, 3)), np.ones((5, 3)))))
+        layer.forward(params, x._replace(state=State(np.ones((5, 3)), np.ones((5, 3)))))
     with pytest.raises(ValueError, match=r"x.sequence must have at least 3 axes"):
-        lstm.forward(params, x._replace(sequence=np.ones((4, 2))))
+        layer.forward(params, x._replace(sequence=np.ones((4, 2))))
     with pytest.raises(ValueError, match=r"x.sequence must have shape \(N, T, D\), got \(4, 5, 1"):
-        lstm.forward(params, x._replace(sequence=np.ones((4, 5, 1, 2))))
+        layer.forward(params, x._replace(sequence=np.ones((4, 5, 1, 2))))
     with pytest.raises(TypeError, match=r"params.weight must be float32 like x, got float64"):
-        lstm.forward(params, Inputs(*_as_float32(x)))
+        layer.forward(params, Inputs(*_as_float32(x)))
     with pytest.raises(TypeError, match="lengths must be a NumPy array of integers, got list"):
-        lstm.forward(params, x, lengths=[1, 2, 3, 4])  # type: ignore[arg-type]
+        layer.forward(params, x, lengths=[1, 2, 3, 4])
     with pytest.raises(ValueError, match=r"lengths must have shape \(4,\), one an example, got"):
-        lstm.forward(params, x, lengths=np.array([1, 2]))
+        layer.forward(params, x, lengths=np.array([1, 2]))
     for length in (6, -1):
         with pytest.raises(ValueError, match=f"lengths must be from 0 to 5, got {length}"):
-            lstm.forward(params, x, lengths=np.array([1, 2, length, 3]))
+            layer.forward(params, x, lengths=np.array([1, 2, length, 3]))
     with pytest.raises(ValueError, match=r"d_out must have shape \(4, 5, 3\) to fit out, got \(3,"):
-        lstm.backward(params, kept, np.ones(3))
+        layer.backward(params, kept, np.ones(3))
 
 
 def _as_float32(x: Inputs) -> tuple[Any, State]:
