@@ -79,11 +79,9 @@ def forward(
             [0.75 ],
             [0.875]]])
     """
+    seen = checked(params, x, lengths)
     sequence, h = x
-    D, H = check_before(sequence, {"state": h}, like="x.sequence")
-    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)
-    N, T, _ = sequence.shape
-    seen = steps_within(lengths, N, T)
+    (N, T), H = seen.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 3 H), in one product
     z += params.bias
     all_a, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
@@ -117,7 +115,7 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
         TypeError: d_out is not an array of the dtype of out.
         ValueError: d_out has another shape than out.
     """
-    (sequence, state), z, a, h, seen = kept
+    (_, state), z, a, h, seen = kept
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
     before_h = before(state, h)  # (N, T, H)
     z_r, z_u, z_n = np.split(z, 3, axis=-1)  # (N, T, H) each
@@ -138,14 +136,28 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
         d_recurrent[:, t] = np.concatenate([d_r, d_u, d_n * r[:, t]], axis=-1)
         back = of_h * u[:, t] + np.matmul(d_recurrent[:, t], transposed)
         d_h = np.where(within, back, d_h)
+    d_params, d_sequence = of_all_steps(params, kept, d_z, d_recurrent)
+    return d_params, Inputs(d_sequence, d_h)
+
+
+def of_all_steps(params: GRU, kept: Kept, d_z: Array, d_recurrent: Array) -> tuple[GRU, Array]:
+    """Make the products of all steps at once, for d_params and d_sequence; eq. (9).
+
+    Args:
+        params: as in `forward`.
+        kept: what `forward` has kept.
+        d_z: of sequence weight + bias, (N, T, 3 H).
+        d_recurrent: of h recurrent_weight, (N, T, 3 H).
+    """
+    sequence, state = kept.inputs
     H = state.shape[-1]
     d_params = GRU(
         np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
-        np.tensordot(before_h, d_recurrent, axes=((0, 1), (0, 1))),
+        np.tensordot(before(state, kept.h), d_recurrent, axes=((0, 1), (0, 1))),
         sum_rows(d_z.reshape(-1, len(params.bias))),
         sum_rows(d_recurrent[..., 2 * H :].reshape(-1, H)),
     )
-    return d_params, Inputs(np.tensordot(d_z, params.weight.T, axes=1), d_h)
+    return d_params, np.tensordot(d_z, params.weight.T, axes=1)
 
 
 def init(D: int, H: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = np.float64) -> GRU:
@@ -163,6 +175,16 @@ def init(D: int, H: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = n
     gates = [orthogonal(H, rng=rng, dtype=dtype) for _ in range(3)]
     recurrent_weight = np.concatenate(gates, axis=1)
     return GRU(weight, recurrent_weight, np.zeros(3 * H, weight.dtype), np.zeros(H, weight.dtype))
+
+
+def checked(
+    params: GRU, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
+) -> npt.NDArray[np.bool_]:
+    """Check the arguments, and say which steps are within the sequences, (N, T); eq. (1), (3)."""
+    sequence, state = x
+    D, H = check_before(sequence, {"state": state}, like="x.sequence")
+    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)
+    return steps_within(lengths, *sequence.shape[:2])
 
 
 def last_state(kept: Kept) -> Array:

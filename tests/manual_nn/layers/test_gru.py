@@ -1,6 +1,7 @@
 """GRU, proven against JAX over several steps, with sequences of several lengths."""
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from manual_nn.layers.gru import GRU, Inputs, Kept, last_state
 from manual_nn.layers.lstm import before
 from reference.layers import gru as twin
 from tests.support.bits import same_bits
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -106,9 +108,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(gru)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_it_is_exact_where_gates_are_open_shut_or_half_open(
-    dtype: type[np.floating[Any]],
+    layer: ModuleType, dtype: type[np.floating[Any]]
 ) -> None:
     """u is 1/2, r and n are 1, so that h becomes (h + 1) / 2; the second sequence is shorter."""
     params = GRU(
@@ -118,11 +121,11 @@ def test_it_is_exact_where_gates_are_open_shut_or_half_open(
         np.zeros(1, dtype),
     )
     x = Inputs(np.ones((2, 2, 1), dtype), np.array([[-3], [-7]], dtype))
-    out, kept = gru.forward(params, x, lengths=np.array([2, 1]))
+    out, kept = layer.forward(params, x, lengths=np.array([2, 1]))
     np.testing.assert_array_equal(out[..., 0], np.array([[-1, 0], [-3, 0]], dtype))
     np.testing.assert_array_equal(last_state(kept), np.array([[0], [-3]], dtype))
     d_out = np.array([[[4], [8]], [[0], [8]]], dtype)  # the last is after the end
-    d_params, d_x = gru.backward(params, kept, d_out)
+    d_params, d_x = layer.backward(params, kept, d_out)
     # of_h is 8 in the second step and 4 + 8 / 2 in the first; h - n is -2 and -4, the slope 1/4.
     d_u = 8 * -2 / 4 + 8 * -4 / 4
     np.testing.assert_array_equal(d_params.bias, np.array([0, d_u, 0], dtype))
@@ -134,7 +137,8 @@ def test_it_is_exact_where_gates_are_open_shut_or_half_open(
     assert all(array.dtype == dtype for array in (out, *d_params, *d_x))
 
 
-def test_what_the_layer_has_not_forgotten_has_its_digits() -> None:
+@of_each_implementation(gru)
+def test_what_the_layer_has_not_forgotten_has_its_digits(layer: ModuleType) -> None:
     """In float32 1 - sigmoid(20) is 0; d_n is (1 - u) times the slope 1 of tanh at 0.
 
     exp is off by 4 units in the last place at most, and 5 operations follow.
@@ -142,44 +146,46 @@ def test_what_the_layer_has_not_forgotten_has_its_digits() -> None:
     params = GRU(*(np.zeros(shape, np.float32) for shape in [(1, 3), (1, 3), (3,), (1,)]))
     params.bias[1] = 20
     zeros = Inputs(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32))
-    _, kept = gru.forward(params, zeros)
-    d_params, _ = gru.backward(params, kept, np.ones((1, 1, 1), np.float32))
+    _, kept = layer.forward(params, zeros)
+    d_params, _ = layer.backward(params, kept, np.ones((1, 1, 1), np.float32))
     want = 1 / (1 + math.exp(20))
     assert abs(d_params.bias[2] - want) <= (8 + 5) * 2.0**-24 * want
 
 
-def test_a_sequence_in_two_pieces_is_the_sequence() -> None:
+@of_each_implementation(gru)
+def test_a_sequence_in_two_pieces_is_the_sequence(layer: ModuleType) -> None:
     """To the bit, with one feature, of which no sum can be taken in another order."""
     rng = np.random.default_rng(0)
     params = GRU(*(rng.normal(size=shape) for shape in [(1, 9), (3, 9), (9,), (3,)]))
     sequence, state = rng.normal(size=(2, 4, 1)), rng.normal(size=(2, 3))
-    whole, _ = gru.forward(params, Inputs(sequence, state))
-    first, kept = gru.forward(params, Inputs(sequence[:, :3], state))
-    second, _ = gru.forward(params, Inputs(sequence[:, 3:], last_state(kept)))
+    whole, _ = layer.forward(params, Inputs(sequence, state))
+    first, kept = layer.forward(params, Inputs(sequence[:, :3], state))
+    second, _ = layer.forward(params, Inputs(sequence[:, 3:], last_state(kept)))
     assert same_bits(np.concatenate([first, second], axis=1), whole)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(gru)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params = GRU(np.ones((2, 9)), np.ones((3, 9)), np.ones(9), np.ones(3))
     x = Inputs(np.ones((4, 5, 2)), np.ones((4, 3)))
-    _, kept = gru.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 9\) .* \(3, 9\)"):
-        gru.forward(params._replace(weight=np.ones((3, 9))), x)
+        layer.forward(params._replace(weight=np.ones((3, 9))), x)
     with pytest.raises(ValueError, match=r"params.recurrent_weight must have shape \(3, 9\)"):
-        gru.forward(params._replace(recurrent_weight=np.ones((3, 12))), x)
+        layer.forward(params._replace(recurrent_weight=np.ones((3, 12))), x)
     with pytest.raises(ValueError, match=r"params.bias must have shape \(9,\) .* got \(3,\)"):
-        gru.forward(params._replace(bias=np.ones(3)), x)
+        layer.forward(params._replace(bias=np.ones(3)), x)
     with pytest.raises(ValueError, match=r"params.recurrent_bias must have shape \(3,\) .* \(9,\)"):
-        gru.forward(params._replace(recurrent_bias=np.ones(9)), x)
+        layer.forward(params._replace(recurrent_bias=np.ones(9)), x)
     with pytest.raises(ValueError, match=r"x.state must have shape \(4, 3\) .* got \(5, 3\)"):
-        gru.forward(params, x._replace(state=np.ones((5, 3))))
+        layer.forward(params, x._replace(state=np.ones((5, 3))))
     with pytest.raises(TypeError, match=r"x.state must be float64 like x.sequence, got float32"):
-        gru.forward(params, x._replace(state=np.ones((4, 3), np.float32)))
+        layer.forward(params, x._replace(state=np.ones((4, 3), np.float32)))
     with pytest.raises(ValueError, match=r"x.sequence must have at least 3 axes"):
-        gru.forward(params, x._replace(sequence=np.ones((4, 2))))
+        layer.forward(params, x._replace(sequence=np.ones((4, 2))))
     with pytest.raises(ValueError, match=r"x.sequence must have shape \(N, T, D\), got \(4, 5, 1"):
-        gru.forward(params, x._replace(sequence=np.ones((4, 5, 1, 2))))
+        layer.forward(params, x._replace(sequence=np.ones((4, 5, 1, 2))))
     with pytest.raises(ValueError, match="lengths must be from 0 to 5, got 6"):
-        gru.forward(params, x, lengths=np.array([1, 2, 6, 3]))
+        layer.forward(params, x, lengths=np.array([1, 2, 6, 3]))
     with pytest.raises(ValueError, match=r"d_out must have shape \(4, 5, 3\) to fit out, got \(3,"):
-        gru.backward(params, kept, np.ones(3))
+        layer.backward(params, kept, np.ones(3))
