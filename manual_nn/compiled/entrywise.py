@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.arrays import in_order
@@ -11,7 +12,7 @@ from manual_nn.compiled.arrays import in_order
 
 def entrywise(
     loop: Callable[..., None],
-    *arrays: Array,
+    *arrays: npt.NDArray[Any],
     numbers: tuple[Any, ...] = (),
     out: Array | None = None,
 ) -> Array:
@@ -19,7 +20,7 @@ def entrywise(
 
     Args:
         loop: a compiled function.
-        arrays: of one shape and dtype.
+        arrays: of one shape, the first with the dtype of `out`.
         numbers: what the loop takes beside them.
         out: an array of the same shape and dtype, a new one by default; one of the arrays, perhaps.
     """
@@ -31,6 +32,6 @@ def entrywise(
     return out
 
 
-def as_row(array: Array) -> Array:
+def as_row(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Give the numbers of an array as one row, in the form that is compiled for."""
     return in_order(array).reshape(-1)

@@ -1,5 +1,6 @@
 """Dropout, proven against JAX with masks of all shapes, and how its masks are drawn."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import dropout
 from manual_nn.layers.dropout import Kept, draw_mask
 from reference.layers import dropout as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -74,14 +76,17 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(dropout)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_infinite_becomes_0_where_it_is_dropped(dtype: type[np.floating[Any]]) -> None:
+def test_what_is_infinite_becomes_0_where_it_is_dropped(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     x = np.array([[1, np.inf, 0], [3, 4, 5]], dtype)
     mask = np.array([True, False, True])
-    out, kept = dropout.forward((), x, mask=mask, rate=0.75)
+    out, kept = layer.forward((), x, mask=mask, rate=0.75)
     np.testing.assert_array_equal(out, np.array([[4, 0, 0], [12, 0, 20]], dtype))
     d_out = np.array([[1, np.inf, 2], [3, 4, 5]], dtype)
-    _, d_x = dropout.backward((), kept, d_out)
+    _, d_x = layer.backward((), kept, d_out)
     np.testing.assert_array_equal(d_x, np.array([[4, 0, 8], [12, 0, 20]], dtype))
     assert out.dtype == d_x.dtype == dtype
 
@@ -98,30 +103,31 @@ def test_a_mask_is_drawn_from_the_generator_alone() -> None:
     assert draw_mask([3], rate=0, rng=rng).all()
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(dropout)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x, rng = np.ones((2, 3)), np.random.default_rng(0)
-    _, kept = dropout.forward((), x)
+    _, kept = layer.forward((), x)
     for rate in (1, 1.5):
         with pytest.raises(ValueError, match="rate must be below 1, got 1"):
-            dropout.forward((), x, rate=rate)
+            layer.forward((), x, rate=rate)
     with pytest.raises(ValueError, match=r"rate must be a finite number of at least 0, got -0.5"):
         draw_mask((2,), rate=-0.5, rng=rng)
     with pytest.raises(TypeError, match="mask must be a NumPy array of booleans, got float64"):
-        dropout.forward((), x, mask=x)  # type: ignore[arg-type]
+        layer.forward((), x, mask=x)
     with pytest.raises(TypeError, match="mask must be a NumPy array of booleans, got list"):
-        dropout.forward((), x, mask=[True])  # type: ignore[arg-type]
+        layer.forward((), x, mask=[True])
     for shape in [(2,), (1, 2, 3)]:
         with pytest.raises(ValueError, match=r"mask must have a shape that .* \(2, 3\), that of x"):
-            dropout.forward((), x, mask=np.ones(shape, bool))
+            layer.forward((), x, mask=np.ones(shape, bool))
     with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator, got int"):
         draw_mask((2,), rate=0.5, rng=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"shape\[1\] must be at least 0, got -1"):
         draw_mask((2, -1), rate=0.5, rng=rng)
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
-        dropout.forward((), np.ones(3, np.int64))
+        layer.forward((), np.ones(3, np.int64))
     with pytest.raises(ValueError, match=r"x must have at least 1 axis .* got shape \(\)"):
-        dropout.forward((), np.ones(()))
+        layer.forward((), np.ones(()))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):
-        dropout.backward((), kept, np.ones((2, 3), np.float32))
+        layer.backward((), kept, np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        dropout.backward((), kept, np.ones(6))
+        layer.backward((), kept, np.ones(6))
