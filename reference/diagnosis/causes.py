@@ -47,7 +47,7 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     searched = not difference.limit.is_over
     of_operations, doubt = located(difference)
     if of_operations:
-        return tuple(of_operations)
+        return tuple(_in_the_model(difference, cause) for cause in of_operations)
     of_parts = (part for hypothesis in OF_PARTS for part in hypothesis(difference))
     chosen = _covering([*found, *of_parts])
     causes = [_cause(difference, part) for part in chosen]
@@ -66,6 +66,14 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
     if doubtful:
         causes.append(Cause.observed(Code.FEW_ROUNDINGS, difference.doubt(doubtful)))
     return tuple(causes)
+
+
+def _in_the_model(difference: Difference, cause: Cause) -> Cause:
+    """Give a cause the code that the model has for it, and say what that means before the line."""
+    code = difference.model.code_of_operation(cause) if difference.model else cause.code
+    if code == cause.code:
+        return cause
+    return replace(cause, code=code, sentence=f"{code.description} {cause.sentence}")
 
 
 def _not_searched(evidence: str) -> Cause:

@@ -420,6 +420,8 @@ class Cause:
         operand: what it hands a wrong derivative down to, in the words of the source.
         factor: what that is multiplied by, where a number is wrong: 0 if it is missing.
         kind: "factor", or what is handed down instead.
+        formula: what takes the place of an array or of a derivative, made of the operation's
+            "operand", of its "result" or of "another" array: "result * (1 - result)".
         marks: the lines of the loss, if the one that is wrong was found.
     """
 
@@ -432,6 +434,7 @@ class Cause:
     operand: str = ""
     factor: float | None = None
     kind: str = ""
+    formula: str = ""
     marks: tuple[tuple[Line, Mark], ...] = ()
 
     @classmethod

@@ -35,6 +35,12 @@ class Model(Protocol):
     def code_of(self, found: "Found") -> Code:
         """Give the model's own code for what a hypothesis for any loss has found, or else its."""
 
+    def code_of_operation(self, cause: Cause) -> Code:
+        """Give the model's own code for an operation that is differentiated wrongly, or else its.
+
+        It is asked only after `causes`.
+        """
+
     @property
     def data_factors(self) -> Mapping[float, Code]:
         """What a factor of the data term means, beyond what it means for any loss."""

@@ -55,6 +55,7 @@ SUBJECTS = {
     "tests/manual_nn/models/test_passes.py": "the passes of the model, and their precision",
     "tests/manual_nn/models/test_rows.py": "rows: their weights, blocks of them, workspaces",
     "tests/manual_nn/models/test_witnesses.py": "the model row by row, and finite differences",
+    "tests/reference/diagnosis/mlp/test_operations.py": "faults that need no dictionary",
     "tests/reference/diagnosis/test_fault_dictionary.py": "every fault, planted in networks",
     "tests/reference/diagnosis/test_patterns.py": "mistakes of several operations at once",
     "tests/reference/test_campaign_command.py": "the command line of a campaign",

@@ -247,7 +247,7 @@ def transposed(site: Site) -> JaxArray:
 # A sum over rows that is none
 
 
-def _is_broadcast(shapes: Shapes) -> bool:
+def is_broadcast(shapes: Shapes) -> bool:
     """Say whether x is broadcast along the rows, so that its derivative is a sum over them."""
     x, out = shapes.x, shapes.out
     if not out or out[0] < 2 or shapes.name in PRODUCTS - {"mul", "div"}:
@@ -256,13 +256,13 @@ def _is_broadcast(shapes: Shapes) -> bool:
     return wider or (len(x) == len(out) and x[0] == 1)
 
 
-@mistake("is that of the last row alone, not summed over the rows", _is_broadcast)
+@mistake("is that of the last row alone, not summed over the rows", is_broadcast)
 def last_row_only(site: Site) -> JaxArray:
     """d_x = d_out[-1] where the forward pass has broadcast x along the rows."""
     return _of_row(site, -1)
 
 
-@mistake("is that of the first row alone, not summed over the rows", _is_broadcast)
+@mistake("is that of the first row alone, not summed over the rows", is_broadcast)
 def first_row_only(site: Site) -> JaxArray:
     """d_x = d_out[0] where the forward pass has broadcast x along the rows."""
     return _of_row(site, 0)

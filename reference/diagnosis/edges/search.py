@@ -540,8 +540,13 @@ class Search:
         return [self.simple[i] for i in np.argsort(residuals)[:VERIFIED]]
 
     def _repeated(self, seen: Iterable[Tap]) -> Iterator[tuple[Tap, ...]]:
-        """Give those taps together that come from one line again and again."""
+        """Give those taps together that come from one line again and again.
+
+        And those of one kind at all operations of a name, as at each ReLU of layers that have lines
+        of their own, or other widths.
+        """
         by_line: dict[tuple[object, ...], list[Tap]] = {}
+        by_name: dict[tuple[object, ...], list[Tap]] = {}
         for tap in sorted(seen):
             operation = self.tapped.operations[tap.edge.path]
             place = line(operation.eqn)
@@ -549,7 +554,11 @@ class Search:
                 shapes = tuple(str(x.aval) for x in operation.eqn.invars)
                 key = place, operation.name, shapes, tap.edge.operand, tap.kind
                 by_line.setdefault(key, []).append(tap)
-        yield from (tuple(taps) for taps in by_line.values() if len(taps) > 1)
+            if tap.kind != FACTOR and tap.steps == EVERY:
+                name = operation.name, tap.edge.operand, tap.kind
+                by_name.setdefault(name, []).append(tap)
+        groups = (*by_line.values(), *by_name.values())
+        yield from dict.fromkeys(tuple(taps) for taps in groups if len(taps) > 1)
 
     def _is_affine(self, taps: Sequence[Tap]) -> bool:
         looped = self.tapped.operations[taps[0].edge.path].looped

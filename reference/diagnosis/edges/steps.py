@@ -72,8 +72,12 @@ class Steps:
                         yield taps, gradient(zeros | dict(zip(keys, more, strict=True)))
 
     def _groups(self) -> Iterator[tuple[Edge, ...]]:
-        """List the edges of a loop, and together those of a line that is run again."""
+        """List the edges of a loop, and together those of a line that is run again.
+
+        And those of all functions of a name, as of the ReLUs of layers with lines of their own.
+        """
         by_line: dict[tuple[Any, ...], list[Edge]] = {}
+        by_name: dict[tuple[str, int], list[Edge]] = {}
         for edge in self.tapped.edges:
             out = self.flow.results[edge.path][0]
             operation = self.tapped.operations[edge.path]
@@ -86,7 +90,10 @@ class Steps:
                 place = expression_of(operation.eqn, at) or at
                 shapes = tuple(str(x.aval) for x in operation.eqn.invars)
                 by_line.setdefault((place, operation.name, shapes, edge.operand), []).append(edge)
-        yield from (tuple(edges) for edges in by_line.values() if len(edges) > 1)
+                if self._bends(edge):
+                    by_name.setdefault((operation.name, edge.operand), []).append(edge)
+        groups = (*by_line.values(), *by_name.values())
+        yield from dict.fromkeys(tuple(edges) for edges in groups if len(edges) > 1)
 
     def _shapes(self, edge: Edge) -> Shapes | None:
         return shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
@@ -97,7 +104,11 @@ class Steps:
             return False
         if shapes.name in PRODUCTS:
             return self._other(edge) in self.values
-        return is_of_factors(shapes) or (shapes.elementwise and shapes.within <= ELEMENTWISE)
+        return is_of_factors(shapes) or self._bends(edge)
+
+    def _bends(self, edge: Edge) -> bool:
+        shapes = self._shapes(edge)
+        return shapes is not None and shapes.elementwise and shapes.within <= ELEMENTWISE
 
     def _value(self, edge: Edge) -> Value | None:
         return self.flow.operands[edge.path][edge.operand]
@@ -145,8 +156,7 @@ class Steps:
         kind, operand = (
             (ANOTHER_VALUE, 1 - first.operand) if product else (ANOTHER_FACTOR, first.operand)
         )
-        shape = self._factor(first).shape
-        for values in self._sources(group, shape):
+        for values in self._sources(group):
             if not product and values != tuple(map(self._value, group)):
                 taps = _taps(group, ANOTHER_VALUE, values, ITSELF, first.operand)
                 pairs = zip(group, values, strict=True)
@@ -169,8 +179,13 @@ class Steps:
         """What each formula makes of each array."""
         return {}
 
-    def _sources(self, group: Sequence[Edge], shape: tuple[int, ...]) -> list[Values]:
+    def _sources(self, group: Sequence[Edge]) -> list[Values]:
         """List the arrays of the shape that a factor has, for each step one."""
+        of_matrices = self.tapped.operations[group[0].path].name in PRODUCTS
+        belong = [
+            self._other(edge) if of_matrices else self.flow.results[edge.path][0] for edge in group
+        ]
+        shapes = [() if value is None else self.values[value].shape for value in belong]
         out = self.flow.results[group[0].path][0]
         loop = () if out is None else self.flow.loop[out]
         return [
@@ -180,7 +195,7 @@ class Steps:
                 self.flow.loop[value] == loop
                 and self.values[value].shape == shape
                 and self.values[value].dtype.kind == "f"
-                for value in values
+                for value, shape in zip(values, shapes, strict=True)
             )
         ]
 

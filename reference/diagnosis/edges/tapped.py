@@ -288,7 +288,8 @@ class Tapped:
             for atom in eqn.invars:
                 if isinstance(atom, core.Literal):
                     continue
-                if _shape(atom) == _shape(out) and (names & EXPONENTIALS or out in grown):
+                same = _shape(atom) == _shape(out)
+                if (same and out in grown) or (names & EXPONENTIALS and (same or entered(eqn))):
                     grown.add(atom)
         edges: dict[Any, list[Edge]] = {}
         known = set(self.edges)

@@ -178,7 +178,7 @@ class Words:
             )
             sentence = f"{of} {operand}{at} {what} in {wrong}."
         alone = ", and in no other array" if mistake.only else ""
-        steps = _steps(mistake) if len(operands) == 1 and not of_array else ""
+        steps = self._steps(mistake) if len(operands) == 1 and not of_array else ""
         sentence = sentence[:-1] + f"{alone}{steps}."
         factor = mistake.factor if mistake.kind == FACTOR else None
         return Cause(
@@ -190,7 +190,25 @@ class Words:
             operand=operand,
             factor=factor,
             kind=mistake.kind,
+            formula="" if tap.swap is None else self._formula(tap, tap.swap),
         )
+
+    def _formula(self, tap: Tap, swap: Swap) -> str:
+        names = {
+            self.flow.operands[tap.edge.path][tap.edge.operand]: "operand",
+            self.flow.results[tap.edge.path][0]: "result",
+        }
+        return swap.formula.format(names.get(swap.value, "another"))
+
+    def _steps(self, mistake: Mistake) -> str:
+        tap = mistake.taps[0]
+        if len(mistake.taps) > 1:
+            lines = {self.line(tap) for tap in mistake.taps}
+            which = "times that the line is run" if len(lines) == 1 else "operations of this name"
+            return f", at each of the {len(mistake.taps)} {which}"
+        if tap.steps == EVERY:
+            return ""
+        return ", at the first step" if tap.steps == FIRST else ", at the last step"
 
     def _statistic(self, tap: Tap, x: Value) -> Value | None:
         return self.flow.resolved(x, tap.edge.path[:-1])
@@ -391,15 +409,6 @@ def located(difference: Difference, *, alone: bool = False) -> Located:
     except Exception as error:  # of any operation of anybody's loss
         difference.limit.fail(sought, error)
         return Located([])
-
-
-def _steps(mistake: Mistake) -> str:
-    tap = mistake.taps[0]
-    if len(mistake.taps) > 1:
-        return f", at each of the {len(mistake.taps)} times that the line is run"
-    if tap.steps == EVERY:
-        return ""
-    return ", at the first step" if tap.steps == FIRST else ", at the last step"
 
 
 def line_of(eqn: Any) -> Line | None:

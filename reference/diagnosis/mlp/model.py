@@ -19,6 +19,28 @@ if TYPE_CHECKING:
     from reference.diagnosis.hypotheses import Found
 
 
+# What the mistakes of operations mean for this network
+RELUS = {"relu", "max", "maximum", "select_n", "where", "_where"}
+OF_RELUS = {
+    ("identity", ""): Code.RELU_MASK_MISSING,
+    ("inverted", ""): Code.RELU_MASK_INVERTED,
+    ("passes_at_zero", ""): Code.RELU_MASK_INCLUDES_ZERO,
+    ("whole_to_both_tied", ""): Code.RELU_MASK_INCLUDES_ZERO,
+    ("applied_to_upstream", ""): Code.RELU_APPLIED_TO_GRADIENT,
+    ("forgotten_upstream", ""): Code.UPSTREAM_GRADIENT_DROPPED,
+    ("another_factor", "result"): Code.DELTA_TIMES_ACTIVATION,
+    ("another_factor", "result * (1 - result)"): Code.SIGMOID_DERIVATIVE_ON_RELU,
+    ("another_factor", "another > 0"): Code.RELU_MASK_WRONG_LAYER,
+}
+OF_OPERATIONS = {
+    "summed_over_all": Code.BIAS_GRADIENT_SUMMED_OVER_UNITS,
+    "transposed": Code.WEIGHT_TRANSPOSED_IN_BACKWARD,
+    "softmax_on_top": Code.SOFTMAX_DERIVATIVE_ON_TOP,
+    "softmax_on_top_of_all": Code.SOFTMAX_DERIVATIVE_ON_TOP,
+    "updated_before": Code.WEIGHT_UPDATED_BEFORE_BACKWARD,
+}
+
+
 def recognise(difference: "Difference") -> "MLP | None":
     """Take a gradient in the parameters of layers that chain, followed by X and y."""
     of_params = difference.argnums in (0, (0,), [0])
@@ -105,6 +127,31 @@ class MLP:
             codes = of_penalty if of_weights else {2.0: Code.PENALTY_ON_BIAS} if of_biases else {}
             return next((code for c, code in codes.items() if c * decay in number), found.code)
         return found.code
+
+    def code_of_operation(self, cause: Cause) -> Code:
+        """Say what a mistake at one operation, or at all of its name, means for this network."""
+        if self.weight_decay is None:
+            return cause.code
+        wrong = [self.difference.leaves[i].want.ndim for i in self.difference.wrong]
+        of_biases, of_weights = max(wrong) == 1, min(wrong) == 2
+        if cause.operation in RELUS:
+            if cause.kind == "identity" and of_biases:
+                return Code.BIAS_GRADIENT_FROM_UNMASKED_DELTA
+            return OF_RELUS.get((cause.kind, cause.formula), cause.code)
+        if cause.kind == "transposed" and of_weights:  # which is not what goes down
+            return cause.code
+        if cause.factor == 0 and self._is_of_probabilities():
+            return Code.LABEL_TERM_MISSING
+        return OF_OPERATIONS.get(cause.kind, cause.code)
+
+    def _is_of_probabilities(self) -> bool:
+        """Say whether the error at the logits is p / N, so that the last bias gets a sum of 1.
+
+        Of (p - y) / N they sum to 0, and of -y / N to -1, so that half of the digits will tell.
+        """
+        last = np.asarray(self.gradient[-1].bias.got, np.float64)
+        near = float(np.sqrt(np.finfo(self.difference.rounding.dtype).eps))
+        return bool((last >= 0).all() and abs(last.sum() - 1) < near)
 
     @property
     def data_factors(self) -> Mapping[float, Code]:

@@ -21,10 +21,10 @@ from reference.compare import Comparer, Verdict
 from reference.diagnosis.codes import Cause
 from reference.diagnosis.edges.mistakes import MISTAKES
 from reference.diagnosis.edges.tapped import FACTOR, Tap, Tapped
-from reference.diagnosis.mlp.faults import FAULTS
 from reference.layers import layer_norm as twin
 from tests.conftest import part_for
 from tests.support.draws import normal
+from tests.support.mlp_faults import OF_OPERATIONS
 
 N, D, H, T = 5, 4, 3, 4
 
@@ -438,7 +438,7 @@ def test_the_line_may_be_that_of_a_layer_in_this_package() -> None:
 
 def test_the_model_says_what_it_is_and_the_operation_where() -> None:
     """Of a network like ours, the line of a loss that is written in another way."""
-    (mask,) = (fault for fault in FAULTS if fault.code == Code.RELU_MASK_MISSING)
+    (mask,) = (fault for fault in OF_OPERATIONS if fault.code == Code.RELU_MASK_MISSING)
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         (W, b), (V, c) = params
