@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from manual_nn.compiled import backend
 from reference.compare import Comparison
 from reference.diagnosis import causes
+from reference.diagnosis.edges.words import Located
 
 backend.AUTOMATIC = ("numpy",)  # a test of what is compiled asks for it
 
@@ -158,7 +159,7 @@ def tally() -> Tally:
 @pytest.fixture
 def no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for no operation: the losses are made up, or what else is named is tested."""
-    monkeypatch.setattr(causes, "located", lambda *_, **__: [])
+    monkeypatch.setattr(causes, "located", lambda *_, **__: Located([]))
 
 
 @pytest.fixture(scope="session")
