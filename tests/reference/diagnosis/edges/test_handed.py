@@ -16,7 +16,7 @@ x, d_out = np.array([[-1.5, 0.0, 0.5]]), np.array([[2.0, 3.0, -4.0]])
 
 def handed(kind: str, function: Callable[[Any], Any], x: Array, d_out: Array) -> Array:
     def made(y: Any) -> Any:
-        return HANDED[kind].make(Site(function, [x], 0, y))
+        return HANDED[kind].make(Site(function, [jnp.asarray(x)], 0, y))
 
     return np.asarray(jax.vjp(made, x)[1](jnp.asarray(d_out))[0])
 
