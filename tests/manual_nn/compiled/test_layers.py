@@ -16,6 +16,7 @@ import pytest
 
 from manual_nn import layers as by_numpy
 from manual_nn.compiled import layers as by_numba
+from manual_nn.compiled.reductions import WIDTH
 from manual_nn.layers.batch_norm import BatchNorm
 from manual_nn.layers.group_norm import GroupNorm
 from manual_nn.layers.layer_norm import LayerNorm
@@ -87,3 +88,24 @@ def test_what_is_not_finite_goes_as_far_as_in_numpy_s(name: str, value: float, w
     for one, other in zip(numpy_s, numba_s, strict=True):
         for kind in (np.isnan, np.isposinf, np.isneginf):
             np.testing.assert_array_equal(kind(one), kind(other))
+
+
+def test_losses_of_more_numbers_than_are_added_up_in_a_block_are_exact() -> None:
+    """All numbers are whole, or so far apart that an exponential is 0 or 1, and means exact."""
+    rng, shape = np.random.default_rng(0), (2, 2 * WIDTH)
+    whole, far = rng.integers(-3, 4, size=(2, *shape)).astype(float), 4096 * np.eye(*shape)
+    present = rng.integers(2, size=shape).astype(float)
+    cases: list[tuple[str, Any, dict[str, Any]]] = [
+        ("squared_error", whole[0], {"target": whole[1]}),
+        ("huber", whole[0], {"target": whole[1]}),
+        ("binary_cross_entropy", 4096 * (2 * present[::-1] - 1), {"target": present}),
+        ("softmax_cross_entropy", far, {"target": np.array([0, 5]), "label_smoothing": 0.5}),
+        ("softmax_cross_entropy", far, {"target": np.roll(far, 1, axis=1) / 4096}),
+    ]
+    for name, x, options in cases:
+        numpy_s, numba_s = both(name)
+        want, kept_by_numpy = numpy_s.forward((), x, **options)
+        loss, kept = numba_s.forward((), x, **options)
+        assert loss == want > 0, name
+        _, want_d_x = numpy_s.backward((), kept_by_numpy)
+        np.testing.assert_array_equal(numba_s.backward((), kept)[1], want_d_x)
