@@ -1,6 +1,7 @@
 """Tables, CSV or Parquet, read by pandas: a column for each input, perhaps one for the classes."""
 
 import codecs
+import contextlib
 import csv
 import difflib
 import gzip
@@ -249,9 +250,10 @@ def _why_not_parsed(reason: str, text: str, separator: str, *, header: bool) -> 
     expected = re.search(r"Expected (\d+) fields in line", reason)
     if expected is not None:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        for row, cells in enumerate(filter(None, lines), start=-header):
-            if len(cells) > int(expected[1]):
-                return f"row {row} has {len(cells)} cells, {expected[1]} are expected"
+        with contextlib.suppress(csv.Error):  # of a cell that pandas takes, and csv finds too long
+            for row, cells in enumerate(filter(None, lines), start=-header):
+                if len(cells) > int(expected[1]):
+                    return f"row {row} has {len(cells)} cells, {expected[1]} are expected"
     opened = re.search(r"EOF inside string starting at row (\d+)", reason)
     if opened is not None:
         return f"a quotation mark in row {int(opened[1]) - header} is never closed"

@@ -130,6 +130,11 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
             "row 70 has 3 cells, 2 are expected",
         ),
         ("1,x\n" * 70 + "2,y,3\n", Columns("1"), "row 70 has 3 cells, 2 are expected"),
+        (
+            "1,x\n" * 70 + "2" * 140_000 + "\n2,y,3\n",
+            Columns("1"),
+            "not a table: .*Expected 2 fields",
+        ),
         ('a,b\n1,x\n"2,y\n3,z\n', Columns("b"), "a quotation mark in row 1 is never closed"),
         ("a,b\n1,2,x\n3,4,y\n", Columns("b"), UNNAMED),
         ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), UNNAMED),
