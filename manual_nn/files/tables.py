@@ -367,7 +367,10 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
     missing = column.isna().to_numpy()
     if missing.any():
         raise ValueError(f"row {int(missing.argmax())} has no class in column {name!r}")
-    values = column.to_numpy()
+    try:
+        values = column.to_numpy()
+    except Exception as error:  # Arrow's own, which is not a ValueError
+        raise ValueError(f"column {name!r} cannot be read: {error}") from error
     return values if values.dtype.kind in "fiub" else values.astype(str)
 
 

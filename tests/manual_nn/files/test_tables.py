@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
+from pyarrow import parquet
 
 from manual_nn.files.tables import Columns, column_names, only_column, read_table
 from tests.support.cases import each
@@ -99,6 +101,15 @@ def test_damaged_parquet_is_refused(path: Path) -> None:
     path.write_bytes(b"PAR1 and so on PAR1")
     with pytest.raises(ValueError, match="a damaged Parquet file: "):
         read_table(path, "parquet", Columns("kind"))
+
+
+def test_text_in_parquet_that_is_not_utf_8_is_refused(path: Path) -> None:
+    damaged = pa.array([b"oak", b"\xff\xfe"], pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"a": [1, 2], "kind": damaged}), path)
+    with pytest.raises(ValueError, match="column 'kind' cannot be read: "):
+        read_table(path, "parquet", Columns("kind"))
+    with pytest.raises(ValueError, match=r"codec|cannot be read"):
+        read_table(path, "parquet", Columns("a"))
 
 
 def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
