@@ -136,7 +136,7 @@ class Search:
 
     def _smallest(self) -> float:
         """Give a bound for elements that nothing rounds: no weight is infinite."""
-        largest = float(abs(self.right).max(initial=0))
+        largest = float(abs(self.right).max(initial=0) or abs(self.error).max(initial=0))
         return float(np.finfo(np.float64).eps) * largest or 1.0
 
     def change(self, mistakes: Iterable[Mistake]) -> Array:

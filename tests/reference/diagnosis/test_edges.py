@@ -171,6 +171,18 @@ def test_where_the_right_gradient_is_exactly_0_a_mistake_rounds() -> None:
     assert (cause.kind, cause.operand) == ("identity", "`x`")
 
 
+def test_a_mistake_is_named_though_the_right_gradient_is_0_everywhere() -> None:
+    """As that of a recurrent net in its weights is where it starts from a state of 0."""
+    state, gate, t = np.zeros((N, D)), normal(N, D), normal(N, D, seed=1)
+
+    def loss(gate: Any, state: Any, t: Any) -> Any:
+        z = gate * state
+        return (jnp.sin(z) * t).sum()
+
+    cause, *_ = causes(t * gate / 4, loss, gate / 4, state, t)
+    assert (cause.kind, cause.operand) == ("other_operand", "`gate`")
+
+
 def test_a_mistake_that_is_infinite_hides_no_other() -> None:
     """x / x where 1 / x belongs is no number at x = 0, and is tried beside all others."""
     x, s, t = normal(N, D), normal(N, D, seed=1), normal(N, D, seed=2)
