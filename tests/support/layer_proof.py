@@ -110,8 +110,8 @@ def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int
         assert_unshared(result, (*given, d_out))
         jax.tree.map(np.testing.assert_array_equal, (*copies, copy_of_d_out), (*given, d_out))
         if dtype == "float32":
-            watched, watched_x, watched_d = jax.tree.map(watch, (params, x, d_out))
-            _, kept_of_them = layer.forward(watched, watched_x, **options)
+            watched, watched_x, watched_d, more = jax.tree.map(watch, (params, x, d_out, options))
+            _, kept_of_them = layer.forward(watched, watched_x, **more)
             layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
@@ -239,9 +239,9 @@ class Watched(np.ndarray):
         return watch(result) if isinstance(result, np.ndarray) else result
 
 
-def watch(leaf: Array) -> Array:
-    """Watch an array of real numbers."""
-    return leaf.view(Watched) if leaf.dtype.kind == "f" else leaf
+def watch(leaf: Any) -> Any:
+    """Watch an array of real numbers, and leave what is another or none."""
+    return leaf.view(Watched) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f" else leaf
 
 
 def vjp_comparer(twin: ModuleType, subject: Subject, *, measured: bool = False) -> Comparer:

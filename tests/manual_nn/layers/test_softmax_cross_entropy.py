@@ -26,7 +26,7 @@ from manual_nn.layers.softmax_cross_entropy import (
 from reference.compare import Comparer, Verdict
 from reference.layers import softmax_cross_entropy as twin
 from tests.support.compiled import of_each_implementation
-from tests.support.layer_proof import FEW, Named, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute, watch
 from tests.support.strategies import Shape, dtypes, make_network, seeds
 
 
@@ -276,6 +276,17 @@ def test_weights_of_any_size_count_by_their_ratios(
         np.testing.assert_array_equal(d_x, [[0, 0.75 * p, 0.75 * p], [0.25, -0.25, 0.25 * p]])
 
 
+def test_weights_of_classes_are_added_up_in_their_own_precision() -> None:
+    """As large as they are, and multiplied by a power of 2 where their sum is subnormal."""
+    x, target = watch(np.array([[1, 2, 3], [3, 2, 1]], np.float32)), np.array([0, 2])
+    for unit in (1.0, 2.0**-140):
+        weights = watch(np.array([1, 2, 3], np.float32) * np.float32(unit))
+        options = {"class_weight": weights, "label_smoothing": 0.25}
+        loss, kept = softmax_cross_entropy.forward((), x, target=target, **options)
+        _, d_x = softmax_cross_entropy.backward((), kept)
+        assert loss.dtype == d_x.dtype == np.float32
+
+
 @of_each_implementation(softmax_cross_entropy)
 def test_nothing_is_lost_where_no_row_counts(layer: ModuleType) -> None:
     x = np.array([[0.0, 1.0]])
@@ -325,6 +336,15 @@ def test_arguments_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         layer.forward((), np.ones((2, 3)), **{"target": np.array([0, 1]), **options})
+
+
+@of_each_implementation(softmax_cross_entropy)
+def test_logits_that_are_no_matrix_of_real_numbers_are_refused(layer: ModuleType) -> None:
+    target = np.array([0, 1])
+    with pytest.raises(TypeError, match=r"^x must be float32 or float64, got int64$"):
+        layer.forward((), np.ones((2, 3), int), target=target)
+    with pytest.raises(ValueError, match=r"^x must have at least 2 axes and no empty one, got"):
+        layer.forward((), np.ones(2), target=target)
 
 
 @of_each_implementation(softmax_cross_entropy)
