@@ -45,7 +45,10 @@ def _has_window(shapes: Shapes) -> bool:
 
 
 def _has_stride(shapes: Shapes) -> bool:
-    return _is_convolution(shapes) and max(shapes.params["window_strides"]) > 1
+    """Say whether windows are some places apart, be it in the image or in the result."""
+    params = shapes.params
+    apart = ("window_strides", "lhs_dilation")
+    return _is_convolution(shapes) and max(max(params[name]) for name in apart) > 1
 
 
 def _has_padding(shapes: Shapes) -> bool:
@@ -108,10 +111,14 @@ def channels_transposed(site: Site) -> JaxArray:
 
 @convolution("has each window at its number, without the stride", _has_stride)
 def stride_ignored(site: Site) -> JaxArray:
-    """d_x[o + e a - L] += w[a] d_out[o]."""
+    """d_x[o + e a - L] += w[a] d_out[o]; transposed, d_x[o] += w[a] d_out[o + e a - L]."""
     params = site.params
     right = jax.eval_shape(site.function, *site.operands).shape
-    out = convolved(site, window_strides=(1,) * len(params["window_strides"]))
+    ones = (1,) * len(params["window_strides"])
+    places = [site.operands[X].shape[axis] for axis in params["dimension_numbers"].lhs_spec[2:]]
+    ends = zip(params["padding"], params["lhs_dilation"], places, strict=True)
+    padding = [(low, high + (step - 1) * (n - 1)) for (low, high), step, n in ends]
+    out = convolved(site, window_strides=ones, lhs_dilation=ones, padding=padding)
     return out[tuple(slice(n) for n in right)]
 
 

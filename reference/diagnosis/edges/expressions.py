@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jax.extend import core
 
 from reference.diagnosis.codes import Line
+from reference.jaxprs import user_frame
 
 LONGEST = 40  # characters of an expression that is quoted
 _Place = tuple[int | None, int | None, int | None, int | None]  # first and last line and column
@@ -36,6 +37,16 @@ class Expression(NamedTuple):
         node = _source(self.file).nodes.get(self.place)
         text = "" if node is None else ast.unparse(node)
         return text if len(text) <= LONGEST else ""
+
+
+def places_of(eqn: core.JaxprEqn) -> tuple[Line | Expression, ...]:
+    """Give the line that an operation comes from, then the expression on it; what is known."""
+    frame = user_frame(eqn)
+    if frame is None:
+        return ()
+    at = Line(frame.file_name, frame.line_num, "")
+    expression = expression_of(eqn, at)
+    return (at,) if expression is None else (at, expression)
 
 
 class _Source(NamedTuple):

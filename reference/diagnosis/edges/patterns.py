@@ -64,6 +64,15 @@ def last_window_only(site: Site) -> JaxArray:
 
 
 @pattern(
+    "is written with = for each place of a window in turn, not added with +=",
+    lambda s: s.name in WINDOWS,
+)
+def first_window_only(site: Site) -> JaxArray:
+    """d_x[s o + w] = d_out[o] for one w after another: the first o that i wins has the last w."""
+    return _of_last_reader(site, backwards=True)
+
+
+@pattern(
     "is that of the last copy alone, not summed over the copies",
     lambda s: s.name == "tile" or (s.name == "broadcast_in_dim" and s.x[:1] == s.out[:1] != ()),
 )
@@ -72,11 +81,11 @@ def last_copy_only(site: Site) -> JaxArray:
     return _of_last_reader(site)
 
 
-def _of_last_reader(site: Site) -> JaxArray:
-    """Hand down what the last element that reads an element of x hands down."""
+def _of_last_reader(site: Site, *, backwards: bool = False) -> JaxArray:
+    """Hand down what the last element, or the first, that reads one of x hands down."""
     numbers = jnp.arange(site.x.size, dtype=site.x.dtype).reshape(site.x.shape)
     read = jnp.round(site.tangent(site.point, numbers)).astype(np.int32).ravel()
-    order = jnp.arange(read.size, dtype=np.int32)
+    order = jnp.arange(read.size, dtype=np.int32)[:: -1 if backwards else 1]
     last = jnp.zeros(site.x.size, np.int32).at[read].max(order)
     out = site.tangent(site.point, site.x)
     return out * (last[read] == order).reshape(out.shape).astype(site.x.dtype)

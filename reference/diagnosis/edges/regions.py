@@ -1,8 +1,7 @@
 """Mistakes of several operations together, which lie between one array and another.
 
-In max pooling by slices each element is read by several of these, and an `=` in place of a `+=`
-forgets all but the last window that it wins. What normalises a row subtracts means along it, which
-may have been taken along another axis.
+What normalises a row subtracts means along it, which may have been taken along another axis; what
+is chosen by the largest is in `selections.py`.
 """
 
 import functools
@@ -17,21 +16,11 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from reference.diagnosis.edges.kinds import KINDS
 from reference.diagnosis.edges.mistakes import Site
 from reference.jaxprs import bind, closed, equations, functions_in
 
 JaxArray: TypeAlias = jax.Array
 
-LARGEST = {"reduce_max", "reduce_min", "max", "min", "argmax", "argmin"}
-SELECTING = LARGEST | {
-    "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice", "gather",
-    "reshape", "select_n", "slice", "split", "squeeze", "stack", "stop_gradient", "transpose",
-}  # fmt: skip
-INDEXING = {
-    "add", "and", "clamp", "eq", "ge", "gt", "iota", "jit", "le", "lt", "mul", "ne", "not", "or",
-    "pjit", "rem", "sub",
-}  # fmt: skip
 ELEMENTWISE = {
     "abs", "add", "add_any", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
     "convert_element_type", "copy", "cos", "cosh", "custom_jvp_call", "digamma", "div", "eq",
@@ -42,6 +31,7 @@ ELEMENTWISE = {
 }  # fmt: skip
 NORMALISING = ELEMENTWISE | {"reduce_sum", "reduce_max", "broadcast_in_dim", "reshape", "squeeze"}
 FORMS = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims"}
+ENTRIES = 2**20  # of a Jacobian, at most
 AXES = 4  # at most, of an array that is normalised
 
 
@@ -101,6 +91,20 @@ class Region:
         return self.of(self.out), tuple(next(sums).params["axes"])
 
     @functools.cached_property
+    def jacobian(self) -> Any:
+        """The derivative of each element of the result, one a row, in each of the array.
+
+        Raises:
+            NotImplementedError: if there are too many.
+        """
+        x, out = self.of(self.source), self.of(self.out)
+        if x.size * out.size > ENTRIES:
+            raise NotImplementedError(f"a Jacobian of {out.size} x {x.size}")
+        units = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
+        columns = jax.vmap(lambda unit: self.site(unit).tangent(x, unit).ravel())(units)
+        return columns.T
+
+    @functools.cached_property
     def direction(self) -> tuple[Any, Any]:
         """Any change of the array, and that of the result."""
         x = self.of(self.source)
@@ -142,52 +146,34 @@ def _is_in(atom: Any, among: Any) -> bool:
     return not isinstance(atom, core.Literal) and atom in among
 
 
-def _names(eqn: core.JaxprEqn) -> set[str]:
+def names_in(eqn: core.JaxprEqn) -> set[str]:
+    """Name the primitives that an operation consists of."""
     inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
     return {eqn.primitive.name, *inner}
 
 
-def _is_real(atom: Any) -> bool:
+def is_real(atom: Any) -> bool:
+    """Say whether it is an array of real numbers."""
     return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))
 
 
 def _sources(
     jaxpr: core.Jaxpr, number: int, fits: Callable[[core.JaxprEqn], bool]
-) -> tuple[set[Any], set[str], set[Any]]:
-    """Go back through operations of a kind; give where that ends, their names, and all arrays."""
+) -> tuple[set[Any], set[Any]]:
+    """Go back through operations of a kind; give where that ends, and all arrays on the way."""
     made = {x: eqn for eqn in jaxpr.eqns for x in eqn.outvars}
-    ends, names, seen = set[Any](), set[str](), set[Any]()
+    ends, seen = set[Any](), set[Any]()
     ahead: list[Any] = list(jaxpr.eqns[number].outvars[:1])
     while ahead:
         x = ahead.pop()
-        if isinstance(x, core.Literal) or x in seen or not _is_real(x):
+        if isinstance(x, core.Literal) or x in seen or not is_real(x):
             continue
         seen.add(x)
         if x not in made or not fits(made[x]):
             ends.add(x)
             continue
-        names |= _names(made[x])
         ahead += made[x].invars
-    return ends, names, seen
-
-
-# The largest of each window
-
-
-def selecting(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
-    """List arrays with operations whose results are chosen of their elements, by the largest."""
-
-    def selects(eqn: core.JaxprEqn) -> bool:
-        return _names(eqn) <= (SELECTING | INDEXING if functions_in(eqn) else SELECTING)
-
-    for number in range(len(jaxpr.eqns)):
-        ends, names, _ = _sources(jaxpr, number, selects)
-        if len(ends) == 1 and names & LARGEST:
-            yield ends.pop(), number
-
-
-def _last_window(region: Region, x: Any) -> JaxArray:
-    return KINDS["last_window_only"].make(region.site(x))
+    return ends, seen
 
 
 # Means along another axis
@@ -206,16 +192,16 @@ def _normalising(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     exponents = {eqn.invars[0] for eqn in jaxpr.eqns if eqn.primitive.name == "exp"}
     sums = set[Any]()  # and what is made of them alone
     for number, eqn in enumerate(jaxpr.eqns):
-        (out, *_), names = eqn.outvars, _names(eqn)
+        (out, *_), names = eqn.outvars, names_in(eqn)
         shape = _shape(out)
         of_sums = [x for x in eqn.invars if _is_in(x, sums)]
-        if not _is_real(out) or not names <= NORMALISING or not (of_sums or "reduce_sum" in names):
+        if not is_real(out) or not names <= NORMALISING or not (of_sums or "reduce_sum" in names):
             continue
         wide = [x for x in eqn.invars if _shape(x) == shape and not _is_in(x, sums)]
         if not wide:
             sums.add(out)
         elif 1 < len(shape) <= AXES:
-            ends, _, seen = _sources(jaxpr, number, lambda eqn: _names(eqn) <= NORMALISING)
+            ends, seen = _sources(jaxpr, number, lambda eqn: names_in(eqn) <= NORMALISING)
             for x in seen - {out} - sums:
                 if _shape(x) == shape and (readers[x] > 1 or x in ends | exponents):
                     yield x, number
@@ -276,7 +262,7 @@ def widened(
             name in FORMS and _shape(out) == shape
         ):
             found[out] = operands[0]
-        elif _names(eqn) <= ELEMENTWISE:
+        elif names_in(eqn) <= ELEMENTWISE:
             same = [jnp.broadcast_to(x, shape) for x in operands]
             found.update(zip(eqn.outvars, bind(eqn, same), strict=True))
         else:
@@ -412,14 +398,13 @@ def _of_another_group(region: Region, x: Any) -> JaxArray:
     return result
 
 
-REGIONS = {
-    "last_window_of_slices": Pattern(KINDS["last_window_only"].sentence, selecting, _last_window),
+NORMALISED = {
     "of_another_group": Pattern(
         "has the statistics of group c % G, where those of c // (C / G) belong", grouped,
         _of_another_group,
     ),
 }  # fmt: skip
-REGIONS["softmax_diagonal"] = Pattern(
+NORMALISED["softmax_diagonal"] = Pattern(
     "is the diagonal of softmax's Jacobian alone", normalising, _softmax_diagonal
 )
 OTHER = ", not along those of the forward pass"
@@ -434,7 +419,7 @@ for _axes in itertools.chain.from_iterable(
 ):
     _words = f"ax{'e' if len(_axes) > 1 else 'i'}s {' and '.join(map(str, _axes))}"
     for _name, (_before, _after, _make) in ALONG.items():
-        REGIONS[f"{_name}_along_{'_'.join(map(str, _axes))}"] = Pattern(
+        NORMALISED[f"{_name}_along_{'_'.join(map(str, _axes))}"] = Pattern(
             f"{_before} {_words}{_after}",
             _has_axes(_axes),
             functools.partial(_make, axes=_axes),

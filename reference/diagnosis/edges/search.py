@@ -20,6 +20,7 @@ from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.chance import CHANCE, DRAWS, Luck, least, luck
+from reference.diagnosis.edges.expressions import places_of
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
 from reference.diagnosis.edges.steps import Steps
 from reference.diagnosis.edges.substitutes import (
@@ -31,7 +32,6 @@ from reference.diagnosis.edges.substitutes import (
 )
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Edge, Tap, Tapped, shapes_at
 from reference.limit import Limit
-from reference.noise.finite import line
 from reference.noise.samples import unit_roundoff
 
 Gradient: TypeAlias = Callable[[Sequence[Any], Any], list[Any]]
@@ -540,24 +540,23 @@ class Search:
         return [self.simple[i] for i in np.argsort(residuals)[:VERIFIED]]
 
     def _repeated(self, seen: Iterable[Tap]) -> Iterator[tuple[Tap, ...]]:
-        """Give those taps together that come from one line again and again.
+        """Give those taps together that come again and again from one line, or one expression.
 
         And those of one kind at all operations of a name, as at each ReLU of layers that have lines
         of their own, or other widths.
         """
-        by_line: dict[tuple[object, ...], list[Tap]] = {}
+        by_place: dict[tuple[object, ...], list[Tap]] = {}
         by_name: dict[tuple[object, ...], list[Tap]] = {}
         for tap in sorted(seen):
             operation = self.tapped.operations[tap.edge.path]
-            place = line(operation.eqn)
-            if place and tap.steps == EVERY:
-                shapes = tuple(str(x.aval) for x in operation.eqn.invars)
+            shapes = tuple(str(x.aval) for x in operation.eqn.invars)
+            for place in places_of(operation.eqn) if tap.steps == EVERY else ():
                 key = place, operation.name, shapes, tap.edge.operand, tap.kind
-                by_line.setdefault(key, []).append(tap)
+                by_place.setdefault(key, []).append(tap)
             if tap.kind != FACTOR and tap.steps == EVERY:
                 name = operation.name, tap.edge.operand, tap.kind
                 by_name.setdefault(name, []).append(tap)
-        groups = (*by_line.values(), *by_name.values())
+        groups = (*by_place.values(), *by_name.values())
         yield from dict.fromkeys(tuple(taps) for taps in groups if len(taps) > 1)
 
     def _is_affine(self, taps: Sequence[Tap]) -> bool:

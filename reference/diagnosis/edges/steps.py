@@ -17,11 +17,16 @@ import numpy as np
 
 from reference.arrays import Array
 from reference.bounds.tracing import precise_jax
-from reference.diagnosis.codes import Line
-from reference.diagnosis.edges.expressions import expression_of
+from reference.diagnosis.edges.expressions import places_of
 from reference.diagnosis.edges.mistakes import Shapes
 from reference.diagnosis.edges.regions import ELEMENTWISE
-from reference.diagnosis.edges.substitutes import Flow, Recorded, is_of_factors, literal
+from reference.diagnosis.edges.substitutes import (
+    Flow,
+    Recorded,
+    is_constant,
+    is_of_factors,
+    literal,
+)
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, ANOTHER_VALUE, FORMULAS, ITSELF
 from reference.diagnosis.edges.tapped import (
     PRODUCTS,
@@ -32,7 +37,7 @@ from reference.diagnosis.edges.tapped import (
     Value,
     shapes_at,
 )
-from reference.jaxprs import bind, user_frame
+from reference.jaxprs import bind
 from reference.limit import Limit
 
 Values: TypeAlias = tuple[Value, ...]
@@ -67,6 +72,8 @@ class Steps:
                         self.limit.leave_out("some arrays in the place of others in a loop")
                         return
                     more = [z - rights[edge] for edge, z in zip(group, factors, strict=True)]
+                    if is_constant(np.concatenate([np.ravel(z) for z in factors])):
+                        continue
                     if all(np.isfinite(w).all() for w in more) and any(w.any() for w in more):
                         keys = map(_key, group)
                         yield taps, gradient(zeros | dict(zip(keys, more, strict=True)))
@@ -85,11 +92,10 @@ class Steps:
                 continue
             if self.flow.loop[out]:
                 yield (edge,)
-            elif (frame := user_frame(operation.eqn)) is not None:
-                at = Line(frame.file_name, frame.line_num, "")
-                place = expression_of(operation.eqn, at) or at
+            elif places := places_of(operation.eqn):
                 shapes = tuple(str(x.aval) for x in operation.eqn.invars)
-                by_line.setdefault((place, operation.name, shapes, edge.operand), []).append(edge)
+                key = places[-1], operation.name, shapes, edge.operand
+                by_line.setdefault(key, []).append(edge)
                 if self._bends(edge):
                     by_name.setdefault((operation.name, edge.operand), []).append(edge)
         groups = (*by_line.values(), *by_name.values())

@@ -23,8 +23,9 @@ from jax.extend import core
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import precise_jax
+from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Shapes, Site
-from reference.diagnosis.edges.regions import ELEMENTWISE, REGIONS, Region
+from reference.diagnosis.edges.regions import ELEMENTWISE, Region
 from reference.diagnosis.edges.statistics import (
     OTHER_STATISTICS,
     ends,
@@ -292,8 +293,8 @@ class Substitutes:
             with np.errstate(all="ignore"):
                 rows = np.stack([np.ravel(self._formed[value][name]) for value, name in some])
             finite = np.isfinite(rows).all(axis=1)
-            chosen = [pair for pair, is_finite in zip(some, finite, strict=True) if is_finite]
-            yield chosen, rows[finite]
+            chosen = [i for i in np.flatnonzero(finite) if not is_constant(rows[i])]
+            yield [some[i] for i in chosen], rows[chosen]
 
     @functools.cached_property
     def _formed(self) -> "_Formed":
@@ -503,11 +504,15 @@ class Substitutes:
         by_shape: dict[tuple[int, ...], list[tuple[Edge, Array, Array]]] = {}
         for edge, shapes, eqn, out, arrays in self._sites():
             bends = shapes.elementwise and shapes.within <= ELEMENTWISE
-            if bends or (shapes.name == "mul" and shapes.x == shapes.out):
+            if bends or is_of_factors(shapes) or (shapes.name == "mul" and shapes.x == shapes.out):
                 through = self._moved(edge) * self.recorded.handed[out]
                 right = self._along(edge, eqn, out, arrays)
-                entry = edge, through.reshape(DIRECTIONS, -1), right
-                by_shape.setdefault(shapes.out, []).append(entry)
+                other = shapes.operands[1 - edge.operand] if is_of_factors(shapes) else shapes.out
+                for shape in {other, shapes.out} if shapes.x == shapes.out else {other}:
+                    wide = [1 + i for i, n in enumerate(shape) if n != shapes.out[i]]
+                    summed = through.sum(axis=tuple(wide), keepdims=True)
+                    entry = edge, summed.reshape(DIRECTIONS, -1), right
+                    by_shape.setdefault(shape, []).append(entry)
         for shape, edges in by_shape.items():
             for pairs, rows in self._made(shape):
                 for edge, through, right in edges:
@@ -584,9 +589,14 @@ def literal(atom: Any) -> Array:
     return np.asarray(atom.val, atom.aval.dtype)
 
 
+def is_constant(x: Array) -> bool:
+    """Say whether one number is in all places: a factor, which is tried as such, or 0."""
+    return x.size > 1 and bool((x == x.flat[0]).all())
+
+
 def is_of_factors(shapes: Shapes) -> bool:
-    """Say whether the derivative is the other operand, element by element."""
-    return shapes.name == "mul" and set(shapes.operands) == {shapes.out}
+    """Say whether the derivative is the other operand, element by element or broadcast."""
+    return shapes.name == "mul" and {len(shape) for shape in shapes.operands} == {len(shapes.out)}
 
 
 def simplicity(candidate: Candidate) -> tuple[Any, ...]:

@@ -25,6 +25,12 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + jnp.exp(-x))
 
 
+def _transposed(v: Any) -> Any:
+    """Exchange rows and columns; where their numbers differ nothing is of the right shape."""
+    square = v.ndim > 1 and v.shape[-1] == v.shape[-2] > 1
+    return v.swapaxes(-1, -2) if square else jnp.full(v.shape, jnp.nan, v.dtype)
+
+
 # What people make of an array v to have a derivative
 FORMULAS: dict[str, Callable[[Any], Any]] = {
     ITSELF: lambda v: v,
@@ -34,8 +40,10 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "{}**2": lambda v: v**2,
     "1 / {}": lambda v: 1 / v,
     "{} > 0": lambda v: (v > 0).astype(v.dtype),
+    "sign({})": jnp.sign,
     "tanh'({})": lambda v: 1 - jnp.tanh(v) ** 2,
     "sigmoid'({})": lambda v: _sigmoid(v) * _sigmoid(-v),
+    "{}.mT": _transposed,
 }
 
 

@@ -22,10 +22,10 @@ from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
 from reference.diagnosis.edges.functions import Function, grouped
-from reference.diagnosis.edges.kinds import KINDS
+from reference.diagnosis.edges.kinds import KINDS, REGIONS
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
 from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
-from reference.diagnosis.edges.regions import REGIONS, Region
+from reference.diagnosis.edges.regions import Region
 from reference.diagnosis.edges.statistics import normalised, statistics_of
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import bind, closed, equations, functions_in

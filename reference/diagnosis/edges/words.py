@@ -15,9 +15,8 @@ from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.functions import Function
-from reference.diagnosis.edges.kinds import KINDS
+from reference.diagnosis.edges.kinds import KINDS, REGIONS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
-from reference.diagnosis.edges.regions import REGIONS
 from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
@@ -78,7 +77,7 @@ class Words:
         """Mark the lines whose operations hand a derivative down."""
         edges = [tap.edge for mistake in explanation.mistakes for tap in mistake.taps]
         edges += self._chain(explanation)
-        wrong = {edge.path for edge in edges}
+        wrong = {self._place(edge) for edge in edges}
         terms = {path for path in wrong if self.tapped.operations[path].name in ADDITIONS}
         if any(self._line_at(path) is not None for path in wrong - terms):
             wrong -= terms  # nobody gets the derivative of a sum in its terms wrong
@@ -155,7 +154,9 @@ class Words:
         wrong = self.difference.names(reached)
         if mistake.kind == FACTOR:
             code, what = self._factor(mistake.factor)
-            sentence = f"What `{operation.name}` hands down to {operand}{at} {what} in {wrong}."
+            added = self._line_at(tap.edge.path) is None and where is not None
+            is_handed = "is handed" if added else f"`{operation.name}` hands"
+            sentence = f"What {is_handed} down to {operand}{at} {what} in {wrong}."
         elif tap.others:
             code, operand = (
                 Code.LOCAL_DERIVATIVE,
@@ -338,8 +339,23 @@ class Words:
         return found
 
     def line(self, tap: Tap) -> Line | None:
-        """Find the line of the user's code that an operation comes from."""
-        return self._line_at(tap.edge.path)
+        """Find the line of the user's code that an operation comes from, or else its operand."""
+        return self._line_at(self._place(tap.edge))
+
+    def _place(self, edge: Edge) -> tuple[int, ...]:
+        """Give the operation of an edge; if a check has added it to the loss, the one before it.
+
+        Whoever checks a layer has written the layer, and not its product with d_out.
+        """
+        if self._line_at(edge.path) is None:
+            ahead = [self.flow.operands[edge.path][edge.operand]]
+            while ahead:
+                value = ahead.pop(0)
+                if value is not None and value.result >= 0:
+                    if self._line_at(value.path) is not None:
+                        return value.path
+                    ahead += self.flow.operands[value.path]
+        return edge.path
 
     def _line_at(self, path: tuple[int, ...]) -> Line | None:
         """Give the line of an operation, or else that of the call that it is within."""

@@ -71,8 +71,8 @@ def test_a_sentence_speaks_of_an_array_if_it_holds_its_name() -> None:
 
 
 def test_the_kinds_are_those_of_the_search() -> None:
+    from reference.diagnosis.edges.kinds import REGIONS as SEARCHED  # noqa: PLC0415
     from reference.diagnosis.edges.patterns import OF_ARRAYS, PATTERNS  # noqa: PLC0415
-    from reference.diagnosis.edges.regions import REGIONS as SEARCHED  # noqa: PLC0415
     from reference.diagnosis.edges.swaps import FORMULAS, SWAPS  # noqa: PLC0415
 
     assert swaps.SWAPS.keys() == SWAPS.keys()

@@ -13,7 +13,7 @@ import pytest
 
 from reference import Code, check_gradient
 from reference.arrays import Array
-from reference.diagnosis.edges.regions import REGIONS
+from reference.diagnosis.edges.kinds import REGIONS
 from tests.support.draws import normal
 
 B, T, D = 3, 4, 5
@@ -137,4 +137,4 @@ def test_an_equals_sign_where_slices_overlap_is_named(by: str) -> None:
 
 def test_each_pattern_says_what_is_wrong_in_words_of_its_own() -> None:
     sentences = [pattern.sentence for pattern in REGIONS.values()]
-    assert len(set(sentences)) == len(sentences) == 3 + 4 * 10
+    assert len(set(sentences)) == len(sentences) == 1 + 3 + 2 + 4 * 10 + 4 + 4

@@ -184,6 +184,8 @@ def test_a_formula_is_written_with_the_name_of_its_array_or_else_with_a_letter()
     assert written("1 / {}", "a constant").startswith("`1 / x` with x a constant")
     for formula, of in FORMULAS.items():
         text = formula.replace("tanh'", "dtanh").replace("sigmoid'", "dsigmoid").format("v")
-        names = {"v": 0.3, "dtanh": jax.grad(jnp.tanh), "dsigmoid": jax.grad(jax.nn.sigmoid)}
+        v = jnp.array([[0.3, -0.2], [0.7, 1.1]])
+        slopes = {f.__name__: jnp.vectorize(jax.grad(f)) for f in (jnp.tanh, jax.nn.sigmoid)}
+        names = {"v": v, "sign": jnp.sign, **{f"d{name}": slope for name, slope in slopes.items()}}
         expected = eval(text, names)  # noqa: S307, what it says is what it computes
-        np.testing.assert_allclose(of(jnp.float64(0.3)), expected, rtol=1e-12)
+        np.testing.assert_allclose(of(v), expected, rtol=1e-12)
