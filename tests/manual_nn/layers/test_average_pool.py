@@ -44,6 +44,10 @@ def without_the_count(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return average_pool.backward(params, kept._replace(counts=np.ones_like(kept.counts)), d_out)
 
 
+def with_the_count_twice(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return average_pool.backward(params, kept._replace(counts=kept.counts**2), d_out)
+
+
 def with_the_count_of_the_whole_window(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     whole = np.full_like(kept.counts, np.prod(kept.geometry.window))
     return average_pool.backward(params, kept._replace(counts=whole), d_out)
@@ -60,9 +64,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         average_pool,
         twin,
         subject_of([2, 4, 4, 3], window=[2, 3], stride=1, padding="same", count_include_pad=False),
-        where_windows_overlap_the_last,
         Named(without_the_count, "sums / count"),
-        Named(with_the_count_of_the_whole_window, "sums = "),
+        Named(where_windows_overlap_the_last, "sums = "),
+        Named(with_the_count_twice, "sums / count"),
+        Named(with_the_count_of_the_whole_window, "sums / count"),
         over_the_windows_of_each_place,
     )
 
@@ -97,6 +102,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         average_pool.forward((), x, window=6)
     with pytest.raises(ValueError, match="padding must be less than the window, 2, got 2"):
         average_pool.forward((), x, window=2, padding=[(0, 0), (2, 0)])
+    with pytest.raises(TypeError, match="count_include_pad must be a bool, got int"):
+        average_pool.forward((), x, window=2, count_include_pad=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 2, 2, 3\) .*, got \(3,\)"):
         average_pool.backward((), kept, np.ones(3))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got float32"):

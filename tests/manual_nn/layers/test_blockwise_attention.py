@@ -124,6 +124,16 @@ def without_the_sum_of_the_row(params: tuple[()], kept: Kept, d_out: Any) -> Any
     return (), wrong._replace(value=right.value)
 
 
+def with_sums_over_the_queries(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Take the sum of p d_p along the wrong axis of a block."""
+    (query, key, value), _, largest, total, options = kept
+    p = np.exp(options.scale * query @ key.swapaxes(-1, -2) - largest) / total
+    d_p = d_out @ value.swapaxes(-1, -2)
+    d_z = options.scale * p * (d_p - (p * d_p).sum(axis=-2, keepdims=True))
+    _, right = blockwise_attention.backward(params, kept, d_out)
+    return (), Inputs(d_z @ key, d_z.swapaxes(-1, -2) @ query, right.value)
+
+
 def test_the_mistakes_that_people_make_are_seen() -> None:
     refute(
         blockwise_attention,
@@ -134,6 +144,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_sum_of_the_last_block,
         Named(without_the_scale, "scores = scale * "),
         Named(without_the_sum_of_the_row, "jax.nn.softmax("),
+        Named(with_sums_over_the_queries, "jax.nn.softmax("),
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import gru
 from manual_nn.layers.gru import GRU, Inputs, Kept, last_state
 from manual_nn.layers.lstm import before
+from manual_nn.layers.sigmoid import sigmoid
 from reference.layers import gru as twin
 from tests.support.bits import same_bits
 from tests.support.compiled import of_each_implementation
@@ -85,6 +86,50 @@ def with_the_state_of_the_step_itself(params: GRU, kept: Kept, d_out: Any) -> An
     return gru.backward(params, moved, d_out)
 
 
+def by_steps(params: GRU, kept: Kept, d_out: Any, mistake: str) -> Any:
+    """Go back one step after another, as people write it, with one mistake at each step."""
+    (sequence, state), z, a, h, seen = kept
+    before_h, d_z, d_recurrent = before(state, h), np.zeros_like(z), np.zeros_like(z)
+    d_h = np.zeros_like(state)
+    for t in reversed(range(z.shape[1])):
+        z_r, z_u, z_n = np.split(z[:, t], 3, axis=-1)
+        r, u, n = sigmoid(z_r), sigmoid(z_u), np.tanh(z_n)
+        within = seen[:, t, np.newaxis]
+        of_h = np.where(within, d_h + d_out[:, t], 0)
+        d_n = of_h * (1 - u) * (1 - n**2)
+        of_u = of_h * (-n if mistake == "one part of u" else before_h[:, t] - n)
+        of_u *= -1 if mistake == "sign of u" else 1
+        d_r, d_u = d_n * a[:, t] * r * (1 - r), of_u * u * (1 - u)
+        d_a = d_n * (1 if mistake == "no reset gate" else r)
+        d_z[:, t] = np.concatenate([d_r, d_u, d_n], axis=-1)
+        d_recurrent[:, t] = np.concatenate([d_r, d_u, d_a], axis=-1)
+        past = 0 if mistake == "no path past the step" else of_h * u
+        d_h = np.where(within, past + d_recurrent[:, t] @ params.recurrent_weight.T, d_h)
+    d_params = GRU(
+        np.einsum("ntd,ntz->dz", sequence, d_z),
+        np.einsum("nth,ntz->hz", before_h, d_recurrent),
+        d_z.sum(axis=(0, 1)),
+        d_recurrent[..., -state.shape[-1] :].sum(axis=(0, 1)),
+    )
+    return d_params, Inputs(d_z @ params.weight.T, d_h)
+
+
+def without_the_reset_gate_at_each_step(params: GRU, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "no reset gate")
+
+
+def without_the_path_past_the_step(params: GRU, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "no path past the step")
+
+
+def with_one_part_of_the_update(params: GRU, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "one part of u")
+
+
+def with_the_other_sign_of_the_update_at_each_step(params: GRU, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "sign of u")
+
+
 def as_if_all_were_long(params: GRU, kept: Kept, d_out: Any) -> Any:
     return gru.backward(params, kept._replace(seen=np.ones_like(kept.seen)), d_out)
 
@@ -104,6 +149,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_other_sign_of_the_update,
         with_the_state_of_the_step_itself,
         as_if_all_were_long,
+        Named(without_the_reset_gate_at_each_step, "r * (h_n + recurrent_bias"),
+        Named(without_the_path_past_the_step, "u * h"),
+        Named(with_one_part_of_the_update, "u * h"),
+        Named(with_the_other_sign_of_the_update_at_each_step, "jax.nn.sigmoid(x_u + h_u)"),
         Named(with_the_mean_over_the_steps, "bias"),
     )
 

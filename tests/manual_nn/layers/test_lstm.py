@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from manual_nn.compiled.layers.tanh import tanh as compiled_tanh
 from manual_nn.layers import lstm
-from manual_nn.layers.lstm import LSTM, Inputs, Kept, State, last_state
+from manual_nn.layers.lstm import LSTM, Inputs, Kept, State, before, last_state
+from manual_nn.layers.sigmoid import sigmoid
 from reference.layers import lstm as twin
 from tests.support.bits import same_bits
 from tests.support.compiled import of_each_implementation
@@ -86,6 +87,55 @@ def with_gates_in_another_order(params: LSTM, kept: Kept, d_out: Any) -> Any:
     return lstm.backward(params, kept._replace(z=other(kept.z)), d_out)
 
 
+def by_steps(params: LSTM, kept: Kept, d_out: Any, mistake: str) -> Any:
+    """Go back one step after another, as people write it, with one mistake at each step."""
+    (sequence, state), z, c, h, seen = kept
+    before_h, before_c = before(state.h, h), before(state.c, c)
+    d_z, (d_h, d_c) = np.zeros_like(z), map(np.zeros_like, state)
+    for t in reversed(range(z.shape[1])):
+        z_i, z_f, z_g, z_o = np.split(z[:, t], 4, axis=-1)
+        i, f, g, o, tanh_c = (
+            sigmoid(z_i),
+            sigmoid(z_f),
+            np.tanh(z_g),
+            sigmoid(z_o),
+            np.tanh(c[:, t]),
+        )
+        within = seen[:, t, np.newaxis]
+        of_h = np.where(within, d_h + d_out[:, t], 0)
+        slope = 1 - (c[:, t] if mistake == "1 - c**2" else tanh_c) ** 2
+        of_c = np.where(within, d_c, 0) + of_h * o * slope
+        of_f = of_c * (c[:, t] if mistake == "c after the step" else before_c[:, t])
+        gates = of_c * g * i * (1 - i), of_f * f * (1 - f), of_c * i * (1 - g**2)
+        d_z[:, t] = np.concatenate([*gates, of_h * tanh_c * o * (1 - o)], axis=-1)
+        past = 0 if mistake == "no path through c" else f
+        d_c = np.where(within, of_c * past, d_c)
+        back = 0 if mistake == "no path through h" else d_z[:, t] @ params.recurrent_weight.T
+        d_h = np.where(within, back, d_h)
+    d_params = LSTM(
+        np.einsum("ntd,ntz->dz", sequence, d_z),
+        np.einsum("nth,ntz->hz", before_h, d_z),
+        d_z.sum(axis=(0, 1)),
+    )
+    return d_params, Inputs(d_z @ params.weight.T, State(d_h, d_c))
+
+
+def without_the_path_through_c(params: LSTM, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "no path through c")
+
+
+def without_the_path_through_h(params: LSTM, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "no path through h")
+
+
+def with_c_after_the_step(params: LSTM, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "c after the step")
+
+
+def with_the_slope_of_c_itself(params: LSTM, kept: Kept, d_out: Any) -> Any:
+    return by_steps(params, kept, d_out, "1 - c**2")
+
+
 def as_if_all_were_long(params: LSTM, kept: Kept, d_out: Any) -> Any:
     return lstm.backward(params, kept._replace(seen=np.ones_like(kept.seen)), d_out)
 
@@ -105,6 +155,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         with_the_state_of_the_step_itself,
         with_gates_in_another_order,
         as_if_all_were_long,
+        Named(without_the_path_through_c, "new_c = "),
+        Named(without_the_path_through_h, "h @ recurrent_weight"),
+        with_c_after_the_step,
+        Named(with_the_slope_of_c_itself, "jnp.tanh(new_c)"),
         Named(with_the_mean_over_the_steps, "bias"),
     )
 

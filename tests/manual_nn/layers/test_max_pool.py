@@ -12,7 +12,7 @@ from manual_nn.layers.convolution import places_of
 from manual_nn.layers.max_pool import Kept
 from reference.layers import max_pool as twin
 from tests.support.compiled import of_each_implementation
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import pools
 from tests.support.strategies import seeds
 
@@ -66,10 +66,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         max_pool,
         twin,
         subject_of([2, 4, 4, 3], window=[2, 3], stride=1),
-        where_windows_overlap_the_last,
-        with_one_mask_for_all_channels,
+        Named(where_windows_overlap_the_last, "largest = jnp.take_along_axis("),
+        Named(with_one_mask_for_all_channels, "largest = jnp.take_along_axis("),
+        Named(as_a_mean, "largest = jnp.take_along_axis("),
         counted_from_the_first_window,
-        as_a_mean,
     )
 
 

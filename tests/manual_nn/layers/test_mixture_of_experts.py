@@ -73,6 +73,16 @@ def with_gates_of_1_in_the_experts(params: Any, kept: Kept, d_out: Any) -> Any:
     return MixtureOfExperts(d_params.router, *of_experts), d_x
 
 
+def with_gates_of_1(params: Any, kept: Kept, d_out: Any) -> Any:
+    """Leave the gates out of all that comes back through the experts, for x too."""
+    (d_router, *_), d_x = mixture_of_experts.backward(params, kept, d_out)
+    without = params._replace(router=np.zeros_like(params.router))
+    _, through_experts = mixture_of_experts.backward(without, kept, d_out)
+    ungated = kept._replace(p=kept.chosen.astype(kept.p.dtype))
+    (_, *of_experts), of_x = mixture_of_experts.backward(without, ungated, d_out)
+    return MixtureOfExperts(d_router, *of_experts), d_x - through_experts + of_x
+
+
 def with_the_jacobian_of_the_chosen_alone(params: Any, kept: Kept, d_out: Any) -> Any:
     """Put gates of a softmax over all through the softmax over the chosen."""
     d_params, d_x = mixture_of_experts.backward(params, kept, d_out)
@@ -101,6 +111,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         Named(with_constant_gates, "jnp.expand_dims(p, -1) * f"),
         Named(without_the_router_in_d_x, "logits = x @ router"),
         with_gates_of_1_in_the_experts,
+        Named(with_gates_of_1, "jnp.expand_dims(p, -1) * f"),
         with_the_jacobian_of_the_chosen_alone,
         by_the_last_expert_alone,
     )
@@ -147,6 +158,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         forward(params, x, top_k=3)
     with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
         forward(params, x, top_k=0)
+    with pytest.raises(TypeError, match="renormalise must be a bool, got str"):
+        forward(params, x, top_k=1, renormalise="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"params.router must have shape \(4, 2\) .* got \(3, 2\)"):
         forward(params, np.ones((5, 4)), top_k=1)
     with pytest.raises(ValueError, match=r"params.weight_down must have shape \(2, 4, 3\)"):

@@ -66,6 +66,12 @@ def through_the_branch_alone(params: Any, kept: Kept, d_out: Any) -> Any:
     return d_params, d_x - d_out
 
 
+def with_d_out_twice(params: Any, kept: Kept, d_out: Any) -> Any:
+    """Add d_out where the sum begins, and once more where the branch ends."""
+    d_params, d_x = residual.backward(params, kept, d_out)
+    return d_params, d_x + d_out
+
+
 def past_the_branch_alone(params: Any, kept: Kept, d_out: Any) -> Any:
     d_params, _ = residual.backward(params, kept, d_out)
     return d_params, d_out.copy()
@@ -90,6 +96,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         TWIN,
         subject_of(3, 4, BRANCHES["pre-norm"]),
         Named(through_the_branch_alone, "return x + f"),
+        Named(with_d_out_twice, "return x + f"),
         Named(past_the_branch_alone, "normal * weight + bias"),
         with_the_sum_for_the_branch,
         with_d_out_for_every_layer,

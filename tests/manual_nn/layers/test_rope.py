@@ -12,7 +12,7 @@ from manual_nn.layers import rope
 from manual_nn.layers.rope import Kept
 from reference.layers import rope as twin
 from tests.support.compiled import of_each_implementation
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -43,6 +43,10 @@ def turned_forward(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return rope.backward(params, kept._replace(sin=-kept.sin), d_out)
 
 
+def not_turned_back(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
+    return (), d_out.copy()
+
+
 def with_the_other_pairs(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return rope.backward(params, kept._replace(halves=not kept.halves), d_out)
 
@@ -68,8 +72,9 @@ def test_the_mistakes_that_people_make_are_seen(halves: bool) -> None:
         rope,
         twin,
         subject_of([2, 3, 4], halves=halves),
-        turned_forward,
-        with_the_other_pairs,
+        Named(turned_forward, "turned = jnp.sum("),
+        Named(not_turned_back, "return jnp.reshape(turned"),
+        Named(with_the_other_pairs, "turned, -1, -2)" if halves else "pairs = jnp.reshape("),
         overwritten_in_place,
         reflected,
     )
@@ -134,6 +139,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.forward((), np.ones(4))
     with pytest.raises(ValueError, match="base must be a finite number above 0, got 0"):
         layer.forward((), x, base=0)
+    with pytest.raises(TypeError, match="halves must be a bool, got str"):
+        layer.forward((), x, halves="no")
     with pytest.raises(TypeError, match="positions must be a NumPy array of integers, got float64"):
         layer.forward((), x, positions=np.ones(3))
     for shape in [(4,), (3, 3), (1, 1, 3)]:

@@ -204,7 +204,7 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         subject,
         Named(without_the_mean, "jnp.where(total > 0, total"),
         Named(with_the_diagonal_of_the_jacobian, "jax.nn.log_softmax("),
-        with_a_mean_over_what_is_ignored,
+        Named(with_a_mean_over_what_is_ignored, "jnp.where(total > 0, total"),
         with_a_gradient_for_what_is_ignored,
         with_the_weight_of_each_entry,
         smoothed_over_the_other_classes,

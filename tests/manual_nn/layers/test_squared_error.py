@@ -12,7 +12,7 @@ from manual_nn.layers import squared_error
 from manual_nn.layers.squared_error import Kept
 from reference.layers import squared_error as twin
 from tests.support.compiled import of_each_implementation
-from tests.support.layer_proof import FEW, Subject, prove, refute
+from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
 
@@ -37,7 +37,11 @@ def with_the_mean_over_the_examples(params: tuple[()], kept: Kept, d_out: Any) -
 
 
 def of_the_absolute_error(params: tuple[()], kept: Kept, d_out: Any) -> Any:
-    return squared_error.backward(params, Kept(np.sign(kept.error)), d_out)
+    return squared_error.backward(params, Kept(np.sign(kept.error) / 2), d_out)
+
+
+def with_the_other_sign(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    return squared_error.backward(params, Kept(-kept.error), d_out)
 
 
 def without_the_mean(params: tuple[()], kept: Kept, d_out: Any) -> Any:
@@ -50,9 +54,10 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         squared_error,
         twin,
         subject_of([4, 5]),
-        without_the_2,
-        with_the_mean_over_the_examples,
-        of_the_absolute_error,
+        Named(of_the_absolute_error, "(x - target) ** 2"),
+        Named(without_the_2, "(x - target) ** 2"),
+        Named(with_the_mean_over_the_examples, "jnp.mean("),
+        Named(with_the_other_sign, "(x - target) ** 2"),
         without_the_mean,
     )
 

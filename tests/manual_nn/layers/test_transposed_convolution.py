@@ -101,9 +101,9 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
         transposed_convolution,
         twin,
         subject,
-        with_the_window_flipped,
-        padded_on_the_other_side,
-        without_the_stride,
+        Named(with_the_window_flipped, "lax.conv"),
+        Named(padded_on_the_other_side, "lax.conv"),
+        Named(without_the_stride, "lax.conv"),
         with_the_bias_of_the_windows_alone,
         Named(with_the_mean_for_the_bias, "expand_dims(bias"),
     )
