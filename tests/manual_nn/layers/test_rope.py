@@ -74,7 +74,7 @@ def test_the_mistakes_that_people_make_are_seen(halves: bool) -> None:
         subject_of([2, 3, 4], halves=halves),
         Named(turned_forward, "turned = jnp.sum("),
         Named(not_turned_back, "return jnp.reshape(turned"),
-        Named(with_the_other_pairs, "turned, -1, -2)" if halves else "pairs = jnp.reshape("),
+        Named(with_the_other_pairs, "jnp.swapaxes(pairs" if halves else "pairs = jnp.reshape("),
         overwritten_in_place,
         reflected,
     )
