@@ -21,6 +21,7 @@ from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.chance import CHANCE, DRAWS, Luck, least, luck
 from reference.diagnosis.edges.expressions import places_of
+from reference.diagnosis.edges.orders import ORDERS
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
 from reference.diagnosis.edges.steps import Steps
 from reference.diagnosis.edges.substitutes import (
@@ -776,6 +777,8 @@ class Search:
         """
         if mistake.kind in OF_TIES:  # nothing else is likely to be seen at ties alone
             level = -1.0
+        elif mistake.kind in ORDERS:  # which that of copies, or of heads, is too
+            level = OF_KINDS + 0.25
         elif mistake.kind != FACTOR:
             of_source = self.tapped.operations[mistake.taps[0].edge.path].of_source
             level = OF_KINDS + 0.5 if of_source else OF_KINDS
