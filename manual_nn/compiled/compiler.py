@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from numba.core import event
 from numba.core.caching import FunctionCache
 
@@ -37,7 +38,7 @@ def compiled_in_any_order(function: Function) -> Function:
 
 
 def compiled_fused(function: Function) -> Function:
-    """Mark a function for Numba, which may leave a product unrounded that is added, no more."""
+    """Mark a function for Numba, which may add a product without rounding it first, and no more."""
     return _compiled(function, fastmath={"contract"})
 
 
@@ -62,8 +63,11 @@ def _say_that_it_is_not_kept(reason: str) -> None:
 
 
 def _digest() -> str:
-    """Identify what is compiled: all of it, for the code of a function holds those it calls."""
-    digest = hashlib.sha256()
+    """Identify what is compiled: all of it, for the code of a function holds those it calls.
+
+    It holds the numbers of these files, too, some of which NumPy has computed.
+    """
+    digest = hashlib.sha256(np.__version__.encode())
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

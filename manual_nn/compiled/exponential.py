@@ -25,7 +25,7 @@ class Constants(NamedTuple):
     Attributes:
         one, half: these.
         lowest, highest: what is below the first has the exponential 0, above the other infinity.
-        indistinct: what is below it has an exponential that 1 does not change by.
+        indistinct: what is below it has an exponential that, added to 1, leaves it 1.
         log2_e: 1 / ln 2.
         ln_2_high, ln_2_low: h and l, which add up to ln 2; eq. (3).
         coefficients: 1 / j!, from the last term of the series to the first; eq. (4).

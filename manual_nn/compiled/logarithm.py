@@ -37,9 +37,10 @@ def _compiled_coefficients_of(y: Any) -> Any:
 @compiled_fused
 def log1p(y: Any) -> Any:
     """Compute ln(1 + y) for y from 0 to 1, or what is not a number; eq. (1), (2)."""
-    one, coefficients = constants_of(y).one, coefficients_of(y)
-    s = y / (one + one + y)
+    c, coefficients = constants_of(y), coefficients_of(y)
+    doubled = (y + y) / (c.one + c.one + y)  # 2 s, which keeps the last digit of a subnormal y
+    s = c.half * doubled
     square, Q = s * s, coefficients[0]
     for coefficient in coefficients[1:]:
         Q = Q * square + coefficient
-    return (s + s) * Q
+    return doubled * Q

@@ -24,14 +24,27 @@ def forward(params: tuple[()], x: Array, *, approximate: bool = False) -> tuple[
     """
     check_floats(x, name="x", ndim=1)
     approximate = as_bool(approximate, name="approximate")
-    return entrywise(_values_by_tanh if approximate else _values, x), Kept(x, approximate)
+    if approximate:
+        return entrywise(_values_by_tanh, x, numbers=_numbers(x)), Kept(x, approximate)
+    return entrywise(_values, x), Kept(x, approximate)
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
     """Multiply by the slope, Phi(x) + x Phi'(x); gelu.md (2), (3), (5)."""
     check_like(d_out, kept.x.shape, kept.x.dtype, name="d_out", like="out")
-    loop = _slopes_by_tanh if kept.approximate else _slopes
-    return (), entrywise(loop, d_out, kept.x)
+    end, linear, cubic = _numbers(kept.x)
+    if kept.approximate:
+        return (), entrywise(_slopes_by_tanh, d_out, kept.x, numbers=(end, linear, cubic))
+    return (), entrywise(_slopes, d_out, kept.x, numbers=(end,))
+
+
+def _numbers(x: Array) -> tuple[Any, Any, Any]:
+    """Give where x is limited, and the factors of x and x^3 in 2 u, in its precision; gelu.md (4).
+
+    Numba would keep what it compiles with the numbers of another file when that file changes.
+    """
+    number = x.dtype.type
+    return number(SATURATED), number(2 * SQRT_2_BY_PI), number(2 * SQRT_2_BY_PI * CUBIC)
 
 
 @compiled_fused
@@ -58,28 +71,21 @@ def _values(x: Array, out: Array) -> None:
 
 
 @compiled
-def _slopes(d_out: Array, x: Array, d_x: Array) -> None:
-    end = x.dtype.type(SATURATED)
+def _slopes(d_out: Array, x: Array, end: Any, d_x: Array) -> None:
     for i in range(len(x)):
         Phi, phi = probability_and_density(x[i])
         d_x[i] = d_out[i] * (Phi + limited(x[i], end) * phi)
 
 
 @compiled
-def _values_by_tanh(x: Array, out: Array) -> None:
-    number = x.dtype.type
-    end = number(SATURATED)
-    linear, cubic = number(2 * SQRT_2_BY_PI), number(2 * SQRT_2_BY_PI * CUBIC)
+def _values_by_tanh(x: Array, end: Any, linear: Any, cubic: Any, out: Array) -> None:
     for i in range(len(x)):
         value, _ = gate(limited(x[i], end), linear, cubic)
         out[i] = x[i] * value
 
 
 @compiled
-def _slopes_by_tanh(d_out: Array, x: Array, d_x: Array) -> None:
-    number = x.dtype.type
-    end = number(SATURATED)
-    linear, cubic = number(2 * SQRT_2_BY_PI), number(2 * SQRT_2_BY_PI * CUBIC)
+def _slopes_by_tanh(d_out: Array, x: Array, end: Any, linear: Any, cubic: Any, d_x: Array) -> None:
     for i in range(len(x)):
         z = limited(x[i], end)
         value, d_value = gate(z, linear, cubic)

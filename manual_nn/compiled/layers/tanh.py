@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.compiled.compiler import compiled, compiled_fused
@@ -34,12 +36,11 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
 def tanh(x: Any) -> Any:
     """Compute -m / (2 + m) with m = exp(-2 |x|) - 1, and give it the sign of x; tanh.md (1).
 
-    m has its digits near 0, where exp(-2 |x|) is nearly 1.
+    m has its digits near 0, where exp(-2 |x|) is nearly 1. A 0 has a sign, too.
     """
     one = constants_of(x).one
     m = expm1(-(abs(x) + abs(x)))
-    of_size = -m / (one + one + m)
-    return of_size if x > 0 else -of_size
+    return np.copysign(m / (one + one + m), x)
 
 
 @compiled_fused

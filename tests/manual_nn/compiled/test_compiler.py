@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numba
+import numpy as np
 import pytest
 from numba.core.caching import FunctionCache
 
@@ -67,6 +68,29 @@ def test_what_is_kept_depends_on_every_file_that_is_compiled(
         assert compiler._digest() != before
         source.write_text(text, encoding="utf-8")
     assert compiler._digest() == before
+
+
+def test_what_is_compiled_holds_no_number_of_a_file_that_the_cache_does_not_look_at() -> None:
+    """Numba puts a global into the code as a constant."""
+    for module in ALL:
+        elsewhere = {
+            alias.asname or alias.name
+            for statement in ast.parse(inspect.getsource(module)).body
+            if isinstance(statement, ast.ImportFrom)
+            and not (statement.module or "").startswith(rooms.__name__)
+            for alias in statement.names
+        }
+        for function in vars(module).values():
+            if hasattr(function, "py_func") and function.__module__ == module.__name__:
+                code = function.py_func.__code__
+                assert elsewhere.isdisjoint(code.co_names), function.__qualname__
+
+
+def test_what_is_kept_depends_on_numpy_s_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It computes the coefficients of normal.py."""
+    before = compiler._digest()
+    monkeypatch.setattr(np, "__version__", "another")
+    assert compiler._digest() != before
 
 
 def test_where_nothing_can_be_written_the_code_is_not_kept(

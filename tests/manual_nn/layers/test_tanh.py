@@ -67,6 +67,13 @@ def test_it_is_exact_at_0_and_far_out(layer: ModuleType, dtype: type[np.floating
     np.testing.assert_array_equal(d_x, np.array([4, 0, 0, 0, 0], dtype))
 
 
+@of_each_implementation(tanh)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_0_keeps_its_sign(layer: ModuleType, dtype: type[np.floating[Any]]) -> None:
+    out, _ = layer.forward((), np.array([0.0, -0.0], dtype))
+    np.testing.assert_array_equal(np.signbit(out), [False, True])
+
+
 def test_the_slope_has_its_digits_on_both_sides() -> None:
     """In float32 exp is off by 4 units in the last place at most.
 
