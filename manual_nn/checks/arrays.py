@@ -1,6 +1,7 @@
 """What a layer accepts: arrays of one precision, float32 or float64, whose shapes fit."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,19 @@ def check_like(
         raise TypeError(f"{name} must be {dtype} like {like}, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape} to fit {like}, got {array.shape}")
+
+
+def check_params(
+    params: NamedTuple, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+) -> None:
+    """Check that a layer's parameters have these shapes and this dtype, which its input calls for.
+
+    Raises:
+        TypeError: one of them is not an array, or has another dtype.
+        ValueError: one of them has another shape.
+    """
+    for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
+        check_like(array, shape, dtype, name=f"params.{name}", like="x")
 
 
 def check_scalar(number: object, *, name: str) -> None:

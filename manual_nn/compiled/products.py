@@ -11,6 +11,7 @@ from numba.extending import intrinsic, overload
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import blas
+from manual_nn.compiled.compiler import compiled
 
 blas.register()
 
@@ -20,8 +21,19 @@ def product(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
 
     Each array is in C order, or the transpose of one that is; `out` is in C order. Where `kept` is
     0, it does not matter what `out` held.
+
+    Raises:
+        ValueError: the shapes do not fit.
     """
+    _check_shapes(a, b, out)
     out[...] = factor * (a @ b) + (kept * out if kept else 0)
+
+
+@compiled
+def _check_shapes(a: Array, b: Array, out: Array) -> None:
+    """Check what BLAS does not: it would read and write beside the arrays."""
+    if a.shape[1] != b.shape[0] or out.shape[0] != a.shape[0] or out.shape[1] != b.shape[1]:
+        raise ValueError("a, b and out must have the shapes (I, K), (K, J) and (I, J)")
 
 
 @intrinsic  # type: ignore[untyped-decorator] # it is Any to mypy
@@ -52,6 +64,7 @@ def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
     dtype = out.dtype
 
     def by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
+        _check_shapes(a, b, out)
         gemm(
             _in_memory(types.uint8(b_transposed)),
             _in_memory(types.uint8(a_transposed)),

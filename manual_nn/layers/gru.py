@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like
+from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.initial import glorot, orthogonal
-from manual_nn.layers.lstm import before, check_before, check_params, steps_within
+from manual_nn.layers.lstm import before, check_before, steps_within
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
 from manual_nn.sums import sum_rows

@@ -4,14 +4,14 @@ lstm.md derives the equations. Axes: N examples, T steps, D features of the inpu
 the pre-activations of input gate, forget gate, candidate and output gate, in this order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.checks.arrays import check_floats, check_integers, check_like, check_params
 from manual_nn.initial import glorot, orthogonal
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
@@ -236,11 +236,3 @@ def check_before(sequence: Array, state: Mapping[str, Array], *, like: str) -> t
     for name, array in state.items():
         check_like(array, (N, H), sequence.dtype, name=f"x.{name}", like=like)
     return D, H
-
-
-def check_params(
-    params: NamedTuple, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
-) -> None:
-    """Check that the parameters have these shapes, and the dtype of the sequence; eq. (1)."""
-    for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
-        check_like(array, shape, dtype, name=f"params.{name}", like="x")

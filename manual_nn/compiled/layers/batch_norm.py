@@ -6,7 +6,7 @@ Axes: N examples, `...` any number of axes of places, R rows, of examples times 
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like
+from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.reductions import BLOCK, sum_of_rows, sum_of_rows_squared
@@ -41,6 +41,7 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     """Take from each row what the moments give back, in training; batch_norm.md (4) to (7)."""
     normal = kept.normal
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
+    check_params(BatchNorm(*params), [normal.shape[-1:]] * 2, normal.dtype)
     weight, _ = params
     scale = weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
     rows = normal.reshape(-1, len(weight))  # (R, C)

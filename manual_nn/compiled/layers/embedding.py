@@ -37,7 +37,11 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
     V, D = params.weight.shape
     check_like(d_out, (*kept.x.shape, D), params.weight.dtype, name="d_out", like="out")
     d_weight = np.zeros((V, D), d_out.dtype)
-    tokens = np.array(kept.x, np.intp).reshape(-1)  # (R,)
+    tokens = np.array(kept.x, np.intp).reshape(-1)  # (R,), a copy, which stays as it is checked
+    outside = (tokens < 0) | (tokens >= V)
+    if outside.any():  # x or the table is not what it was in the forward pass
+        got = tokens[outside][0]
+        raise ValueError(f"kept.x must hold tokens from 0 to {V - 1}, got {got}")
     _add_rows(tokens, in_order(d_out).reshape(-1, D), d_weight)
     if kept.padding_idx is not None:
         d_weight[kept.padding_idx] = 0

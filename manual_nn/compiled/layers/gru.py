@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like
+from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.layers.sigmoid import value_and_rest
@@ -48,8 +48,10 @@ def forward(
 
 def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
     """Go back through the steps, the last one first; gru.md (4) to (9)."""
-    (_, state), z, a, h, seen = kept
+    (sequence, state), z, a, h, seen = kept
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
+    D, H = sequence.shape[-1], h.shape[-1]
+    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], h.dtype)
     d_z, d_recurrent, d_h = np.empty_like(z), np.empty_like(z), np.zeros(state.shape, z.dtype)
     transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
     _steps_backward(

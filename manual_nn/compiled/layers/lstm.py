@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like
+from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.layers.sigmoid import value_and_rest
@@ -49,6 +49,8 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     """Go back through the steps, the last one first; lstm.md (4) to (9)."""
     (sequence, state), z, c, h, seen = kept
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
+    D, H = sequence.shape[-1], h.shape[-1]
+    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], h.dtype)
     before_c = before(state.c, c)  # (N, T, H)
     d_h, d_c = np.zeros(state.h.shape, z.dtype), np.zeros(state.c.shape, z.dtype)  # (N, H)
     d_z = np.empty_like(z)  # (N, T, 4 H)

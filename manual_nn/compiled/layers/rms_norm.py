@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like
+from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.reductions import BLOCK, sum_of_squares, sum_of_triple_products
@@ -35,6 +35,7 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
     """Take from each row what its root mean square gives back; rms_norm.md (3), (4)."""
     normal, rms = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
+    check_params(params, [normal.shape[-1:]], normal.dtype)
     weight = in_order(params.weight)
     rows = normal.reshape(-1, len(weight))  # (R, D)
     d_weight, d_x = np.empty_like(weight), np.empty_like(rows)

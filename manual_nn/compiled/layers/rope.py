@@ -49,8 +49,9 @@ def _turned(x: Array, cos: Array, sin: Array, *, halves: bool) -> Array:
     """Lay all heads along one axis, and their angles, unless they are the same for all."""
     T, D = x.shape[-2:]
     rows = in_order(x).reshape(-1, T, D)  # (H, T, D)
-    if cos.size != T * (D // 2):
-        cos, sin = (np.broadcast_to(part, (*x.shape[:-1], D // 2)) for part in (cos, sin))
+    alike = all(length == 1 for length in cos.shape[:-2])
+    outer = [1] * (x.ndim - 2) if alike else x.shape[:-2]
+    cos, sin = (np.broadcast_to(part, (*outer, T, D // 2)) for part in (cos, sin))
     cos, sin = (in_order(part).reshape(-1, T, D // 2) for part in (cos, sin))  # (H or 1, T, D / 2)
     out = np.empty_like(rows)
     _turn(rows, cos, sin, halves, out)

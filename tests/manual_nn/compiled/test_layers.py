@@ -19,7 +19,9 @@ from manual_nn.compiled import layers as by_numba
 from manual_nn.compiled.reductions import WIDTH
 from manual_nn.layers.batch_norm import BatchNorm
 from manual_nn.layers.group_norm import GroupNorm
+from manual_nn.layers.gru import GRU
 from manual_nn.layers.layer_norm import LayerNorm
+from manual_nn.layers.lstm import LSTM, State
 from manual_nn.layers.rms_norm import RMSNorm
 
 FOR_USERS = ("init", "updated", "draw_mask")
@@ -88,6 +90,37 @@ def test_what_is_not_finite_goes_as_far_as_in_numpy_s(name: str, value: float, w
     for one, other in zip(numpy_s, numba_s, strict=True):
         for kind in (np.isnan, np.isposinf, np.isneginf):
             np.testing.assert_array_equal(kind(one), kind(other))
+
+
+TO_OTHERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # params, x, options
+    "batch_norm": (BatchNorm(ONES, ONES), np.ones((3, 4)), {}),
+    "group_norm": (GroupNorm(ONES, ONES), np.ones((3, 4)), {"groups": 2}),
+    "layer_norm": (LayerNorm(ONES, ONES), np.ones((3, 4)), {}),
+    "rms_norm": (RMSNorm(ONES), np.ones((3, 4)), {}),
+    "gru": (
+        GRU(np.ones((3, 6)), np.ones((2, 6)), np.ones(6), np.ones(2)),
+        (np.ones((1, 4, 3)), np.ones((1, 2))),
+        {},
+    ),
+    "lstm": (
+        LSTM(np.ones((3, 8)), np.ones((2, 8)), np.ones(8)),
+        (np.ones((1, 4, 3)), State(np.ones((1, 2)), np.ones((1, 2)))),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TO_OTHERS)
+def test_the_backward_pass_refuses_parameters_of_another_size(name: str) -> None:
+    """A compiled loop would read past the end of what they lay beside."""
+    params, x, options = TO_OTHERS[name]
+    layer = both(name)[1]
+    out, kept = layer.forward(params, x, **options)
+    for field, array in params._asdict().items():
+        for shape in ((1,) * array.ndim, (*array.shape[:-1], 2 * array.shape[-1])):
+            other = params._replace(**{field: np.ones(shape)})
+            with pytest.raises(ValueError, match=rf"params\.{field} must have shape .* to fit x"):
+                layer.backward(other, kept, np.ones(out.shape))
 
 
 def test_losses_of_more_numbers_than_are_added_up_in_a_block_are_exact() -> None:

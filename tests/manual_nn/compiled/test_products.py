@@ -1,6 +1,7 @@
 """Products of whole numbers, which are exact, in every order of memory that is compiled for."""
 
 import itertools
+from typing import Any
 
 import numba
 import numpy as np
@@ -40,6 +41,17 @@ def test_products_are_those_of_numpy(function: object, dtype: type[np.floating])
             out.fill(np.nan)
         function(a, b, factor, kept, out)
         np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("function", [product, compiled_product])
+@pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((2, 3), (3, 4)), ((1, 3), (3, 5))])
+def test_shapes_that_do_not_fit_are_refused(function: Any, shapes: Any) -> None:
+    """Before anything is written, where one size of the three is another than out, (2, 5), has."""
+    a, b = map(np.ones, shapes)
+    out = np.zeros((2, 5))
+    with pytest.raises(ValueError, match="must have the shapes"):
+        function(a, b, 1.0, 0.0, out)
+    assert not out.any()
 
 
 def test_what_is_tested_is_compiled() -> None:

@@ -14,7 +14,7 @@ from manual_nn.layers.dense import Dense
 from manual_nn.layers.embedding import Embedding, Kept
 from reference.compare import Comparer, Verdict
 from reference.layers import embedding as twin
-from tests.support.compiled import of_each_implementation
+from tests.support.compiled import implementations, of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -150,3 +150,16 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.forward(params, x, padding_idx=-1)
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 2\) to fit out, got \(2,\)"):
         layer.backward(params, kept, np.ones(2))
+
+
+def test_tokens_that_are_no_longer_in_the_table_are_not_written_to() -> None:
+    """A compiled loop would write past the gradient."""
+    layer = implementations(embedding)[1]
+    params, x = Embedding(np.ones((4, 2))), np.array([0, 2])
+    _, kept = layer.forward(params, x)
+    with pytest.raises(ValueError, match=r"kept\.x must hold tokens from 0 to 1, got 2"):
+        layer.backward(Embedding(np.ones((2, 2))), kept, np.ones((2, 2)))
+    for token in (-1, 4, 10**9):
+        x[1] = token
+        with pytest.raises(ValueError, match=rf"kept\.x must hold tokens from 0 to 3, got {token}"):
+            layer.backward(params, kept, np.ones((2, 2)))

@@ -25,17 +25,19 @@ def subject_of(shape: list[int], **options: Any) -> Subject:
     T=st.integers(1, 5),
     half=st.integers(1, 3),
     options=st.sampled_from([{}, {"halves": True}, {"base": 3.5, "halves": True}]),
-    moved=st.booleans(),
+    moved=st.sampled_from(["not", "each place", "all places alike"]),
     seed=seeds,
 )
 @FEW
 def test_values_and_gradients_agree_with_jax(
-    batch: list[int], T: int, half: int, options: dict[str, Any], moved: bool, seed: int
+    batch: list[int], T: int, half: int, options: dict[str, Any], moved: str, seed: int
 ) -> None:
     """At positions far out, which differ from one sequence to the next, or at the default ones."""
-    if moved:
-        positions = np.random.default_rng(seed).integers(-10, 100_000, [*batch[:1], T])
-        options = options | {"positions": positions.reshape(*batch[:1], *[1] * len(batch[1:]), T)}
+    if moved != "not":
+        T_or_1 = T if moved == "each place" else 1
+        shape = *batch[:1], *[1] * len(batch[1:]), T_or_1
+        positions = np.random.default_rng(seed).integers(-10, 100_000, shape)
+        options = options | {"positions": positions}
     prove(rope, twin, subject_of([*batch, T, 2 * half], **options), seed)
 
 
@@ -114,6 +116,23 @@ def test_place_0_is_left_as_it_is_and_pairs_are_as_the_option_says(
     np.testing.assert_array_equal(out, [[cos, sin, 0, 0]])
     out, _ = layer.forward((), np.array([[1, 0, 0, 0]], dtype), positions=one, halves=True)
     np.testing.assert_array_equal(out, [[cos, 0, sin, 0]])
+
+
+@of_each_implementation(rope)
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (1, 1), (1, 3), (3, 1), (3, 3)])
+def test_positions_broadcast_as_those_that_are_written_out(
+    layer: ModuleType, shape: tuple[int, ...]
+) -> None:
+    """There are as many heads as places, so that their number does not say which of them differ."""
+    rng = np.random.default_rng(0)
+    x, d_out = rng.normal(size=(2, 3, 3, 4))
+    positions = rng.integers(1000, size=shape)
+    passes = []
+    for written in (positions, np.array(np.broadcast_to(positions, (3, 3)))):
+        out, kept = layer.forward((), x, positions=written)
+        passes.append((out, layer.backward((), kept, d_out)[1]))
+    got, want = passes
+    np.testing.assert_array_equal(got, want)
 
 
 def test_the_angles_of_places_in_order_are_kept_for_the_next_call_and_cannot_be_changed() -> None:
