@@ -196,7 +196,7 @@ def _read(source: Source, features: tuple[str, ...] | None = None) -> Rows:
     if source.image_shape is None:
         return rows
     D = rows.inputs.X.shape[1]
-    if math.prod(source.image_shape) != D:
+    if min(source.image_shape) < 1 or math.prod(source.image_shape) != D:
         shape = " ".join(map(str, source.image_shape))
         raise ValueError(f"{source.data}: --image-shape {shape} does not fit the {D} inputs")
     return rows._replace(inputs=rows.inputs._replace(image_shape=source.image_shape))

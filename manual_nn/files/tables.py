@@ -120,6 +120,10 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
 
     Returns:
         The classes.
+
+    Raises:
+        ValueError: there are several columns, a row has no class, or the first of one line more
+            than rows is a class rather than a name: it stands below again.
     """
     if kind == "parquet":
         frame, _ = _read(path, kind, Columns())
@@ -130,7 +134,10 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
         raise ValueError(f"a table of one column is needed, got {in_words(names)}")
     column = frame.iloc[:, 0]
     if kind != "parquet" and (header or (header is None and len(column) == rows + 1)):
-        column = column.iloc[1:]
+        first, column = column.iloc[0], column.iloc[1:]
+        if header is None and (column == first).any():
+            msg = f"{rows + 1} lines for {rows} rows, and the first, {first!s}, stands below again"
+            raise ValueError(f"{msg}: say by --header that it names the column, if it does")
     return _labels(column, str(column.name))
 
 

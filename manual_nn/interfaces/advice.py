@@ -37,7 +37,7 @@ def of_sizes(sizes: Array, names: Sequence[str] | None = None) -> str | None:
     largest, smallest = used[sizes[used].argmax()], used[sizes[used].argmin()]
     name_of = [f"[{j}]" for j in range(len(sizes))] if names is None else names
     high = f"{name_of[largest]} reaches {sizes[largest]:.3g}"
-    if sizes[largest] > MAX_FACTOR * sizes[smallest]:
+    if sizes[largest] / MAX_FACTOR > sizes[smallest]:
         low = f"{name_of[smallest]} no more than {sizes[smallest]:.3g}"
         return f"features of X are of very unequal size: {high}, {low}"
     if sizes[largest] > MAX_FACTOR:
@@ -93,7 +93,7 @@ def of_accuracy(accuracy: float, share: float) -> str | None:
     >>> of_accuracy(0.4, share=0.4)
     'on the rows held out the network is right for 0.4, the most frequent class alone for 0.4'
     """
-    if accuracy > share:
+    if accuracy > share or share == 1:  # where all are of one class, nothing is more accurate
         return None
     return (
         f"on the rows held out the network is right for {accuracy:.3g}, the most frequent class "

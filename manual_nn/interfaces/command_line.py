@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError, ImportError, MemoryError, TrainingDiverged) as error:
-        line = _with_options(_in_one_line(error), vars(args))
+        given = {name for name, value in vars(args).items() if value not in (None, ())}
+        line = _with_options(_in_one_line(error), given)
         print(f"manual-nn: error: {line}", file=sys.stderr)
         return WRONG_INPUT
     return status
@@ -506,7 +507,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _with_options(line: str, names: Container[str]) -> str:
-    """Name an argument that must be something by its option, if it has one."""
+    """Name an argument that must be something by its option, if that was given."""
 
     def option(found: re.Match[str]) -> str:
         return f"--{found[0].replace('_', '-')}" if found[0] in names else found[0]

@@ -111,7 +111,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             used on a machine, for seconds; or "auto", which is "numba" where it is installed.
 
     Attributes:
-        classes_: the labels, sorted, (K,); numbers from 0 to K - 1 where a row may have several.
+        classes_: the labels, sorted, (K,); where a row may have several, those of the columns of y
+            in their order: what `partial_fit` was given as classes, or else the numbers from 0.
         params_: the layers of the network.
         scaler_: what standardises the rows that the network takes, or None.
         history_: loss and accuracy after each epoch of this network.
@@ -269,7 +270,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Args:
             X: the inputs, (N, D), as for `fit`.
             y: their labels, (N,).
-            classes: all labels there are, (K,); needed in the first call.
+            classes: all labels there are, (K,), in any order, or where a row may have several, in
+                that of the columns of y; needed in the first call.
             sample_weight: the weights of the rows, (N,), as for `fit`.
 
         Returns:
@@ -299,9 +301,11 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if classes is not None and np.ndim(classes) != 1:
             raise ValueError(f"classes must be a sequence of labels, (K,), got {classes!r}")
         classes = None if classes is None else np.asarray(classes)
-        if not (fresh or classes is None or np.array_equal(np.unique(classes), self.classes_)):
-            msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
-            raise ValueError(msg)
+        if not (fresh or classes is None):
+            found = classes if self._several else np.unique(classes)
+            if not np.array_equal(found, self.classes_):
+                msg = f"classes must be those of the first call, {self.classes_}, got {classes}"
+                raise ValueError(msg)
         with _unchanged_on_failure(self):
             rows = self._prepare(X, y, sample_weight, fresh=fresh, classes=classes)
             self._train(rows, settings)
@@ -403,7 +407,7 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         sample_weight: npt.ArrayLike | None,
         *,
         fresh: bool,
-        classes: npt.ArrayLike | None = None,
+        classes: npt.NDArray[Any] | None = None,
         hold_out: bool = False,
     ) -> _Rows:
         """Check everything, make a network if it is to be new, and the rows as it takes them."""
@@ -416,9 +420,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         hidden_sizes = _as_hidden_sizes(self.hidden_layer_sizes)
         X = _as_float(X)
         if fresh:
+            self._several = several
             labels = np.arange(shape[1]) if several else y
             self._begin(X, labels if classes is None else classes, hidden_sizes)
-            self._several = several
         elif hidden_sizes != (those := [bias.size for _, bias in self.params_[:-1]]):
             msg = f"hidden_layer_sizes must be those of the network, {those}, got {hidden_sizes}"
             raise ValueError(msg)
@@ -494,8 +498,9 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             keep(error.result)
             raise
         except TrainingDiverged as error:
-            error.advice = "choose a smaller learning_rate_init"
-            if self.scaler_ is None:
+            advice = error.advice.replace("X_train", "X")
+            error.advice = advice.replace("learning_rate", "learning_rate_init")
+            if self.scaler_ is None and "scale" not in advice:
                 error.advice += ", or scale X, for example by standardize=True"
             raise
         return result
@@ -534,13 +539,17 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         alike = type(last) is type(optimizer) and last.moments == optimizer.moments
         return self._optimizer_state if alike else None
 
-    def _begin(self, X: Rows, labels: npt.ArrayLike, hidden_sizes: list[int]) -> None:
+    def _begin(self, X: Rows, labels: npt.NDArray[Any], hidden_sizes: list[int]) -> None:
         """Draw a new network for these inputs and the classes among the labels."""
         random = check_random_state(self.random_state)
         seed, self._split_seed = random.randint(np.iinfo(np.int32).max, size=2)
         self._rng = np.random.default_rng(seed)
         self._encoder = LabelEncoder().fit(labels)
         self.classes_ = self._encoder.classes_
+        if self._several:  # sorted, they would not be those of the columns
+            if len(self.classes_) != len(labels):
+                raise ValueError(f"classes must differ from each other, got {labels}")
+            self.classes_ = labels
         sizes = [X.shape[1], *hidden_sizes, len(self.classes_)]
         self.params_ = mlp.init_params(sizes, rng=self._rng, dtype=X.dtype)
         self.history_ = History()

@@ -63,8 +63,10 @@ def test_rows_may_be_said_to_be_images(tmp_path: Path) -> None:
     path = tmp_path / "rows.npz"
     np.savez(path, X=np.zeros((4, 6)), y=Y[:4])
     assert load_data(Source(str(path), image_shape=(2, 3))).image_shape == (2, 3)
-    with pytest.raises(ValueError, match=r"rows\.npz: --image-shape 2 2 does not fit the 6 inputs"):
-        load_data(Source(str(path), image_shape=(2, 2)))
+    for shape in ((2, 2), (-2, -3)):  # both sides of which are no sizes, though their product is
+        sides = " ".join(map(str, shape))
+        with pytest.raises(ValueError, match=f"npz: --image-shape {sides} does not fit the 6 inp"):
+            load_data(Source(str(path), image_shape=shape))
 
 
 @each(

@@ -233,6 +233,10 @@ def test_the_columns_are_listed_and_one_may_be_all_there_is(path: Path) -> None:
     ):
         path.write_text(text)
         assert only_column(path, "csv", header=header, rows=rows).tolist() == want
+    path.write_text("oak\nash\noak\n")  # a class too many, no name
+    with pytest.raises(ValueError, match="3 lines for 2 rows, and the first, oak, stands below"):
+        only_column(path, "csv", header=None, rows=2)
+    assert only_column(path, "csv", header=True, rows=2).tolist() == ["ash", "oak"]
     path.write_text("kind\noak\n\nash\n")
     with pytest.raises(ValueError, match="row 1 has no class in column '0'"):
         only_column(path, "csv", header=None, rows=3)

@@ -16,6 +16,7 @@ from manual_nn.interfaces.advice import of_accuracy, of_dead_units, of_loss, of_
         ([1.0, 0.001, 0.0], None),
         ([0.001, 0.001], None),
         ([0.0, 0.0], None),
+        ([1.7e308, 1.7e308], r"features of X are huge: \[0\] reaches 1.7e\+308$"),
         ([1001.0, 1.0], r"very unequal size: \[0\] reaches 1e\+03, \[1\] no more than 1$"),
         ([0.0, 0.25, 300.0], r"very unequal size: \[2\] reaches 300, \[1\] no more than 0.25$"),
         ([1000.0, 1001.0], r"features of X are huge: \[1\] reaches 1e\+03$"),
@@ -73,6 +74,8 @@ def test_a_loss_that_has_grown_is_named_and_no_other() -> None:
 
 def test_an_accuracy_of_the_most_frequent_class_is_named_and_no_better_one() -> None:
     assert of_accuracy(0.5, share=0.4) is None
+    assert of_accuracy(1.0, share=1.0) is None  # all are of one class: nothing could be better
+    assert of_accuracy(0.9, share=1.0) is None
     found = (
         "on the rows held out the network is right for 0.3, the most frequent class alone for 0.4"
     )

@@ -905,6 +905,15 @@ def test_a_checkpoint_is_no_model_and_the_way_to_one_is_named(
     assert "checkpoint.npz: it is a checkpoint, not a model: begin the same" in err
 
 
+def test_what_is_wrong_in_a_model_is_not_called_by_an_option_that_was_not_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "model.npz", network(64, 10), image_shape=(5, 5))
+    status, _, err = run(capsys, "evaluate", "--model", tmp_path / "model.npz")
+    assert status == 2
+    assert "wrong metadata: image_shape must be sides" in err
+
+
 def write_mnist(folder: Path, rows: int) -> None:
     """MNIST in its shape, but easy: class k is a bright row of pixels, k, and noise."""
     rng = np.random.default_rng(0)

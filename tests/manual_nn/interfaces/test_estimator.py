@@ -440,6 +440,16 @@ def test_several_labels_are_learnt_with_rows_held_out_and_in_parts() -> None:
     assert same_bits(parts.params_, whole.params_)
 
 
+def test_the_names_of_several_labels_are_those_of_their_columns() -> None:
+    names = ["zebra", "ant", "bee"]
+    parts = classifier().partial_fit(X, SEVERAL, classes=names).partial_fit(X, SEVERAL, names)
+    assert parts.classes_.tolist() == names
+    with pytest.raises(ValueError, match="classes must be those of the first call"):
+        parts.partial_fit(X, SEVERAL, classes=sorted(names))
+    with pytest.raises(ValueError, match="classes must differ from each other, got"):
+        classifier().partial_fit(X, SEVERAL, classes=["ant", "bee", "ant"])
+
+
 def test_the_logarithm_of_a_label_s_probability_is_finite_where_that_is_0() -> None:
     fitted = classifier(hidden_layer_sizes=()).fit(X, SEVERAL)
     fitted.params_ = (Dense(np.zeros((D, K)), np.array([0.0, -2000.0, 2000.0])),)
@@ -832,6 +842,10 @@ def test_a_divergence_is_told_in_the_words_of_the_classifier() -> None:
         lost.fit(X, Y)
     with pytest.raises(TrainingDiverged, match=r"smaller learning_rate_init$"):
         lost.set_params(standardize=True).fit(X, Y)
+    lost.set_params(solver="adam", standardize=False, learning_rate_init=1e-300)
+    told = pytest.raises(TrainingDiverged, match=r"; scale X, whose largest number is \d.*e\+300$")
+    with pytest.warns(UserWarning, match="features of X are huge"), told:
+        lost.fit(X * 1e300, Y)
 
 
 def test_a_network_goes_on_with_the_features_as_it_knows_them() -> None:
