@@ -24,7 +24,10 @@ def entrywise(
         numbers: what the loop takes beside them.
         out: an array of the same shape and dtype, a new one by default; one of the arrays, perhaps.
     """
-    into = np.empty(arrays[0].shape, arrays[0].dtype) if out is None else in_order(out)
+    overlaps = out is not None and any(
+        array is not out and np.may_share_memory(array, out) for array in arrays
+    )
+    into = np.empty(arrays[0].shape, arrays[0].dtype) if out is None or overlaps else in_order(out)
     loop(*map(as_row, arrays), *numbers, into.reshape(-1))
     if out is None or out is into:
         return into

@@ -99,7 +99,7 @@ def _against_classes(
         m, log_s = _softmax(x[n], p[n])
         cost = certain[target[n]] * (log_s - larger(x[n, target[n]] - m, lowest))  # (6)
         if smoothed:
-            cost += number(_costs(x[n], m, log_s, spread))  # (11)
+            cost += number(_costs(x[n], m, log_s, spread, number(1)))  # (11)
         loss += cost * row_weight[n]
     return loss
 
@@ -113,7 +113,7 @@ def _against_probabilities(
     for n in range(len(x)):
         m, log_s = _softmax(x[n], p[n])
         _smooth(target[n], certain, spread, u)
-        loss += number(_costs(x[n], m, log_s, u)) * row_weight[n]  # (7)
+        loss += number(_costs(x[n], m, log_s, u, row_weight[n]))  # (7)
     return loss
 
 
@@ -136,20 +136,20 @@ def _smooth(target: Array, certain: Array, spread: Array, u: Array) -> None:
 
 
 @compiled
-def _costs(z: Array, m: Any, log_s: Any, u: Array) -> Any:
-    """Add up -u ln p along a row, (K,); (6), (7)."""
+def _costs(z: Array, m: Any, log_s: Any, u: Array, factor: Any) -> Any:
+    """Add up -u ln p factor along a row, (K,), which is multiplied first; (6), (7), (9)."""
     total = np.float64(0)
     for start in range(0, len(z), WIDTH):
         stop = start + WIDTH
-        total += _part(z[start:stop], m, log_s, u[start:stop])
+        total += _part(z[start:stop], m, log_s, u[start:stop], factor)
     return total
 
 
 @compiled_in_any_order
-def _part(z: Array, m: Any, log_s: Any, u: Array) -> Any:
+def _part(z: Array, m: Any, log_s: Any, u: Array, factor: Any) -> Any:
     total, lowest = z.dtype.type(0), -np.finfo(z.dtype).max  # where a difference stops
     for k in range(len(z)):
-        total += u[k] * (log_s - larger(z[k] - m, lowest))
+        total += u[k] * ((log_s - larger(z[k] - m, lowest)) * factor)
     return total
 
 

@@ -33,3 +33,13 @@ def test_it_writes_to_the_array_that_it_is_given_which_may_be_an_argument(layout
     a = LAYOUTS[layout](A.copy())
     assert entrywise(combine, a, B, numbers=(2,), out=a) is a
     np.testing.assert_array_equal(a, A + 2 * B)
+
+
+def test_an_array_to_write_to_may_overlap_with_an_argument() -> None:
+    """What is written to one entry is read as another one of the argument."""
+    for shift in (1, -1):
+        memory = np.arange(6.0)
+        a, out = (memory[:-1], memory[1:]) if shift == 1 else (memory[1:], memory[:-1])
+        want = a + 2 * np.ones(5)
+        assert entrywise(combine, a, np.ones(5), numbers=(2,), out=out) is out
+        np.testing.assert_array_equal(out, want)

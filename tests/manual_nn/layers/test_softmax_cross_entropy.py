@@ -365,3 +365,13 @@ def test_the_twin_takes_class_numbers_for_probabilities_and_weighs_the_rows() ->
         ):
             value = twin.forward((), x, target=target, sample_weight=weights)
             assert value == pytest.approx(loss, rel=1e-6)  # of float32
+
+
+@of_each_implementation(softmax_cross_entropy)
+@pytest.mark.parametrize("factor", [0.0, 2.0**-7])
+def test_a_row_s_cost_is_multiplied_before_it_is_added_up(layer: ModuleType, factor: float) -> None:
+    """Two classes of probability 0 cost the largest number each, whose sum overflows."""
+    x = np.array([[0, -np.inf, -np.inf]], np.float32)
+    row_weight = np.array([[factor]], np.float32)
+    loss, _ = layer.forward((), x, target=np.array([[0, 1, 1]], np.float32), row_weight=row_weight)
+    assert loss == 2 * (np.finfo(np.float32).max * np.float32(factor))
