@@ -35,7 +35,7 @@ from manual_nn.interfaces.pictures import (
     plot_history,
     plot_mistakes,
 )
-from manual_nn.interfaces.report import Part, check_report, write_report
+from manual_nn.interfaces.report import IN_SAMPLE, Part, check_report, write_report
 from manual_nn.models.mlp import predict_proba
 from manual_nn.training.adam import Adam, AdamW
 from manual_nn.training.early_stopping import EarlyStopping, Patience, StoppingRule, kept_epoch
@@ -131,6 +131,7 @@ def _train(args: argparse.Namespace) -> int:
     elif isinstance(error, KeyboardInterrupt):
         _say("Interrupted before the first step: no model is written")
     if isinstance(error, TrainingDiverged):
+        error.advice = _advice_in_options(error.advice, prepared)
         raise error
     return 0 if error is None else INTERRUPTED
 
@@ -193,14 +194,20 @@ def _advise(last: TrainingResult, prepared: Prepared, rule: StoppingRule | None)
     epoch, X = kept_epoch(rule, last.history), prepared.X_train
     loss = last.history.train_loss[epoch - 1] if epoch > 0 else last.start_loss
     blocks = (X[start : start + ROWS_AT_ONCE] for start in range(0, len(X), ROWS_AT_ONCE))
-    remedy = "choose a smaller --learning-rate"
-    if prepared.scaling.kind != "standardise":
-        remedy += " or --scaling standardise"
+    remedy = _advice_in_options("choose a smaller learning_rate", prepared)
     for advice in (
         of_loss(last.start_loss, loss),
         of_dead_units(last.params, blocks),
     ):
         _warn(None if advice is None else f"{advice}: {remedy}")
+
+
+def _advice_in_options(advice: str, prepared: Prepared) -> str:
+    """Say what to try in the words of the command line, which scales, too."""
+    advice = advice.replace("learning_rate", "--learning-rate").replace("X_train", "the inputs")
+    if prepared.scaling.kind == "standardise":
+        return advice
+    return f"{advice}{':' if 'scale' in advice else ' or'} --scaling standardise"
 
 
 def _has_begun(result: TrainingResult) -> bool:
@@ -234,6 +241,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     source = model.source if args.data is None else _source(args)
     trained_on = fingerprint(source, dataset) == model.fingerprint
     parts = [_evaluated(model, dataset, *part) for part in _parts(dataset, trained_on=trained_on)]
+    if trained_on and len(dataset.X_train) == 0:  # the whole file that was divided then
+        _warn(
+            f"{dataset.name} holds the rows that the model was trained on; without --data, those "
+            "that were held out for the test are evaluated by themselves"
+        )
+        parts = [part._replace(trained_on=True) for part in parts]
     for part in parts:
         _warn(model.scaling.unlike_training(part.X, features=model.features))
         _say(
@@ -364,7 +377,7 @@ def _data_trained_on(model: Model, data_dir: Path | None) -> Dataset:
 def _parts(dataset: Dataset, *, trained_on: bool) -> list[tuple[str, Numbers, Labels]]:
     """List the parts of the data that are not empty."""
     parts = [
-        ("In-sample" if trained_on else "Training", dataset.X_train, dataset.y_train),
+        (IN_SAMPLE if trained_on else "Training", dataset.X_train, dataset.y_train),
         ("Test" if len(dataset.X_train) else dataset.name, dataset.X_test, dataset.y_test),
     ]
     return [part for part in parts if len(part[1])]

@@ -73,14 +73,20 @@ class _Version(argparse.Action):
 
 
 def _width(text: str) -> int:
-    width = int(text)
+    try:
+        width = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a width must be a whole number, got {text}") from None
     if width < 1:
         raise argparse.ArgumentTypeError(f"a width must be at least 1, got {text}")
     return width
 
 
 def _fraction(text: str) -> float:
-    fraction = float(text)
+    try:
+        fraction = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a fraction must be a number, got {text}") from None
     if not 0 <= fraction < 1:
         raise argparse.ArgumentTypeError(f"a fraction must be from 0 to below 1, got {text}")
     return fraction
@@ -239,11 +245,12 @@ def _add_training(group: Any, default: Settings) -> None:
         "(default: the rule of the two options above)",
     )
     group.add_argument(
-        "--no-early-stopping",
-        dest="early_stopping",
-        action="store_false",
-        help="run all epochs",
+        "--early-stopping",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,  # which is not said again: some versions add it to the help
+        help="stop early by these rules, or run all epochs (default: stop early)",
     )
+    group.set_defaults(early_stopping=True)
     _add(group, "--seed", int, default.seed, "seed of the random generator", metavar="NUMBER")
 
 

@@ -5,6 +5,7 @@ Axes: N rows, D inputs, K classes.
 
 import base64
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +23,14 @@ from manual_nn.interfaces.pictures import (
     plot_history,
     plot_mistakes,
 )
+from manual_nn.training.early_stopping import Patience, kept_epoch
 from manual_nn.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".html", ".md")
+IN_SAMPLE = "In-sample"  # the part whose rows it was trained on, or with them chosen
 MISTAKES = 10  # listed at most
 
 
@@ -40,6 +43,7 @@ class Part(NamedTuple):
     loss: float
     accuracy: float
     rows: Labels | None = None  # (N,), their numbers in all data, or None if these are all
+    trained_on: bool = False  # whether rows that it was trained on are among those of a whole file
 
 
 def check_report(path: Path) -> None:
@@ -126,11 +130,41 @@ def _facts(model: Model, parts: list[Part], probabilities: Array) -> dict[str, A
         "sizes": sizes,
         "dtype": model.params[0].weight.dtype,
         "count": sum(array.size for layer in model.params for array in layer),
+        "origin": _origin(model),
+        "validation_rows": _validation_rows(model, parts),
+        "kept": _kept(model),
         "settings": [(name, _in_words(value)) for name, value in model.settings.items()],
         "parts": parts,
         "by_class": _by_class(model, parts[-1], probabilities),
         "mistakes": _mistakes(model, parts[-1], probabilities),
     }
+
+
+def _origin(model: Model) -> list[tuple[str, str]]:
+    """List what was said of the file that the rows are from."""
+    source = model.source
+    facts = {
+        "Column of the classes": source.target,
+        "Columns that are not used": ", ".join(source.drop) or None,
+        "Fraction of the rows held out for the test": source.test_fraction,
+    }
+    return [(name, str(value)) for name, value in facts.items() if value is not None]
+
+
+def _validation_rows(model: Model, parts: list[Part]) -> int | None:
+    """Count those of the rows in sample that were held out for validation, if all are there."""
+    fraction = model.settings.get("validation_fraction")
+    if fraction is None or parts[0].name != IN_SAMPLE:
+        return None
+    return math.ceil(fraction * len(parts[0].y))  # as `split_validation` rounds
+
+
+def _kept(model: Model) -> int | None:
+    """Give the number of the epoch whose parameters were kept in place of the last ones."""
+    rule = model.settings.get("early_stopping")
+    if not isinstance(rule, dict) or rule.get("kind") != Patience.__name__:
+        return None
+    return kept_epoch(Patience(), History(**model.curves)) or None
 
 
 def _by_class(model: Model, part: Part, probabilities: Array) -> list[dict[str, Any]]:

@@ -307,6 +307,8 @@ def test_early_stopping_follows_its_options(
             {"learning_rate": CosineSchedule(0.1, 7), "epochs": 7},
         ),
         (["--patience", "3"], {"early_stopping": Patience(3)}),
+        (["--early-stopping"], {}),
+        (["--no-early-stopping"], {"early_stopping": None}),
     ],
 )
 def test_the_options_of_the_training_are_its_settings(
@@ -557,7 +559,11 @@ def read_terminal(terminal: int) -> bytes:
         ("train --hidden 0", "argument --hidden: a width must be at least 1, got 0"),
         ("train --test-fraction 1", "argument --test-fraction: a fraction must be from 0 to below"),
         ("train --validation-fraction -1", "argument --validation-fraction: a fraction must be"),
-        ("train --validation-fraction x", "argument --validation-fraction: invalid _fraction"),
+        (
+            "train --validation-fraction x",
+            "--validation-fraction: a fraction must be a number",
+        ),
+        ("train --hidden abc", "argument --hidden: a width must be a whole number, got abc"),
         ("train --validation-fraction 0", "--validation-fraction 0 needs --no-early-stopping"),
         ("train --scaling x", "argument --scaling: invalid choice: 'x'"),
         ("train --target x", "the data set digits takes no --target"),
@@ -573,7 +579,7 @@ def read_terminal(terminal: int) -> bytes:
         ("train --seed -1", "--seed must be at least 0, got -1"),
         (
             "train --learning-rate 1e6",
-            r"diverged in epoch 1, batch \d+: .*; choose a smaller learn",
+            r"; choose a smaller --learning-rate or --scaling standardise",
         ),
         ("train --learning-rate 0 --schedule cosine", "--learning-rate must be a finite number"),
         ("train --momentum 1", "--momentum must be below 1, got 1.0"),
@@ -1052,6 +1058,7 @@ def test_a_table_is_trained_on_evaluated_and_predicted_for(
     assert re.fullmatch(r"In-sample: .* \(48 rows\)\nTest: .* \(12 rows\)\n", out)
     everything = run(capsys, "evaluate", *model, "--data", own / FLOWERS, "--output", own / "new")
     assert everything.status == 0
+    assert re.fullmatch("manual-nn: warning: flowers.csv holds .* trained on; .*\n", everything.err)
     assert re.match(r"flowers.csv: +loss .*  \(60 rows\)\nWrote .*x.png\n$", everything.out)
     assert files_in(own / "new") == ["confusion_matrix.png"]  # the rows are no images
     heading, *classes = run(capsys, "predict", *model, "--input", own / FLOWERS).out.split()
@@ -1156,7 +1163,7 @@ def test_a_model_of_a_table_is_evaluated_on_arrays(
         for file in (own / FLOWERS, tmp_path / "flowers.npz")
     )
     assert first.status == 0
-    assert second == (0, first.out.replace(".csv", ".npz"), first.err)
+    assert second == (0, first.out.replace(".csv", ".npz"), "")
 
 
 def test_images_of_another_shape_are_not_those_of_the_model(
@@ -1230,6 +1237,12 @@ def test_a_report_is_written_where_it_is_asked_for(
     assert all(figure in text for figures in losses for figure in figures)
     assert "row of all data, from 0" in text or "None in these rows." in text
     assert "standardise" in text
+    assert "rows in sample: 8" in text
+    assert "Column of the classes: kind" in text
+    assert "Columns that are not used: id" in text
+    assert "trained on are among these" not in text
+    run(capsys, "evaluate", *model, "--report", path, "--data", own / FLOWERS)
+    assert "trained on are among these" in path.read_text(encoding="utf-8").replace("</strong>", "")
 
 
 def test_a_report_of_another_kind_is_refused_before_the_work(

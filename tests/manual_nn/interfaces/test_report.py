@@ -22,6 +22,7 @@ from manual_nn.files.sources import Source
 from manual_nn.interfaces.experiment import Settings
 from manual_nn.interfaces.report import Part, check_report, write_report
 from manual_nn.training.adam import Adam
+from manual_nn.training.early_stopping import Patience
 from manual_nn.training.settings import as_json
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -125,6 +126,7 @@ def test_markdown_tells_everything_in_tables_and_its_pictures_lie_beside_it(
         "| optimizer | Adam (beta1 0.9, beta2 0.999, eps 1e-08) |",
         "| max_grad_norm | none |",
         "2 epochs, stopped early.",
+        "- Held out for validation, of the rows in sample: 315",
     ):
         assert f"\n{line}\n" in f"\n{text}", line
     tables = re.findall(r"(?:\n\|.*\|)+", text)
@@ -190,6 +192,21 @@ def test_a_part_of_the_data_tells_its_rows_as_they_are_in_all(tmp_path: Path, en
     assert "row of all data, from 0" in text
     assert re.search("(<tr><td[^>]*>|\n\\| )70[ <]", text)  # the second, which is the mistake
     assert "1 epoch, stopped early." in text
+
+
+@pytest.mark.parametrize("end", ["md", "html"])
+def test_the_epoch_that_was_kept_and_what_was_held_out_are_told(tmp_path: Path, end: str) -> None:
+    settings = model().settings | {"early_stopping": as_json(Patience(1))}
+    curves = {name: [0.5, 0.75, 0.5, 0.5] for name in CURVES}
+    source = Source("trees.csv", target="kind", drop=("id", "note"), test_fraction=0.25)
+    path = tmp_path / f"card.{end}"
+    found = model(settings=settings, curves=curves, source=source)
+    write_report(path, found, PARTS, TAKEN)
+    text = read(path)
+    assert "4 epochs, stopped early; the parameters are those of epoch 2, the best on" in text
+    assert "Column of the classes: kind" in text
+    assert "Columns that are not used: id, note" in text
+    assert "held out for the test: 0.25" in text
 
 
 def test_what_is_no_report_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
