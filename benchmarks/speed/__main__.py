@@ -28,9 +28,10 @@ rounds in which each has its turn, each figure the median of the ratio within a 
 quartiles. All figures are in [`speed.json`](speed.json)."""
 LEGEND = """
 All have a weight decay of 1e-4, which the floor has not. The floor is the products by NumPy's BLAS,
-the best floor the fastest in each round of these, XLA's and PyTorch's. In the columns *X /
-compiled*, above 1 means that compiled is faster; an empty cell was not measured. With one row
-NumPy's products are no floor: that of a column and a row is slow.
+the best floor the fastest in each round of these, XLA's and PyTorch's; NumPy's and PyTorch's write
+into arrays made before, and XLA's into new ones in every call. In the columns *X / compiled*,
+above 1 means that compiled is faster; an empty cell was not measured. With one row NumPy's
+products are no floor: that of a column and a row is slow.
 
 ![Time as a multiple of that of the matrix products, by batch](ratio_to_floor.png)"""
 

@@ -17,7 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.speed.gradients import Shape, draw_problem
 from benchmarks.speed.peers import Problem, compiled_gradient
-from benchmarks.speed.timing import Timings, calls_in_a_turn, compare, process_of, settle, turn
+from benchmarks.speed.timing import (
+    Timings,
+    calls_in_a_turn,
+    compare,
+    orders,
+    process_of,
+    settle,
+    turn,
+)
 from manual_nn.models.arguments import as_batch, as_row_weight
 from manual_nn.models.workspace import new_arrays
 
@@ -35,10 +43,10 @@ def measure(shapes: Sequence[Shape], rounds: int, threads: int) -> Iterator[Timi
         processes = {way: stack.enter_context(process_of(threads)) for way in WAYS}
         for shape in shapes:
             seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-            for _ in range(rounds):
-                for way, process in processes.items():
-                    what = way, shape, threads
-                    seconds[way].append(process.submit(time_turn, *what).result())
+            for order in orders(WAYS, rounds):
+                for way in order:
+                    turned = processes[way].submit(time_turn, way, shape, threads)
+                    seconds[way].append(turned.result())
             yield compare(seconds, [BLAS])
 
 

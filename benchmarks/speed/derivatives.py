@@ -3,17 +3,19 @@
 python -m benchmarks.speed.derivatives
 
 By hand, by NumPy and by the loops that Numba compiles, JAX and the floor take turns in rounds, in
-float32, as `benchmarks.speed.timing` says. The
-figures are the median over the rounds of the ratio within a round, with its quartiles. The floor is
-the products of matrices that "What it costs" in mlp.md counts, into arrays made before. NumPy's
-BLAS and XLA get the same number of threads, and each chooses the processor's best instructions.
+float32, as `benchmarks.speed.timing` says. The figures are the median over the rounds of the ratio
+within a round, with its quartiles. The floor is the products of matrices that "What it costs" in
+mlp.md counts, into arrays made before. What takes a workspace by hand has one; JAX allocates its
+results in every call. NumPy's BLAS and XLA get the same number of threads, and each chooses the
+processor's best instructions.
+
 Axes: N rows in the batch.
 """
 
 import itertools
 import tracemalloc
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from benchmarks.speed.timing import (
     Timings,
@@ -28,7 +30,8 @@ from benchmarks.tables import Page, parser_of
 ABOUT = """\
 The derivatives by hand, by NumPy (*hand*) and by loops that Numba compiles (*compiled*), jitted JAX
 and the bare products of matrices that each needs take turns in rounds; the figures are medians of
-the ratio within a round, with quartiles."""
+the ratio within a round, with quartiles. The products write into arrays made before, and so do hand
+and compiled, but for what is per example or clipped; JAX allocates its results in every call."""
 HEADINGS = (
     *("quantity", "sizes", "rows", "by hand, ms", "JAX / hand", "hand / floor"),
     *("compiled, ms", "JAX / compiled", "compiled / floor"),
@@ -168,18 +171,22 @@ def quantities(sizes: tuple[int, ...], N: int) -> dict[str, dict[str, Callable[[
         jitted = jax.jit(function)
         return lambda: jax.block_until_ready(jitted(*on_device))
 
-    ways = {
-        "hand": {name: by_hand(function) for name, function in functions(manual_nn).items()},
-        "JAX": {name: by_jax(function) for name, function in functions(reference).items()},
-    }
-    if obstacle_to_compiling() is None:
-        workspace = manual_nn.Workspace(params, N, backend="numba")
-        ways["compiled"] = {
+    def in_workspace(backend: Literal["numpy", "numba"]) -> dict[str, Callable[[], Any]]:
+        workspace = manual_nn.Workspace(params, N, backend=backend)
+        return {
             "gradient": lambda: manual_nn.loss_and_grad(params, X, y, workspace=workspace),
             "jvp": lambda: manual_nn.jvp(params, tangents, X, y, workspace=workspace),
             "hvp": lambda: manual_nn.hvp(params, tangents, X, y, workspace=workspace),
             "ggnvp": lambda: manual_nn.ggnvp(params, tangents, X, y, workspace=workspace),
         }
+
+    without = {name: by_hand(function) for name, function in functions(manual_nn).items()}
+    ways = {
+        "hand": without | in_workspace("numpy"),
+        "JAX": {name: by_jax(function) for name, function in functions(reference).items()},
+    }
+    if obstacle_to_compiling() is None:
+        ways["compiled"] = in_workspace("numba")
     return ways
 
 

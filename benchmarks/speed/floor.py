@@ -1,5 +1,8 @@
 """The floor: the bare products of matrices that a derivative takes, by the same BLAS.
 
+NumPy's and PyTorch's products are written into arrays made before. XLA's are written into new ones
+in every call, like everything that XLA computes.
+
 For batches of one row it is none: NumPy's matmul is slow at a product of a column and a row, which
 may as well be made by its multiply.
 

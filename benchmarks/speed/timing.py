@@ -17,7 +17,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from timeit import Timer
@@ -116,15 +116,21 @@ def interleave(
     timers = {name: Timer(call, timer=clock) for name, call in contenders.items()}
     calls = {name: calls_in_a_turn(timer) for name, timer in timers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    shuffle = random.Random(0).shuffle  # noqa: S311, an order
-    for _ in range(rounds):
-        order = list(timers)
-        shuffle(order)
+    for order in orders(list(timers), rounds):
         for name in order:
             if threads > 1:
                 settle()
             seconds[name].append(turn(timers[name], calls[name]))
     return seconds
+
+
+def orders(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
+    """Draw the order of each round, the same ones every time."""
+    shuffle = random.Random(0).shuffle  # noqa: S311, an order
+    for _ in range(rounds):
+        order = list(names)
+        shuffle(order)
+        yield order
 
 
 def settle() -> None:

@@ -18,6 +18,10 @@ def test_every_way_has_a_column_and_computes_the_same(monkeypatch: pytest.Monkey
     assert derivatives.summary([result]).count("compiled") == 2
     ways = derivatives.quantities((6, 5, 3), 4)
     assert ways["compiled"].keys() < ways["hand"].keys() == ways["JAX"].keys()
+    for way in ("hand", "compiled"):  # neither allocates its results anew
+        for name in ("hvp", "ggnvp"):
+            run = ways[way][name]
+            assert run()[0].weight is run()[0].weight
     for name in ("jvp", "hvp", "ggnvp"):
         by_itself = getattr(PRODUCTS, name)(*derivatives.inputs((6, 5, 3), 4))
         assert same_bits(ways["compiled"][name](), by_itself)

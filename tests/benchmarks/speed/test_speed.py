@@ -158,7 +158,17 @@ def test_every_way_to_use_threads_has_a_process_and_a_turn_in_every_round(
 
     monkeypatch.setattr(blocks, "process_of", process_of)
     monkeypatch.setattr(blocks, "threadpool_limits", lambda limit, **_: limits.append(limit))
+    turns: list[str] = []
+    time_turn = blocks.time_turn
+
+    def record(way: str, *what: Any) -> float:
+        turns.append(way)
+        return time_turn(way, *what)
+
+    monkeypatch.setattr(blocks, "time_turn", record)
     (timings,) = blocks.measure([DEEP], 2, 2)
+    assert turns == [way for order in timing.orders(blocks.WAYS, 2) for way in order]
+    assert turns[:3] != turns[3:]
     assert len(processes) == len(timings.seconds) == 3
     assert limits == [1, 1]  # all but BLAS's own threads
     network, rows, *cells = blocks.row(DEEP, timings)
