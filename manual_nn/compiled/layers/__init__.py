@@ -6,4 +6,8 @@ An import chooses, `from manual_nn.compiled.layers import layer_norm` in the pla
 `from manual_nn.layers import layer_norm`; the first call with a dtype compiles, for seconds. What
 one of them has kept is for its own backward alone, and some keep x
 itself where NumPy's keep what they made of it: x must not change between the passes.
+
+The two differ where a number on the way of one alone overflows or underflows: in float32, NumPy's
+sigmoid of -95 is 0 and this one's subnormal, as it should be, and group_norm of the largest numbers
+is finite here. An infinite derivative that comes to a ReLU of NaN gives NaN there, and 0 here.
 """
