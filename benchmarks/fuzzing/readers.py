@@ -248,13 +248,16 @@ def _gzipped_zeros() -> bytes:
     return gzip.compress(bytes(BOMB), mtime=0)
 
 
+IDX_TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+
+
 def check_idx(array: Array, content: bytes) -> None:
     """Compare an array with what the bytes of the file say."""
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    assert array.dtype == np.uint8
-    assert header + array.tobytes() == content
+    element_type = IDX_TYPES[array.dtype.str[1:]]
+    header = bytes([0, 0, element_type, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    assert header + array.astype(array.dtype.newbyteorder(">")).tobytes() == content
 
 
 def allowed_for_idx(content: bytes) -> int:
@@ -265,7 +268,7 @@ def allowed_for_idx(content: bytes) -> int:
 
 
 def _claimed(content: bytes) -> int:
-    """How many elements a zipped IDX file claims, 0 if it cannot hold them."""
+    """How many bytes a zipped IDX file claims, 0 if it cannot hold them."""
     try:
         head = gzip.GzipFile(fileobj=io.BytesIO(content)).read(4 + 4 * 255)
     except (OSError, EOFError, zlib.error):
@@ -273,7 +276,8 @@ def _claimed(content: bytes) -> int:
     ndim = head[3] if len(head) > 3 else 0
     if len(head) < 4 + 4 * ndim:
         return 0
-    claimed = 1
+    sizes = {number: int(kind[1:]) for kind, number in IDX_TYPES.items()}
+    claimed = sizes.get(head[2], 1)
     for length in struct.unpack_from(f">{ndim}I", head, 4):
         claimed *= length
     return claimed if claimed <= GZIP_MOST * len(content) else 0

@@ -8,15 +8,18 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.checks.arguments import as_number, as_rng
 from manual_nn.checks.extras import train_extra
 from manual_nn.files.classes import Labels
-from manual_nn.files.idx import Pixels, read_idx
+from manual_nn.files.idx import read_idx
 from manual_nn.files.scaling import Numbers
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 MNIST_SHAPE = (28, 28)
 MNIST_TRAIN_ROWS = 60_000
@@ -172,7 +175,7 @@ def _read_mnist(folder: Path) -> tuple[Pixels, Pixels, Pixels, Pixels]:
 def _read_images_and_labels(folder: Path, part: str) -> tuple[Pixels, Pixels]:
     images_path = _find(folder, f"{part}-images", "idx3-ubyte")
     labels_path = _find(folder, f"{part}-labels", "idx1-ubyte")
-    images, labels = read_idx(images_path), read_idx(labels_path)
+    images, labels = _bytes(images_path), _bytes(labels_path)
     if images.ndim != 3:
         what = "labels" if images.ndim == 1 else f"an array of shape {images.shape}"
         raise ValueError(f"{images_path}: images are expected, this holds {what}")
@@ -189,6 +192,13 @@ def _read_images_and_labels(folder: Path, part: str) -> tuple[Pixels, Pixels]:
         msg = f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels"
         raise ValueError(msg)
     return images.reshape(len(images), -1), labels
+
+
+def _bytes(path: Path) -> Pixels:
+    array = read_idx(path)
+    if array.dtype != np.uint8:
+        raise ValueError(f"{path}: unsigned bytes are expected, this holds {array.dtype}")
+    return array.astype(np.uint8, copy=False)
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:

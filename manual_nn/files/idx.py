@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST's files: arrays of unsigned bytes behind a short header."""
+"""IDX, the format of MNIST's files: the elements of an array behind a short header."""
 
 import gzip
 import math
@@ -6,21 +6,21 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+Numbers: TypeAlias = npt.NDArray[np.integer[Any] | np.floating[Any]]
 
-# The third byte of an IDX file says what its elements are.
-IDX_UNSIGNED_BYTE = 0x08
-IDX_OTHER_TYPES = {
-    0x09: "signed bytes",
-    0x0B: "16-bit integers",
-    0x0C: "32-bit integers",
-    0x0D: "32-bit floats",
-    0x0E: "64-bit floats",
+# The third byte of an IDX file says what its elements are; those of several bytes are big-endian.
+ELEMENTS = {
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
 }
 NUMPY_MAX_AXES = 64
 GZIP_MAGIC = b"\x1f\x8b"
@@ -29,8 +29,8 @@ GZIP_MOST = 258 * 8 // 2
 CHUNK = 1 << 20
 
 
-def read_idx(path: str | os.PathLike[str]) -> Pixels:
-    """Read an IDX file of unsigned bytes, gzipped or not: its content decides, not its name.
+def read_idx(path: str | os.PathLike[str]) -> Numbers:
+    """Read an IDX file, gzipped or not: its content decides, not its name.
 
     An IDX file is two zero bytes, the type of the elements, the number of axes, the length of each
     axis (4 bytes, big-endian) and the elements. A header that announces more than a file of this
@@ -41,11 +41,12 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
         path: the file.
 
     Returns:
-        The elements, in the shape that the file announces.
+        The elements, in the shape and of the type that the file announces: uint8, int8, int16,
+        int32, float32 or float64.
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: the file is damaged, or not an IDX file of unsigned bytes.
+        ValueError: the file is damaged, or not an IDX file.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -61,23 +62,23 @@ def read_idx(path: str | os.PathLike[str]) -> Pixels:
             raise ValueError(f"{path}: the gzip file is damaged: {error}") from error
 
 
-def _read_idx(file: BinaryIO, path: Path, most: int) -> Pixels:
+def _read_idx(file: BinaryIO, path: Path, most: int) -> Numbers:
     """Read from a file, perhaps being unzipped, that holds so many bytes at most."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         msg = f"{path}: not an IDX file, it begins with {magic!r} instead of two zero bytes"
         raise ValueError(msg)
     element_type, ndim = magic[2:]
-    if element_type != IDX_UNSIGNED_BYTE:
-        what = IDX_OTHER_TYPES.get(element_type, f"elements of the unknown type {element_type:#x}")
-        raise ValueError(f"{path}: an IDX file of unsigned bytes is needed, this one has {what}")
+    if element_type not in ELEMENTS:
+        raise ValueError(f"{path}: the IDX header announces the unknown type {element_type:#x}")
+    dtype = ELEMENTS[element_type]
     if not 1 <= ndim <= NUMPY_MAX_AXES:
         raise ValueError(f"{path}: the IDX header announces {ndim} axes")
     axes = file.read(4 * ndim)
     if len(axes) < 4 * ndim:
         raise ValueError(f"{path}: truncated within the IDX header")
     shape = struct.unpack(f">{ndim}I", axes)
-    size = math.prod(shape)
+    size = math.prod(shape) * dtype.itemsize
     if size == 0:
         raise ValueError(f"{path}: holds no elements, the IDX header announces shape {shape}")
     announced = f"{path}: the IDX header announces {size} bytes, shape {shape}"
@@ -87,7 +88,8 @@ def _read_idx(file: BinaryIO, path: Path, most: int) -> Pixels:
     if len(content) != size:
         found = "more" if len(content) > size else f"truncated after {len(content)}"
         raise ValueError(f"{announced}; {found}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    array = np.frombuffer(content, dtype).reshape(shape)
+    return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder())
 
 
 def _read_up_to(file: BinaryIO, size: int) -> bytearray:

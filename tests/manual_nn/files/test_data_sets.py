@@ -82,6 +82,7 @@ def test_mnist_is_read_from_a_folder(tmp_path: Path, mark: str, *, zipped: bool)
         ("train-labels", idx_bytes(LABELS + np.uint8(1)), "labels are 0 to 9, label 9 is 10"),
         ("t10k-labels", idx_bytes(LABELS[1:]), "holds 12 images, but .*t10k-labels.* 11 labels"),
         ("train-images", idx_bytes(IMAGES[1:]), "holds 11 images, but .*train-labels.* 12 labels"),
+        ("train-labels", idx_bytes(LABELS.astype(np.int32)), "unsigned bytes.*holds int32"),
         ("train-images", idx_bytes(IMAGES)[:-1], "truncated"),
         ("t10k-labels", b"text", "not an IDX file"),
     ],

@@ -44,6 +44,15 @@ def test_what_is_written_is_read_whatever_the_name(
     assert np.array_equal(read, array)
 
 
+@each("dtype", ["i1", "i2", "i4", "f4", "f8"])
+def test_elements_of_every_type_are_read(tmp_path: Path, dtype: str) -> None:
+    array = np.array([[-3, 0, 100], [7, -128, 127]], dtype)
+    (tmp_path / "numbers").write_bytes(idx_bytes(array))
+    read = read_idx(tmp_path / "numbers")
+    assert read.dtype == np.dtype(dtype)  # in the machine's order of bytes
+    assert np.array_equal(read, array)
+
+
 def test_an_array_of_several_chunks_is_read(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (5, 1 << 19), dtype=np.uint8)
     (tmp_path / "large").write_bytes(idx_bytes(array))
@@ -106,11 +115,7 @@ def test_every_truncation_is_found(tmp_path: Path, *, zipped: bool) -> None:
         (idx_bytes(LABELS)[::-1], "not an IDX file"),
         (struct.pack("<I", 0x803) + idx_bytes(IMAGES)[4:], "not an IDX file"),
         (idx_claiming(1, content=b"1", element_type=0x07), "unknown type 0x7"),
-        (idx_claiming(1, content=b"1", element_type=0x09), "has signed bytes"),
-        (idx_claiming(1, content=b"12", element_type=0x0B), "16-bit integers"),
-        (idx_claiming(1, content=b"1234", element_type=0x0C), "32-bit integers"),
-        (idx_claiming(1, content=b"1234", element_type=0x0D), "32-bit floats"),
-        (idx_claiming(1, content=bytes(8), element_type=0x0E), "64-bit floats"),
+        (idx_claiming(1, content=b"123", element_type=0x0C), "4 bytes.*truncated after 3"),
         (idx_claiming(content=b"1"), "announces 0 axes"),
         (idx_claiming(*(1,) * 65, content=b"1"), "announces 65 axes"),
         (idx_claiming(2, 3)[:-1], "truncated within the IDX header"),
