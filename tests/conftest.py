@@ -78,7 +78,7 @@ DEPTHS = {
         workers=1,
         optimised=False,
     ),
-    "ci": Depth(20, 3, draws=3, networks=2, seeds=1, kills=10),
+    "ci": Depth(20, 2, draws=3, networks=2, seeds=1, kills=10, halved=True),
     "deep": Depth(2000, 200, draws=20, networks=20, seeds=20, kills=50),
     "mutation": Depth(10, 5, draws=4, networks=2, seeds=3, kills=10, optimised=False),
 }
