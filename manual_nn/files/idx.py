@@ -14,7 +14,7 @@ import numpy.typing as npt
 Numbers: TypeAlias = npt.NDArray[np.integer[Any] | np.floating[Any]]
 
 # The third byte of an IDX file says what its elements are; those of several bytes are big-endian.
-ELEMENTS = {
+ELEMENTS: dict[int, np.dtype[Any]] = {
     0x08: np.dtype("u1"),
     0x09: np.dtype("i1"),
     0x0B: np.dtype(">i2"),
