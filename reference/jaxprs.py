@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 HERE = Path(__file__).parent
@@ -55,6 +56,22 @@ def closed(jaxpr: Any) -> Any:
 def functions_in(eqn: core.JaxprEqn) -> list[Any]:
     """List the functions within an operation, as of a loop or a call, as jaxprs."""
     return [x for x in jax.tree.leaves(eqn.params, is_leaf=is_jaxpr) if is_jaxpr(x)]
+
+
+def names_in(eqn: core.JaxprEqn) -> set[str]:
+    """Name the primitives that an operation consists of."""
+    inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
+    return {eqn.primitive.name, *inner}
+
+
+def is_real(atom: Any) -> bool:
+    """Say whether it is an array of real numbers."""
+    return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))
+
+
+def shape_of(atom: Any) -> tuple[int, ...]:
+    """Give the shape of an array; of what is none, that of a number."""
+    return tuple(getattr(atom.aval, "shape", ()))
 
 
 def equations(jaxpr: Any) -> Iterator[core.JaxprEqn]:

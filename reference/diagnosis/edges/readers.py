@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from reference.diagnosis.edges.regions import Pattern, Region, is_real, names_in
+from reference.diagnosis.edges.regions import Pattern, Region
+from reference.jaxprs import is_real, names_in
 
 JaxArray: TypeAlias = jax.Array
 

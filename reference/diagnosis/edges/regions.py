@@ -17,7 +17,7 @@ from jax import lax
 from jax.extend import core
 
 from reference.diagnosis.edges.mistakes import Site
-from reference.jaxprs import bind, closed, equations, functions_in
+from reference.jaxprs import bind, closed, equations, functions_in, is_real, names_in, shape_of
 
 JaxArray: TypeAlias = jax.Array
 
@@ -146,17 +146,6 @@ def _is_in(atom: Any, among: Any) -> bool:
     return not isinstance(atom, core.Literal) and atom in among
 
 
-def names_in(eqn: core.JaxprEqn) -> set[str]:
-    """Name the primitives that an operation consists of."""
-    inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
-    return {eqn.primitive.name, *inner}
-
-
-def is_real(atom: Any) -> bool:
-    """Say whether it is an array of real numbers."""
-    return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))
-
-
 def _sources(
     jaxpr: core.Jaxpr, number: int, fits: Callable[[core.JaxprEqn], bool]
 ) -> tuple[set[Any], set[Any]]:
@@ -193,22 +182,18 @@ def _normalising(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     sums = set[Any]()  # and what is made of them alone
     for number, eqn in enumerate(jaxpr.eqns):
         (out, *_), names = eqn.outvars, names_in(eqn)
-        shape = _shape(out)
+        shape = shape_of(out)
         of_sums = [x for x in eqn.invars if _is_in(x, sums)]
         if not is_real(out) or not names <= NORMALISING or not (of_sums or "reduce_sum" in names):
             continue
-        wide = [x for x in eqn.invars if _shape(x) == shape and not _is_in(x, sums)]
+        wide = [x for x in eqn.invars if shape_of(x) == shape and not _is_in(x, sums)]
         if not wide:
             sums.add(out)
         elif 1 < len(shape) <= AXES:
             ends, seen = _sources(jaxpr, number, lambda eqn: names_in(eqn) <= NORMALISING)
             for x in seen - {out} - sums:
-                if _shape(x) == shape and (readers[x] > 1 or x in ends | exponents):
+                if shape_of(x) == shape and (readers[x] > 1 or x in ends | exponents):
                     yield x, number
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return tuple(getattr(atom.aval, "shape", ()))
 
 
 def _spread(x: Any, axes: tuple[int, ...], others: tuple[int, ...]) -> Any:
@@ -253,13 +238,13 @@ def widened(
             _whole(inner.jaxpr, within, known, total)
             results = [within.get(x, known.get(x)) for x in inner.jaxpr.outvars]
             found.update(zip(eqn.outvars, results, strict=True))
-        elif name == "reduce_sum" and _shape(eqn.invars[0]) == shape:
+        elif name == "reduce_sum" and shape_of(eqn.invars[0]) == shape:
             found[out] = total(operands[0], tuple(eqn.params["axes"]))
-        elif name == "reduce_max" and _shape(eqn.invars[0]) == shape:
+        elif name == "reduce_max" and shape_of(eqn.invars[0]) == shape:
             largest = operands[0].max(axis=eqn.params["axes"], keepdims=True)
             found[out] = jnp.broadcast_to(largest, shape)
-        elif (name in FORMS and _shape(eqn.invars[0]) != shape) or (
-            name in FORMS and _shape(out) == shape
+        elif (name in FORMS and shape_of(eqn.invars[0]) != shape) or (
+            name in FORMS and shape_of(out) == shape
         ):
             found[out] = operands[0]
         elif names_in(eqn) <= ELEMENTWISE:
@@ -348,7 +333,7 @@ def _whole_along(region: Region, x: Any, axes: tuple[int, ...]) -> JaxArray:
 def _has_axes(axes: tuple[int, ...]) -> Callable[[core.Jaxpr], Iterator[tuple[Any, int]]]:
     def places(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
         for x, number in normalising(jaxpr):
-            if max(axes) < len(_shape(x)):
+            if max(axes) < len(shape_of(x)):
                 yield x, number
 
     return places
@@ -379,10 +364,10 @@ def _of_another_group(region: Region, x: Any) -> JaxArray:
     last = next(i for i, eqn in enumerate(eqns) if normal in eqn.outvars)
     source = next(y for y, number in normalising(region.jaxpr) if number == last)
     _, axes = Region(region.jaxpr, source, last, region.known).normalised
-    shape = _shape(normal)
+    shape = shape_of(normal)
     axis = max(i for i in range(len(shape)) if i not in axes)  # of the groups
     groups, rest = shape[axis], int(np.prod(shape[axis + 1 :]))
-    in_channel = max(1, groups * rest // _shape(other)[axis])
+    in_channel = max(1, groups * rest // shape_of(other)[axis])
     channel = np.arange(groups * rest) // in_channel
 
     def moved(sums: Any) -> Any:
@@ -391,10 +376,10 @@ def _of_another_group(region: Region, x: Any) -> JaxArray:
 
     wide = {source: region.of(source)}
     for eqn in (eqns[i] for i in between(region.jaxpr, source, last)):
-        if _shape(eqn.outvars[0]) == shape:
+        if shape_of(eqn.outvars[0]) == shape:
             operands = [wide[y] if _is_in(y, wide) else moved(region.of(y)) for y in eqn.invars]
             wide.update(zip(eqn.outvars, bind(eqn, operands), strict=True))
-    result: JaxArray = x * wide[normal].reshape(_shape(other))
+    result: JaxArray = x * wide[normal].reshape(shape_of(other))
     return result
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from reference.diagnosis.edges.patterns import PATTERNS
-from reference.diagnosis.edges.regions import AXES, ENTRIES, Pattern, Region, is_real, names_in
-from reference.jaxprs import functions_in
+from reference.diagnosis.edges.regions import AXES, ENTRIES, Pattern, Region
+from reference.jaxprs import functions_in, is_real, names_in, shape_of
 
 JaxArray: TypeAlias = jax.Array
 
@@ -43,7 +43,7 @@ def pooling(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     """List those of `selecting` whose results are not those of a maximum of two arrays alone."""
     for source, number, names in _selecting(jaxpr):
         out = jaxpr.eqns[number].outvars[0]
-        if names & (LARGEST - OF_TWO) or _shape(source) != _shape(out):
+        if names & (LARGEST - OF_TWO) or shape_of(source) != shape_of(out):
             yield source, number
 
 
@@ -81,10 +81,6 @@ def _chosen_of(out: Any, made: Mapping[Any, core.JaxprEqn]) -> tuple[set[Any], f
 
 def _selects(eqn: core.JaxprEqn) -> bool:
     return names_in(eqn) <= (SELECTING | INDEXING if functions_in(eqn) else SELECTING)
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return tuple(getattr(atom.aval, "shape", ()))
 
 
 def _first_window(region: Region, x: Any) -> JaxArray:
@@ -135,7 +131,7 @@ def _has_axis(axis: int) -> Callable[[core.Jaxpr], Iterator[tuple[Any, int]]]:
         return (
             (source, number)
             for source, number in selecting(jaxpr)
-            if axis < len(_shape(source)) and _shape(source)[axis] > 1
+            if axis < len(shape_of(source)) and shape_of(source)[axis] > 1
         )
 
     return places

@@ -5,7 +5,8 @@ from typing import Any
 
 from jax.extend import core
 
-from reference.diagnosis.edges.regions import Pattern, between, is_real
+from reference.diagnosis.edges.regions import Pattern, between
+from reference.jaxprs import is_real
 
 LAST = 4  # arrays that are tried
 

@@ -16,7 +16,7 @@ from jax import lax
 from jax.extend import core
 
 from reference.diagnosis.edges.regions import FORMS, NORMALISING
-from reference.jaxprs import bind, equations, functions_in
+from reference.jaxprs import bind, is_real, names_in, shape_of
 
 JaxArray: TypeAlias = jax.Array
 
@@ -60,14 +60,14 @@ def statistics_of(jaxpr: core.Jaxpr) -> Statistics:
     narrow: dict[Any, frozenset[int]] = {}
     wide: dict[Any, frozenset[int]] = {}
     for number, eqn in enumerate(jaxpr.eqns):
-        (out, *more), names = eqn.outvars, _names(eqn)
-        if more or not _is_real(out) or not names <= NORMALISING:
+        (out, *more), names = eqn.outvars, names_in(eqn)
+        if more or not is_real(out) or not names <= NORMALISING:
             continue
         arrays = [x for x in eqn.invars if not isinstance(x, core.Literal)]
-        others = [x for x in arrays if x not in narrow and _shape(x)]
-        largest = max((math.prod(_shape(x)) for x in others), default=0)
+        others = [x for x in arrays if x not in narrow and shape_of(x)]
+        largest = max((math.prod(shape_of(x)) for x in others), default=0)
         of = [narrow[x] for x in arrays if x in narrow] + [wide[x] for x in others if x in wide]
-        if "reduce_sum" in names and math.prod(_shape(out)) < largest:
+        if "reduce_sum" in names and math.prod(shape_of(out)) < largest:
             narrow[out] = frozenset({number})
         elif of:
             (wide if others else narrow)[out] = frozenset[int]().union(*of)
@@ -112,7 +112,7 @@ def normalised(
         asked: the numbers of the operations whose results are given.
     """
     narrow = statistics_of(jaxpr).narrow
-    found = {x: jnp.reshape(z, _shape(x)).astype(x.aval.dtype) for x, z in others.items()}
+    found = {x: jnp.reshape(z, shape_of(x)).astype(x.aval.dtype) for x, z in others.items()}
 
     def of(x: Any) -> Any:
         if isinstance(x, core.Literal):
@@ -124,16 +124,3 @@ def normalised(
         if eqn.outvars[0] not in found:
             found[eqn.outvars[0]] = bind(eqn, [of(x) for x in eqn.invars])[0]
     return [found[jaxpr.eqns[number].outvars[0]] for number in asked]
-
-
-def _names(eqn: core.JaxprEqn) -> set[str]:
-    inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
-    return {eqn.primitive.name, *inner}
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return tuple(getattr(atom.aval, "shape", ()))
-
-
-def _is_real(atom: Any) -> bool:
-    return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))

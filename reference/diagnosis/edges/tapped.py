@@ -28,7 +28,7 @@ from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
 from reference.diagnosis.edges.regions import Region
 from reference.diagnosis.edges.statistics import normalised, statistics_of
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
-from reference.jaxprs import bind, closed, equations, functions_in
+from reference.jaxprs import bind, closed, equations, functions_in, is_real, shape_of
 
 JaxArray: TypeAlias = jax.Array
 
@@ -263,9 +263,9 @@ class Tapped:
             reached = [_of(known, atom, default=False) for atom in eqn.invars]
             inputs = tuple(_of(made, atom, default=None) for atom in eqn.invars)
             self.operations[here] = Operation(eqn, name_of(eqn), inputs, looped)
-            real = any(_is_real(out) for out in eqn.outvars)
+            real = any(is_real(out) for out in eqn.outvars)
             for operand, atom in enumerate(eqn.invars):
-                if real and reached[operand] and _is_real(atom):
+                if real and reached[operand] and is_real(atom):
                     self.edges.append(Edge(here, operand))
             results: list[Any] = [here] * len(eqn.outvars)
             if (inner := entered(eqn)) is not None:
@@ -288,7 +288,7 @@ class Tapped:
             for atom in eqn.invars:
                 if isinstance(atom, core.Literal):
                     continue
-                same = _shape(atom) == _shape(out)
+                same = shape_of(atom) == shape_of(out)
                 if (same and out in grown) or (names & EXPONENTIALS and (same or entered(eqn))):
                     grown.add(atom)
         edges: dict[Any, list[Edge]] = {}
@@ -420,11 +420,11 @@ class Tapped:
         path, operand = tap.edge
         eqn = self.operations[path].eqn
         if tap.others:
-            return _shape(eqn.outvars[0])
+            return shape_of(eqn.outvars[0])
         if tap.source is None:
-            return _shape(eqn.invars[operand])
+            return shape_of(eqn.invars[operand])
         jaxpr = entered(self.operations[path[:-1]].eqn).jaxpr if path[1:] else self.jaxpr.jaxpr
-        return _shape(variable(jaxpr, tap.source, path[:-1]))
+        return shape_of(variable(jaxpr, tap.source, path[:-1]))
 
     def compiled(
         self, taps: Sequence[Tap], *, spread: bool = False
@@ -459,10 +459,6 @@ class Tapped:
 
 def _of(known: Mapping[Any, Any], atom: Any, *, default: Any) -> Any:
     return default if isinstance(atom, core.Literal) else known.get(atom, default)
-
-
-def _is_real(atom: Any) -> bool:
-    return bool(jnp.issubdtype(getattr(atom.aval, "dtype", bool), jnp.floating))
 
 
 def name_of(eqn: core.JaxprEqn) -> str:
@@ -609,13 +605,13 @@ def _results(
 
 def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     """Give what mistakes look at; None of an operation that has several results, or no real one."""
-    if len(eqn.outvars) != 1 or not _is_real(eqn.outvars[0]):
+    if len(eqn.outvars) != 1 or not is_real(eqn.outvars[0]):
         return None
-    operands = tuple(_shape(atom) for atom in eqn.invars)
+    operands = tuple(shape_of(atom) for atom in eqn.invars)
     names = primitives_in(eqn)
     forward = not any(name.startswith(("custom_vjp", "custom_lin")) for name in names)
     return Shapes(
-        name_of(eqn), operands, operand, _shape(eqn.outvars[0]), forward, names, eqn.params
+        name_of(eqn), operands, operand, shape_of(eqn.outvars[0]), forward, names, eqn.params
     )
 
 
@@ -623,10 +619,6 @@ def primitives_in(eqn: core.JaxprEqn) -> frozenset[str]:
     """Name the primitives that an operation consists of."""
     inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
     return frozenset({eqn.primitive.name, *inner})
-
-
-def _shape(atom: Any) -> tuple[int, ...]:
-    return tuple(getattr(atom.aval, "shape", ()))
 
 
 def site_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Site:
