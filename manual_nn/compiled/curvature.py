@@ -14,9 +14,10 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place, mlp
-from manual_nn.compiled.compiler import compiled, compiled_in_any_order
+from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.mlp import Arrays
 from manual_nn.compiled.products import product
+from manual_nn.compiled.reductions import sum_of_products, sum_of_squares
 
 
 @compiled
@@ -277,20 +278,7 @@ def jvp(
             R_loss += d_z[n, k] * (R_z[n, k] + R_biases[top][k])
     if weight_decay > 0:
         for l in range(len(weights)):
-            squares, products = inner(weights[l].reshape(-1), R_weights[l].reshape(-1))
-            loss += dtype(weight_decay) * squares
-            R_loss += dtype(2 * weight_decay) * products
+            W, R_W = weights[l].reshape(-1), R_weights[l].reshape(-1)
+            loss += dtype(weight_decay) * dtype(sum_of_squares(W, dtype(0)))  # penalty.md (1)
+            R_loss += 2 * weight_decay * sum_of_products(W, R_W)  # penalty.md (3)
     return loss, dtype(R_loss), True
-
-
-@compiled_in_any_order
-def inner(weight: Array, R_weight: Array) -> tuple[Any, Any]:
-    """Add up the squares of W and its products with R_W, each as one row of numbers.
-
-    penalty.md (1), (3).
-    """
-    squares, products = weight.dtype.type(0), weight.dtype.type(0)
-    for i in range(len(weight)):
-        squares += weight[i] * weight[i]
-        products += weight[i] * R_weight[i]
-    return squares, products

@@ -12,9 +12,9 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
 from manual_nn.compiled.products import product
+from manual_nn.compiled.reductions import BLOCK, WIDTH
 
 FEW = 64  # rows
-BLOCK = 128  # rows whose sums are added up in the precision of the arrays, and then in float64
 
 
 @compiled
@@ -124,14 +124,15 @@ def likeliest_is_right(z: Array, bias: Array, target: Array, right: Any) -> None
 def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: Array) -> Any:
     """Write d_W = a^T d_z + decay W, and return the sum of W's squares.
 
-    dense.md (2), penalty.md (2). Without decay the squares are not needed, and may be given as 0.
-    BLAS adds to what it finds in a pass over d_W that it would else begin by one to set it to 0.
+    dense.md (2), penalty.md (2). The sum is in float64. Without decay the squares are not needed,
+    and may be given as 0. BLAS adds to what it finds in a pass over d_W that it would else begin by
+    one to set it to 0.
     """
     if len(a) == 1:
         return outer_product_and_decay(a[0], d_z[0], weight, decay, d_weight)
     if decay == 0:
         product(a.T, d_z, 1.0, 0.0, d_weight)
-        return weight.dtype.type(0)
+        return np.float64(0)
     squares = write_decay(weight.reshape(-1), decay, d_weight.reshape(-1))
     product(a.T, d_z, 1.0, 1.0, d_weight)
     return squares
@@ -142,11 +143,14 @@ def outer_product_and_decay(
     a: Array, d_z: Array, weight: Array, decay: Any, d_weight: Array
 ) -> Any:
     """Do what weight_backward does, for one row, (fan_in,) and (fan_out,)."""
-    squares = weight.dtype.type(0)
-    for i in range(weight.shape[0]):
-        for j in range(weight.shape[1]):
-            d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
-            squares += weight[i, j] * weight[i, j]
+    squares, (fan_in, fan_out) = np.float64(0), weight.shape
+    for i in range(fan_in):
+        for start in range(0, fan_out, WIDTH):
+            part = weight.dtype.type(0)
+            for j in range(start, min(start + WIDTH, fan_out)):
+                d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
+                part += weight[i, j] * weight[i, j]
+            squares += part
     return squares
 
 
@@ -156,8 +160,11 @@ def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
 
     penalty.md (2).
     """
-    squares = weight.dtype.type(0)
-    for i in range(len(weight)):
-        d_weight[i] = decay * weight[i]
-        squares += weight[i] * weight[i]
+    squares = np.float64(0)
+    for start in range(0, len(weight), WIDTH):
+        part = weight.dtype.type(0)
+        for i in range(start, min(start + WIDTH, len(weight))):
+            d_weight[i] = decay * weight[i]
+            part += weight[i] * weight[i]
+        squares += part
     return squares

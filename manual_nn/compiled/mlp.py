@@ -140,11 +140,11 @@ def loss_and_grad(
     if not finite:
         return loss, False
     dtype = X.dtype.type
-    decay, squares = dtype(2 * weight_decay), dtype(0)
+    decay, squares = dtype(2 * weight_decay), np.float64(0)
     for l in range(L):
         squares += in_place.weight_backward(
             X if l == 0 else z[l - 1], d_z[l], weights[l], decay, d_weights[l]
         )
     if weight_decay > 0:
-        loss += dtype(weight_decay) * squares
+        loss += dtype(weight_decay) * dtype(squares)
     return loss, True

@@ -11,6 +11,7 @@ import pytest
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place
+from manual_nn.compiled.reductions import WIDTH
 from manual_nn.layers import softmax_cross_entropy
 from tests.support.cases import each
 
@@ -83,6 +84,16 @@ def test_the_gradient_of_a_weight_has_its_decay(
     squares = in_place.weight_backward(a, d_z, weight, dtype(decay), d_weight)
     np.testing.assert_array_equal(d_weight, a.T @ d_z + dtype(decay) * weight)
     assert squares == (weight**2).sum() or (decay == 0 and N > 1 and squares == 0)
+
+
+@pytest.mark.parametrize("N", [1, 2])
+def test_the_sum_of_many_squares_keeps_its_digits(N: int) -> None:
+    """Number after number float32 would lose three of its seven digits here."""
+    weight = np.full((128, 1024), 0.1, np.float32)
+    a, d_z = np.zeros((N, 128), np.float32), np.zeros((N, 1024), np.float32)
+    got = in_place.weight_backward(a, d_z, weight, np.float32(0.5), np.empty_like(weight))
+    exact = weight.size * float(weight[0, 0]) ** 2
+    assert abs(got - exact) <= (WIDTH + 1) * 2.0**-24 * exact  # and the square is rounded
 
 
 # The cross-entropy: N = 4 rows of K = 2 equal logits, p = 1/2 and the loss is ln 2

@@ -13,7 +13,8 @@ import pytest
 
 import manual_nn
 from manual_nn import Dense, Workspace
-from manual_nn.compiled.in_place import BLOCK, FEW
+from manual_nn.compiled.in_place import FEW
+from manual_nn.compiled.reductions import BLOCK
 from reference.campaign.draws import LAYOUTS
 from tests.support.bits import same_bits
 from tests.support.cases import each

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense, Workspace
-from manual_nn.compiled.in_place import BLOCK, FEW
+from manual_nn.compiled.in_place import FEW
+from manual_nn.compiled.reductions import BLOCK
 from manual_nn.training import evaluation
 from manual_nn.training.evaluation import evaluate
 from reference.campaign.draws import LAYOUTS
