@@ -222,6 +222,21 @@ def test_a_causal_pass_looks_at_no_block_of_later_keys() -> None:
     assert blocks == [(0, 0), (2, 0), (2, 2), (4, 0), (4, 2), (4, 4)]
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 3, 8])
+def test_a_causal_pass_is_that_with_a_mask_of_the_later_keys(block_size: int) -> None:
+    """To the bit: a block that nothing sees adds zeros to what it is not computed for."""
+    rng = np.random.default_rng(0)
+    x = Inputs(*(rng.normal(size=shape) for shape in ((5, 2), (7, 2), (7, 3))))
+    d_out = rng.normal(size=(5, 3))
+    options: list[dict[str, Any]] = [{"causal": True}, {"mask": np.tri(5, 7, dtype=bool)}]
+    passes: list[Any] = []
+    for sees in options:
+        out, kept = blockwise_attention.forward((), x, block_size=block_size, **sees)
+        passes.append((out, *blockwise_attention.backward((), kept, d_out)[1]))
+    for causal, masked in zip(*passes, strict=True):
+        np.testing.assert_array_equal(causal, masked)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     x = Inputs(np.ones((2, 3, 4)), np.ones((2, 5, 4)), np.ones((2, 5, 6)))
     _, kept = blockwise_attention.forward((), x)
