@@ -8,12 +8,12 @@ are about which module. A survivor that computes the same is listed in equivalen
 the reason.
 
 Each of the processes at work has a copy of the tree. Each result is written to a session at once,
-from which the same command goes on; a module that has changed begins anew. What survives or times
-out is written beside the session, in the form that the list has. The table of all modules, once
-none of their mutants is untested, goes to benchmarks/results, and so does that of the numerical
-ones, as far as they are tested; any other goes beside the session. The exit status is 1 if any
-survives, times out or is untested, but for those listed, which must have been tested too, and 2 if
-something must be put right first.
+from which the same command goes on; a module whose code has changed begins anew. What survives or
+times out is written beside the session, in the form that the list has. The table of all modules,
+once none of their mutants is untested, goes to benchmarks/results, and so does that of the
+numerical ones, as far as they are tested; any other goes beside the session. The exit status is 1
+if any survives, times out or is untested, but for those listed, which must have been tested too,
+and 2 if something must be put right first.
 """
 
 import argparse

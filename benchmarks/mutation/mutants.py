@@ -27,6 +27,7 @@ from benchmarks.mutation.selection import NotReadyError, is_numerical
 EQUIVALENT = Path("benchmarks/mutation/equivalent_mutants.toml")
 ENTRY = ("module", "function", "operator", "before", "after")  # of the list, without the reason
 OURS = "gradient"  # before the names of our operators
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef
 
 # Of Cosmic Ray's operators that replace one thing by another, the opposite and a neighbour. A shift
 # raises at the first float, and * in place of ** tells as much as // does.
@@ -52,7 +53,7 @@ class Mutant(NamedTuple):
     before: str  # the changed lines, each without the space around it
     after: str
     text: str  # the whole module
-    identity: str  # which the module, as it is, and the change make
+    identity: str  # which the module's code, as it is, and the change make
 
     @property
     def is_ours(self) -> bool:
@@ -105,6 +106,11 @@ class _Module:
             start += len(text)
         return found
 
+    @functools.cached_property
+    def codes(self) -> list[str]:
+        """Write each statement out without comments and docstrings."""
+        return [_code_of(ast.parse(statement.text)) for statement in self.statements]
+
     def line(self, start: int) -> int:
         """Say which line a character is in."""
         return self.code.text.count("\n", 0, start) + 1
@@ -146,22 +152,31 @@ def make_mutants(
     mutants = []
     for operator, start, text in _all_changes(parsed, module, only):
         # of a long module the statement that differs is looked at, which is much faster
-        begin, old, *_ = next(s for s in parsed.statements if start < s.start + len(s.text))
+        at, (begin, old, *_) = next(
+            (at, s) for at, s in enumerate(parsed.statements) if start < s.start + len(s.text)
+        )
         new = text[begin : begin + len(old) + len(text) - len(original)]
-        if begin not in known:
-            known[begin] = {ast.dump(ast.parse(old))}
         try:
             tree = ast.parse(new)
             compile(tree, module, "exec", dont_inherit=True)
         except (SyntaxError, ValueError):
             continue
-        if (dumped := ast.dump(tree)) not in known[begin]:
-            known[begin].add(dumped)
+        if (code := _code_of(tree)) not in known.setdefault(at, {parsed.codes[at]}):
+            known[at].add(code)
             before, after = _difference(old, new)
             place = parsed.function(start), operator, parsed.line(start)
-            identity = hashlib.sha256("\0".join([module, original, text]).encode()).hexdigest()
+            told = "\0".join([module, *parsed.codes, str(at), code])
+            identity = hashlib.sha256(told.encode()).hexdigest()
             mutants.append(Mutant(module, *place, before, after, text, identity[:32]))
     return mutants
+
+
+def _code_of(tree: ast.Module) -> str:
+    """Write a tree out without its docstrings: what they test may change, as other tests may."""
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def _difference(old: str, new: str) -> list[str]:

@@ -66,10 +66,16 @@ def test_a_mutant_is_told_by_what_it_changes(tmp_path: Path) -> None:
     (mutant,) = tiny_mutants(tmp_path)
     operator = "core/ReplaceBinaryOperator_Mul_Div"
     assert mutant.key == (MODULE, "A.f", operator, "return 2 * self", "return 2 / self")
-    write_tiny(tmp_path, code=f"\n\n{code}")
-    (shifted,) = tiny_mutants(tmp_path)
-    assert shifted.key == mutant.key
-    assert shifted.identity != mutant.identity  # the module has changed
+    described = code.replace("class A:", 'class A:\n    """Has f."""\n')
+    for told in (f"# a comment\n\n{code}", described):
+        write_tiny(tmp_path, code=told)
+        (shifted,) = tiny_mutants(tmp_path)
+        assert (shifted.key, shifted.identity) == (mutant.key, mutant.identity)
+    for other in (f"N = 1\n{code}", f"{code}        return 1\n", f"{code}\n\n{code}"):
+        write_tiny(tmp_path, code=other)
+        found = tiny_mutants(tmp_path)
+        assert {changed.key for changed in found} == {mutant.key}
+        assert len({mutant.identity, *(changed.identity for changed in found)}) == 1 + len(found)
 
 
 def test_some_mutants_are_among_all(tmp_path: Path) -> None:
