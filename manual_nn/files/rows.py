@@ -31,6 +31,7 @@ TABLES = ("csv", "csv.gz", "parquet")
 MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"PAR1": "parquet", b"\0\0": "idx"}
 MAGIC |= dict.fromkeys(UTF_16, "csv")
 HEAD = 4096
+NO_COLUMNS = "--target and --drop choose columns of CSV or Parquet, and this file is {}"
 
 # What arrays of inputs and of classes are called in npz files, whatever the case of the letters.
 PAIRS = (("x", "y"), ("images", "labels"), ("data", "target"), ("features", "labels"))
@@ -76,11 +77,11 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
         if kind in TABLES:
             inputs, found = _columns(path, kind, columns, apart=labels is not None)
         elif columns.target is not None or columns.drop:
-            raise ValueError(f"it has no columns, it is {kind}: only tables are told about theirs")
+            raise ValueError(NO_COLUMNS.format(kind))
         elif labels is None and kind == "npz":
             return _pair(_npz(path))
         elif labels is None:
-            raise ValueError("it holds no classes: name the file of theirs by --labels")
+            raise ValueError("it holds no classes: give the file that does by --labels")
         else:
             inputs, found = _inputs(_array(path, kind)), None
     if labels is None:
@@ -95,6 +96,7 @@ def read_inputs(
     D: int,
     features: tuple[str, ...] | None = None,
     image_shape: tuple[int, ...] | None = None,
+    drop: tuple[str, ...] = (),
     header: bool | None = None,
 ) -> Inputs:
     """Read rows to predict for, by a network that was trained on rows of the same kind.
@@ -106,6 +108,7 @@ def read_inputs(
         features: their names, or None if they have none. A table whose columns have names may hold
             others besides, in any order.
         image_shape: the shape of the images that it takes, or None if it takes none.
+        drop: columns of a table that are no inputs, where names do not say which these are.
         header: whether a table's first line names the columns, or None to find out.
 
     Returns:
@@ -117,10 +120,14 @@ def read_inputs(
     kind = format_of(path)
     with naming(path):
         if kind in TABLES:
-            table = read_table(path, kind, Columns(header=header, inputs=features))
-            if table.X.shape[1] != D:
-                raise ValueError(f"the model takes {D} columns, got {table.X.shape[1]}")
+            table = read_table(path, kind, Columns(drop=drop, header=header, inputs=features))
+            found = table.X.shape[1]
+            if found != D:
+                hint = "; leave out those that are no inputs by --drop" if found > D else ""
+                raise ValueError(f"the model takes {D} columns, got {found}{hint}")
             return Inputs(table.X, table.features)
+        if drop:
+            raise ValueError(NO_COLUMNS.format(kind))
         arrays = _npz(path) if kind == "npz" else {}
         inputs = _pair(arrays).inputs if len(arrays) > 1 else _inputs(_array(path, kind))
         shape = inputs.image_shape or inputs.X.shape[1:]
@@ -128,8 +135,8 @@ def read_inputs(
             wanted = " or ".join(
                 f"(N, {in_words(side)})" for side in filter(None, [(D,), image_shape])
             )
-            found = (len(inputs.X), *shape)
-            raise ValueError(f"the model takes an array of shape {wanted}, got {found}")
+            got = (len(inputs.X), *shape)
+            raise ValueError(f"the model takes an array of shape {wanted}, got {got}")
         return inputs
 
 

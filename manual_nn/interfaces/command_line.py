@@ -315,8 +315,10 @@ def _inputs_for(model: Model, args: argparse.Namespace) -> Numbers:
             D=len(model.params[0].weight),
             features=model.features,
             image_shape=model.image_shape,
-            header=model.source.header,
+            drop=tuple(args.drop),
+            header=model.source.header if args.header is None else args.header,
         ).X
+    _check_not_given(args, ("drop", "header"), without="input")
     X = _data_trained_on(model, args.data_dir).X_test
     if len(X) == 0:
         raise ValueError(
@@ -328,9 +330,9 @@ def _inputs_for(model: Model, args: argparse.Namespace) -> Numbers:
 def _data_for(model: Model, args: argparse.Namespace) -> Dataset:
     """Load the rows to evaluate."""
     if args.data is None:
-        for name in ("labels", "target", "drop", "header", "image_shape"):
-            if getattr(args, name) not in (None, ()):
-                raise ValueError(f"--{name.replace('_', '-')} is about --data, which is not given")
+        _check_not_given(
+            args, ("labels", "target", "drop", "header", "image_shape"), without="data"
+        )
         return _data_trained_on(model, args.data_dir)
     given = _source(args)
     if given.is_file:
@@ -343,6 +345,14 @@ def _data_for(model: Model, args: argparse.Namespace) -> Dataset:
             f"{', '.join(dataset.classes)}"
         )
     return dataset
+
+
+def _check_not_given(args: argparse.Namespace, names: Iterable[str], *, without: str) -> None:
+    """Refuse options that are about a file which is not given."""
+    for name in names:
+        if getattr(args, name) not in (None, ()):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} is about --{without}, which is not given")
 
 
 def _file_for(model: Model, given: Source) -> Dataset:

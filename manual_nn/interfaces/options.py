@@ -298,6 +298,7 @@ def _add_predict(commands: Any, run: Any) -> None:
         "(default: the test rows of the data trained on)",
     )
     _add_data_dir(command)
+    _add_columns(command)
     command.add_argument(
         "--proba",
         action="store_true",
@@ -331,19 +332,7 @@ def _add_data(command: Any, *, default: str | None, note: str) -> Any:
         metavar="FILE",
         help="the classes, if they are not in the same file: npy, IDX, or a CSV of one column",
     )
-    group.add_argument(
-        "--drop",
-        nargs="+",
-        default=(),
-        metavar="COLUMN",
-        help="columns that are not inputs, such as the numbers of the rows",
-    )
-    group.add_argument(
-        "--header",
-        action=argparse.BooleanOptionalAction,
-        help="the first line of CSV names the columns, or not (default: it does if it has words "
-        "above numbers, or counts 0 1 2 and so on; a guess that may be wrong is said)",
-    )
+    _add_columns(group)
     group.add_argument(
         "--image-shape",
         type=int,
@@ -352,6 +341,22 @@ def _add_data(command: Any, *, default: str | None, note: str) -> Any:
         help="the rows are images of this size (default: if the file says so)",
     )
     return group
+
+
+def _add_columns(command: Any) -> None:
+    command.add_argument(
+        "--drop",
+        nargs="+",
+        default=(),
+        metavar="COLUMN",
+        help="columns that are not inputs, such as the numbers of the rows",
+    )
+    command.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="the first line of CSV names the columns, or not (default: it does if it has words "
+        "above numbers, or counts 0 1 2 and so on; a guess that may be wrong is said)",
+    )
 
 
 def _add_data_dir(command: Any) -> None:

@@ -1079,6 +1079,25 @@ def test_a_column_far_from_those_trained_on_gets_a_warning(
     assert re.match("manual-nn: warning: .* weight is 1 in row 1, in training .* from 99", err)
 
 
+def test_classes_in_a_table_without_names_can_be_left_out_of_what_is_predicted(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text((own / FLOWERS).read_text().partition("\n")[2])  # columns 0 to 3
+    data = ("--data", table, "--target", "2", "--drop", "0", "--no-header", *OWN[-4:])
+    assert run(capsys, "train", *data, "--output", tmp_path).status == 0
+    args = ("predict", "--model", tmp_path / "model.npz")
+    by_name = run(capsys, "predict", "--model", own / "model.npz", "--input", own / FLOWERS)
+    status, _, err = run(capsys, *args, "--input", table)
+    assert (status, "leave it out by --drop '2'" in err) == (2, True)
+    assert run(capsys, *args, "--input", table, "--drop", "0", "2") == by_name
+    named = run(capsys, *args, "--input", own / FLOWERS, "--drop", "id", "kind", "--header")
+    assert named == by_name
+    for option in ("--drop=x", "--header"):
+        status, _, err = run(capsys, *args, option)
+        assert (status, "is about --input, which is not given" in err) == (2, True)
+
+
 def test_a_file_that_has_changed_is_not_divided_as_it_was(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
