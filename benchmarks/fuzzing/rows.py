@@ -131,6 +131,8 @@ def csv_file(rng: Rng) -> bytes:
         either(rng, lambda: line.append("1"), lambda: line and line.pop(), line.clear)()
     if rng.random() < 0.1:
         table = [[*line, ""] for line in table]
+    if rng.random() < 0.1:
+        table = [[cell.replace(".", ",") for cell in line] for line in table]
     text = io.StringIO(newline="")
     quoting = either(rng, csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
     end = either(rng, "\n", "\r\n", "\r", "\n\n", " \n")
@@ -169,16 +171,20 @@ def check_csv(result: tuple[Rows, bool | None], content: bytes) -> None:
     text = content.decode("utf-16" if content[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     assert header in {None, inputs.features is not None}
-    found = [_table_of(text, separator, inputs.features) for separator in tables.SEPARATORS]
+    found = [
+        _table_of(text, separator, decimal, inputs.features)
+        for separator in tables.SEPARATORS
+        for decimal in ".,"
+    ]
     assert (inputs.X.tolist(), labels.tolist()) in found
     assert np.isfinite(inputs.X).all()
 
 
 def _table_of(
-    text: str, separator: str, features: tuple[str, ...] | None
+    text: str, separator: str, decimal: str, features: tuple[str, ...] | None
 ) -> tuple[list[list[float]], list[str]] | None:
-    """Read numbers and classes, or None if that cannot be by this separator."""
-    lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=separator)]
+    """Read numbers and classes, or None if that cannot be by these marks."""
+    lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)]
     lines = [line for line in lines if line and (len(line) > 1 or line[0].strip(" \t"))]
     if features is not None:
         width = len(features) + 1
@@ -190,17 +196,19 @@ def _table_of(
         if {len(line) for line in lines} != {width}:
             return None
     columns = [*itertools.zip_longest(*(line[:width] for line in lines), fillvalue="")]
-    numbers = [_as_numbers(column) for column in columns[:-1]]
+    numbers = [_as_numbers(column, decimal) for column in columns[:-1]]
     if None in numbers:
         return None
     return [[*row] for row in zip(*filter(None, numbers), strict=True)], [*columns[-1]]
 
 
-def _as_numbers(cells: tuple[str, ...]) -> list[float] | None:
+def _as_numbers(cells: tuple[str, ...], decimal: str) -> list[float] | None:
     """Read a column of numbers, or of words for true and false."""
     words = {"True": 1.0, "TRUE": 1.0, "true": 1.0, "False": 0.0, "FALSE": 0.0, "false": 0.0}
     if all(cell in words for cell in cells):
         return [words[cell] for cell in cells]
+    if decimal == ",":
+        cells = tuple(cell.translate({ord("."): "no", ord(","): "."}) for cell in cells)
     try:
         return [float(cell) for cell in cells]
     except ValueError:

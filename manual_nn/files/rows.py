@@ -81,7 +81,7 @@ def read_rows(path: Path, labels: Path | None, columns: Columns) -> Rows:
         elif labels is None and kind == "npz":
             return _pair(_npz(path))
         elif labels is None:
-            raise ValueError("it holds no classes: give the file that does by --labels")
+            raise ValueError("it holds no classes: give the file that does with --labels")
         else:
             inputs, found = _inputs(_array(path, kind)), None
     if labels is None:
@@ -123,7 +123,7 @@ def read_inputs(
             table = read_table(path, kind, Columns(drop=drop, header=header, inputs=features))
             found = table.X.shape[1]
             if found != D:
-                hint = "; leave out those that are no inputs by --drop" if found > D else ""
+                hint = "; leave out those that are no inputs with --drop" if found > D else ""
                 raise ValueError(f"the model takes {D} columns, got {found}{hint}")
             return Inputs(table.X, table.features)
         if drop:
@@ -182,7 +182,7 @@ def _columns(
     if apart == (columns.target is not None):
         names = in_words(column_names(path, kind, columns))
         has = "the classes stand in another file" if apart else "choose the column of the classes"
-        option = "give no --target" if apart else "by --target"
+        option = "give no --target" if apart else "with --target"
         raise ValueError(f"{has}, {option}; the columns are {names}")
     table = read_table(path, kind, columns)
     return Inputs(table.X, table.features), table.labels

@@ -13,7 +13,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t"
+OTHER_SEPARATORS = "|: "  # that are recognised only to say that they are not taken
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # or three decimals
 SHOWN = 12  # names of columns in a message
 LINES = 50  # that are looked at to guess what separates cells and whether the first holds names
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
@@ -60,13 +63,22 @@ class Table(NamedTuple):
     labels: npt.NDArray[Any] | None  # (N,)
 
 
+class _Read(NamedTuple):
+    """A table as pandas reads it."""
+
+    frame: "pd.DataFrame"
+    has_names: bool  # or else its columns are named by their numbers
+    separator: str | None  # of its cells, if it is CSV
+
+
 def read_table(path: Path, kind: str, columns: Columns) -> Table:
     """Read a table whose inputs are numbers.
 
     Args:
         path: the file.
         kind: parquet; or csv, whose cells are separated by commas, semicolons or tabs, or csv.gz,
-            in UTF-8, or in UTF-16 that says so in its first two bytes.
+            in UTF-8, or in UTF-16 that says so in its first two bytes. Its numbers have decimal
+            points or, all of them, decimal commas.
         columns: what the columns are.
 
     Returns:
@@ -78,16 +90,24 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
         ValueError: the file is damaged, a column is missing, or an input is no finite number. The
             message does not name the file.
     """
-    frame, has_names = _read(path, kind, columns)
+    frame, has_names, separator = _read(path, kind, columns)
     names = list(frame.columns)
     target = None if columns.target is None else _find(names, columns.target)
     if has_names and columns.inputs is not None:
         inputs = [names[place] for place in places_of(columns.inputs, names)]
     else:
-        others = {target, *(_find(names, column) for column in columns.drop)}
-        inputs = [name for name in names if name not in others]
+        dropped = {_find(names, column) for column in columns.drop}
+        if target in dropped:
+            raise ValueError(f"column {target!r} is that of the classes and cannot be dropped")
+        inputs = [name for name in names if name not in {target, *dropped}]
         _check_named(inputs)
     labels = None if target is None else _labels(frame[target], target)
+    if separator is not None and (commas := _decimal_commas(frame[inputs])):
+        if separator != ";" and all(map(THOUSANDS.fullmatch, commas)):
+            msg = f"{commas[0]} may have three decimals, or be {commas[0].replace(',', '')}"
+            raise ValueError(f"{msg}: write numbers with decimal points, and thousands without")
+        told = columns._replace(header=has_names)
+        frame = _by_commas(frame[inputs], _read(path, kind, told, decimal=",").frame[inputs])
     return Table(_numbers(frame, inputs), tuple(inputs) if has_names else None, labels)
 
 
@@ -106,7 +126,7 @@ def places_of(features: Sequence[str], names: Sequence[str]) -> list[int]:
 
 def column_names(path: Path, kind: str, columns: Columns) -> list[str]:
     """List the columns of a table."""
-    return list(_read(path, kind, columns)[0].columns)
+    return list(_read(path, kind, columns).frame.columns)
 
 
 def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt.NDArray[Any]:
@@ -126,9 +146,9 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
             than rows is a class rather than a name: it stands below again.
     """
     if kind == "parquet":
-        frame, _ = _read(path, kind, Columns())
+        frame = _read(path, kind, Columns()).frame
     else:
-        frame, _ = _read(path, kind, Columns("0", header=False), skip_blank_lines=False)
+        frame = _read(path, kind, Columns("0", header=False), lines_are_cells=True).frame
     if len(frame.columns) != 1:
         names = frame.columns if kind == "parquet" else frame.iloc[0]
         raise ValueError(f"a table of one column is needed, got {in_words(names)}")
@@ -137,7 +157,7 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
         first, column = column.iloc[0], column.iloc[1:]
         if header is None and (column == first).any():
             msg = f"{rows + 1} lines for {rows} rows, and the first, {first!s}, stands below again"
-            raise ValueError(f"{msg}: say by --header that it names the column, if it does")
+            raise ValueError(f"{msg}: say with --header that it names the column, if it does")
     return _labels(column, str(column.name))
 
 
@@ -150,12 +170,15 @@ def in_words(names: Iterable[object]) -> str:
 
 
 def _read(
-    path: Path, kind: str, columns: Columns, *, skip_blank_lines: bool = True
-) -> tuple["pd.DataFrame", bool]:
-    """Read a table, and say whether it names its columns; else they are named by their numbers."""
+    path: Path, kind: str, columns: Columns, *, decimal: str = ".", lines_are_cells: bool = False
+) -> _Read:
+    """Read a table, and see to it that its columns have different names.
+
+    Where lines are cells, an empty line is an empty cell, and a blank separates nothing.
+    """
     with train_extra("pandas"):
         import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
-    header = True
+    header, separator = True, None
     if kind == "parquet":
         try:
             with train_extra("pyarrow"):
@@ -167,13 +190,22 @@ def _read(
     else:
         text = _text(path, zipped=kind == "csv.gz")
         separator, lines = _first_lines(text)
+        if not lines_are_cells:
+            _check_separated(lines)
         header = _has_names(path, lines, columns)
-        how: dict[str, Any] = {"sep": separator, "skip_blank_lines": skip_blank_lines}
-        frame = _parse(text, lines, columns, header=header, **how)
+        if header:
+            _check_different([name for name in lines[0] if name] if lines else [])
+        how: dict[str, Any] = {"sep": separator, "skip_blank_lines": not lines_are_cells}
+        frame = _parse(text, lines, columns, header=header, decimal=decimal, **how)
     frame.columns = [str(name) for name in frame.columns]
-    if not frame.columns.is_unique:
-        raise ValueError(f"{frame.columns[frame.columns.duplicated()][0]!r} names two columns")
-    return frame, header
+    _check_different(list(frame.columns))
+    return _Read(frame, header, separator)
+
+
+def _check_different(names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{count} columns are called {name!r}: give each a name of its own")
 
 
 def _text(path: Path, *, zipped: bool) -> str:
@@ -195,18 +227,42 @@ def _text(path: Path, *, zipped: bool) -> str:
 
 
 def _first_lines(text: str) -> tuple[str, list[list[str]]]:
-    """Find the separator, by which the most lines have equally many cells, and split by it."""
+    """Find the separator, by which the most lines have equally many cells, and split by it.
+
+    The comma is none where another separator leaves numbers with decimal commas in every line.
+    """
     found = {separator: _split(text, separator) for separator in SEPARATORS}
+    for separator, lines in found.items():
+        even = len({len(line) for line in lines}) == 1 and len(lines[0]) > 1
+        if separator != "," and even and any(map(_has_decimal_comma, itertools.chain(*lines))):
+            return separator, lines
     separator = max(found, key=lambda separator: _evenness(found[separator]))
     return separator, found[separator]
 
 
 def _split(text: str, separator: str) -> list[list[str]]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     try:
-        return [*itertools.islice((line for line in lines if line), LINES)]
+        return [*itertools.islice(filter(_is_filled, lines), LINES)]
     except csv.Error as error:
         raise ValueError(f"not a table: {error}") from error
+
+
+def _is_filled(line: list[str]) -> bool:
+    """Say whether there is a cell, or a separator of cells, in a line."""
+    return len(line) > 1 or any(cell.strip(" \t") for cell in line)
+
+
+def _check_separated(lines: list[list[str]]) -> None:
+    """Refuse lines of one cell that fall into equally many by what is taken for no separator."""
+    if any(len(line) > 1 for line in lines):
+        return
+    for separator in OTHER_SEPARATORS:
+        parts = {len(cell.strip().split(separator)) for (cell,) in lines}
+        if len(parts) == 1 and min(parts) > 1:
+            what = "blanks" if separator == " " else repr(separator)
+            msg = f"cells must be separated by commas, semicolons or tabs, not by {what}"
+            raise ValueError(f"{msg}: the first line is {lines[0][0]!r}")
 
 
 def _evenness(lines: list[list[str]]) -> tuple[bool, int, int]:
@@ -230,6 +286,7 @@ def _parse(
                 return pd.read_csv(
                     io.StringIO(text),
                     header=0 if header else None,
+                    skipinitialspace=True,
                     index_col=False,  # cells below no name must be empty, as ends of lines are
                     keep_default_na=False,
                     na_values=[""],
@@ -256,7 +313,9 @@ def _why_not_parsed(reason: str, text: str, separator: str, *, header: bool) -> 
     """Put what pandas says of a row in our words: rows are numbered from 0, without the names."""
     expected = re.search(r"Expected (\d+) fields in line", reason)
     if expected is not None:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
+        )
         with contextlib.suppress(csv.Error):  # of a cell that pandas takes, and csv finds too long
             for row, cells in enumerate(filter(None, lines), start=-header):
                 if len(cells) > int(expected[1]):
@@ -296,15 +355,15 @@ def _are_names(lines: list[list[str]]) -> tuple[bool, bool]:
     Without such words they are all words, or count from 0 as in a table that was given no names, or
     there is a word that does not stand below again, where each stands twice at least, as classes
     do. A cell that says that something is missing is no name, nor one that stands below again, nor
-    a number that stands there twice.
+    a number that stands there twice; but a number above words alone is one.
     """
     first = [cell.strip() for cell in (lines or [[]])[0]]
     below = [[line[d].strip() for line in lines[1:] if d < len(line)] for d in range(len(first))]
     present = [[cell for cell in cells if not _is_missing(cell)] for cells in below]
-    above_numbers = [bool(cells) and all(map(_is_number, cells)) for cells in present]
+    above_numbers = [bool(cells) and all(map(_looks_like_number, cells)) for cells in present]
     filled = [d for d, cell in enumerate(first) if not _is_missing(cell)]
-    words = [d for d in filled if not _is_number(first[d])]
-    numbers = [d for d in filled if _is_number(first[d])]
+    words = [d for d in filled if not _looks_like_number(first[d])]
+    numbers = [d for d in filled if _looks_like_number(first[d])]
     texts = [first[d] for d in numbers]
     if len(lines) <= 1:
         return not numbers, True
@@ -315,8 +374,9 @@ def _are_names(lines: list[list[str]]) -> tuple[bool, bool]:
     if names:
         values = sum(above_numbers[d] for d in numbers)
         return len(names) >= values or _count(texts), not numbers
-    if not numbers:
-        return len(filled) == len(first), False
+    above_words = any(present[d] and not any(map(_looks_like_number, present[d])) for d in numbers)
+    if above_words or not numbers:
+        return above_words or len(filled) == len(first), False
     if any(first[d] in below[d] for d in words):
         return False, True
     classes = bool(words) and all(min(Counter(present[d]).values(), default=0) > 1 for d in words)
@@ -347,14 +407,45 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell  # which Python takes between digits
 
 
+def _has_decimal_comma(cell: str) -> bool:
+    return DECIMAL_COMMA.fullmatch(cell.strip()) is not None
+
+
+def _looks_like_number(cell: str) -> bool:
+    return _is_number(cell) or _has_decimal_comma(cell)
+
+
+def _decimal_commas(inputs: "pd.DataFrame") -> list[str]:
+    """List the numbers with a decimal comma, which were read as texts."""
+    texts = (column.dropna().astype(str) for _, column in inputs.items() if _is_text(column))
+    return [cell.strip() for column in texts for cell in column if _has_decimal_comma(cell)]
+
+
+def _by_commas(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> "pd.DataFrame":
+    """Give the inputs as they are with decimal commas, unless some have decimal points."""
+    text, still = (
+        {name: _is_text(frame[name]) for name in frame} for frame in (by_points, by_commas)
+    )
+    points = [name for name in text if still[name] and not text[name]]
+    commas = [name for name in text if text[name] and not still[name]]
+    if points and commas:
+        msg = f"there are decimal commas in column {commas[0]!r}, but points in {points[0]!r}"
+        raise ValueError(f"{msg}: write all numbers with decimal points")
+    return by_points if points else by_commas
+
+
+def _is_text(column: "pd.Series[Any]") -> bool:
+    """Say whether not all of a column was read as numbers, or as words for true and false."""
+    return column.dtype.kind not in "fiub"
+
+
 def _check_named(inputs: list[str]) -> None:
     """Refuse what pandas writes before the rows, and is no input: their numbers."""
     for name in inputs:
         if name.startswith("Unnamed: "):  # as pandas calls a column that has no name
-            msg = (
-                f"column {name.removeprefix('Unnamed: ')} has no name, as numbers of rows have none"
-            )
-            raise ValueError(f"{msg}: name it, or leave it out by --drop {name!r}")
+            number = name.removeprefix("Unnamed: ")
+            msg = f"column {number} has no name in the first line"
+            raise ValueError(f"{msg}: name it, or leave it out with --drop {name!r}")
 
 
 def _find(names: list[str], column: str) -> str:
@@ -363,8 +454,9 @@ def _find(names: list[str], column: str) -> str:
         try:
             return str(names[int(column)])
         except (ValueError, IndexError):
-            meant = difflib.get_close_matches(column, names, n=1)
-            hint = f", is {meant[0]!r} meant" if meant else ""
+            alike = {name.casefold(): name for name in names}
+            meant = difflib.get_close_matches(column.casefold(), alike, n=1)
+            hint = f"; did you mean {alike[meant[0]]!r}?" if meant else ""
             msg = f"there is no column {column!r} among {in_words(names)}{hint}"
             raise ValueError(msg) from None
     return column
@@ -378,7 +470,13 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
         values = column.to_numpy()
     except Exception as error:  # Arrow's own, which is not a ValueError
         raise ValueError(f"column {name!r} cannot be read: {error}") from error
-    return values if values.dtype.kind in "fiub" else values.astype(str)
+    if values.dtype.kind in "fiub":
+        return values
+    for row, value in enumerate(values):
+        if isinstance(value, Sized) and not isinstance(value, str | bytes):
+            msg = f"column {name!r} holds {value!r} in row {row}"
+            raise ValueError(f"{msg}, classes must be numbers or strings")  # noqa: TRY004, the file is wrong
+    return values.astype(str)
 
 
 def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]:
@@ -391,16 +489,16 @@ def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]
 
 def _input(column: "pd.Series[Any]", name: str) -> npt.NDArray[np.float64]:
     empty = column.isna().to_numpy()
-    if column.dtype.kind in "fiub":
+    if not _is_text(column):
         values = column.to_numpy(np.float64, na_value=math.nan)
     else:  # words, or numbers of another type, such as decimals
         texts = ["nan" if none else str(value) for none, value in zip(empty, column, strict=True)]
         for row, text in enumerate(texts):
             if not _is_number(text):
                 msg = f"column {name!r} holds {text!r} in row {row}, inputs must be numbers"
-                if _is_number(text.replace(",", ".", 1)):
-                    raise ValueError(f"{msg}, with a point where they have a decimal comma")
-                raise ValueError(f"{msg}; if it holds no input, leave it out by --drop {name!r}")
+                if _has_decimal_comma(text):
+                    raise ValueError(f"{msg}: write it with a decimal point")
+                raise ValueError(f"{msg}; if it holds no input, leave it out with --drop {name!r}")
         values = np.array(list(map(float, texts)))
     finite = np.isfinite(values)
     if not finite.all():

@@ -322,7 +322,7 @@ def _inputs_for(model: Model, args: argparse.Namespace) -> Numbers:
     X = _data_trained_on(model, args.data_dir).X_test
     if len(X) == 0:
         raise ValueError(
-            f"{args.model} was trained without rows to test with: give some by --input"
+            f"{args.model} was trained without rows to test with: give some with --input"
         )
     return X
 

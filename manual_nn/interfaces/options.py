@@ -50,8 +50,8 @@ class _Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]
-            meant = difflib.get_close_matches(unknown[0], options, n=1)
-            hint = f", is {meant[0]} meant" if meant else ""
+            meant = difflib.get_close_matches(unknown[0].lower(), options, n=1)
+            hint = f"; did you mean {meant[0]}?" if meant else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 

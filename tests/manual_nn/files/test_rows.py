@@ -155,9 +155,9 @@ def test_what_cannot_be_read_as_rows_is_named(path: Path) -> None:
     save(path, X)
     with pytest.raises(ValueError, match="rows: it holds no classes: give the file that does"):
         read_rows(path, None, Columns())
-    with pytest.raises(ValueError, match="rows: --target and --drop choose columns .* is npy"):
+    with pytest.raises(ValueError, match=r"rows: --target and --drop choose columns .* is npy"):
         read_rows(path, None, Columns("a"))
-    with pytest.raises(ValueError, match="rows: --target and --drop choose columns .* is npy"):
+    with pytest.raises(ValueError, match=r"rows: --target and --drop choose columns .* is npy"):
         read_inputs(path, D=6, drop=("a",))
     save_npz(path, X=X, y=Y)
     with pytest.raises(ValueError, match="rows: it must hold one array, it holds X, y"):
@@ -211,9 +211,9 @@ def test_a_network_is_given_what_fits_it(path: Path) -> None:
         read_inputs(path, D=6, image_shape=(3, 2))
     path.write_text("a,c,b\n1,2,3\n")
     assert read_inputs(path, D=2, features=("b", "a")).X.tolist() == [[3, 1]]
-    with pytest.raises(ValueError, match="rows: the model takes 2 columns, got 3; .* --drop"):
+    with pytest.raises(ValueError, match=r"rows: the model takes 2 columns, got 3; .* --drop"):
         read_inputs(path, D=2)
-    with pytest.raises(ValueError, match="rows: the model takes 4 columns, got 3$"):
+    with pytest.raises(ValueError, match=r"rows: the model takes 4 columns, got 3$"):
         read_inputs(path, D=4)
     assert read_inputs(path, D=2, drop=("c",)).X.tolist() == [[1, 3]]
     with pytest.raises(ValueError, match="rows: of the model's 2 inputs, x, y not among a, c, b"):

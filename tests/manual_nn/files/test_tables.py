@@ -123,8 +123,16 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
 @each(
     ("text", "columns", "reason"),
     [
-        (FLOWERS, Columns("knd"), "column 'knd' among length, width, kind, is 'kind' meant$"),
+        (FLOWERS, Columns("KIN"), r"column 'KIN' among length, width, kind; .* 'kind'\?$"),
         (FLOWERS, Columns("3"), "no column '3' among length, width, kind$"),
+        (FLOWERS, Columns("kind", ("2",)), "column 'kind' is that of the classes and cannot be"),
+        (FLOWERS.replace("width", "length"), Columns("kind"), "2 columns are called 'length'"),
+        (
+            FLOWERS.replace(",", "|"),
+            Columns("kind"),
+            r"tabs, not by '\|': .* 'length\|width\|kind'$",
+        ),
+        (FLOWERS.replace(",", "  "), Columns("kind"), "semicolons or tabs, not by blanks"),
         (FLOWERS, Columns("width"), "column 'kind' holds 'oak' in row 0, inputs must be numbers"),
         (FLOWERS, Columns("kind", ("length", "width")), "no column of inputs among length, width"),
         ("kind\noak\n", Columns("kind"), "there is no column of inputs among kind"),
@@ -151,7 +159,9 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), UNNAMED),
         ("a,b\n1,x,\n2,y,3\n", Columns("b"), UNNAMED),
         ("\r,a,b\r0,1,x\r1,2,y\r", Columns("b"), "column 0 has no name"),
-        ("a;b\n1,5;x\n2;y\n", Columns("b"), "holds '1,5' in row 0.* have a decimal comma"),
+        ("a;b\n1,5;x\n2.5;y\n", Columns("b"), "holds '1,5' in row 0.*: write it with a decimal p"),
+        ("a;b;c\n1,5;2.5;x\n", Columns("c"), "commas in column 'a', but points in 'b'"),
+        ("a\tb\n1,234\tx\n", Columns("b"), "1,234 may have three decimals, or be 1234: write"),
         ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
         ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
         ("a,b\n1,x\n2,y\0\n", Columns("b"), "not a table: character 11 of its text is NUL"),
@@ -267,6 +277,7 @@ SCANS = "0,1,1,a\n1,0,0,b\n0,1,0,a\n"
         ("0,1\n6.1,2\n6.7,3\n", (), True, "names"),
         ("kind,a,2020,2021,2022\nash,6,2,3,4\noak,7,2,3,4\n", (), True, "names"),
         ("2020,2021,kind\n6,2,ash\n7,3,oak\n", (), False, "data"),
+        ("1,2,3,4,5\n" + IRIS, (), True, "names"),
         ("2020,2030,kind\n6,2,ash\n7,3,oak\n8,1,oak\n9,1,ash\n", (), True, "names"),
         ("6,2,elm\n6,2,ash\n7,3,oak\n8,1,oak\n", (), False, "data"),
         ("2020,2021,kind\n6,2,ash\n7,3,oak\n", ("2021", "2020"), True, None),
@@ -308,12 +319,12 @@ def test_the_first_line_is_names_or_data_and_a_guess_is_logged(
     else:
         option = {"names": "--no-header", "data": "--header"}[logged]
         assert said == [f"{path}: the first line is taken for {logged}, unless told {option}"]
-    for header in (False, True):
+    for header in (False, True) if len(set(line)) == len(line) else (False,):
         told = column_names(path, "csv", Columns(header=header))
         assert (told == numbered) == (not header or line == numbered)
 
 
-@pytest.mark.parametrize("label", ["None", "NA", "null", "nan", "007", "1e3", " x"])
+@pytest.mark.parametrize("label", ["None", "NA", "null", "nan", "007", "1e3", "x "])
 def test_classes_are_the_texts_that_stand_there(path: Path, label: str) -> None:
     path.write_text(f"a,b\n1,{label}\n2,12\n")
     labels = read_table(path, "csv", Columns("b")).labels
@@ -329,6 +340,14 @@ def test_classes_are_the_texts_that_stand_there(path: Path, label: str) -> None:
         ('"a\nb",kind\n1,x\n2,y\n', Columns("kind"), [[1], [2]]),
         ("a,b,kind\n1,2,x,\n3,4,y,\n", Columns("kind"), [[1, 2], [3, 4]]),  # ends of lines
         ("a\tkind\n1\tx, y; z\n2\ty\n", Columns("kind"), [[1], [2]]),
+        ("a, kind\n1, x\n2, y\n", Columns("kind"), [[1], [2]]),
+        # With decimal commas, which cut each line of one table into equally many cells.
+        ("1,5;2,25;x\n-,5;1e-1;y\n", Columns("2"), [[1.5, 2.25], [-0.5, 0.1]]),
+        ("a;b;kind\n1,5;2;x\n2,125;3;y\n", Columns("kind"), [[1.5, 2], [2.125, 3]]),
+        ('a,kind\n"1,5",x\n2,y\n', Columns("kind"), [[1.5], [2]]),
+        ("a;b\n2,125;x\n3,250;y\n", Columns("b"), [[2.125], [3.25]]),
+        ("a;kind;note\n1.5;x;3,5\n2;y;\n", Columns("kind", ("note",)), [[1.5], [2]]),
+        ("1,2,x;y\n3,4,x;z\n", Columns("2"), [[1, 2], [3, 4]]),
         (
             "a,kind\r\n1,x\r\n123456789012345678901234567890,y\r\n",
             Columns("kind"),
@@ -341,6 +360,18 @@ def test_cells_are_found_whatever_separates_and_quotes_them(
 ) -> None:
     path.write_bytes(text.encode())
     assert read_table(path, "csv", columns).X.tolist() == want
+
+
+def test_numbers_with_decimal_commas_are_read_to_the_bit(path: Path) -> None:
+    numbers = np.random.default_rng(0).normal(size=200).tolist()
+    path.write_text("".join(f"{number!r};x\n".replace(".", ",") for number in numbers))
+    assert read_table(path, "csv", Columns("1")).X[:, 0].tolist() == numbers
+
+
+def test_classes_must_be_scalars(path: Path) -> None:
+    pd.DataFrame({"a": [1, 2], "b": [[1], [1, 2]]}).to_parquet(path)
+    with pytest.raises(ValueError, match=r"column 'b' holds array\(\[1\]\) in row 0, classes must"):
+        read_table(path, "parquet", Columns("b"))
 
 
 def test_decimals_of_parquet_are_numbers(path: Path) -> None:

@@ -549,8 +549,8 @@ def read_terminal(terminal: int) -> bytes:
         ("dance", "invalid choice: 'dance'"),
         ("evaluate", "the following arguments are required: --model"),
         (
-            "train --tagret x",
-            "unrecognized arguments: --tagret x, is --target meant .see .* train -",
+            "train --TAGRET x",
+            "unrecognized arguments: --TAGRET x; did you mean --target. .see .* train -",
         ),
         ("predict --model x y", "unrecognized arguments: y .see manual-nn predict --help"),
         ("train --epochs x", "argument --epochs: invalid int value: 'x'"),
@@ -568,7 +568,7 @@ def read_terminal(terminal: int) -> bytes:
         ("train --scaling x", "argument --scaling: invalid choice: 'x'"),
         ("train --target x", "the data set digits takes no --target"),
         ("train --test-fraction 0.5", "the data set digits takes no --test-fraction"),
-        ("train --data text", "text: choose the column of the classes, by --target"),
+        ("train --data text", "text: cells must be separated by .*, not by blanks"),
         ("train --dtype float16", "argument --dtype: invalid choice: 'float16'"),
         ("train --epochs 0", "--epochs must be at least 1, got 0"),
         ("train --batch-size 0", "--batch-size must be at least 1, got 0"),
@@ -1089,7 +1089,7 @@ def test_classes_in_a_table_without_names_can_be_left_out_of_what_is_predicted(
     args = ("predict", "--model", tmp_path / "model.npz")
     by_name = run(capsys, "predict", "--model", own / "model.npz", "--input", own / FLOWERS)
     status, _, err = run(capsys, *args, "--input", table)
-    assert (status, "leave it out by --drop '2'" in err) == (2, True)
+    assert (status, "leave it out with --drop '2'" in err) == (2, True)
     assert run(capsys, *args, "--input", table, "--drop", "0", "2") == by_name
     named = run(capsys, *args, "--input", own / FLOWERS, "--drop", "id", "kind", "--header")
     assert named == by_name
@@ -1209,7 +1209,7 @@ def test_all_rows_may_be_trained_on(
     )
     status, _, err = run(capsys, "predict", "--model", tmp_path / "model.npz")
     assert status == 2
-    assert "was trained without rows to test with: give some by --input" in err
+    assert "was trained without rows to test with: give some with --input" in err
 
 
 def test_the_model_is_saved_before_anything_else_is_made_of_it(
