@@ -135,22 +135,19 @@ def _definitions(node: ast.AST, prefix: str = "") -> Iterator[tuple[int, int, st
         yield from _definitions(child, inner)
 
 
-def make_mutants(
-    root: Path, module: str, only: Collection[tuple[str, str]] | None = None
-) -> list[Mutant]:
+def make_mutants(root: Path, module: str, functions: Collection[str] | None = None) -> list[Mutant]:
     """Make the mutants of a module that differ from it and from each other, and compile.
 
     Args:
         root: of the tree.
         module: its path in the tree.
-        only: make no more than those of these functions by these operators, which is much faster.
-            Two that make the same code may then both count, for want of the first.
+        functions: make no more than those of these, which is faster; all, by default.
     """
     original = (root / module).read_text(encoding="utf-8")
     parsed = _Module(original)
     known: dict[int, set[str]] = {}
     mutants = []
-    for operator, start, text in _all_changes(parsed, module, only):
+    for operator, start, text in _all_changes(parsed, module, functions):
         # of a long module the statement that differs is looked at, which is much faster
         at, (begin, old, *_) = next(
             (at, s) for at, s in enumerate(parsed.statements) if start < s.start + len(s.text)
@@ -186,13 +183,12 @@ def _difference(old: str, new: str) -> list[str]:
 
 
 def _all_changes(
-    parsed: _Module, module: str, only: Collection[tuple[str, str]] | None
+    parsed: _Module, module: str, functions: Collection[str] | None
 ) -> Iterator[_Changed]:
-    """Give each change by each operator that there is for the module.
+    """Give each change by each operator that there is for the module, in these functions.
 
     Operators of gradients come first: a change that one of Cosmic Ray's own makes too is theirs.
     """
-    names = None if only is None else {operator for _, operator in only}
     original = parsed.code.text
     for short, operator in OPERATORS.items():
         name = f"{OURS}/{short}"
@@ -200,18 +196,15 @@ def _all_changes(
             continue
         if operator.lowers and not module.startswith("manual_nn/"):
             continue
-        if names is not None and name not in names:
-            continue
         for start, end, new in operator.changes(parsed.code):
-            if only is None or (parsed.function(start), name) in only:
+            if functions is None or parsed.function(start) in functions:
                 yield _Changed(name, start, original[:start] + new + original[end:])
     for short in filter(CORE.fullmatch, cosmic_ray.plugins.OPERATOR_PROVIDERS["core"]):
-        if names is None or f"core/{short}" in names:
-            yield from _changes_by_cosmic_ray(parsed, f"core/{short}", only)
+        yield from _changes_by_cosmic_ray(parsed, f"core/{short}", functions)
 
 
 def _changes_by_cosmic_ray(
-    parsed: _Module, name: str, only: Collection[tuple[str, str]] | None
+    parsed: _Module, name: str, functions: Collection[str] | None
 ) -> Iterator[_Changed]:
     """Give the changes by one of Cosmic Ray's own operators, but for those of annotations."""
     operator, original = cosmic_ray.plugins.get_operator(name)(), parsed.code.text
@@ -222,7 +215,7 @@ def _changes_by_cosmic_ray(
             offset = start + sum(map(len, lines[: line - 1])) + column
             if _is_untested(node, offset, parsed.code):
                 continue
-            if only is None or (parsed.function(offset), name) in only:
+            if functions is None or parsed.function(offset) in functions:
                 visitor = MutationVisitor(place, operator)
                 mutated = visitor.walk(pickle.loads(tree)).get_code()  # noqa: S301
                 rest = original[start + len(text) :]

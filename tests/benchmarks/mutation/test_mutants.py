@@ -5,12 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from benchmarks.mutation import mutants, selection
 from benchmarks.mutation.mutants import make_mutants, match_equivalents, read_equivalents
 from benchmarks.mutation.selection import NotReadyError
-from tests.benchmarks.mutation.tiny import MODULE, SURVIVOR, listed, tiny_mutants, write_tiny
+from tests.benchmarks.mutation.tiny import MODULE, listed, tiny_mutants, write_tiny
 from tests.support.project import ROOT
 
 
@@ -78,13 +77,13 @@ def test_a_mutant_is_told_by_what_it_changes(tmp_path: Path) -> None:
         assert len({mutant.identity, *(changed.identity for changed in found)}) == 1 + len(found)
 
 
-def test_some_mutants_are_among_all(tmp_path: Path) -> None:
+def test_the_mutants_of_some_functions_are_those_among_all(tmp_path: Path) -> None:
     write_tiny(tmp_path)
-    only = {("unseen", SURVIVOR["operator"]), ("scaled", SURVIVOR["operator"])}
-    assert [mutant.key for mutant in make_mutants(tmp_path, MODULE, only)] == [
-        tuple(SURVIVOR.values())
-    ]
-    assert not make_mutants(tmp_path, MODULE, {("down", SURVIVOR["operator"])})
+    every = tiny_mutants(tmp_path)
+    for names in ({"unseen"}, {"scaled", "down"}, {"gone"}):
+        wanted = [mutant for mutant in every if mutant.function in names]
+        assert make_mutants(tmp_path, MODULE, names) == wanted
+    assert {mutant.function for mutant in every} == {"scaled", "unseen", "down"}
 
 
 @pytest.mark.parametrize(
@@ -105,17 +104,11 @@ def test_a_wrong_entry_of_the_list_is_an_error(tmp_path: Path, text: str, messag
 
 
 def test_every_equivalent_mutant_of_the_list_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all mutants of its module, in the profile of CI; else of those of its function alone."""
     monkeypatch.undo()
     entries = read_equivalents(ROOT)
-    wanted: dict[str, set[tuple[str, str]]] = {}
+    wanted: dict[str, set[str]] = {}
     for entry in entries:
-        wanted.setdefault(entry["module"], set()).add((entry["function"], entry["operator"]))
+        wanted.setdefault(entry["module"], set()).add(entry["function"])
     assert set(wanted) <= set(selection.modules(ROOT))
-    whole = settings.get_current_profile_name() == "ci"
-    made = [
-        m
-        for module, only in wanted.items()
-        for m in make_mutants(ROOT, module, None if whole else only)
-    ]
+    made = [m for module, names in wanted.items() for m in make_mutants(ROOT, module, names)]
     assert match_equivalents(made, entries)
