@@ -103,21 +103,15 @@ def forward(
     >>> out[0, :, 0]
     array([1., 2., 4.])
     """
-    check_floats(x, name="x", ndim=3)
-    check_floats(params.weight, name="params.weight", ndim=3)
-    C, K = x.shape[-1], params.weight.shape[-1]
-    groups = as_groups(groups, C, K)
-    window = check_params(*params, x, C // groups)
-    geometry = geometry_of(x.shape[1:-1], window, stride, dilation, padding, name="params.weight")
-    padded = x  # (N, ..., C)
-    if geometry.padded != geometry.unpadded:
-        padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))
+    kept = checked(params, x, stride=stride, dilation=dilation, padding=padding, groups=groups)
+    padded, geometry, groups = kept
+    K = len(params.bias)
     out = np.zeros((groups, len(x), *geometry.size, K // groups), x.dtype)  # (G, N, ..., k)
     for w, places in places_of(geometry):
         weight = by_group(params.weight[w], groups)  # (G, c, k)
         weight = np.expand_dims(weight, tuple(range(1, x.ndim - 1)))  # (G, 1..., c, k)
         out += np.matmul(by_group(padded[places], groups), weight)
-    return joined(out) + params.bias, Kept(padded, geometry, groups)
+    return joined(out) + params.bias, kept
 
 
 def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution, Array]:
@@ -174,6 +168,28 @@ def init(
     fans = {"fan_in": places * (C // G), "fan_out": places * (K // G)}
     weight = glorot((*window, C // G, K), **fans, rng=rng, dtype=dtype)
     return Convolution(weight, np.zeros(K, weight.dtype))
+
+
+def checked(
+    params: Convolution,
+    x: Array,
+    *,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: Padding,
+    groups: int,
+) -> Kept:
+    """Check what `forward` is given, and put zeros around x; eq. (1), (5)."""
+    check_floats(x, name="x", ndim=3)
+    check_floats(params.weight, name="params.weight", ndim=3)
+    C, K = x.shape[-1], params.weight.shape[-1]
+    groups = as_groups(groups, C, K)
+    window = check_params(*params, x, C // groups)
+    geometry = geometry_of(x.shape[1:-1], window, stride, dilation, padding, name="params.weight")
+    padded = x  # (N, ..., C)
+    if geometry.padded != geometry.unpadded:
+        padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))
+    return Kept(padded, geometry, groups)
 
 
 def by_group(x: Array, groups: int) -> Array:

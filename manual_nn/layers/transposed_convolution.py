@@ -87,23 +87,24 @@ def forward(
     >>> out[0, :, 0]
     array([ 1., 10.,  2., 20.])
     """
-    check_floats(x, name="x", ndim=3)
-    check_floats(params.weight, name="params.weight", ndim=3)
-    C, K = x.shape[-1], params.weight.shape[-1]
-    groups = as_groups(groups, C, K)
-    window = check_params(*params, x, C // groups)
-    steps, apart = per_axis(stride, "stride", window), per_axis(dilation, "dilation", window)
-    size = _output_size(
-        x.shape[1:-1], window, steps, apart, padding=padding, output_padding=output_padding
+    kept = checked(
+        params,
+        x,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        output_padding=output_padding,
+        groups=groups,
     )
-    geometry = geometry_of(size, window, steps, apart, padding, name="params.weight")
+    x, geometry, groups = kept
+    K = len(params.bias)
     padded = np.zeros((groups, len(x), *geometry.padded, K // groups), x.dtype)  # (G, N, ..., k)
     of_groups = by_group(x, groups)  # (G, N, ..., c)
     for w, places in places_of(geometry):
         weight = by_group(params.weight[w], groups)  # (G, c, k)
         weight = np.expand_dims(weight, tuple(range(1, x.ndim - 1)))  # (G, 1..., c, k)
         padded[:, *places] += np.matmul(of_groups, weight)
-    return joined(padded[:, :, *geometry.inside]) + params.bias, Kept(x, geometry, groups)
+    return joined(padded[:, :, *geometry.inside]) + params.bias, kept
 
 
 def backward(
@@ -157,6 +158,30 @@ def init(
     return TransposedConvolution(
         *convolution.init(window, C, K, groups=groups, rng=rng, dtype=dtype)
     )
+
+
+def checked(
+    params: TransposedConvolution,
+    x: Array,
+    *,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: Padding,
+    output_padding: int | Sequence[int],
+    groups: int,
+) -> Kept:
+    """Check what `forward` is given, and find where the windows lie; eq. (1), (2), (6)."""
+    check_floats(x, name="x", ndim=3)
+    check_floats(params.weight, name="params.weight", ndim=3)
+    C, K = x.shape[-1], params.weight.shape[-1]
+    groups = as_groups(groups, C, K)
+    window = check_params(*params, x, C // groups)
+    steps, apart = per_axis(stride, "stride", window), per_axis(dilation, "dilation", window)
+    size = _output_size(
+        x.shape[1:-1], window, steps, apart, padding=padding, output_padding=output_padding
+    )
+    geometry = geometry_of(size, window, steps, apart, padding, name="params.weight")
+    return Kept(x, geometry, groups)
 
 
 def _output_size(

@@ -18,11 +18,13 @@ from manual_nn import layers as by_numpy
 from manual_nn.compiled import layers as by_numba
 from manual_nn.compiled.reductions import WIDTH
 from manual_nn.layers.batch_norm import BatchNorm
+from manual_nn.layers.convolution import Convolution
 from manual_nn.layers.group_norm import GroupNorm
 from manual_nn.layers.gru import GRU
 from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.lstm import LSTM, State
 from manual_nn.layers.rms_norm import RMSNorm
+from manual_nn.layers.transposed_convolution import TransposedConvolution
 
 FOR_USERS = ("init", "updated", "draw_mask")
 NAMES = [module.name for module in pkgutil.iter_modules(by_numba.__path__)]
@@ -93,7 +95,10 @@ def test_what_is_not_finite_goes_as_far_as_in_numpy_s(name: str, value: float, w
             np.testing.assert_array_equal(kind(one), kind(other))
 
 
+WEIGHTS = np.ones((2, 3, 4)), np.ones(4)
 TO_OTHERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # params, x, options
+    "convolution": (Convolution(*WEIGHTS), np.ones((1, 5, 3)), {}),
+    "transposed_convolution": (TransposedConvolution(*WEIGHTS), np.ones((1, 5, 3)), {}),
     "batch_norm": (BatchNorm(ONES, ONES), np.ones((3, 4)), {}),
     "group_norm": (GroupNorm(ONES, ONES), np.ones((3, 4)), {"groups": 2}),
     "layer_norm": (LayerNorm(ONES, ONES), np.ones((3, 4)), {}),
@@ -120,7 +125,9 @@ def test_the_backward_pass_refuses_parameters_of_another_size(name: str) -> None
     for field, array in params._asdict().items():
         for shape in ((1,) * array.ndim, (*array.shape[:-1], 2 * array.shape[-1])):
             other = params._replace(**{field: np.ones(shape)})
-            with pytest.raises(ValueError, match=rf"params\.{field} must have shape .* to fit x"):
+            of_d_out = "d_out|" if "convolution" in name and field == "bias" else ""
+            what = rf"({of_d_out}params\.{field}) must have shape .* to fit "
+            with pytest.raises(ValueError, match=what):
                 layer.backward(other, kept, np.ones(out.shape))
 
 

@@ -1,5 +1,6 @@
 """Convolution, proven against JAX with strides, dilations and padding, and on exact numbers."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from manual_nn.layers import convolution
 from manual_nn.layers.convolution import Convolution, Kept
 from reference.layers import convolution as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -131,14 +133,17 @@ def test_the_mistakes_that_people_make_with_groups_are_seen() -> None:
     )
 
 
+@of_each_implementation(convolution)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_places_beyond_the_last_window_get_no_gradient(dtype: type[np.floating[Any]]) -> None:
+def test_places_beyond_the_last_window_get_no_gradient(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
     """Windows of 2 with a stride of 3 on 6 places: places 2 and 5 are in none."""
     params = Convolution(np.array([[[2]], [[3]]], dtype), np.array([1], dtype))
     x = np.array([1, 2, 4, 8, 16, 32], dtype).reshape(1, 6, 1)
-    out, kept = convolution.forward(params, x, stride=3)
+    out, kept = layer.forward(params, x, stride=3)
     np.testing.assert_array_equal(out, np.array([[[9], [65]]], dtype))
-    (d_weight, d_bias), d_x = convolution.backward(params, kept, np.array([[[1], [10]]], dtype))
+    (d_weight, d_bias), d_x = layer.backward(params, kept, np.array([[[1], [10]]], dtype))
     np.testing.assert_array_equal(d_weight, np.array([[[81]], [[162]]], dtype))
     np.testing.assert_array_equal(d_bias, np.array([11], dtype))
     np.testing.assert_array_equal(d_x.ravel(), np.array([2, 3, 0, 20, 30, 0], dtype))
@@ -153,44 +158,46 @@ def test_a_window_may_fill_the_padded_input() -> None:
     prove(convolution, twin, subject_of(2, [3], [5], 1, 2, padding=[(1, 1)]), seed=0)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(convolution)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = Convolution(np.ones((2, 2, 3, 4)), np.ones(4)), np.ones((1, 5, 5, 3))
-    _, kept = convolution.forward(params, x)
+    _, kept = layer.forward(params, x)
     with pytest.raises(
         ValueError, match=r"params.weight must have shape \(2, 2, 2, 4\) .* \(2, 2, 3"
     ):
-        convolution.forward(params, np.ones((1, 5, 5, 2)))
+        layer.forward(params, np.ones((1, 5, 5, 2)))
     with pytest.raises(ValueError, match=r"params.weight must have at least 3 axes"):
-        convolution.forward(params._replace(weight=np.ones((3, 4))), x)
+        layer.forward(params._replace(weight=np.ones((3, 4))), x)
     with pytest.raises(ValueError, match=r"params.bias must have shape \(4,\) .* got \(3,\)"):
-        convolution.forward(params._replace(bias=np.ones(3)), x)
+        layer.forward(params._replace(bias=np.ones(3)), x)
     with pytest.raises(ValueError, match="x must have at least 3 axes"):
-        convolution.forward(params, np.ones((5, 3)))
+        layer.forward(params, np.ones((5, 3)))
     with pytest.raises(ValueError, match="of 1 places in axis 1, got an extent of 2"):
-        convolution.forward(params, np.ones((1, 1, 5, 3)))
+        layer.forward(params, np.ones((1, 1, 5, 3)))
     with pytest.raises(ValueError, match="of 4 places in axis 1, got an extent of 6"):
-        convolution.forward(params, np.ones((1, 1, 9, 3)), dilation=5, padding=[(2, 1), (0, 0)])
+        layer.forward(params, np.ones((1, 1, 9, 3)), dilation=5, padding=[(2, 1), (0, 0)])
     with pytest.raises(ValueError, match="stride must be at least 1, got 0"):
-        convolution.forward(params, x, stride=0)
+        layer.forward(params, x, stride=0)
     with pytest.raises(ValueError, match=r"dilation must have 2 numbers, one an axis, got \[1\]"):
-        convolution.forward(params, x, dilation=[1])
+        layer.forward(params, x, dilation=[1])
     with pytest.raises(ValueError, match="groups must divide the 3 channels in and 4 out, got 2"):
-        convolution.forward(params, x, groups=2)
+        layer.forward(params, x, groups=2)
     with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 2, 1, 3\)"):
-        convolution.forward(Convolution(np.ones((2, 2, 3, 3)), np.ones(3)), x, groups=3)
+        layer.forward(Convolution(np.ones((2, 2, 3, 3)), np.ones(3)), x, groups=3)
     for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)], [(0, 0), (1,)]):
         with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
-            convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
+            layer.forward(params, x, padding=padding)
     with pytest.raises(ValueError, match=r"padding\[1\] must be at least 0, got -1"):
-        convolution.forward(params, x, padding=[(0, 0), (0, -1)])
+        layer.forward(params, x, padding=[(0, 0), (0, -1)])
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 4, 4, 4\) .*, got \(4,\)"):
-        convolution.backward(params, kept, np.ones(4))
+        layer.backward(params, kept, np.ones(4))
 
 
-def test_what_is_not_padded_is_not_copied_and_padding_may_be_an_array() -> None:
+@of_each_implementation(convolution)
+def test_what_is_not_padded_is_not_copied_and_padding_may_be_an_array(layer: ModuleType) -> None:
     params = Convolution(np.ones((2, 1, 1)), np.zeros(1))
     x = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1)
-    _, kept = convolution.forward(params, x)
+    _, kept = layer.forward(params, x)
     assert kept.padded is x
-    out, _ = convolution.forward(params, x, padding=np.array([[1, 0]]))  # type: ignore[arg-type]
+    out, _ = layer.forward(params, x, padding=np.array([[1, 0]]))
     np.testing.assert_array_equal(out.ravel(), [1, 3, 6])

@@ -1,5 +1,6 @@
 """Transposed convolution, proven against JAX with strides and padding, and on exact numbers."""
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from manual_nn.layers import convolution, transposed_convolution
 from manual_nn.layers.convolution import Convolution, by_group, joined, places_of
 from manual_nn.layers.transposed_convolution import Kept, TransposedConvolution
 from reference.layers import transposed_convolution as twin
+from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -109,24 +111,24 @@ def test_the_mistakes_that_people_make_are_seen() -> None:
     )
 
 
+@of_each_implementation(transposed_convolution)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_windows_that_overlap_add_up(dtype: type[np.floating[Any]]) -> None:
+def test_windows_that_overlap_add_up(layer: ModuleType, dtype: type[np.floating[Any]]) -> None:
     """Windows of 3 with a stride of 2; the first place is cut off, and one is added."""
     params = TransposedConvolution(np.array([[[1]], [[2]], [[4]]], dtype), np.array([8], dtype))
     x = np.array([1, 16], dtype).reshape(1, 2, 1)
-    out, kept = transposed_convolution.forward(
-        params, x, stride=2, padding=[(1, 0)], output_padding=1
-    )
+    out, kept = layer.forward(params, x, stride=2, padding=[(1, 0)], output_padding=1)
     np.testing.assert_array_equal(out.ravel(), np.array([10, 28, 40, 72, 8], dtype))
     d_out = np.array([1, 2, 3, 4, 5], dtype).reshape(1, 5, 1)
-    (d_weight, d_bias), d_x = transposed_convolution.backward(params, kept, d_out)
+    (d_weight, d_bias), d_x = layer.backward(params, kept, d_out)
     np.testing.assert_array_equal(d_weight.ravel(), np.array([32, 1 + 48, 2 + 64], dtype))
     np.testing.assert_array_equal(d_bias, np.array([15], dtype))
     np.testing.assert_array_equal(d_x.ravel(), np.array([2 + 8, 2 + 6 + 16], dtype))
     assert out.dtype == d_weight.dtype == d_bias.dtype == d_x.dtype == dtype
 
 
-def test_it_is_what_a_convolution_does_to_its_gradient() -> None:
+@of_each_implementation(transposed_convolution)
+def test_it_is_what_a_convolution_does_to_its_gradient(layer: ModuleType) -> None:
     """Bit for bit, of integers, in two groups, and with a size that a stride does not divide."""
     rng = np.random.default_rng(0)
     weight, x = (rng.integers(-3, 4, shape) / 1.0 for shape in ((2, 3, 2, 2), (2, 6, 7, 4)))
@@ -136,14 +138,15 @@ def test_it_is_what_a_convolution_does_to_its_gradient() -> None:
     _, d_x = convolution.backward(Convolution(weight, np.zeros(2)), kept, d_out)
     exchanged = joined(by_group(weight, 2).swapaxes(-1, -2))  # (w..., k, C) of (w..., c, K)
     params = TransposedConvolution(exchanged, np.zeros(4))
-    out, _ = transposed_convolution.forward(params, d_out, output_padding=[1, 2], **options)
+    out, _ = layer.forward(params, d_out, output_padding=[1, 2], **options)
     np.testing.assert_array_equal(out, d_x)
 
 
-def test_arguments_that_do_not_fit_are_refused() -> None:
+@of_each_implementation(transposed_convolution)
+def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = TransposedConvolution(np.ones((2, 2, 3, 4)), np.ones(4)), np.ones((1, 5, 5, 3))
-    _, kept = transposed_convolution.forward(params, x)
-    forward = transposed_convolution.forward
+    _, kept = layer.forward(params, x)
+    forward = layer.forward
     with pytest.raises(ValueError, match=r"params.weight must have shape \(2, 2, 2, 4\)"):
         forward(params, np.ones((1, 5, 5, 2)))
     with pytest.raises(ValueError, match=r"params.bias must have shape \(4,\) .* got \(3,\)"):
@@ -167,11 +170,12 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
         forward(params, x, padding="full")
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 6, 6, 4\) .*, got \(4,\)"):
-        transposed_convolution.backward(params, kept, np.ones(4))
+        layer.backward(params, kept, np.ones(4))
 
 
-def test_padding_may_be_an_array() -> None:
+@of_each_implementation(transposed_convolution)
+def test_padding_may_be_an_array(layer: ModuleType) -> None:
     params = TransposedConvolution(np.ones((2, 1, 1)), np.zeros(1))
     x, padding = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1), np.array([[1, 0]])
-    out, _ = transposed_convolution.forward(params, x, padding=padding)  # type: ignore[arg-type]
+    out, _ = layer.forward(params, x, padding=padding)
     np.testing.assert_array_equal(out.ravel(), [3, 6, 4])
