@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from benchmarks.soundness.losses import Draw
@@ -73,6 +74,42 @@ def pool_of_windows(x: Any) -> Any:
     return _weighted(largest)
 
 
+def mean_of_windows(x: Any) -> Any:
+    """The mean of each window of three, two apart."""
+    total = lax.reduce_window(x, 0.0, lax.add, (1, 3, 1), (1, 2, 1), "VALID")
+    return _weighted(jnp.tanh(total / 3))
+
+
+def mean_of_slices(x: Any) -> Any:
+    """The mean of three neighbours, of slices that overlap."""
+    total = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
+    return _weighted(jnp.tanh(total / 3))
+
+
+def batch_norm(weight: Any, x: Any, running_mean: Any, running_variance: Any) -> Any:
+    """Features normalised over the rows; of the running statistics evaluation makes use."""
+    del running_mean, running_variance
+    centred = x - x.mean(axis=0)[None, :]
+    variance = (centred**2).mean(axis=0)
+    normal = centred / jnp.sqrt(variance + 1e-5)[None, :]
+    return _weighted(jnp.tanh(normal * weight[None, :]))
+
+
+def rotated_heads(x: Any, scale: Any) -> Any:
+    """Features split into heads, the halves of which are exchanged, and put together again."""
+    heads = x.reshape(N * T, G, C)
+    half = C // 2
+    turned = jnp.concatenate([-heads[..., half:], heads[..., :half]], axis=2)
+    return _weighted(jnp.tanh((turned * scale[None, :, None]).reshape(N * T, G * C)))
+
+
+def relu_network(W: Any, V: Any, X: Any) -> Any:
+    """Two layers of ReLUs that have a line each, as wide as what they are given."""
+    h = jax.nn.relu(X @ W)
+    a = jax.nn.relu(h @ V)
+    return _weighted(a**2)
+
+
 def shared_heads(query: Any, value: Any) -> Any:
     """Each value is that of several queries next to each other."""
     values = jnp.repeat(value, G, axis=0)
@@ -121,6 +158,11 @@ def _distinct(draw: Draw) -> tuple[Any, ...]:
     return (draw.rng.normal(size=(N, 3 * T, C)),)
 
 
+def _positive(draw: Draw, *shape: int) -> Any:
+    """Draw what may be variances."""
+    return np.exp(draw.rng.normal(size=shape))
+
+
 FORMS: dict[str, tuple[Callable[..., Any], Callable[[Draw], tuple[Any, ...]], Any]] = {
     "group norm, reshaped": (
         group_norm,
@@ -149,6 +191,23 @@ FORMS: dict[str, tuple[Callable[..., Any], Callable[[Draw], tuple[Any, ...]], An
     ),
     "pooling of slices": (pool_of_slices, _distinct, 0),
     "pooling of windows": (pool_of_windows, _distinct, 0),
+    "mean of windows": (mean_of_windows, _distinct, 0),
+    "mean of slices": (mean_of_slices, _distinct, 0),
+    "batch norm, running statistics": (
+        batch_norm,
+        lambda draw: (draw.normal(C), draw.normal(2 * T, C), draw.normal(C), _positive(draw, C)),
+        (0, 1),
+    ),
+    "rotated heads": (
+        rotated_heads,
+        lambda draw: (draw.normal(N * T, G * C), draw.normal(G)),
+        (0, 1),
+    ),
+    "ReLU network": (
+        relu_network,
+        lambda draw: (draw.normal(C, C), draw.normal(C, C), draw.normal(2 * T, C)),
+        (0, 1, 2),
+    ),
     "shared heads": (
         shared_heads,
         lambda draw: (draw.normal(G * K, C), draw.normal(K, C)),

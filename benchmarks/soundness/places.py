@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+import itertools
 import linecache
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.soundness import planted_readers as readers
 from benchmarks.soundness import planted_regions as regions
 from benchmarks.soundness import planted_swaps as swaps
 from benchmarks.soundness.planting import EVERY, Edge, Place, Plant, Tape, line_of
@@ -23,6 +25,12 @@ LARGEST_OF = {"max", "reduce_max", "argmax", "reduce_window_max"}
 CHOOSING = LARGEST_OF | {
     "broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "gather", "reshape", "select_n",
     "slice", "split", "squeeze", "transpose",
+}  # fmt: skip
+# What reads an element several times, and what may stand beside it
+SUMMING = {"add", "conv_general_dilated", "dot_general", "gather", "reduce_window_sum"}
+LINEAR = {
+    "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "dynamic_slice", "neg",
+    "pad", "reshape", "slice", "split", "squeeze", "transpose",
 }  # fmt: skip
 EXPONENTIAL = {
     "exp",
@@ -67,10 +75,6 @@ class Places:
         """Give the innermost loop that something is in; () outside of loops."""
         ways = (tuple(path[:n]) for n in range(len(path), 0, -1))
         return next((way for way in ways if way in self.tape.loops), ())
-
-    def value(self, place: Place) -> Any:
-        """Give an array, in a loop that of the first step."""
-        return self.tape.values[self.tape.made[place][0]]
 
     # Another array
 
@@ -124,8 +128,10 @@ class Places:
         places = [
             some
             for some in found
-            if all(self.loop(p.path) == loop and np.shape(self.value(p)) == shape for p in some)
-            and self.value(some[0]).dtype == wanted.dtype
+            if all(
+                self.loop(p.path) == loop and np.shape(self.tape.value(p)) == shape for p in some
+            )
+            and self.tape.value(some[0]).dtype == wanted.dtype
         ]
         if swaps.formulas(kind, edge) == [swaps.ITSELF]:
             places = [some for some in places if not self._equal(some, group)]
@@ -144,7 +150,7 @@ class Places:
 
     def _equal(self, places: Sequence[Place], group: Group) -> bool:
         pairs = zip(places, group, strict=False)
-        return all(np.array_equal(self.value(p), swaps.replaced(edge)) for p, edge in pairs)
+        return all(np.array_equal(self.tape.value(p), swaps.replaced(edge)) for p, edge in pairs)
 
     def _updated(self, edge: Edge) -> list[tuple[Place, ...]]:
         """Give the weight that an edge goes through, if its own gradient is right all the same."""
@@ -190,7 +196,8 @@ class Places:
     def of_regions(self) -> dict[str, list[Plant]]:
         """List for each kind what can be planted."""
         found: dict[str, list[Plant]] = {}
-        for plant in (*self._normalised(), *self._windows(), *self._other_groups()):
+        every = self._of_pairs(), self._of_arguments(), self._other_groups()
+        for plant in itertools.chain(*every):
             found.setdefault(plant.kind, []).append(plant)
         return found
 
@@ -202,7 +209,7 @@ class Places:
             self.tape.made[place][0]: edge
             for path, edge in steps.items()
             if (place := Place(path, 0)) in self.tape.made
-            and jnp.issubdtype(self.value(place).dtype, jnp.floating)
+            and jnp.issubdtype(self.tape.value(place).dtype, jnp.floating)
         }
 
     @functools.cached_property
@@ -217,30 +224,88 @@ class Places:
         for out in self._made_by:
             yield from ((source, out) for source in self._places if source < out)
 
-    def _normalised(self) -> Iterator[Plant]:
+    def _of_pairs(self) -> Iterator[Plant]:
+        """Plant between an array and what it is told by the values of both that is made of it."""
         for source, out in self._pairs():
-            x, n = (np.asarray(self.tape.values[i]) for i in (source, out))
-            normal = regions.normal_of(x, n)
-            if normal is None or not self.tape.depends(source, out):
-                continue
-            for kind, (form, _) in regions.OF_NORMALS.items():
-                if form in {"", normal.form}:
-                    alone = kind == regions.DIAGONAL
-                    for axes in [()] if alone else regions.others(x, normal.right):
-                        yield self._region(kind, source, out, axes)
+            if names := self.tape.depends(source, out):
+                x, result = (np.asarray(self.tape.values[i]) for i in (source, out))
+                yield from self._normalised(source, out, x, result)
+                if not self._is_passed_on(source):
+                    yield from self._chosen(source, out, names)
+                    yield from self._summed(source, out, names)
 
-    def _windows(self) -> Iterator[Plant]:
-        for source, out in self._pairs():
-            maker = self._made_by.get(source)
-            if maker is not None and maker.step.eqn.primitive.name in CHOOSING:
-                continue
-            arrays = [np.asarray(self.tape.values[i]) for i in (source, out)]
-            if regions.read_twice(*arrays):
-                names = self.tape.depends(source, out)
-                if names & LARGEST_OF and "reduce_window_max" not in names:
-                    yield self._region(regions.LAST_WINDOW, source, out, ())
+    def _normalised(self, source: int, out: int, x: Any, n: Any) -> Iterator[Plant]:
+        normal = regions.normal_of(x, n)
+        if normal is None:
+            return
+        for kind, (form, _) in regions.OF_NORMALS.items():
+            if form in {"", normal.form}:
+                alone = kind == regions.DIAGONAL
+                for axes in [()] if alone else regions.others(x, normal.right):
+                    yield self._region(kind, source, out, axes)
+        for place, numbers in self.tape.made.items():
+            given = not place.path and numbers[0] not in self.tape.active
+            if given and regions.may_be_variance(normal, x, np.asarray(self.tape.value(place))):
+                plant = self._region(regions.OTHER_STATISTICS, source, out)
+                yield plant._replace(statistic=place)
 
-    def _region(self, kind: str, source: int, out: int, axes: tuple[int, ...]) -> Plant:
+    def _chosen(self, source: int, out: int, names: set[str]) -> Iterator[Plant]:
+        """Plant where each result is the largest of some elements."""
+        x, result = (np.asarray(self.tape.values[i]) for i in (source, out))
+        if not names & LARGEST_OF or readers.places_in(x, result) is None:
+            return
+        if "reduce_window_max" not in names and readers.read_twice(x, result):
+            yield self._region(readers.LAST_OF_SLICES, source, out)
+            yield self._region(readers.FIRST_OF_SLICES, source, out)
+        if x.shape != result.shape:
+            yield self._region(readers.OF_A_MEAN, source, out)
+            yield self._region(readers.TO_ALL, source, out)
+        if x.ndim == result.ndim and x.shape != result.shape:
+            for axis, (n, m) in enumerate(zip(x.shape, result.shape, strict=True)):
+                if n == m > 1:
+                    yield self._region(readers.IN_THE_FIRST, source, out, (axis,))
+
+    def _summed(self, source: int, out: int, names: set[str]) -> Iterator[Plant]:
+        """Plant where a result is a sum of elements, and of nothing else."""
+        if not names & SUMMING or not names <= LINEAR | SUMMING or self._reads_others(source, out):
+            return
+        function = self.tape.through(source, out)
+        x, result = (np.asarray(self.tape.values[i]) for i in (source, out))
+        if readers.is_read_by_several(function, x, result.size):
+            for kind in readers.OF_SUMS:
+                yield self._region(kind, source, out)
+
+    def _of_arguments(self) -> Iterator[Plant]:
+        """Plant where all ways from an argument lead through a result that looks like it."""
+        for source in self.tape.active:
+            x = self.tape.values[source]
+            for out in self._made_by:
+                y = self.tape.values[out]
+                if (y.shape, y.dtype) == (x.shape, x.dtype):
+                    names = self.tape.depends(source, out)
+                    if len(names) > 1 and not self.tape.leads_past(source, out):
+                        yield self._region(regions.LEFT_OUT, source, out)
+
+    def _is_passed_on(self, source: int) -> bool:
+        """Say whether an array is some of another one, which the mistake may as well begin with."""
+        maker = self._made_by.get(source)
+        return maker is not None and maker.step.eqn.primitive.name in CHOOSING
+
+    def _reads_others(self, source: int, out: int) -> bool:
+        """Say whether anything but an array and constants of the loss is read on the way."""
+        pure, others = {source}, set(self.tape.inputs) - {source}
+        for step in self.tape.steps:
+            if step.pull is None:
+                inner = list(zip(step.ins, step.outs, strict=True))
+                pure.update(to for i, to in inner if i in pure)
+                others.update(to for i, to in inner if i in others)
+            elif not others.isdisjoint(step.ins):
+                others.update(i for i in step.outs if i != source)
+            elif not pure.isdisjoint(step.ins):
+                pure.update(step.outs)
+        return out not in pure
+
+    def _region(self, kind: str, source: int, out: int, axes: tuple[int, ...] = ()) -> Plant:
         path = self._made_by[out].path
         return Plant(path, 0, kind, 1.0, EVERY, self._places[source], "", axes)
 

@@ -1,8 +1,8 @@
-"""Plant mistakes of several operations together, between one array and another.
+"""Plant mistakes of all that normalises an array, in one operation or in many.
 
-What lies between them is told by their values: the result is the softmax of the array, or the array
-less its mean, or as it is, over the root of its mean square; or each of its elements is one of the
-array's, the largest of a window. So it does not matter how that is written.
+What lies between an array and a result is told by their values: the result is the softmax of the
+array, or the array less its mean, or as it is, over the root of its mean square. So it does not
+matter how that is written.
 
 Axes: any of the array's; `right` are those of the forward pass, `other` those of the mistake.
 """
@@ -18,7 +18,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Axes: TypeAlias = tuple[int, ...]
 
 SOFTMAX, STANDARD, MEAN_SQUARE = "softmax", "standardised", "over its root mean square"
-DIAGONAL, LAST_WINDOW, OF_GROUP = "softmax_diagonal", "last_window_of_slices", "of_another_group"
+DIAGONAL, OF_GROUP = "softmax_diagonal", "of_another_group"
+LEFT_OUT, OTHER_STATISTICS = "all_left_out", "other_statistics"
 LARGEST = 4  # axes of an array that is normalised, at most
 
 
@@ -120,37 +121,25 @@ OF_NORMALS: dict[str, tuple[str, Back]] = {
 }
 
 
+def of_constants(normal: Normal, x: Array, d: Array, variance: Array) -> Array:
+    """d_x = d / sqrt(variance + eps), with one that is no function of x, such as a running one."""
+    shape = [1 if i in normal.right else n for i, n in enumerate(x.shape)]
+    return np.asarray(d / np.sqrt(variance.reshape(shape) + normal.eps))
+
+
+def may_be_variance(normal: Normal, x: Array, z: Array) -> bool:
+    """Say whether an array has a positive number for each of those that x is divided by."""
+    shape = [n for i, n in enumerate(x.shape) if i not in normal.right and n > 1]
+    alike = normal.form == STANDARD and bool(shape) and [n for n in z.shape if n > 1] == shape
+    return alike and bool((z > 0).all())
+
+
 def axes_of(kind: str, name: str) -> Axes | None:
     """Read the axes off a name: (0, 1) of sum_along_0_1; None if it is none of this kind."""
     if kind == DIAGONAL and name == "diagonal_alone":  # of a softmax that is called by its name
         return ()
     of, _, axes = name.partition("_along_")
     return tuple(map(int, axes.split("_"))) if axes and f"{of}_along" == kind else None
-
-
-def read_twice(x: Array, out: Array) -> bool:
-    """Say whether all elements of a result are some of an array's, and one is there twice."""
-    places = places_in(x, out)
-    return places is not None and len(np.unique(places)) < places.size
-
-
-def places_in(x: Array, out: Array) -> Array | None:
-    """Find where in an array each element of a result is from, if it has no equal ones."""
-    order = np.argsort(x.ravel())
-    known = x.ravel()[order]
-    if known.size < 2 or (np.diff(known) == 0).any() or not np.isfinite(known).all():
-        return None
-    at = np.searchsorted(known, out.ravel()).clip(0, known.size - 1)
-    return order[at] if (known[at] == out.ravel()).all() else None
-
-
-def last_reader(x: Array, out: Array, d_out: Array) -> Array:
-    """d_x[i] = d_out in place of d_x[i] += d_out: of those that read i the last one counts."""
-    d_x, places = np.zeros(x.size, x.dtype), places_in(x, out)
-    assert places is not None, "an array with equal elements"
-    for place, d in zip(places, d_out.ravel(), strict=True):
-        d_x[place] = d
-    return d_x.reshape(x.shape)
 
 
 def of_another_group(x: Array, normal: Array) -> Array | None:

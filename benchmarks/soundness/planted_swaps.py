@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 VALUE, FACTOR_OF, TOO_MANY, UPDATED = (
     "another_value", "another_factor", "factor_too_many", "updated_before",
 )  # fmt: skip
-ITSELF = "{}"
+ITSELF, OF_COLUMNS = "{}", "{}.mT"
 RATES = (0.05, 0.1, 0.5)  # of learning
 
 FORMULAS: dict[str, Callable[[Any], Any]] = {
@@ -29,8 +29,10 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "{}**2": jnp.square,
     "1 / {}": lambda v: jnp.ones_like(v) / v,
     "{} > 0": lambda v: jnp.sign(jnp.maximum(v, 0)),
+    "sign({})": lambda v: (v > 0).astype(v.dtype) - (v < 0).astype(v.dtype),
     "tanh'({})": lambda v: jnp.cosh(v) ** -2.0,
     "sigmoid'({})": lambda v: jax.nn.sigmoid(v) * (1 - jax.nn.sigmoid(v)),
+    OF_COLUMNS: lambda v: jnp.moveaxis(v, -1, -2),
 }
 # What bends each element by itself
 POINTWISE = {
@@ -67,7 +69,10 @@ def replaced(edge: "Edge") -> Any:
 
 def formulas(kind: str, edge: "Edge") -> list[str]:
     """List what may be made of another array there."""
-    return list(FORMULAS) if kind != VALUE or is_of_factors(edge) else [ITSELF]
+    if kind == VALUE and not is_of_factors(edge):
+        return [ITSELF]
+    rows, columns = (1, 1, *np.shape(replaced(edge)))[-2:]
+    return [name for name in FORMULAS if name != OF_COLUMNS or rows == columns > 1]
 
 
 def _another_value(given: "Given", z: Any) -> Any:

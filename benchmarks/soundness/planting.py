@@ -19,8 +19,10 @@ import numpy as np
 from jax.extend import core
 
 from benchmarks.soundness import planted_convolutions as convolutions
+from benchmarks.soundness import planted_readers as readers
 from benchmarks.soundness import planted_regions as regions
 from benchmarks.soundness import planted_swaps as swaps
+from benchmarks.soundness.planted_handed import OF_HANDED, summed_over_all
 from reference.bounds.rules.calls import scan_counts
 from reference.jaxprs import bind, closed
 
@@ -61,7 +63,8 @@ class Step:
         eqn: the operation.
         function: gives its results for operands.
         operands: the values that it was given.
-        ins: the numbers of these values, None for what no derivative goes to.
+        reads: the numbers of these values.
+        ins: the same, but None for what no derivative goes to.
         outs: the numbers of its results; for an entry of a call, of the values within.
         result: the number of the first result, seen from outside.
         pull: hands derivatives in the results down to all real operands; None for an entry.
@@ -73,6 +76,7 @@ class Step:
     eqn: core.JaxprEqn
     function: Callable[..., Any]
     operands: list[Any]
+    reads: Sequence[int]
     ins: Sequence[int | None]
     outs: Sequence[int]
     result: int | None
@@ -91,8 +95,9 @@ class Plant(NamedTuple):
         factor: for the kind FACTOR; the learning rate of an update.
         when: at which steps, if it stands in a loop.
         array: that stands where another one belongs; of a region the one that it begins with.
+        statistic: of a region, what takes the place of one.
         formula: what is made of that array, by its name.
-        axes: along which a region has its sums.
+        axes: along which a region has its sums, or chooses in the first slice.
     """
 
     path: Path_
@@ -103,6 +108,7 @@ class Plant(NamedTuple):
     array: Place | None = None
     formula: str = ""
     axes: tuple[int, ...] = ()
+    statistic: Place | None = None
 
 
 class Edge(NamedTuple):
@@ -135,6 +141,7 @@ class Tape:
         values: by number.
         made: the numbers of the arrays of a place, one for each time that it is come to.
         loops: the paths of those that were unrolled.
+        known_ways: from arrays, as `ways` gives them.
     """
 
     function: Callable[..., Any]
@@ -144,6 +151,7 @@ class Tape:
     values: list[Any] = field(default_factory=list)
     made: dict[Place, list[int]] = field(default_factory=dict)
     loops: set[Path_] = field(default_factory=set)
+    known_ways: dict[int, dict[int, set[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Evaluate the loss."""
@@ -206,7 +214,7 @@ class Tape:
         sources = [ins[i] if i in real else None for i in range(len(operands))]
         turn = len(self.made.get(Place(at.path, 0), ())) if at.path else 0
         self.steps.append(
-            Step(at.path, eqn, function, operands, sources, outs, outs[0], pull, at.when, turn)
+            Step(at.path, eqn, function, operands, ins, sources, outs, outs[0], pull, at.when, turn)
         )
         if at.path:
             self._name(at.path, outs)
@@ -216,7 +224,7 @@ class Tape:
         operands = [self.values[i] for i in ins]
         within = [self._new(x) for x in operands]
         sources = [i if _is_real(x) else None for i, x in zip(ins, operands, strict=True)]
-        entry = Step(at.path, eqn, function, operands, sources, within, None, None, at.when)
+        entry = Step(at.path, eqn, function, operands, ins, sources, within, None, None, at.when)
         self.steps.append(entry)
         return entry, within
 
@@ -283,7 +291,7 @@ class Tape:
             d_out = cotangents.get(-1 if step.result is None else step.result)
             for plant in planted.get(step.path, ()):
                 if plant.kind in REGIONS:
-                    self._add_of_region(plant, step, d_out, cotangents)
+                    self._add_of_region(plant, d_out, cotangents)
                 elif plant.when in step.when and plant.operand in handed:
                     right, z = handed[plant.operand], self.taken(plant, step)
                     handed[plant.operand] = wrong(plant, step, d_out, right, z)
@@ -323,14 +331,13 @@ class Tape:
         def function(x: Any) -> Any:
             found = {source: x}
             for step in ahead:
-                if not any(i in found for i in step.ins if i is not None):
+                if not any(i in found for i in step.reads):
                     continue
                 given = [
-                    old if i is None else found.get(i, old)
-                    for i, old in zip(step.ins, step.operands, strict=True)
+                    found.get(i, old) for i, old in zip(step.reads, step.operands, strict=True)
                 ]
                 if step.pull is None:
-                    pairs = zip(step.ins, step.outs, given, strict=True)
+                    pairs = zip(step.reads, step.outs, given, strict=True)
                     found.update((to, x) for i, to, x in pairs if i in found)
                 else:
                     results = zip(step.outs, step.function(*given), strict=True)
@@ -339,29 +346,49 @@ class Tape:
 
         return function
 
-    def depends(self, source: int, out: int) -> set[str]:
-        """Name the operations on the ways from an array to a result; none if there is no way."""
-        reached: dict[int, set[str]] = {source: set()}
+    def leads_past(self, source: int, out: int) -> bool:
+        """Say whether a way leads from an array to the loss that is not through a result."""
+        reached = {source}
         for step in self.steps:
-            names = [reached[i] for i in step.ins if i is not None and i in reached]
-            if not names:
-                continue
             if step.pull is None:
                 inner = zip(step.ins, step.outs, strict=True)
-                reached.update(
-                    (to, reached[i]) for i, to in inner if i is not None and i in reached
-                )
-                continue
-            reached.update(
-                dict.fromkeys(step.outs, set[str]().union(*names, {step.eqn.primitive.name}))
-            )
-        return reached.get(out, set())
+                reached.update(to for i, to in inner if i in reached)
+            elif not reached.isdisjoint(step.ins):
+                reached.update(step.outs)
+            reached.discard(out)
+        return self.out in reached
 
-    def _add_of_region(self, plant: Plant, step: Step, d_out: Any, cotangents: Any) -> None:
-        """Hand the array that a region begins with more, by what the mistake makes of it."""
+    def depends(self, source: int, out: int) -> set[str]:
+        """Name the operations on the ways from an array to a result; none if there is no way."""
+        return self.ways(source).get(out, set())
+
+    def ways(self, source: int) -> dict[int, set[str]]:
+        """Name for each array that depends on one the operations on the ways to it."""
+        if source not in self.known_ways:
+            reached: dict[int, set[str]] = {source: set()}
+            for step in self.steps:
+                if step.pull is None:
+                    inner = zip(step.reads, step.outs, strict=True)
+                    reached.update((to, reached[i]) for i, to in inner if i in reached)
+                elif names := [reached[i] for i in step.reads if i in reached]:
+                    own = {step.eqn.primitive.name}
+                    reached.update(dict.fromkeys(step.outs, own.union(*names)))
+            self.known_ways[source] = reached
+        return self.known_ways[source]
+
+    def value(self, place: Place) -> Any:
+        """Give an array, in a loop that of the first step."""
+        return self.values[self.made[place][0]]
+
+    def ends(self, plant: Plant) -> tuple[int, int]:
+        """Give the numbers of the array and of the result that a region lies between."""
         assert plant.array is not None, plant
-        assert step.result is not None, plant
-        ((source,), out) = self.made[plant.array], step.result
+        ((source,), (out,)) = self.made[plant.array], self.made[Place(plant.path, 0)]
+        return source, out
+
+    def _add_of_region(self, plant: Plant, d_out: Any, cotangents: Any) -> None:
+        """Hand the array that a region begins with more, by what the mistake makes of it."""
+        source, out = self.ends(plant)
         x, result = (np.asarray(self.values[i]) for i in (source, out))
         (right,) = jax.vjp(self.through(source, out), self.values[source])[1](d_out)
         other = jnp.asarray(REGIONS[plant.kind](self, plant, x, result, np.asarray(d_out)), x.dtype)
@@ -609,6 +636,7 @@ WRONG: dict[str, Kind] = {
     ),
     "last_row_only": Kind(_spread, _row(-1)),
     "first_row_only": Kind(_spread, _row(0)),
+    "summed_over_all": Kind(_spread, summed_over_all),
     "other_axis": Kind(_square, _other_axis),
     "last_reader_only": Kind(_gathered, _written_over),
     "index_too_high": Kind(_gathered, lambda given: jnp.roll(given.right, 1, axis=0)),
@@ -706,9 +734,15 @@ OF_ALL = {name: _on_top(p_of) for name, p_of in ON_TOP.items()}  # edges that re
 # Ties, windows, and the order of copies
 
 
-def _of_windows(given: Given) -> Any:
+def _of_windows(given: Given, *, backwards: bool = False) -> Any:
     out = np.asarray(given.first(*given.step.operands))
-    return jnp.asarray(regions.last_reader(np.asarray(given.x), out, np.asarray(given.d_out)))
+    arrays = np.asarray(given.x), out, np.asarray(given.d_out)
+    return jnp.asarray(readers.written(*arrays, backwards=backwards))
+
+
+def _overlaps(edge: Edge) -> bool:
+    arrays = map(np.asarray, _values(edge))
+    return edge.name == "reduce_window_max" and readers.read_twice(*arrays)
 
 
 def _swapped(axis: int) -> Kind:
@@ -748,12 +782,8 @@ def _whole_to_each(given: Given) -> Any:
 
 
 WRONG |= {
-    "last_window_only": Kind(
-        lambda edge: (
-            edge.name == "reduce_window_max" and regions.read_twice(*map(np.asarray, _values(edge)))
-        ),
-        _of_windows,
-    ),
+    "last_window_only": Kind(_overlaps, _of_windows),
+    "first_window_only": Kind(_overlaps, functools.partial(_of_windows, backwards=True)),
     "repeated_not_tiled": Kind(
         lambda edge: edge.name == "tile" and len(_tiled_axes(edge)) == 1, _repeated
     ),
@@ -766,6 +796,12 @@ WRONG |= {
 WRONG |= {f"copies_in_another_order_{axis}": _swapped(axis) for axis in range(3)}
 WRONG |= {name: _of_convolution(*kind) for name, kind in convolutions.OF_CONVOLUTIONS.items()}
 WRONG |= {name: _of_pad(start) for name, start in convolutions.OF_PADS.items()}
+WRONG |= {name: Kind(*kind) for name, kind in OF_HANDED.items()}
+
+# What the search names, and no check of a loss is wrong for
+NOT_PLANTED = {
+    "passes_at_zero": "where an operand is exactly 0 it is another subgradient, which is a match",
+}
 
 # What the search knows nothing of
 STRANGE: dict[str, Kind] = {
@@ -798,12 +834,32 @@ def _of_normal(kind: str) -> Region:
     return region
 
 
-def _of_last_reader(_: Tape, __: Plant, x: Any, out: Any, d_out: Any) -> Any:
-    return regions.last_reader(x, out, d_out)
+def _of_constants(tape: Tape, plant: Plant, x: Any, out: Any, d_out: Any) -> Any:
+    normal = regions.normal_of(x, out)
+    assert normal is not None, plant
+    assert plant.statistic is not None, plant
+    return regions.of_constants(normal, x, d_out, np.asarray(tape.value(plant.statistic)))
 
 
-REGIONS: dict[str, Region] = {kind: _of_normal(kind) for kind in regions.OF_NORMALS}
-REGIONS[regions.LAST_WINDOW] = _of_last_reader
+def _of_readers(back: readers.Back) -> Region:
+    def region(tape: Tape, plant: Plant, x: Any, _: Any, d_out: Any) -> Any:
+        return back(tape.through(*tape.ends(plant)), x, d_out)
+
+    return region
+
+
+def _in_the_first(tape: Tape, plant: Plant, x: Any, out: Any, d_out: Any) -> Any:
+    (axis,) = plant.axes
+    return _of_readers(readers.in_the_first(axis))(tape, plant, x, out, d_out)
+
+
+REGIONS: dict[str, Region] = {
+    **{kind: _of_normal(kind) for kind in regions.OF_NORMALS},
+    regions.OTHER_STATISTICS: _of_constants,
+    regions.LEFT_OUT: lambda _tape, _plant, _x, _out, d_out: d_out,
+    **{kind: _of_readers(back) for kind, back in (readers.OF_CHOSEN | readers.OF_SUMS).items()},
+    readers.IN_THE_FIRST: _in_the_first,
+}
 
 
 class MisfitError(ValueError):

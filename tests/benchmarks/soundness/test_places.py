@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.soundness import planted_readers as readers
+from benchmarks.soundness import planted_regions as regions
 from benchmarks.soundness import planted_swaps as swaps
 from benchmarks.soundness.forms import FORMS
 from benchmarks.soundness.losses import Draw
 from benchmarks.soundness.places import Places
-from benchmarks.soundness.planting import OF_ALL, REGIONS, WRONG, Place, Tape
+from benchmarks.soundness.planting import NOT_PLANTED, OF_ALL, REGIONS, STRANGE, WRONG, Place, Tape
 
 
 def of(name: str) -> Places:
@@ -24,8 +26,13 @@ def of(name: str) -> Places:
         ("group norm, reshaped", {"of_another_group", "means_along", "all_sums_along"}),
         ("softmax by hand", {"softmax_diagonal", "sum_along"}),
         ("cross-entropy, p - y", set(OF_ALL)),
-        ("pooling of slices", {"last_window_of_slices"}),
-        ("pooling of windows", {"last_window_only"}),
+        ("pooling of slices", {*readers.OF_CHOSEN, readers.IN_THE_FIRST}),
+        ("pooling of windows", {"last_window_only", "first_window_only", readers.OF_A_MEAN}),
+        ("mean of windows", set(readers.OF_SUMS)),
+        ("mean of slices", set(readers.OF_SUMS)),
+        ("batch norm, running statistics", {regions.OTHER_STATISTICS, "summed_over_all"}),
+        ("rotated heads", {"split_in_another_order", "joined_in_another_order"}),
+        ("ReLU network", {regions.LEFT_OUT, "forgotten_upstream", "applied_to_upstream"}),
         ("shared heads", {"copies_in_another_order_0", swaps.UPDATED}),
         ("tiled heads", {"repeated_not_tiled"}),
         ("maximum of a ReLU", {"whole_to_each_tied"}),
@@ -70,14 +77,30 @@ def test_a_sentence_speaks_of_an_array_if_it_holds_its_name() -> None:
     assert not places.said("uses `z.sum()`", unnamed, "1 - {}")
 
 
-def test_the_kinds_are_those_of_the_search() -> None:
+def test_each_kind_of_the_search_is_planted_or_it_is_said_why_not() -> None:
+    from reference.diagnosis.edges.kinds import KINDS  # noqa: PLC0415
     from reference.diagnosis.edges.kinds import REGIONS as SEARCHED  # noqa: PLC0415
-    from reference.diagnosis.edges.patterns import OF_ARRAYS, PATTERNS  # noqa: PLC0415
+    from reference.diagnosis.edges.statistics import OTHER_STATISTICS  # noqa: PLC0415
     from reference.diagnosis.edges.swaps import FORMULAS, SWAPS  # noqa: PLC0415
 
-    assert swaps.SWAPS.keys() == SWAPS.keys()
-    assert swaps.FORMULAS.keys() <= FORMULAS.keys()
-    assert OF_ALL.keys() == OF_ARRAYS.keys()
-    assert PATTERNS.keys() >= {"last_window_only", "repeated_not_tiled"}
-    for kind in REGIONS:
-        assert any(name == kind or name.startswith(f"{kind}_") for name in SEARCHED), kind
+    searched = {*KINDS, *SEARCHED, *SWAPS, OTHER_STATISTICS}
+    planted = {*WRONG, *OF_ALL, *swaps.SWAPS, *REGIONS, regions.OF_GROUP}
+    of_axes = {kind for kind in planted if kind.endswith("_along")}
+    found = {kind.rstrip("_0123456789") if kind not in planted else kind for kind in searched}
+    assert found - NOT_PLANTED.keys() == planted
+    assert NOT_PLANTED.keys() <= found
+    assert of_axes <= found
+    assert swaps.FORMULAS.keys() == FORMULAS.keys()
+    assert not STRANGE.keys() & searched
+
+
+def test_what_leads_past_a_result_is_seen() -> None:
+    def loss(x: Any, y: Any) -> Any:
+        a = np.sin(1.0) * x
+        return (a * a).sum() + y.sum() + (a * y).sum()
+
+    tape = Tape(loss, (np.ones(2), np.ones(2)), (0, 1))
+    one, other = tape.active
+    (a, *_) = (step.outs[0] for step in tape.steps)
+    assert not tape.leads_past(one, a)
+    assert tape.leads_past(other, a)

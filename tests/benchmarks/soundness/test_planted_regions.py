@@ -14,11 +14,9 @@ from benchmarks.soundness.planted_regions import (
     STANDARD,
     Normal,
     axes_of,
-    last_reader,
     normal_of,
     normalise,
     of_another_group,
-    read_twice,
 )
 from tests.support.draws import normal
 
@@ -62,13 +60,20 @@ def test_along_the_right_axes_each_mistake_is_the_derivative() -> None:
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-def test_of_all_that_read_an_element_the_last_one_counts() -> None:
-    x, out = np.array([3.0, 1.0, 2.0]), np.array([3.0, 2.0, 3.0])
-    assert read_twice(x, out)
-    assert not read_twice(x, out[:2])
-    assert not read_twice(x, np.array([3.0, 3.0, 4.0]))
-    assert not read_twice(np.array([3.0, 3.0]), np.array([3.0, 3.0]))
-    np.testing.assert_array_equal(last_reader(x, out, np.array([1.0, 10.0, 100.0])), [100, 0, 10])
+def test_the_statistics_may_be_those_of_no_batch() -> None:
+    """d_x = d / sqrt(variance + eps), where the variance is a number for each feature."""
+    found, d = Normal(STANDARD, (0,), 1.0), normal(4, 3, seed=1)
+    variance = np.array([3.0, 8.0, 15.0])
+    got = regions.of_constants(found, x, d, variance)
+    np.testing.assert_array_equal(got, d / [2.0, 3.0, 4.0])
+    for z, may_be in (
+        (variance, True),
+        (variance[None], True),
+        (-variance, False),
+        (np.ones(4), False),
+    ):
+        assert regions.may_be_variance(found, x, z) == may_be
+    assert not regions.may_be_variance(found._replace(form=MEAN_SQUARE), x, variance)
 
 
 def test_a_channel_has_the_statistics_of_another_group() -> None:

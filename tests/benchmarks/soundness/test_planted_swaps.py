@@ -67,7 +67,7 @@ def test_another_array_takes_the_place_of_one() -> None:
 
 
 def test_what_is_made_of_an_array_is_what_it_says() -> None:
-    v, names = np.array([-1.5, 0.5, 2.0]), {"np": np}
+    v, names = np.array([[-1.5, 0.5], [2.0, 3.0]]), {"np": np, "sign": np.sign}
     for formula, make in FORMULAS.items():
         text = formula.format("v").replace("tanh'(v)", "1 / np.cosh(v) ** 2")
         text = text.replace("sigmoid'(v)", "1 / (2 + np.exp(v) + np.exp(-v))")
