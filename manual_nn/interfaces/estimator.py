@@ -5,6 +5,7 @@ Axes: N rows, D inputs, K classes.
 
 import contextlib
 import copy
+import math
 import operator
 import sys
 import warnings
@@ -609,10 +610,26 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """Draw the rows to train on and those held out: the same ones after a warm start."""
         fraction = _as_fraction(self.validation_fraction, name="validation_fraction", strict=True)
         stratify = None if self._several else y
+        self._check_divisible(y, fraction)
         kept, held_out = train_test_split(
             np.arange(len(y)), test_size=fraction, stratify=stratify, random_state=self._split_seed
         )
         return kept, held_out
+
+    def _check_divisible(self, y: npt.NDArray[np.int64], fraction: float) -> None:
+        """Check that rows can be held out, of each class alike, and others left."""
+        N, K, of_each = len(y), 1, ""
+        if not self._several:
+            classes, counts = np.unique(y, return_counts=True)
+            K, of_each = len(classes), f", one of each of {len(classes)} classes"
+            if counts.min() < 2:
+                label = self.classes_[classes[counts.argmin()]]
+                msg = "y must have two rows of each class or more for early_stopping, got one of "
+                raise ValueError(f"{msg}{label!s}")
+        held_out = math.ceil(fraction * N)
+        if not K <= held_out <= N - K:
+            msg = f"validation_fraction must hold out rows and leave others{of_each}"
+            raise ValueError(f"{msg}, got {fraction:g}, which is {held_out} of {N} rows")
 
     def _indicators(self, y: Any) -> npt.NDArray[Any]:
         """Check that y says of each class by 0 or 1 whether it is there, (N, K)."""

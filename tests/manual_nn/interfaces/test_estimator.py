@@ -1172,6 +1172,27 @@ def test_a_bad_parameter_is_named(
     assert name in str(caught.value) or name == "random_state"
 
 
+@each(
+    ("rows", "y", "said"),
+    [
+        (
+            9,
+            [0, 1, 2] * 3,
+            "hold out rows .* one of each of 3 classes, got 0.1, which is 1 of 9 rows",
+        ),
+        (
+            3,
+            [0, 0, 1],
+            "y must have two rows of each class or more for early_stopping, got one of 1",
+        ),
+        (1, [[0, 1]], "validation_fraction must hold out .* others, got 0.1, which is 1 of 1 rows"),
+    ],
+)
+def test_too_few_rows_to_hold_some_out_are_named(rows: int, y: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        classifier(early_stopping=True).fit(X[:rows], y)
+
+
 @pytest.mark.parametrize(
     ("weight", "error", "said"),
     [
