@@ -177,7 +177,7 @@ def _layers_in_words(params: Params) -> str:
 def _check_setting(name: str, value: object, saved: object) -> None:
     if value != saved:
         text, saved_text = map(_setting_in_words, (value, saved))
-        remedy = f": choose {saved_text}" if name == "backend" else ""
+        remedy = f": choose backend={saved_text}" if name == "backend" else ""
         raise ValueError(f"it was written with {name} {saved_text}, now {name} is {text}{remedy}")
 
 

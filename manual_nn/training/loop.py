@@ -234,15 +234,17 @@ def train_epochs(
     rng = as_rng(rng)
     state = as_optimizer_state(optimizer_state, optimizer, params)
     best = params if isinstance(task.early_stopping, Patience) else None
-    reached = Reached(params, best, state, History(), _start_loss(params, task))
+    start = Reached(params, best, state, History(), math.nan)
     file = _as_checkpoint_file(checkpoint, task, resume=resume)
-    if file is not None:
-        reached = _take_up(file, reached, rng, resume=resume)
-        if len(reached.history) > epochs:
-            msg = f"epochs must be at least the {len(reached.history)} that {file.path} has reached"
-            raise ValueError(f"{msg}, got {epochs}")
-        if len(reached.history) > 0:
-            yield _given_out(reached, task)
+    if file is None:
+        reached = _begin(start, task)
+    else:  # what does not go with the checkpoint is found out before anything is compiled
+        reached = _take_up(file, start, task, rng, resume=resume)
+    if len(reached.history) > epochs:
+        msg = f"epochs must be at least the {len(reached.history)} that {checkpoint} has reached"
+        raise ValueError(f"{msg}, got {epochs}")
+    if len(reached.history) > 0:
+        yield _given_out(reached, task)
     descent = None
     try:
         while len(reached.history) < epochs and not is_over(task.early_stopping, reached.history):
@@ -370,15 +372,15 @@ def _take_steps(
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused
-def _start_loss(params: Params, task: _Task) -> float:
+def _begin(start: Reached, task: _Task) -> Reached:
     """Measure the loss before the first step, and check that training can begin."""
     try:
-        loss, _ = _training_measures(params, task)
+        loss, _ = _training_measures(start.params, task)
     except ValueError as error:
         raise ValueError(f"X_train does not go with params: {error}") from error
     if not math.isfinite(loss):
         raise ValueError(f"params must give a finite loss with weight_decay, got {loss}")
-    return loss
+    return start._replace(start_loss=loss)
 
 
 def _training_measures(params: Params, task: _Task) -> tuple[float, float]:
@@ -422,13 +424,19 @@ def _with_measures(reached: Reached, descent: Descent, task: _Task) -> History:
 
 
 def _take_up(
-    file: CheckpointFile, start: Reached, rng: np.random.Generator, *, resume: bool
+    file: CheckpointFile,
+    start: Reached,
+    task: _Task,
+    rng: np.random.Generator,
+    *,
+    resume: bool,
 ) -> Reached:
     """Resume from the checkpoint, or begin by writing it, which shows that it can be written."""
     if not file.path.exists():
+        reached = _begin(start, task)
         file.remove_drafts()
-        file.save(start, rng)
-        return start
+        file.save(reached, rng)
+        return reached
     if not resume:
         what = "there is a checkpoint already, resume from it or remove it"
         raise FileExistsError(errno.EEXIST, what, os.fspath(file.path))
