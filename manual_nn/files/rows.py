@@ -157,7 +157,9 @@ def format_of(path: Path) -> str:
                 head = unzipped.read(HEAD)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: the gzip file is damaged: {error}") from error
-    unmarked = "csv" if head and b"\0" not in head else None
+    if not head:
+        raise ValueError(f"{path}: the file is empty")
+    unmarked = "csv" if b"\0" not in head else None
     kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), unmarked)
     if kind is None or (zipped and kind not in {"idx", "csv"}):
         raise ValueError(

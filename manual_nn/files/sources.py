@@ -71,7 +71,7 @@ def load_data(source: Source) -> Dataset:
     """
     if source.is_file:
         if not Path(source.data).exists():
-            what = f"neither a data set ({', '.join(DATA_SETS)}) nor a file that there is"
+            what = f"there is no such file, nor a data set of this name ({', '.join(DATA_SETS)})"
             raise FileNotFoundError(f"--data {source.data}: {what}")
         return _load_file(source)
     allowed = {"data", "data_dir"} if source.data == "mnist" else {"data"}

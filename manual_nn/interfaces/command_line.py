@@ -98,10 +98,8 @@ def _train(args: argparse.Namespace) -> int:
     backend = backend_to_take(args.backend, args.checkpoint, resume=args.resume)
     settings = dataclasses.replace(_settings(args), backend=backend)
     _check_output(args.output, RESULTS)
-    if args.validation_fraction == 0 and args.early_stopping:
-        raise ValueError(
-            "--validation-fraction 0 needs --no-early-stopping, it leaves no rows for that"
-        )
+    if args.validation_fraction == 0 and _asks_to_stop_early(args):
+        raise ValueError("--validation-fraction 0 leaves no rows by which to stop early")
     if args.resume and args.checkpoint is None:
         raise ValueError("--resume needs --checkpoint, the file to resume from")
     if args.checkpoint is not None:
@@ -116,6 +114,8 @@ def _train(args: argparse.Namespace) -> int:
         f"{dataset.name}: {len(dataset.X_train)} training and {len(dataset.X_test)} test rows, "
         f"layers {'-'.join(map(str, prepared.sizes))}, {settings.dtype}"
     )
+    if not _asks_to_stop_early(args):
+        settings = _without_a_rule_that_cannot_tell(settings, prepared)
     if prepared.scaling.kind != "standardise" and dataset.image_shape is None:
         advice = of_sizes(abs(prepared.X_train).max(axis=0), dataset.features)
         _warn(None if advice is None else f"{advice}: --scaling standardise makes them alike")
@@ -482,7 +482,7 @@ def _optimizer(args: argparse.Namespace) -> Optimizer:
 def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
     options = {name: getattr(args, name) for name in ("min_accuracy", "max_change")}
     rule = {name: value for name, value in options.items() if value is not None}
-    if not args.early_stopping:
+    if args.early_stopping is False:
         for name in ("patience", *rule):
             if getattr(args, name) is not None:
                 msg = f"--{name.replace('_', '-')} is a rule of early stopping"
@@ -491,9 +491,26 @@ def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
     if args.patience is not None:
         if rule:
             option = f"--{next(iter(rule)).replace('_', '-')}"
-            raise ValueError(f"--patience is another rule of early stopping than {option}")
+            raise ValueError(f"--patience and {option} belong to different rules: give one of them")
         return Patience(as_count(args.patience, name="--patience"))
     return EarlyStopping(**rule)
+
+
+def _asks_to_stop_early(args: argparse.Namespace) -> bool:
+    options = ("early_stopping", "patience", "min_accuracy", "max_change")
+    given = (getattr(args, name) for name in options)
+    return any(value is not None and value is not False for value in given)
+
+
+def _without_a_rule_that_cannot_tell(settings: Settings, prepared: Prepared) -> Settings:
+    """Run all epochs where the validation rows are too few for the rule that nobody asked for."""
+    rule, rows = settings.early_stopping, 0 if prepared.y_val is None else len(prepared.y_val)
+    if not isinstance(rule, EarlyStopping) or rule.can_tell(rows):
+        return settings
+    few = "no validation rows" if rows == 0 else f"only {rows} validation rows"
+    remedy = "" if rows == 0 else " (--early-stopping turns it on)"
+    _say(f"Early stopping is off, because there are {few}{remedy}")
+    return dataclasses.replace(settings, early_stopping=None)
 
 
 def _check_output(folder: Path, names: Iterable[str], *, what: str | None = None) -> None:
@@ -535,4 +552,5 @@ def _with_options(line: str, names: Container[str]) -> str:
     def option(found: re.Match[str]) -> str:
         return f"--{found[0].replace('_', '-')}" if found[0] in names else found[0]
 
-    return re.sub(r"(?:^|(?<=: ))\w+(?= must )", option, line)
+    line = re.sub(r"(?:^|(?<=: ))\w+(?= must )", option, line)
+    return re.sub(r"(?<=: choose )backend='(\w+)'", r"--backend \1", line)

@@ -70,6 +70,10 @@ def prepare(dataset: Dataset, settings: Settings) -> Prepared:
         ValueError: a setting is out of range, or does not fit the rows.
     """
     rng = np.random.default_rng(as_count(settings.seed, name="seed", minimum=0))
+    n, n_test = len(dataset.X_train), len(dataset.X_test)
+    if settings.validation_fraction > 0 and n < 2:
+        msg = f"{dataset.name}: the test takes {n_test} of {n + n_test} rows, which leaves {n}"
+        raise ValueError(f"{msg}: too few to hold out others for validation")
     X_train, y_train, X_val, y_val = split_validation(
         dataset.X_train, dataset.y_train, fraction=settings.validation_fraction, rng=rng
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -248,9 +249,10 @@ def _add_training(group: Any, default: Settings) -> None:
         "--early-stopping",
         action=argparse.BooleanOptionalAction,
         default=argparse.SUPPRESS,  # which is not said again: some versions add it to the help
-        help="stop early by these rules, or run all epochs (default: stop early)",
+        help="stop early by these rules, or run all epochs (default: stop early, unless there are "
+        f"fewer than {math.floor(1 / stop.max_change) + 1} validation rows, which cannot tell)",
     )
-    group.set_defaults(early_stopping=True)
+    group.set_defaults(early_stopping=None)
     _add(group, "--seed", int, default.seed, "seed of the random generator", metavar="NUMBER")
 
 

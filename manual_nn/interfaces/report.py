@@ -42,7 +42,7 @@ class Part(NamedTuple):
     y: Labels  # (N,)
     loss: float
     accuracy: float
-    rows: Labels | None = None  # (N,), their numbers in all data, or None if these are all
+    rows: Labels | None = None  # (N,), their numbers in the file, or None where they count from 0
     trained_on: bool = False  # whether rows that it was trained on are among those of a whole file
 
 

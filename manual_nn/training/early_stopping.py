@@ -28,6 +28,17 @@ class EarlyStopping(NamedTuple):
         before, now = val_acc[-2:]
         return now > self.min_accuracy and abs(now - before) < self.max_change
 
+    def can_tell(self, rows: int) -> bool:
+        """Say whether the accuracy on so many validation rows can have settled by this rule.
+
+        The smallest change that it can show is that of one row, 1 / rows. Where that is no less
+        than max_change, two epochs have settled if they happen to be right about equally many rows.
+
+        >>> EarlyStopping(max_change=0.005).can_tell(200), EarlyStopping().can_tell(201)
+        (False, True)
+        """
+        return rows * self.max_change > 1
+
 
 class Patience(NamedTuple):
     """Stop when the validation accuracy does not improve any more, and keep the best parameters.

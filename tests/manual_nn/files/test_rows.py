@@ -53,8 +53,11 @@ def test_the_format_is_told_by_the_content(path: Path) -> None:
 @each(
     ("content", "reason"),
     [
-        (b"", "neither IDX, npy, npz, CSV nor Parquet, it begins with b''"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "neither IDX"),
+        (b"", "the file is empty"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+            "neither IDX, npy, npz, CSV nor Parquet, it begins with b",
+        ),
         (gzip.compress(b"PK\x03\x04"), "neither IDX"),
         (gzip.compress(b"a,b\n")[:-9], "the gzip file is damaged"),
         (b"\x1f\x8b", "the gzip file is damaged"),

@@ -554,7 +554,7 @@ def read_terminal(terminal: int) -> bytes:
         ),
         ("predict --model x y", "unrecognized arguments: y .see manual-nn predict --help"),
         ("train --epochs x", "argument --epochs: invalid int value: 'x'"),
-        ("train --data cats", "--data cats: neither a data set .digits, mnist. nor a file"),
+        ("train --data cats", "--data cats: there is no such file, nor a data set of this name"),
         ("train --data .", "Is a directory"),
         ("train --hidden 0", "argument --hidden: a width must be at least 1, got 0"),
         ("train --test-fraction 1", "argument --test-fraction: a fraction must be from 0 to below"),
@@ -564,7 +564,10 @@ def read_terminal(terminal: int) -> bytes:
             "--validation-fraction: a fraction must be a number",
         ),
         ("train --hidden abc", "argument --hidden: a width must be a whole number, got abc"),
-        ("train --validation-fraction 0", "--validation-fraction 0 needs --no-early-stopping"),
+        (
+            "train --validation-fraction 0 --min-accuracy 0",
+            "0 leaves no rows by which to stop early",
+        ),
         ("train --scaling x", "argument --scaling: invalid choice: 'x'"),
         ("train --target x", "the data set digits takes no --target"),
         ("train --test-fraction 0.5", "the data set digits takes no --test-fraction"),
@@ -596,7 +599,7 @@ def read_terminal(terminal: int) -> bytes:
         ),
         (
             "train --patience 3 --min-accuracy 0",
-            "--patience is another rule of early stopping than --min-accuracy",
+            "--patience and --min-accuracy belong to different rules: give one of them",
         ),
         ("train --validation-fraction 0.9999", "--validation-fraction must leave rows to train on"),
         ("train --resume", "--resume needs --checkpoint, the file to resume from"),
@@ -639,6 +642,7 @@ FAILURES = [
     (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
     (OSError(28, "No space left on device", "model.npz"), "model.npz: No space left on device"),
     (ImportError("this needs matplotlib"), "this needs matplotlib"),
+    (ValueError("a: b: choose backend='numba'"), "a: b: choose --backend numba"),
     (MemoryError(), "MemoryError"),
 ]
 
@@ -759,7 +763,7 @@ def test_what_was_reached_when_training_ended_before_its_time_is_reported(
     monkeypatch.setattr(command_line, "load_data", lambda _: tiny())
     monkeypatch.setattr(command_line, "start_training", train)
     folder = tmp_path / "new" / "folder"
-    status, out, err = run(capsys, "train", "--output", folder)
+    status, out, err = run(capsys, "train", "--early-stopping", "--output", folder)
     _, *lines = out.splitlines()
     assert [line.split()[:2] for line in lines[:reached]] == [
         ["Epoch", str(n)] for n in range(1, reached + 1)
@@ -863,7 +867,7 @@ def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
         (b"text", "a table of rows is needed, this has none"),
         (b"1,2", "the model takes 64 columns, got 2"),
         (b"\0", "neither IDX, npy, npz, CSV nor Parquet"),
-        (b"", "neither IDX, npy, npz, CSV nor Parquet"),
+        (b"", "the file is empty"),
         (
             idx_bytes(np.zeros(64, np.uint8)),
             r"an array of shape \(N, D\), .* is needed, got \(64,\)",
@@ -1069,6 +1073,29 @@ def test_a_table_is_trained_on_evaluated_and_predicted_for(
     assert len(of_test) == 12
 
 
+def test_few_validation_rows_stop_nothing_early_unless_they_are_asked_to(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--data", own / FLOWERS, *OWN[3:], "--output", tmp_path)
+    for asked, off in (((), True), (("--early-stopping",), False), (("--max-change", "1"), False)):
+        _, out, _ = run(capsys, "train", *options, *asked)
+        said = "Early stopping is off, because there are only 8 validation rows (--early"
+        assert (said in out) == off
+        rule = load_model(tmp_path / "model.npz").settings["early_stopping"]
+        assert (rule is None) == off
+
+
+def test_a_test_that_takes_too_many_rows_is_named(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ("--data", own / FLOWERS, *OWN[3:], "--test-fraction", "0.97")
+    status, _, err = run(capsys, "train", *data, "--output", tmp_path)
+    assert (status, "flowers.csv: the test takes 59 of 60 rows, which leaves 1:" in err) == (
+        2,
+        True,
+    )
+
+
 def test_a_column_far_from_those_trained_on_gets_a_warning(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -1199,11 +1226,12 @@ def test_images_of_another_shape_are_not_those_of_the_model(
 def test_all_rows_may_be_trained_on(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    none = ("--test-fraction", "0", "--validation-fraction", "0", "--no-early-stopping")
+    none = ("--test-fraction", "0", "--validation-fraction", "0")
     data = ("--data", own / FLOWERS, *OWN[3:])
     status, out, _ = run(capsys, "train", *data, *none, "--output", tmp_path)
     assert status == 0
     assert "60 training and 0 test rows" in out
+    assert "Early stopping is off, because there are no validation rows\n" in out
     assert re.search(
         r"Epoch 2  Train_loss \d\.\d{4}  Train_acc \d\.\d{5}\nIn-sample .*\nWrote", out
     )
