@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from jax import lax
 
 from reference.arrays import PRECISION, Array
+from reference.bounds.programs import compiled_fast
 from reference.bounds.tracing import Traced
 from reference.compare import Comparer
 from reference.noise import measure as module
@@ -51,6 +53,20 @@ def test_the_random_numbers_have_mean_0_and_variance_1_and_the_columns_are_indep
     for shift in (1, 2, 3, 64, 1000):
         assert (abs((numbers[:, shift:] * numbers[:, :-shift]).mean(axis=1)) < 6 * deviation).all()
     assert (abs(np.corrcoef(numbers) - np.eye(3)) < 5 * deviation).all()
+
+
+def test_what_takes_long_to_run_is_compiled_as_xla_does_it_for_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = normal(4)
+    for most, fast in ((8, True), (7, False)):
+        monkeypatch.setattr(module, "UNOPTIMISED_ELEMENTS", most)
+        with mock.patch.object(module, "compiled_fast", wraps=compiled_fast) as compiled:
+            leaf = only(measured(lambda x: x * 1.75, x))  # four operands and four results
+        assert compiled.called == fast
+        np.testing.assert_array_equal(leaf.nominal, x * 1.75)
+        assert (leaf.sigma > 0).all()
+        assert (leaf.sigma < 2 * U * abs(leaf.nominal)).all()  # a disturbance is up to sqrt(3) U
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
