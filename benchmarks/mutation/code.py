@@ -5,7 +5,10 @@ import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-OPERATIONS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.Starred)
+OPERATIONS = (
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Lambda, ast.Starred),
+    ast.NamedExpr,
+)
 HOLDERS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr, ast.keyword, ast.Call)
 UNTESTED = {"zip": "strict", "lru_cache": "maxsize"}  # keywords of calls
 

@@ -294,7 +294,7 @@ def mask_inverted(node: ast.AST, code: Code) -> Found:
             yield node, f"{code.of(func)}({code.of(mask)}, {code.of(other)}, {code.of(one)})"
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in NEGATED:
             if number_in(right) == 0 and not code.is_within(node, ast.IfExp):
-                yield node, f"{code.of(left)} {NEGATED[type(op)]} {code.of(right)}"
+                yield node, f"{code.operand(left)} {NEGATED[type(op)]} {code.operand(right)}"
 
 
 @operator("z = x * (a > 0) => z = x * (a >= 0)", "z = 0 <= a => z = 0 < a")
@@ -303,7 +303,7 @@ def mask_at_zero(node: ast.AST, code: Code) -> Found:
     match node:
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in AT_THE_BOUND:
             if 0 in (number_in(left), number_in(right)):
-                yield node, f"{code.of(left)} {AT_THE_BOUND[type(op)]} {code.of(right)}"
+                yield node, f"{code.operand(left)} {AT_THE_BOUND[type(op)]} {code.operand(right)}"
 
 
 @operator(
@@ -768,12 +768,16 @@ def augmented_replaced(node: ast.AST, code: Code) -> Found:
             yield node, f"{code.of(target)} {SIGNS[type(op)]}= {code.of(value)}"
 
 
-@operator("z = x in y => z = x not in y", "z = x not in y => z = x in y", numerical=False)
+@operator(
+    "z = x in y => z = x not in y",
+    "z = x not in (y := w) => z = x in (y := w)",
+    numerical=False,
+)
 def membership_negated(node: ast.AST, code: Code) -> Found:
     """In becomes not in, and back."""
     match node:
         case ast.Compare(left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[right]):
-            yield node, f"{code.of(left)} {NEGATED[type(op)]} {code.of(right)}"
+            yield node, f"{code.operand(left)} {NEGATED[type(op)]} {code.operand(right)}"
 
 
 @operator(
