@@ -80,9 +80,10 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
     """Compare a layer with its twin at a draw of each kind of numbers, in both precisions.
 
     Asserted are the values and the gradients, under the derived bounds; their dtype; that no
-    argument or option is changed, and no memory shared with one; that backward leaves what is kept
-    as it is, and is linear; that options which both have are the same where they are left out. All
-    but the last holds for a layer's compiled passes too, where there are any, at the same draws.
+    argument or option is changed, and no memory shared with one, nor with what other calls have
+    given; that backward leaves what is kept as it is, and is linear; that options which both have
+    are the same where they are left out. All but the last holds for a layer's compiled passes too,
+    where there are any, at the same draws.
     """
     ours, theirs = (inspect.signature(module.forward).parameters for module in (layer, twin))
     for name in ours.keys() & theirs.keys():
@@ -96,6 +97,7 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
 def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int) -> None:
     """Do what `prove` does for one implementation, but for what is composed and for the options."""
     rng = np.random.default_rng(seed)
+    before: dict[str, Any] = {}
     for kind, dtype in itertools.product(KINDS, DTYPES):
         params, x = arguments_of(subject, kind, dtype, rng)
         options = options_in(subject, dtype)
@@ -107,7 +109,7 @@ def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int
         result = out, layer.backward(params, kept, d_out)
         what = f"{layer.__name__}: {kind.__name__} {dtype}, options {subject.options}, seed {seed}"
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
-        assert_unshared(result, (*given, d_out))
+        assert_unshared(result, (*given, d_out, before.get(dtype)))
         jax.tree.map(np.testing.assert_array_equal, (*copies, copy_of_d_out), (*given, d_out))
         if dtype == "float32":
             watched, watched_x, watched_d, more = jax.tree.map(watch, (params, x, d_out, options))
@@ -115,6 +117,8 @@ def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int
             layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
+        assert_unshared(doubled, result)
+        before[dtype] = result
 
 
 def prove_above_a_linear_map(

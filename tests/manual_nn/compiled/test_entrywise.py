@@ -25,7 +25,12 @@ def test_every_entry_comes_to_its_place(layout: str) -> None:
     out = entrywise(combine, a, b, numbers=(2,))
     np.testing.assert_array_equal(out, A + 2 * B)
     assert not np.shares_memory(out, a)
+    assert not np.shares_memory(out, entrywise(combine, a, b, numbers=(2,)))
     np.testing.assert_array_equal(as_row(a), A.ravel())
+
+
+def test_the_result_has_the_dtype_of_the_first_array() -> None:
+    assert entrywise(combine, A.astype(np.float32), B > 7, numbers=(2,)).dtype == np.float32
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "read-only"])
@@ -42,4 +47,7 @@ def test_an_array_to_write_to_may_overlap_with_an_argument() -> None:
         a, out = (memory[:-1], memory[1:]) if shift == 1 else (memory[1:], memory[:-1])
         want = a + 2 * np.ones(5)
         assert entrywise(combine, a, np.ones(5), numbers=(2,), out=out) is out
+        np.testing.assert_array_equal(out, want)
+        want = 1 + 2 * a
+        entrywise(combine, np.ones(5), a, numbers=(2,), out=out)
         np.testing.assert_array_equal(out, want)

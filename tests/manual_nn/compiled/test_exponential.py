@@ -92,6 +92,15 @@ def test_powers_of_2_are_exact_in_all_their_range(
         assert module.power_of_2(np.int32(k), dtype(0)) == math.ldexp(1, k)
 
 
+@of_each_dtype
+def test_its_series_is_taylor_s_by_horner_s_scheme(dtype: type[np.floating[Any]]) -> None:
+    """Of as many terms as its bound is of, and to the bit as NumPy adds them up."""
+    terms = 7 if dtype is np.float32 else 13
+    coefficients = [dtype(1 / math.factorial(j)) for j in range(terms, 0, -1)]
+    for r in np.linspace(-0.34, 0.34, 9).astype(dtype):
+        assert in_python(exponential).series(r) == np.polyval([*coefficients, dtype(0)], r)
+
+
 @each_way
 @of_each_dtype
 def test_of_a_sum_no_digit_of_the_rest_is_lost(

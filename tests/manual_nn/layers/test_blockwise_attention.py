@@ -200,6 +200,16 @@ def test_what_is_added_to_all_scores_changes_no_digit(dtype: type[np.floating[An
         np.testing.assert_array_equal(shifted, plain)
 
 
+def test_a_pass_knows_nothing_of_the_one_before() -> None:
+    """Not even where that was not finite; query 1 sees no key."""
+    x = Inputs(*np.random.default_rng(0).normal(size=(3, 2, 4)))
+    mask = np.array([[True, True], [False, False]])
+    first = jax.tree.map(np.copy, blockwise_attention.forward((), x, mask=mask))
+    blockwise_attention.forward((), Inputs(*(np.full_like(array, np.nan) for array in x)))
+    second = blockwise_attention.forward((), x, mask=mask)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
 def test_its_memory_is_linear_in_the_sequence() -> None:
     """All that is there at any time is less than a quarter of the weights of one head."""
     rng = np.random.default_rng(0)
