@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from benchmarks.soundness.depths import FAMILIES
 from benchmarks.soundness.forms import FORMS
+from benchmarks.soundness.layer_losses import LAYERS, WITH_OPTIONS
 from benchmarks.soundness.losses import LOSSES, Draw, rounded
 from benchmarks.soundness.places import Places
 from benchmarks.soundness.planted_regions import OF_GROUP, axes_of
@@ -53,38 +54,6 @@ from benchmarks.soundness.subjects import Subject, draw_shape, of_family, of_los
 from benchmarks.soundness.tally import DTYPES, REFUSED
 from benchmarks.tables import Page, parser_of
 from reference import Cause, GradientReport, check_gradient
-from reference.layers import (
-    attention,
-    average_pool,
-    batch_norm,
-    binary_cross_entropy,
-    blockwise_attention,
-    convolution,
-    dense,
-    dropout,
-    embedding,
-    gelu,
-    group_norm,
-    gru,
-    huber,
-    layer_norm,
-    leaky_relu,
-    lstm,
-    max_pool,
-    mixture_of_experts,
-    relu,
-    residual,
-    rms_norm,
-    rope,
-    sigmoid,
-    silu,
-    softmax,
-    softmax_cross_entropy,
-    squared_error,
-    swiglu,
-    tanh,
-    transposed_convolution,
-)
 
 ABOUT = """\
 Mistakes planted at random edges of the backward passes of many losses, and what the check says of
@@ -105,222 +74,11 @@ LARGEST = 8  # of each size of a shape
 FAULTS_OF_A_DRAW = 8
 TRIES = 40  # to plant a mistake that shows
 OF_FACTORS = 3  # times as often as any other kind
-AT_EVERY_STEP = ", at every step"
+AT_EVERY_STEP, IN_ONE_ARRAY = ", at every step", ", in one array alone"
+OF_ONE_ARRAY = 1 / 8  # of the mistakes
 T = TypeVar("T")
 
 
-def _of_layer(forward: Callable[..., Any], arguments: Callable[[Draw], tuple[Any, ...]]) -> Any:
-    """Make a layer's loss, the sum of its results times a fixed d_out, in all real arguments."""
-
-    def loss(*args: Any) -> Any:
-        out = forward(*args)
-        d_out = jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape)
-        return (out * d_out).sum()
-
-    return loss, arguments
-
-
-N, D, H, K = 5, 4, 3, 6
-
-LAYERS: dict[str, tuple[Any, Callable[[Draw], tuple[Any, ...]], tuple[int, ...]]] = {
-    "dense": (
-        *_of_layer(
-            lambda W, b, x: dense.forward((W, b), x),
-            lambda draw: (draw.normal(D, H), draw.normal(H), draw.normal(N, D)),
-        ),
-        (0, 1, 2),
-    ),
-    "relu": (*_of_layer(lambda x: relu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
-    "gelu": (*_of_layer(lambda x: gelu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
-    "sigmoid": (
-        *_of_layer(lambda x: sigmoid.forward((), x), lambda draw: (draw.normal(N, H),)),
-        (0,),
-    ),
-    "silu": (*_of_layer(lambda x: silu.forward((), x), lambda draw: (draw.normal(N, H),)), (0,)),
-    "swiglu": (
-        *_of_layer(
-            lambda gate, value: swiglu.forward((), (gate, value)),
-            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
-        ),
-        (0, 1),
-    ),
-    "batch_norm": (
-        *_of_layer(
-            lambda w, b, x: batch_norm.forward((w, b), x),
-            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(N, D)),
-        ),
-        (0, 1, 2),
-    ),
-    "layer_norm": (
-        *_of_layer(
-            lambda w, b, x: layer_norm.forward((w, b), x),
-            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(N, D)),
-        ),
-        (0, 1, 2),
-    ),
-    "rms_norm": (
-        *_of_layer(
-            lambda w, x: rms_norm.forward((w,), x),
-            lambda draw: (draw.normal(D), draw.normal(N, D)),
-        ),
-        (0, 1),
-    ),
-    "softmax_cross_entropy": (
-        *_of_layer(
-            lambda z, y: softmax_cross_entropy.forward((), z, target=y),
-            lambda draw: (draw.normal(N, K), draw.labels(N, K)),
-        ),
-        (0,),
-    ),
-    "attention": (
-        *_of_layer(
-            lambda q, k, v: attention.forward((), (q, k, v)),
-            lambda draw: (draw.normal(N, D), draw.normal(K, D), draw.normal(K, H)),
-        ),
-        (0, 1, 2),
-    ),
-    "blockwise_attention": (
-        *_of_layer(
-            lambda q, k, v: blockwise_attention.forward((), (q, k, v), causal=True),
-            lambda draw: (draw.normal(N, D), draw.normal(K, D), draw.normal(K, H)),
-        ),
-        (0, 1, 2),
-    ),
-    "transposed_convolution": (
-        *_of_layer(
-            lambda kernel, bias, x: transposed_convolution.forward((kernel, bias), x, stride=2),
-            lambda draw: (draw.normal(3, 2, H, 2), draw.normal(2), draw.normal(2, N, D, H)),
-        ),
-        (0, 1, 2),
-    ),
-    "convolution": (
-        *_of_layer(
-            lambda kernel, bias, x: convolution.forward((kernel, bias), x, padding="same"),
-            lambda draw: (draw.normal(3, 2, H, 2), draw.normal(2), draw.normal(2, N, D, H)),
-        ),
-        (0, 1, 2),
-    ),
-    "max_pool": (
-        *_of_layer(
-            lambda x: max_pool.forward((), x, window=2, stride=1),
-            lambda draw: (draw.rng.normal(size=(2, N, D, H)),),  # of which none are equal
-        ),
-        (0,),
-    ),
-    "average_pool": (
-        *_of_layer(
-            lambda x: average_pool.forward((), x, window=2, stride=1),
-            lambda draw: (draw.normal(2, N, D, H),),
-        ),
-        (0,),
-    ),
-    "rope": (
-        *_of_layer(lambda x: rope.forward((), x), lambda draw: (draw.normal(2, N, D),)),
-        (0,),
-    ),
-    "embedding": (
-        *_of_layer(
-            lambda table, ids: embedding.forward((table,), ids),
-            lambda draw: (draw.normal(K, D), draw.labels(2 * N, K)),
-        ),
-        (0,),
-    ),
-    "tanh": (
-        *_of_layer(
-            lambda x: tanh.forward((), x),
-            lambda draw: (draw.normal(N, H),),
-        ),
-        (0,),
-    ),
-    "leaky_relu": (
-        *_of_layer(
-            lambda x: leaky_relu.forward((), x),
-            lambda draw: (draw.normal(N, H),),
-        ),
-        (0,),
-    ),
-    "softmax": (
-        *_of_layer(
-            lambda x: softmax.forward((), x),
-            lambda draw: (draw.normal(N, K),),
-        ),
-        (0,),
-    ),
-    "squared_error": (
-        *_of_layer(
-            lambda x, target: squared_error.forward((), x, target=target),
-            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
-        ),
-        (0,),
-    ),
-    "huber": (
-        *_of_layer(
-            lambda x, target: huber.forward((), x, target=target),
-            lambda draw: (draw.normal(N, H), draw.normal(N, H)),
-        ),
-        (0,),
-    ),
-    "binary_cross_entropy": (
-        *_of_layer(
-            lambda x, target: binary_cross_entropy.forward((), x, target=target),
-            lambda draw: (draw.normal(N, K), draw.targets(N, K)),
-        ),
-        (0,),
-    ),
-    "group_norm": (
-        *_of_layer(
-            lambda w, b, x: group_norm.forward((w, b), x, groups=2),
-            lambda draw: (draw.normal(D), draw.normal(D), draw.normal(2, N, D)),
-        ),
-        (0, 1, 2),
-    ),
-    "dropout": (
-        *_of_layer(
-            lambda x: dropout.forward((), x, mask=np.arange(N * H).reshape(N, H) % 3 > 0),
-            lambda draw: (draw.normal(N, H),),
-        ),
-        (0,),
-    ),
-    "residual": (
-        *_of_layer(
-            lambda W, b, x: residual.forward(((W, b),), x, branch=[(dense, {})]),
-            lambda draw: (draw.normal(D, D), draw.normal(D), draw.normal(N, D)),
-        ),
-        (0, 1, 2),
-    ),
-    "mixture_of_experts": (
-        *_of_layer(
-            lambda router, W, b, V, c, x: mixture_of_experts.forward(
-                (router, W, b, V, c), x, top_k=2
-            ),
-            lambda draw: (
-                *(draw.normal(D, K), draw.normal(K, D, H), draw.normal(K, H)),
-                *(draw.normal(K, H, D), draw.normal(K, D), draw.normal(N, D)),
-            ),
-        ),
-        (0, 1, 2, 3, 4, 5),
-    ),
-    "lstm": (
-        *_of_layer(
-            lambda W, R, b, x, h, c: lstm.forward((W, R, b), (x, (h, c))),
-            lambda draw: (
-                *(draw.normal(D, 4 * H), draw.normal(H, 4 * H), draw.normal(4 * H)),
-                *(draw.normal(2, 3, D), draw.normal(2, H), draw.normal(2, H)),
-            ),
-        ),
-        (0, 1, 2, 3, 4, 5),
-    ),
-    "gru": (
-        *_of_layer(
-            lambda W, R, b, c, x, h: gru.forward((W, R, b, c), (x, h)),
-            lambda draw: (
-                *(draw.normal(D, 3 * H), draw.normal(H, 3 * H), draw.normal(3 * H)),
-                *(draw.normal(H), draw.normal(2, 3, D), draw.normal(2, H)),
-            ),
-        ),
-        (0, 1, 2, 3, 4, 5),
-    ),
-}
 NETWORKS = {"LSTM": 5, "transformer": 1, "convolutions, normalised": 2}
 
 
@@ -336,7 +94,7 @@ def subjects(shapes: int, seed: int) -> Iterator[Subject]:
                 np.random.default_rng([seed, 7, number, i]), smallest=2, largest=LARGEST
             )
             yield of_loss(loss, shape)
-    for name, (function, arguments, places) in LAYERS.items():
+    for name, (function, arguments, places) in (LAYERS | WITH_OPTIONS).items():
         yield Subject(
             f"layer {name}",
             function,
@@ -404,6 +162,23 @@ class Planter:
         return bool(np.isfinite(fault).all() and abs(fault).max() > self.half * largest)
 
     def draw(self, rng: np.random.Generator, *, strange: bool = False) -> list[Plant]:
+        """Draw a mistake, now and then in the derivative of one array alone.
+
+        Args:
+            rng: draws.
+            strange: whether it is of a kind that the search does not know.
+        """
+        plants = self._drawn(rng, strange=strange)
+        if strange or len(self.right) == 1 or rng.random() > OF_ONE_ARRAY:
+            return plants
+        wrong = [i for i, part in enumerate(self._of_arrays(self.fault(plants))) if part.any()]
+        only = _one(wrong, rng) if len(wrong) > 1 else None
+        return [plant._replace(only=only) for plant in plants]
+
+    def _of_arrays(self, fault: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        return np.split(fault, np.cumsum([array.size for array in self.right])[:-1])
+
+    def _drawn(self, rng: np.random.Generator, *, strange: bool) -> list[Plant]:
         """Draw a mistake; in a loop at some steps, of a line that is run again perhaps at all runs.
 
         Args:
@@ -440,8 +215,8 @@ class Planter:
                     yield [Plant(edge.path, edge.operand, cause.kind) for edge in group]
         elif cause.kind in {FACTOR, *WRONG}:
             yield from self._named_edges(cause)
-        else:
-            yield from ([plant] for plant in self._named_regions(cause))
+        # The diagonal of a softmax may be planted at one operation, or at several that make it.
+        yield from ([plant] for plant in self._named_regions(cause))
 
     def _named_swaps(self, cause: Cause) -> Iterator[list[Plant]]:
         """Plant the array that is named; of those without a name any."""
@@ -508,8 +283,7 @@ class Planter:
         One that is made in the derivatives of the arrays that are wrong alone is none in others.
         """
         alone = any("and in no other array" in cause.sentence for cause in causes)
-        sizes = np.cumsum([array.size for array in self.right])[:-1]
-        of_arrays = [np.full(x.size, x.any()) for x in np.split(fault, sizes)]
+        of_arrays = [np.full(x.size, x.any()) for x in self._of_arrays(fault)]
         counted = np.concatenate(of_arrays) if alone else np.ones(fault.size, bool)
         choices = [list(self.named(cause)) for cause in causes]
         for chosen in itertools.product(*choices):
@@ -556,7 +330,8 @@ class Planter:
         """Name the kind of a mistake as the table does."""
         plant = group[0]
         looped = self.places.loop(plant.path) or (len(group) > 1 and plant.kind != TOO_MANY)
-        return plant.kind + AT_EVERY_STEP if plant.kind in SWAPS and looped else plant.kind
+        every = AT_EVERY_STEP if plant.kind in SWAPS and looped else ""
+        return plant.kind + every + (IN_ONE_ARRAY if plant.only is not None else "")
 
     def _words(self, group: Sequence[Plant]) -> str:
         plant = group[0]
@@ -567,6 +342,7 @@ class Planter:
         if plant.array is not None:
             what += f" {plant.formula} {plant.array.path} {plant.array.result} {plant.axes}"
         when = f" at the {plant.when} step" if plant.when != EVERY else ""
+        when += f" in [{plant.only}] alone" if plant.only is not None else ""
         times = f" x {len(group)}" if len(group) > 1 else ""
         name = edge.file.rpartition("/")[2]
         return f"{what}{when}{times} of {edge.name} {shapes} in {plant.operand}, {name}:{edge.line}"
@@ -718,6 +494,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for kind in [FACTOR, *WRONG, *OF_ALL, *of_swaps, *REGIONS, OF_GROUP]:
         if of := [result for result in results if result.kinds == (kind,)]:
             page.row(row(kind, of)[:7])
+    if of := [result for result in results if IN_ONE_ARRAY in "".join(result.kinds[:1])]:
+        page.row(row(f"any of these{IN_ONE_ARRAY}", of)[:7])
     page.line("\nWhat was named first where that was not right:\n")
     page.heading(["mistake", "named first", "faults"])
     wrong = [r for r in results if is_known(r) and r.caught and not r.cause]

@@ -27,10 +27,12 @@ def _shapes(edge: "Edge") -> tuple[Shape, Shape]:
 
 
 def _is_activation(edge: "Edge") -> bool:
-    """Say whether each element is bent by itself, whatever other arrays hold."""
+    """Say whether each element is bent by itself; a maximum is an activation beside 0 alone."""
     x, out = _shapes(edge)
-    others = (y for i, y in enumerate(edge.step.operands) if i != edge.operand)
-    return edge.name in ACTIVATIONS and x == out and all(np.size(y) == 1 for y in others)
+    others = [y for i, y in enumerate(edge.step.operands) if i != edge.operand]
+    alone = all(np.size(y) == 1 for y in others)
+    is_maximum = edge.name == "max" and any(np.any(y != 0) for y in others)
+    return edge.name in ACTIVATIONS and x == out and alone and not is_maximum
 
 
 def _of_the_upstream(given: "Given") -> Any:

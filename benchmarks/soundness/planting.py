@@ -96,6 +96,8 @@ class Plant(NamedTuple):
         when: at which steps, if it stands in a loop.
         array: that stands where another one belongs; of a region the one that it begins with.
         statistic: of a region, what takes the place of one.
+        only: the argument, of those that are differentiated, in whose derivative alone it is made,
+            as where each array's was written down for itself; None for all.
         formula: what is made of that array, by its name.
         axes: along which a region has its sums, or chooses in the first slice.
     """
@@ -109,6 +111,7 @@ class Plant(NamedTuple):
     formula: str = ""
     axes: tuple[int, ...] = ()
     statistic: Place | None = None
+    only: int | None = None
 
 
 class Edge(NamedTuple):
@@ -279,7 +282,15 @@ class Tape:
         return [edge._replace(looped=edge.path in looped) for edge in found.values()]
 
     def gradient(self, plants: Sequence[Plant] = ()) -> list[Any]:
-        """Go backwards, with these mistakes."""
+        """Go backwards, with these mistakes, once more for each array that has some for itself."""
+        common = [plant for plant in plants if plant.only is None]
+        found = self._backwards(common)
+        for only in {plant.only for plant in plants if plant.only is not None}:
+            own = [plant for plant in plants if plant.only == only]
+            found[only] = self._backwards([*common, *own])[only]
+        return found
+
+    def _backwards(self, plants: Sequence[Plant]) -> list[Any]:
         planted: dict[Path_, list[Plant]] = {}
         for plant in plants:
             planted.setdefault(plant.path, []).append(plant)

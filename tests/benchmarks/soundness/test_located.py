@@ -10,11 +10,8 @@ import pytest
 
 from benchmarks.soundness import located
 from benchmarks.soundness.located import Planter, Result, row, try_subject
-from benchmarks.soundness.losses import Draw
 from benchmarks.soundness.planting import FACTOR, Plant
 from benchmarks.soundness.subjects import Subject
-from tests.support.cases import each
-from tests.support.project import ROOT
 
 x, t = np.random.default_rng(0).normal(size=(2, 4, 3))
 
@@ -62,6 +59,24 @@ def test_what_does_not_show_is_not_planted(planter: Planter) -> None:
     assert planter.result([[Plant(edge.path, 0, FACTOR, 1 + 1e-12)]]) is None
 
 
+def test_a_mistake_may_be_drawn_for_one_array_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(located, "OF_ONE_ARRAY", 1.0)
+    of_two = Subject(
+        "of two",
+        lambda w, b: ((w * x + b) ** 2).sum(),
+        (0, 1),
+        lambda rng: tuple(rng.normal(size=(2, 4, 3))),
+    )
+    rng = np.random.default_rng(0)
+    two = Planter(of_two, of_two.draw(rng), "float64")
+    alone = [plants for plants in (two.draw(rng) for _ in range(8)) if plants[0].only is not None]
+    assert alone
+    for plants in alone:
+        assert [bool(part.any()) for part in np.split(two.fault(plants), 2)].count(True) == 1
+    of_one = Planter(SUBJECT, SUBJECT.draw(rng), "float64")
+    assert all(plant.only is None for _ in range(8) for plant in of_one.draw(rng))
+
+
 def test_a_row_counts_what_became_of_the_gradients() -> None:
     right = [
         Result("a", "float32", (), caught=False),
@@ -93,16 +108,3 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [len(result.kinds) for result in results] == [0, *[1] * 8, 2, 1]
     for result in results[1:9]:
         assert result.cause, result.words
-
-
-def test_the_layers_are_those_of_manual_nn() -> None:
-    layers = {path.stem for path in (ROOT / "reference" / "layers").glob("[!_]*.py")}
-    assert set(located.LAYERS) == layers
-
-
-@each("name", located.LAYERS)
-def test_every_layer_is_differentiated_with_respect_to_its_places(name: str) -> None:
-    function, arguments, places = located.LAYERS[name]
-    args = arguments(Draw(np.random.default_rng(0), "normal"))
-    gradients = jax.eval_shape(jax.grad(function, places), *args)
-    assert [g.shape for g in gradients] == [args[place].shape for place in places]

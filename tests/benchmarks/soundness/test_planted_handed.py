@@ -65,3 +65,9 @@ def test_two_axes_are_one_in_another_shape() -> None:
     assert two_of_one((6, 4), (3, 2, 4)) == 0
     assert two_of_one((4, 6), (4, 1, 6)) is None
     assert two_of_one((4, 6), (2, 2, 2, 3)) is None
+
+
+@pytest.mark.parametrize(("other", "is_activation"), [(0.0, True), (1.0, False), (x, False)])
+def test_a_maximum_is_an_activation_beside_0(other: Any, is_activation: bool) -> None:
+    tape = Tape(lambda x: (jax.numpy.maximum(x, other) * t).sum(), (x,), (0,))
+    assert any(map(WRONG["forgotten_upstream"].fits, tape.edges())) == is_activation

@@ -157,3 +157,12 @@ def test_operations_within_a_call_without_a_line_have_that_of_the_call() -> None
     edges = Tape(loss, (normal(N, D),), (0,)).edges()
     assert len({edge.line for edge in edges}) == 1
     assert all(edge.file == __file__ for edge in edges)
+
+
+def test_a_mistake_may_be_made_in_the_derivative_of_one_array_alone() -> None:
+    w, b, x, t = normal(D, D), normal(D), normal(N, D), normal(N, D, seed=1)
+    tape = Tape(lambda w, b: (jnp.tanh(x @ w + b[None, :]) * t).sum(), (w, b), (0, 1))
+    right, wrong = tape.gradient(), planted(tape, "tanh", 0, "identity")
+    got = planted(tape, "tanh", 0, "identity", only=1)
+    np.testing.assert_array_equal(got[0], right[0])
+    np.testing.assert_array_equal(got[1], wrong[1])
