@@ -54,6 +54,17 @@ def check_like(
         raise ValueError(f"{name} must have shape {shape} to fit {like}, got {array.shape}")
 
 
+def check_fields(value: object, kind: type[NamedTuple], *, name: str = "params") -> None:
+    """Check that a value has the fields of its kind, which a plain tuple has not.
+
+    Raises:
+        TypeError: it has not.
+    """
+    if getattr(value, "_fields", None) != kind._fields:
+        wanted = f"{kind.__name__}({', '.join(kind._fields)})"
+        raise TypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+
+
 def check_params(
     params: NamedTuple, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_bool, as_number
-from manual_nn.checks.arrays import check_floats, check_like, check_mask
+from manual_nn.checks.arrays import check_fields, check_floats, check_like, check_mask
 from manual_nn.layers import dropout
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -217,6 +217,7 @@ def as_scale(scale: object, query: Array) -> float:
 
 def check_inputs(x: Inputs) -> None:
     """Check that query, key and value are of one dtype and fit each other; eq. (1), (2)."""
+    check_fields(x, Inputs, name="x")
     query, key, value = x
     check_floats(query, name="x.query", ndim=2)
     for name, array in (("x.key", key), ("x.value", value)):

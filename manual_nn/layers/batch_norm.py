@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
@@ -171,6 +171,7 @@ def updated(running: Moments, kept: Kept, *, momentum: float = 0.1) -> Moments:
 
 def checked(params: BatchNorm, x: Array, running: Moments | None, eps: float) -> float:
     """Check what `forward` is given, and round eps to the precision of x; eq. (1), (2), (3)."""
+    check_fields(params, BatchNorm)
     check_floats(x, name="x", ndim=2)
     weight, bias = params
     _check_channels(x, {"params.weight": weight, "params.bias": bias})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import glorot
 from manual_nn.sums import sum_rows
 
@@ -181,6 +181,7 @@ def checked(
 ) -> Kept:
     """Check what `forward` is given, and put zeros around x; eq. (1), (5)."""
     check_floats(x, name="x", ndim=3)
+    check_fields(params, Convolution)
     check_floats(params.weight, name="params.weight", ndim=3)
     C, K = x.shape[-1], params.weight.shape[-1]
     groups = as_groups(groups, C, K)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import glorot
 from manual_nn.sums import sum_rows
 
@@ -52,6 +52,7 @@ def forward(params: Dense, x: Array, *, out: Array | None = None) -> tuple[Array
     >>> z
     array([[11.5]])
     """
+    check_fields(params, Dense)
     check_floats(x, name="x", ndim=1)
     check_floats(params.weight, name="params.weight", ndim=2)
     shape = (x.shape[-1], params.weight.shape[-1])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_dtype, as_rng
-from manual_nn.checks.arrays import check_floats, check_integers, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_integers, check_like
 
 
 class Embedding(NamedTuple):
@@ -53,6 +53,7 @@ def forward(
     array([[1., 1.],
            [2., 2.]])
     """
+    check_fields(params, Embedding)
     weight = params.weight
     check_floats(weight, name="params.weight", ndim=2)
     if weight.ndim != 2:

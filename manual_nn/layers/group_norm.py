@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count, as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
@@ -115,6 +115,7 @@ def init(C: int, *, dtype: npt.DTypeLike = np.float64) -> GroupNorm:
 
 def checked(params: GroupNorm, x: Array, groups: int, eps: float) -> float:
     """Check what `forward` is given, and round eps to the precision of x; eq. (1), (2)."""
+    check_fields(params, GroupNorm)
     check_floats(x, name="x", ndim=2)
     for name, array in zip(("params.weight", "params.bias"), params, strict=True):
         check_like(array, x.shape[-1:], x.dtype, name=name, like="the last axis of x")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_like, check_params
+from manual_nn.checks.arrays import check_fields, check_like, check_params
 from manual_nn.initial import glorot, orthogonal
 from manual_nn.layers.lstm import before, check_before, steps_within
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
@@ -181,6 +181,7 @@ def checked(
     params: GRU, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
 ) -> npt.NDArray[np.bool_]:
     """Check the arguments, and say which steps are within the sequences, (N, T); eq. (1), (3)."""
+    check_fields(params, GRU)
     sequence, state = x
     D, H = check_before(sequence, {"state": state}, like="x.sequence")
     check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arrays import check_floats, check_integers, check_like, check_params
+from manual_nn.checks.arrays import (
+    check_fields,
+    check_floats,
+    check_integers,
+    check_like,
+    check_params,
+)
 from manual_nn.initial import glorot, orthogonal
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
@@ -183,6 +189,7 @@ def checked(
     params: LSTM, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
 ) -> npt.NDArray[np.bool_]:
     """Check what `forward` is given, and say which steps are within the sequences; eq. (1), (3)."""
+    check_fields(params, LSTM)
     sequence, (h, c) = x
     state = {"state.h": h, "state.c": c}
     D, H = check_before(sequence, state, like="x.sequence and x.state.h")

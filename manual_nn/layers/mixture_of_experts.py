@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_bool, as_count
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import glorot
 from manual_nn.layers.silu import silu_and_slope
 from manual_nn.layers.softmax_cross_entropy import softmax
@@ -73,6 +73,7 @@ def forward(
     array([[8.],
            [2.]])
     """
+    check_fields(params, MixtureOfExperts)
     check_floats(x, name="x", ndim=1)
     for name, array, ndim in zip(params._fields, params, (2, 3, 2, 3, 2), strict=True):
         check_floats(array, name=f"params.{name}", ndim=ndim)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_number
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.initial import scale_and_offset
 from manual_nn.sums import sum_rows
 
@@ -100,6 +100,7 @@ def init(D: int, *, dtype: npt.DTypeLike = np.float64) -> RMSNorm:
 
 def checked(params: RMSNorm, x: Array, eps: float) -> float:
     """Check what `forward` is given, and round eps to the precision of x; eq. (1)."""
+    check_fields(params, RMSNorm)
     check_floats(x, name="x", ndim=1)
     check_like(
         params.weight, x.shape[-1:], x.dtype, name="params.weight", like="the last axis of x"

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
-from manual_nn.checks.arrays import check_floats, check_like
+from manual_nn.checks.arrays import check_fields, check_floats, check_like
 from manual_nn.layers import convolution
 from manual_nn.layers.convolution import (
     Geometry,
@@ -172,6 +172,7 @@ def checked(
 ) -> Kept:
     """Check what `forward` is given, and find where the windows lie; eq. (1), (2), (6)."""
     check_floats(x, name="x", ndim=3)
+    check_fields(params, TransposedConvolution)
     check_floats(params.weight, name="params.weight", ndim=3)
     C, K = x.shape[-1], params.weight.shape[-1]
     groups = as_groups(groups, C, K)

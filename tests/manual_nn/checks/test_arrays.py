@@ -1,13 +1,19 @@
 """What the layers accept: each check names the argument, what it was and what was expected."""
 
+import importlib
+import inspect
+import pkgutil
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from manual_nn import layers
 from manual_nn.checks.arrays import (
     check_broadcasts,
+    check_fields,
     check_floats,
     check_integers,
     check_like,
@@ -19,11 +25,19 @@ FLOAT32 = np.dtype(np.float32)
 ROW = np.ones(3, np.float32)
 
 
+class Pair(NamedTuple):
+    """What some layer takes."""
+
+    weight: int
+    bias: int
+
+
 def test_what_fits_is_accepted() -> None:
     check_floats(np.ones((2, 1)), name="x", ndim=1)
     check_floats(np.ones((2, 1), np.float32), name="x", ndim=2)
     check_floats(np.array(1.0), name="x", ndim=0)
     check_integers(np.array(3, np.uint8), name="x")
+    check_fields(Pair(1, 2), Pair)
     check_like(ROW, (3,), FLOAT32, name="d_out", like="out")
     check_mask(np.ones((2, 1), bool), (2, 3), like="x")
     check_broadcasts(ROW, (2, 3), name="positions", like="x")
@@ -31,9 +45,26 @@ def test_what_fits_is_accepted() -> None:
         check_scalar(number, name="d_out")
 
 
+def test_each_layer_says_what_its_parameters_are_called() -> None:
+    found = 0
+    for module in pkgutil.iter_modules(layers.__path__):
+        layer = importlib.import_module(f"{layers.__name__}.{module.name}")
+        if hasattr(layer, "init"):
+            found += 1
+            options = {"groups", "top_k"} & set(inspect.signature(layer.forward).parameters)
+            with pytest.raises(TypeError, match=r"^params must be \w+\(.*\), got tuple$"):
+                layer.forward((1.0, 2.0), np.ones((2, 3, 4)), **dict.fromkeys(options, 1))
+    assert found >= 11
+
+
 @pytest.mark.parametrize(
     ("check", "error", "message"),
     [
+        (
+            lambda: check_fields((1, 2), Pair, name="x"),
+            TypeError,
+            "x must be Pair(weight, bias), got tuple",
+        ),
         (
             lambda: check_floats([1.0], name="x", ndim=1),
             TypeError,

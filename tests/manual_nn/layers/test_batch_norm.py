@@ -155,8 +155,8 @@ def test_a_mean_far_from_0_costs_the_variance_no_digits(layer: ModuleType) -> No
 
 
 @of_each_implementation(batch_norm)
-def test_plain_tuples_will_do(layer: ModuleType) -> None:
-    params: Any = (np.ones(3), np.zeros(3))
+def test_plain_tuples_will_do_as_moments(layer: ModuleType) -> None:
+    params = BatchNorm(np.ones(3), np.zeros(3))
     running: Any = (np.zeros(3), np.ones(3))
     out, kept = layer.forward(params, np.ones((2, 3)))
     layer.backward(params, kept, out)
