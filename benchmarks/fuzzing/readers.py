@@ -248,14 +248,12 @@ def _gzipped_zeros() -> bytes:
     return gzip.compress(bytes(BOMB), mtime=0)
 
 
-IDX_TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-
-
 def check_idx(array: Array, content: bytes) -> None:
     """Compare an array with what the bytes of the file say."""
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    element_type = IDX_TYPES[array.dtype.str[1:]]
+    numbers = {kind: number for number, kind in idx.ELEMENTS.items()}
+    element_type = numbers[array.dtype.newbyteorder(">")]
     header = bytes([0, 0, element_type, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     assert header + array.astype(array.dtype.newbyteorder(">")).tobytes() == content
 
@@ -276,8 +274,7 @@ def _claimed(content: bytes) -> int:
     ndim = head[3] if len(head) > 3 else 0
     if len(head) < 4 + 4 * ndim:
         return 0
-    sizes = {number: int(kind[1:]) for kind, number in IDX_TYPES.items()}
-    claimed = sizes.get(head[2], 1)
+    claimed = idx.ELEMENTS[head[2]].itemsize if head[2] in idx.ELEMENTS else 1
     for length in struct.unpack_from(f">{ndim}I", head, 4):
         claimed *= length
     return claimed if claimed <= GZIP_MOST * len(content) else 0
