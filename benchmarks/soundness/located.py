@@ -39,9 +39,11 @@ from benchmarks.soundness.planting import (
     FACTOR,
     FIRST,
     LAST,
+    NOT_PLANTED,
     OF_ALL,
     REGIONS,
     STRANGE,
+    WHY_UNKNOWN,
     WRONG,
     Edge,
     MisfitError,
@@ -67,11 +69,17 @@ planted, or another that nobody could tell from it. *line first*: the line that 
 the one where the mistake was planted, or the cause is right. *same line*: the former alone.
 *unknown*: no operation is named. *both named*: of two mistakes at once, what is named gives the
 identical fault. The last columns count right gradients, and those that were given a cause."""
+OF_UNKNOWN = """
+What stayed unknown. *doubted*: a mistake would explain the gradient, but with errors in as few
+directions, or as small beside rounding, one of as many as are tried would do so by chance, so that
+none is named. *else because*: what the search does not see of this kind.
+"""
 OF_STRANGE = """
 Mistakes that the search knows nothing of; *wrong* is what names an operation that is not the one:
 """
 LARGEST = 8  # of each size of a shape
 FAULTS_OF_A_DRAW = 8
+DOUBT = "it would be explained if"  # as the evidence says where so might chance
 TRIES = 40  # to plant a mistake that shows
 OF_FACTORS = 3  # times as often as any other kind
 AT_EVERY_STEP, IN_ONE_ARRAY = ", at every step", ", in one array alone"
@@ -118,6 +126,7 @@ class Result(NamedTuple):
         cause, line, same: whether the first cause is right, its line, and its line to the number.
         code: of the first cause.
         words: what was planted, and what was said.
+        doubted: whether something would explain the difference, but so might chance.
     """
 
     subject: str
@@ -129,6 +138,7 @@ class Result(NamedTuple):
     same: bool = False
     code: str = ""
     words: str = ""
+    doubted: bool = False
 
 
 class Planter:
@@ -324,6 +334,7 @@ class Planter:
             *(self.subject.name, self.dtype, kinds, True),
             *(right, right or same, same, str(first.code) if first.kind else "unknown"),
             f"{planted} -> {said}",
+            any(DOUBT in cause.evidence for cause in causes if cause),
         )
 
     def _kind(self, group: Sequence[Plant]) -> str:
@@ -420,6 +431,15 @@ def row(name: str, results: Sequence[Result]) -> list[str]:
     ]
 
 
+def of_unknown(results: Sequence[Result]) -> Iterator[list[str]]:
+    """Say of each kind why what was planted stayed unknown, the most frequent first."""
+    unknown = [r for r in results if is_known(r) and r.code == "unknown"]
+    for kind, number in Counter(r.kinds[0] for r in unknown).most_common():
+        doubted = sum(r.doubted for r in unknown if r.kinds[0] == kind)
+        why = WHY_UNKNOWN.get(kind.partition(",")[0], "") if doubted < number else ""
+        yield [kind, f"{number:,}", f"{doubted:,}", why]
+
+
 def _all_results(args: argparse.Namespace) -> dict[int, list[Result]]:
     """Try every subject that is not in the log yet, and give the results by its number."""
     count = sum(1 for _ in subjects(args.shapes, args.seed))
@@ -496,11 +516,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             page.row(row(kind, of)[:7])
     if of := [result for result in results if IN_ONE_ARRAY in "".join(result.kinds[:1])]:
         page.row(row(f"any of these{IN_ONE_ARRAY}", of)[:7])
+    not_planted = "; ".join(f"`{kind}`: {why}" for kind, why in NOT_PLANTED.items())
+    page.line(f"\nOf the mistakes that the search knows not planted: {not_planted}.")
     page.line("\nWhat was named first where that was not right:\n")
     page.heading(["mistake", "named first", "faults"])
     wrong = [r for r in results if is_known(r) and r.caught and not r.cause]
     for (kind, code), number in Counter((r.kinds[0], r.code) for r in wrong).most_common():
         page.row([kind, code, f"{number:,}"])
+    page.line(OF_UNKNOWN)
+    page.heading(["mistake", "unknown", "doubted", "else because"])
+    for cells in of_unknown(results):
+        page.row(cells)
     page.line(OF_STRANGE)
     page.heading(
         ["mistake", "faults", "caught", "unknown", "another named that gives the same", "wrong"]

@@ -814,6 +814,11 @@ NOT_PLANTED = {
     "passes_at_zero": "where an operand is exactly 0 it is another subgradient, which is a match",
 }
 
+# What the search does not see of some kinds, beside what it doubts
+WHY_UNKNOWN = dict.fromkeys(
+    readers.OF_SUMS, "what is read is said by an argument, or by a constant of a function's"
+)
+
 # What the search knows nothing of
 STRANGE: dict[str, Kind] = {
     "rows moved by one": Kind(

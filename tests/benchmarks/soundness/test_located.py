@@ -1,5 +1,6 @@
 """What is named is right if it gives the identical fault; the counts become a page."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from benchmarks.soundness import located
 from benchmarks.soundness.located import Planter, Result, row, try_subject
-from benchmarks.soundness.planting import FACTOR, Plant
+from benchmarks.soundness.planted_readers import FIRST
+from benchmarks.soundness.planting import FACTOR, WHY_UNKNOWN, Plant
 from benchmarks.soundness.subjects import Subject
+from reference.diagnosis.edges.words import Words
 
 x, t = np.random.default_rng(0).normal(size=(2, 4, 3))
 
@@ -93,6 +96,21 @@ def test_a_row_counts_what_became_of_the_gradients() -> None:
     assert cells == ["a", "2", *percents, "1", "1", "100.0 %", "2", "1"]
 
 
+def test_what_stays_unknown_is_counted_by_kind_with_the_reason() -> None:
+    def unknown(kind: str, *, doubted: bool = False) -> Result:
+        return Result("a", "float64", (kind,), caught=True, code="unknown", doubted=doubted)
+
+    results = [
+        *(unknown("identity", doubted=True), unknown(FIRST), unknown(FIRST, doubted=True)),
+        *(unknown("its square"), unknown(FIRST)._replace(code="path_scaled")),
+    ]
+    assert list(located.of_unknown(results)) == [
+        [FIRST, "2", "1", WHY_UNKNOWN[FIRST]],
+        ["identity", "1", "1", ""],
+    ]
+    assert located.DOUBT in inspect.getsource(Words.doubt)
+
+
 def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(located, "subjects", lambda *_: iter([SUBJECT]))
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
@@ -104,6 +122,7 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = (tmp_path / "located.md").read_text(encoding="utf-8")
     assert "\nOf 8 planted faults 100.0 % were caught, the cause named first was right for" in text
     assert "0 of 1 right gradients were given a cause." in text
+    assert "not planted: `passes_at_zero`: " in text
     results = try_subject(0, 1, 1, 0)
     assert [len(result.kinds) for result in results] == [0, *[1] * 8, 2, 1]
     for result in results[1:9]:
