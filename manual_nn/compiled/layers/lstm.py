@@ -13,7 +13,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
-from manual_nn.compiled.layers.sigmoid import value_and_rest
+from manual_nn.compiled.layers.sigmoid import value_and_rest, values_and_rests
 from manual_nn.compiled.layers.tanh import slope, tanh
 from manual_nn.compiled.products import product
 from manual_nn.layers.lstm import LSTM, Inputs, Kept, State, before, checked, init, last_state
@@ -115,12 +115,23 @@ def _go_back(
     """Write d_z, and move d_h and d_c from after the last step, where they are 0, to the first."""
     N, T, H = d_out.shape
     of_step, of_h, of_c = np.empty((N, 4 * H), z.dtype), np.empty_like(d_h), np.empty(H, z.dtype)
+    gates, rests = np.empty(3 * H, z.dtype), np.empty(3 * H, z.dtype)
     for t in range(T - 1, -1, -1):
         for n in range(N):
             if seen[n, t]:
                 for k in range(H):
                     d_h[n, k] += d_out[n, t, k]  # (4)
-                _step_back(z[n, t], c[n, t], before_c[n, t], d_h[n], d_c[n], of_c, of_step[n])
+                _step_back(
+                    z[n, t],
+                    c[n, t],
+                    before_c[n, t],
+                    d_h[n],
+                    d_c[n],
+                    of_c,
+                    gates,
+                    rests,
+                    of_step[n],
+                )
             else:
                 of_step[n] = 0  # (3)
             d_z[n, t] = of_step[n]
@@ -132,27 +143,35 @@ def _go_back(
 
 @compiled
 def _step_back(
-    z: Array, c: Array, before_c: Array, d_h: Array, d_c: Array, of_c: Array, d_z: Array
+    z: Array,
+    c: Array,
+    before_c: Array,
+    d_h: Array,
+    d_c: Array,
+    of_c: Array,
+    gates: Array,
+    rests: Array,
+    d_z: Array,
 ) -> None:
-    """Write a row of d_z, and turn f d_c of the step after into that of this one."""
+    """Write a row of d_z, and turn f d_c of the step after into that of this one.
+
+    In loops that write one array each the processor uses all its lanes.
+    """
     H = len(c)
-    z_i, z_f, z_g, z_o = z[:H], z[H : 2 * H], z[2 * H : 3 * H], z[3 * H :]
-    d_i, d_f, d_g, d_o = d_z[:H], d_z[H : 2 * H], d_z[2 * H : 3 * H], d_z[3 * H :]
+    z_g = z[2 * H : 3 * H]
+    values_and_rests(z[: 2 * H], gates[: 2 * H], rests[: 2 * H])
+    values_and_rests(z[3 * H :], gates[2 * H :], rests[2 * H :])
+    i, f, o = gates[:H], gates[H : 2 * H], gates[2 * H :]
+    rest_i, rest_f, rest_o = rests[:H], rests[H : 2 * H], rests[2 * H :]
     for k in range(H):
-        o, _ = value_and_rest(z_o[k])
-        of_c[k] = d_h[k] * (o * slope(c[k])) + d_c[k]  # (5)
+        of_c[k] = d_h[k] * (o[k] * slope(c[k])) + d_c[k]  # (5)
     for k in range(H):
-        i, rest = value_and_rest(z_i[k])
-        d_i[k] = of_c[k] * (tanh(z_g[k]) * (i * rest))  # (6), (7)
+        d_z[k] = of_c[k] * (tanh(z_g[k]) * (i[k] * rest_i[k]))  # (6), (7)
     for k in range(H):
-        f, rest = value_and_rest(z_f[k])
-        d_f[k] = of_c[k] * (before_c[k] * (f * rest))
+        d_z[H + k] = of_c[k] * (before_c[k] * (f[k] * rest_f[k]))
     for k in range(H):
-        i, _ = value_and_rest(z_i[k])
-        d_g[k] = of_c[k] * (i * slope(z_g[k]))
+        d_z[2 * H + k] = of_c[k] * (i[k] * slope(z_g[k]))
     for k in range(H):
-        o, rest = value_and_rest(z_o[k])
-        d_o[k] = d_h[k] * (tanh(c[k]) * (o * rest))
+        d_z[3 * H + k] = d_h[k] * (tanh(c[k]) * (o[k] * rest_o[k]))
     for k in range(H):
-        f, _ = value_and_rest(z_f[k])
-        d_c[k] = of_c[k] * f  # (5), of the step before
+        d_c[k] = of_c[k] * f[k]  # (5), of the step before

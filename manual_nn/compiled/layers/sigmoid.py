@@ -53,6 +53,13 @@ def value_and_rest(x: Any) -> tuple[Any, Any]:
 
 
 @compiled
+def values_and_rests(x: Array, value: Array, rest: Array) -> None:
+    """Write sigmoid(x) and 1 - sigmoid(x) of a row of numbers, such as the gates of a step."""
+    for i in range(len(x)):
+        value[i], rest[i] = value_and_rest(x[i])
+
+
+@compiled
 def _values(x: Array, out: Array) -> None:
     for i in range(len(x)):
         out[i], _ = value_and_rest(x[i])
