@@ -83,7 +83,7 @@ def forward(
     """
     causal = as_bool(causal, name="causal")
     scale, dropout_rate = checked(x, mask, scale, dropout_mask, dropout_rate)
-    query, key, value = in_groups(x)
+    query, key, value = in_groups(x)  # (..., T, D), (..., S, D), (..., S, K)
     mask, dropout_mask = mask_in_groups(mask, x), mask_in_groups(dropout_mask, x)
     scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, S)
     scores *= scale
@@ -119,7 +119,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
     x, weights, scale, mask, rate = kept
     shape = *x.query.shape[:-1], x.value.shape[-1]
     check_like(d_out, shape, x.value.dtype, name="d_out", like="out")
-    query, key, value = in_groups(x)
+    query, key, value = in_groups(x)  # (..., T, D), (..., S, D), (..., S, K)
     d_out = d_out.reshape(*query.shape[:-1], -1)  # (..., T, K)
     d_value = np.matmul(dropped(weights, mask, rate).swapaxes(-1, -2), d_out)  # (..., S, K)
     d_weights = dropped(np.matmul(d_out, value.swapaxes(-1, -2)), mask, rate)  # (..., T, S)

@@ -152,9 +152,9 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], In
     d_key = np.zeros((*query.shape[:-2], *key.shape[-2:]), key.dtype)  # (..., S, D)
     d_value = np.zeros((*query.shape[:-2], *value.shape[-2:]), value.dtype)  # (..., S, K)
     for rows, columns in blocks_of(query.shape[-2], key.shape[-2], options):
-        scores = _scores(query, key, rows, columns, options)
+        scores = _scores(query, key, rows, columns, options)  # (..., B, C)
         exps = np.exp(scores - largest[..., rows, :])  # (..., B, C)
-        stays = dropout_mask(rows, columns, exps.shape, options)
+        stays = dropout_mask(rows, columns, exps.shape, options)  # (..., B, C)
         d_rows = d_sums[..., rows, :]  # (..., B, K)
         left = dropped(exps, stays, options.dropout_rate)  # (..., B, C)
         d_value[..., columns, :] += np.matmul(left.swapaxes(-1, -2), d_rows)

@@ -137,7 +137,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
     d_padded = np.zeros(padded.shape, padded.dtype)  # (N, ..., C)
     for w, places in places_of(geometry):
         rows = rows_by_group(padded[places], G)  # (G, P, c)
-        d_weight[w] = joined(np.matmul(rows.swapaxes(1, 2), d_rows))
+        d_weight[w] = joined(np.matmul(rows.swapaxes(1, 2), d_rows))  # (c, K)
         below = np.matmul(d_rows, by_group(weight[w], G).swapaxes(1, 2))  # (G, P, c)
         d_padded[places] += joined(below).reshape(padded[places].shape)
     d_x = d_padded[:, *geometry.inside]  # (N, ..., C)

@@ -1,7 +1,7 @@
 """Embedding: each token's row of a table.
 
-embedding.md derives the equations. Axes: `...` any number of axes of places, V tokens in the
-vocabulary, D features.
+embedding.md derives the equations. Axes: `...` any number of axes, of P places in all; V
+tokens in the vocabulary, D features.
 """
 
 from typing import Any, NamedTuple
@@ -93,7 +93,7 @@ def backward(params: Embedding, kept: Kept, d_out: Array) -> tuple[Embedding, No
     check_like(d_out, shape, weight.dtype, name="d_out", like="out")
     d_weight = np.zeros(weight.shape, weight.dtype)  # (V, D)
     tokens = kept.x.astype(np.intp).reshape(-1, 1)  # V D may be beyond what their own dtype holds
-    entries = tokens * weight.shape[1] + np.arange(weight.shape[1])
+    entries = tokens * weight.shape[1] + np.arange(weight.shape[1])  # (P, D)
     # += would add only one of several places; and along one axis add.at is three times as fast
     np.add.at(d_weight.reshape(-1), entries.reshape(-1), d_out.reshape(-1))
     if kept.padding_idx is not None:

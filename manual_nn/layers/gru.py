@@ -84,14 +84,14 @@ def forward(
     (N, T), H = seen.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 3 H), in one product
     z += params.bias
-    all_a, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
+    all_a, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))  # (N, T, H)
     for t in range(T):
         recurrent = np.matmul(h, params.recurrent_weight)  # (N, 3 H)
-        all_a[:, t] = recurrent[:, 2 * H :] + params.recurrent_bias
+        all_a[:, t] = recurrent[:, 2 * H :] + params.recurrent_bias  # (N, H)
         z[:, t, : 2 * H] += recurrent[:, : 2 * H]
         z[:, t, 2 * H :] += sigmoid(z[:, t, :H]) * all_a[:, t]
         _, u, n = np.split(z[:, t], 3, axis=-1)  # (N, H) each
-        new = sigmoid(-u) * np.tanh(n) + sigmoid(u) * h
+        new = sigmoid(-u) * np.tanh(n) + sigmoid(u) * h  # (N, H)
         h = np.where(seen[:, t, np.newaxis], new, h)
         all_h[:, t] = h
     return np.where(seen[..., np.newaxis], all_h, 0), Kept(x, z, all_a, all_h, seen)
@@ -119,22 +119,22 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
     before_h = before(state, h)  # (N, T, H)
     z_r, z_u, z_n = np.split(z, 3, axis=-1)  # (N, T, H) each
-    (r, slope_r), (u, slope_u) = map(value_and_slope, (z_r, z_u))
-    n, slope_n = np.tanh(z_n), tanh_slope(z_n)
-    rest = sigmoid(-z_u)  # 1 - u
+    (r, slope_r), (u, slope_u) = map(value_and_slope, (z_r, z_u))  # (N, T, H) each
+    n, slope_n = np.tanh(z_n), tanh_slope(z_n)  # (N, T, H) each
+    rest = sigmoid(-z_u)  # 1 - u, (N, T, H)
     d_z = np.zeros(z.shape, z.dtype)  # (N, T, 3 H), of sequence weight + bias
     d_recurrent = np.zeros(z.shape, z.dtype)  # (N, T, 3 H), of h recurrent_weight
     d_h = np.zeros(state.shape, z.dtype)  # (N, H)
     transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
     for t in reversed(range(z.shape[1])):
-        within = seen[:, t, np.newaxis]
+        within = seen[:, t, np.newaxis]  # (N, 1)
         of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end
-        d_n = of_h * rest[:, t] * slope_n[:, t]
-        d_r = d_n * a[:, t] * slope_r[:, t]
-        d_u = of_h * (before_h[:, t] - n[:, t]) * slope_u[:, t]
+        d_n = of_h * rest[:, t] * slope_n[:, t]  # (N, H)
+        d_r = d_n * a[:, t] * slope_r[:, t]  # (N, H)
+        d_u = of_h * (before_h[:, t] - n[:, t]) * slope_u[:, t]  # (N, H)
         d_z[:, t] = np.concatenate([d_r, d_u, d_n], axis=-1)
         d_recurrent[:, t] = np.concatenate([d_r, d_u, d_n * r[:, t]], axis=-1)
-        back = of_h * u[:, t] + np.matmul(d_recurrent[:, t], transposed)
+        back = of_h * u[:, t] + np.matmul(d_recurrent[:, t], transposed)  # (N, H)
         d_h = np.where(within, back, d_h)
     d_params, d_sequence = of_all_steps(params, kept, d_z, d_recurrent)
     return d_params, Inputs(d_sequence, d_h)

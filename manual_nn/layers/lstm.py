@@ -96,13 +96,13 @@ def forward(
     (N, T, _), H = sequence.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 4 H), in one product
     z += params.bias
-    all_c, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))
+    all_c, all_h = (np.empty((N, T, H), sequence.dtype) for _ in range(2))  # (N, T, H)
     for t in range(T):
         z[:, t] += np.matmul(h, params.recurrent_weight)
         i, f, g, o = np.split(z[:, t], 4, axis=-1)  # (N, H) each
-        within = seen[:, t, np.newaxis]
-        c = np.where(within, sigmoid(f) * c + sigmoid(i) * np.tanh(g), c)
-        h = np.where(within, sigmoid(o) * np.tanh(c), h)
+        within = seen[:, t, np.newaxis]  # (N, 1)
+        c = np.where(within, sigmoid(f) * c + sigmoid(i) * np.tanh(g), c)  # (N, H)
+        h = np.where(within, sigmoid(o) * np.tanh(c), h)  # (N, H)
         all_c[:, t], all_h[:, t] = c, h
     return np.where(seen[..., np.newaxis], all_h, 0), Kept(x, z, all_c, all_h, seen)
 
@@ -130,9 +130,9 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     before_h = before(state.h, h)  # (N, T, H)
     before_c = before(state.c, c)  # (N, T, H)
     z_i, z_f, z_g, z_o = np.split(z, 4, axis=-1)  # (N, T, H) each
-    (i, slope_i), (f, slope_f), (o, slope_o) = map(value_and_slope, (z_i, z_f, z_o))
-    g, slope_g = np.tanh(z_g), tanh_slope(z_g)
-    tanh_c, slope_c = np.tanh(c), tanh_slope(c)
+    (i, slope_i), (f, slope_f), (o, slope_o) = map(value_and_slope, (z_i, z_f, z_o))  # (N, T, H)
+    g, slope_g = np.tanh(z_g), tanh_slope(z_g)  # (N, T, H) each
+    tanh_c, slope_c = np.tanh(c), tanh_slope(c)  # (N, T, H) each
     # What (7) and (5) multiply d_c and d_h by, which have to wait for the step after.
     factors = [g * slope_i, before_c * slope_f, i * slope_g, tanh_c * slope_o]
     to_z = np.concatenate(factors, axis=-1)  # (N, T, 4 H), from c, c, c and h
@@ -141,12 +141,12 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     d_h, d_c = np.zeros((2, *state.h.shape), z.dtype)  # (N, H) each
     transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
     for t in reversed(range(z.shape[1])):
-        within = seen[:, t, np.newaxis]
+        within = seen[:, t, np.newaxis]  # (N, 1)
         of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end
-        of_c = np.where(within, d_c, 0) + of_h * to_c[:, t]
+        of_c = np.where(within, d_c, 0) + of_h * to_c[:, t]  # (N, H)
         d_z[:, t] = to_z[:, t] * np.concatenate([of_c, of_c, of_c, of_h], axis=-1)
-        d_c = np.where(within, of_c * f[:, t], d_c)
-        d_h = np.where(within, np.matmul(d_z[:, t], transposed), d_h)
+        d_c = np.where(within, of_c * f[:, t], d_c)  # (N, H)
+        d_h = np.where(within, np.matmul(d_z[:, t], transposed), d_h)  # (N, H)
     d_params = LSTM(
         np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
         np.tensordot(before_h, d_z, axes=((0, 1), (0, 1))),

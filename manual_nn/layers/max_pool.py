@@ -60,14 +60,14 @@ def forward(
     array([0., 2., 1., 0.])
     """
     geometry = pool_geometry(x, window, stride, padding)
-    padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)), constant_values=-np.inf)
+    padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)), constant_values=-np.inf)  # (N, ..., C)
     shape = (len(x), *geometry.size, x.shape[-1])  # (N, ..., C)
-    out = np.full(shape, -np.inf, x.dtype)
-    winner = np.empty(shape, numbers_for(geometry))
+    out = np.full(shape, -np.inf, x.dtype)  # (N, ..., C)
+    winner = np.empty(shape, numbers_for(geometry))  # (N, ..., C)
     winner[...] = _first_inside(geometry)
     for number, (_, places) in enumerate(places_of(geometry)):
-        here = padded[places]
-        larger = (here > out) | np.isnan(here)
+        here = padded[places]  # (N, ..., C)
+        larger = (here > out) | np.isnan(here)  # (N, ..., C)
         np.maximum(out, here, out=out)
         np.maximum(winner, larger * winner.dtype.type(number), out=winner)  # the last one so far
     return out, Kept(winner, geometry, x.dtype)

@@ -86,7 +86,7 @@ def forward(
         raise ValueError(f"top_k must be at most {E}, the number of experts, got {top_k}")
     rows = x.reshape(-1, D)  # (N, D)
     logits = rows @ params.router  # (N, E)
-    first = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]
+    first = np.argsort(-logits, axis=1, kind="stable")[:, :top_k]  # (N, top_k)
     chosen = np.zeros(logits.shape, bool)  # (N, E)
     np.put_along_axis(chosen, first, values=True, axis=1)
     p = softmax(np.where(chosen, logits, -np.inf) if renormalise else logits)  # (N, E)
@@ -130,10 +130,10 @@ def backward(params: MixtureOfExperts, kept: Kept, d_out: Array) -> tuple[Mixtur
         ungated = d_out_of_e @ params.weight_down[e].T  # (n, H), d_a as if the gate were 1
         d_p[tokens, e] = (ungated * a).sum(axis=1) + d_out_of_e @ params.bias_down[e]
         d_f, d_z = gate * d_out_of_e, gate * ungated * slope  # (n, D), (n, H)
-        d_params.weight_down[e] = a.T @ d_f
-        d_params.bias_down[e] = sum_rows(d_f)
-        d_params.weight_up[e] = rows[tokens].T @ d_z
-        d_params.bias_up[e] = sum_rows(d_z)
+        d_params.weight_down[e] = a.T @ d_f  # (H, D)
+        d_params.bias_down[e] = sum_rows(d_f)  # (D,)
+        d_params.weight_up[e] = rows[tokens].T @ d_z  # (D, H)
+        d_params.bias_up[e] = sum_rows(d_z)  # (H,)
         d_x[tokens] += d_z @ params.weight_up[e].T
     d_logits = p * (d_p - (p * d_p).sum(axis=1, keepdims=True))  # (N, E)
     d_x += d_logits @ params.router.T

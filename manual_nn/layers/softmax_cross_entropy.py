@@ -78,7 +78,7 @@ def forward(
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
     )
-    shifted, e, s = _exponentials(x)
+    shifted, e, s = _exponentials(x)  # (N, K), (N, K), (N, 1)
     kept = Kept(_softmax(e, s), target, row_weight, class_weight, label_smoothing)
     if target.ndim == 2:
         return cross_entropy(_log_softmax(shifted, s), _smoothed(kept), row_weight), kept
@@ -109,7 +109,7 @@ def backward(params: tuple[()], kept: Kept, d_out: float = 1.0) -> tuple[tuple[(
     p, target, row_weight, class_weight, label_smoothing = kept
     if target.ndim == 2:
         u = _smoothed(kept)  # (N, K)
-        d_logits = p * u.sum(axis=1, keepdims=True) - u
+        d_logits = p * u.sum(axis=1, keepdims=True) - u  # (N, K)
     else:
         certain, spread = _smoothed_classes(kept)
         d_logits = p.copy() if class_weight is None else p * (certain + spread.sum())

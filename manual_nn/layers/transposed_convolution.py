@@ -133,7 +133,7 @@ def backward(
     d_x = np.zeros(x.shape, x.dtype)  # (N, ..., C)
     for w, places in places_of(geometry):
         d_rows = rows_by_group(d_padded[places], G)  # (G, P, k)
-        d_weight[w] = joined(np.matmul(x_rows.swapaxes(1, 2), d_rows))
+        d_weight[w] = joined(np.matmul(x_rows.swapaxes(1, 2), d_rows))  # (c, K)
         below = np.matmul(d_rows, by_group(weight[w], G).swapaxes(1, 2))  # (G, P, c)
         d_x += joined(below).reshape(x.shape)
     return TransposedConvolution(d_weight, sum_rows(d_out.reshape(-1, K))), d_x
