@@ -80,9 +80,9 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
     """Compare a layer with its twin at a draw of each kind of numbers, in both precisions.
 
     Asserted are the values and the gradients, under the derived bounds; their dtype; that no
-    argument or option is changed, and no memory shared with one, nor with what other calls have
-    given; that backward leaves what is kept as it is, and is linear; that options which both have
-    are the same where they are left out. All but the last holds for a layer's compiled passes too,
+    argument or option is changed, and no memory shared with one; that no call changes what one
+    before it has given or kept; that backward is linear; that options which both have are the
+    same where they are left out. All but the last holds for a layer's compiled passes too,
     where there are any, at the same draws.
     """
     ours, theirs = (inspect.signature(module.forward).parameters for module in (layer, twin))
@@ -97,19 +97,20 @@ def prove(layer: ModuleType, twin: ModuleType, subject: Subject, seed: int) -> N
 def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int) -> None:
     """Do what `prove` does for one implementation, but for what is composed and for the options."""
     rng = np.random.default_rng(seed)
-    before: dict[str, Any] = {}
+    earlier: dict[str, tuple[Any, Any]] = {}
     for kind, dtype in itertools.product(KINDS, DTYPES):
         params, x = arguments_of(subject, kind, dtype, rng)
         options = options_in(subject, dtype)
         given = params, x, options
         copies = jax.tree.map(np.copy, given)
         out, kept = layer.forward(params, x, **options)
+        copy_of_kept = jax.tree.map(np.copy, kept)
         d_out = cast(rng.normal(size=out.shape), dtype)
         copy_of_d_out = d_out.copy()
         result = out, layer.backward(params, kept, d_out)
         what = f"{layer.__name__}: {kind.__name__} {dtype}, options {subject.options}, seed {seed}"
         assert_matches(comparer(result, params, x, d_out, compiled=False), dtype, what)
-        assert_unshared(result, (*given, d_out, before.get(dtype)))
+        assert_unshared(result, (*given, d_out))
         jax.tree.map(np.testing.assert_array_equal, (*copies, copy_of_d_out), (*given, d_out))
         if dtype == "float32":
             watched, watched_x, watched_d, more = jax.tree.map(watch, (params, x, d_out, options))
@@ -117,8 +118,9 @@ def prove_one(layer: ModuleType, comparer: Comparer, subject: Subject, seed: int
             layer.backward(watched, kept_of_them, watched_d)
         doubled = layer.backward(params, kept, 2 * d_out)
         jax.tree.map(assert_doubled, doubled, result[1])
-        assert_unshared(doubled, result)
-        before[dtype] = result
+        if dtype in earlier:
+            jax.tree.map(np.testing.assert_array_equal, *earlier[dtype])
+        earlier[dtype] = (result, kept), (jax.tree.map(np.copy, result), copy_of_kept)
 
 
 def prove_above_a_linear_map(

@@ -56,6 +56,8 @@ def test_whole_numbers_over_rows_add_up_exactly(R: int, dtype: type[np.floating]
     got = reductions.sum_of_rows(rows)
     np.testing.assert_array_equal(got, rows.sum(axis=0))
     assert got.dtype == np.float64
+    squared = reductions.sum_of_rows_squared(rows, np.ones(3, dtype))
+    np.testing.assert_array_equal(squared, ((rows - 1) ** 2).sum(axis=0))
 
 
 def test_no_more_roundings_pile_up_than_a_block_has_terms() -> None:
