@@ -816,7 +816,7 @@ NOT_PLANTED = {
 
 # What the search does not see of some kinds, beside what it doubts
 WHY_UNKNOWN = dict.fromkeys(
-    readers.OF_SUMS, "what is read is said by an argument, or by a constant of a function's"
+    readers.OF_SUMS, "the sum is a product with an array, such as a constant, within a function"
 )
 
 # What the search knows nothing of

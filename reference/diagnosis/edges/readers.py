@@ -31,7 +31,8 @@ INDEXING = {"and", "clamp", "eq", "ge", "gt", "iota", "jit", "le", "lt", "ne", "
 
 def reading(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     """List arrays with operations that read them, and constants of the loss beside them."""
-    source: dict[Any, Any] = {x: x for x in jaxpr.invars}  # of each array that is no constant
+    # Of each array that is no constant; what is given to read by is taken for one.
+    source: dict[Any, Any] = {x: x for x in jaxpr.invars if is_real(x)}
     for number, eqn in enumerate(jaxpr.eqns):
         operands = [x for x in eqn.invars if not isinstance(x, core.Literal) and x in source]
         if not operands:

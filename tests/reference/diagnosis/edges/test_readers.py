@@ -61,14 +61,14 @@ def test_a_mean_over_the_readers_of_a_row_is_named() -> None:
     """As an embedding's gradient that is divided by how often a word occurs."""
     E, t = normal(6, C), normal(len(READ), C, seed=1)
 
-    def loss(E: Any, t: Any) -> Any:
-        rows = E[READ]
+    def loss(E: Any, words: Any, t: Any) -> Any:
+        rows = E[words]
         return (jnp.sin(rows) * t).sum()
 
     d_E = np.zeros_like(E)
     np.add.at(d_E, READ, np.cos(E[READ]) * t)
     d_E /= np.maximum(np.bincount(READ, minlength=6), 1)[:, None]
-    cause, *_ = check_gradient(d_E, loss, E, t, explain_seconds=math.inf).causes
+    cause, *_ = check_gradient(d_E, loss, E, READ, t, explain_seconds=math.inf).causes
     assert (cause.kind, cause.operand) == ("mean_of_the_readers", "`E`")
     assert cause.where is not None
-    assert cause.where.text == "rows = E[READ]"
+    assert cause.where.text == "rows = E[words]"
