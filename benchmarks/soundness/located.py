@@ -221,8 +221,10 @@ class Planter:
             yield from self._named_swaps(cause)
         elif cause.kind in OF_ALL:
             for group in self.places.readers:
-                if any(_is_at(edge, cause) for edge in group):
-                    yield [Plant(edge.path, edge.operand, cause.kind) for edge in group]
+                at = [edge for edge in group if _is_called_on_line(edge, cause)]
+                for some in itertools.chain([group], itertools.combinations(at, len(group) - 1)):
+                    if at:  # all that read an array, or those that one function consists of
+                        yield [Plant(edge.path, edge.operand, cause.kind) for edge in some]
         elif cause.kind in {FACTOR, *WRONG}:
             yield from self._named_edges(cause)
         # The diagonal of a softmax may be planted at one operation, or at several that make it.

@@ -71,11 +71,19 @@ def normal_of(x: Array, n: Array) -> Normal | None:
 
 
 def _eps(form: str, x: Array, n: Array, axes: Axes) -> float:
-    """Find what was added to the mean square; 0 if it was not the same everywhere or not small."""
+    """Find what was added to the mean square, a power of ten; 0 if it was not small.
+
+    Where two elements are normalised their derivative is a multiple of it, so that it has to be
+    exact. It shows best where the mean square is least.
+    """
     c = x - _mean(x, axes) if form == STANDARD else x
-    added = _mean(c**2, axes) * (1 / _mean(n**2, axes) - 1)
-    eps = float(np.median(added))
-    return eps if 0 < eps < 1e-3 else 0.0
+    square = _mean(c**2, axes)
+    added = square * (1 / _mean(n**2, axes) - 1)
+    known = np.isfinite(added) & (added > 0)
+    if not known.any():
+        return 0.0
+    eps = float(f"1e{round(np.log10(added[known][square[known].argmin()]))}")
+    return eps if eps < 1e-3 else 0.0
 
 
 def others(x: Array, right: Axes) -> list[Axes]:

@@ -32,6 +32,7 @@ ELEMENTWISE = {
 NORMALISING = ELEMENTWISE | {"reduce_sum", "reduce_max", "broadcast_in_dim", "reshape", "squeeze"}
 FORMS = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims"}
 ENTRIES = 2**20  # of a Jacobian, at most
+FORM = 1e-2  # of a row's derivative, within which it has a form, as where s is a root + 1e-5
 AXES = 4  # at most, of an array that is normalised
 
 
@@ -295,12 +296,14 @@ def _scaled_by_its_mean_square(region: Region, x: Any, axes: tuple[int, ...]) ->
 def _divided(
     region: Region, x: Any, bracket: Callable[[Any, tuple[int, ...]], Any], axes: tuple[int, ...]
 ) -> JaxArray:
-    """Apply a bracket to x / s, where J v = bracket(v) / s for any v."""
+    """Apply a bracket to x / s, where J v = bracket(v) / s for any v; NaN where it is not."""
     _, right = region.normalised
     v, moved = region.direction
     u = bracket(v, right)
     one_over_s = _mean(u * moved, right) / _mean(u * u, right)
-    result: JaxArray = bracket(x * one_over_s, axes)
+    near = FORM * abs(moved).max(axis=right, keepdims=True)
+    is_form = (abs(u * one_over_s - moved) <= near).all()
+    result: JaxArray = jnp.where(is_form, bracket(x * one_over_s, axes), jnp.nan)
     return result
 
 

@@ -110,6 +110,7 @@ class Search:
         """Trace the loss, and compile its gradient with a factor on each edge."""
         self.difference, self.left = difference, 0
         self.doubtful: Explanation | None = None
+        self.measured: dict[tuple[Mistake, ...], Array] = {}  # bounds of what was judged right
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
         self.known = _changes_known(self.tapped, self.taps)
@@ -180,7 +181,7 @@ class Search:
 
     def explains(self, change: Array) -> bool:
         """Say whether a change leaves every element within its bound of what was handed in."""
-        return bool((abs(self.error - change) <= self.bound).all())
+        return self._is_within(change, self.bound)
 
     def reach(self, change: Array) -> Array:
         """Give the bounds, widened by a rounding of the largest change of each array.
@@ -196,7 +197,7 @@ class Search:
 
     def nearly(self, change: Array) -> bool:
         """Say whether the mistaken gradient's own rounding might explain what is left."""
-        return bool((abs(self.error - change) <= COARSER * self.reach(change)).all())
+        return self._is_within(change, COARSER * self.reach(change))
 
     def run(self, *, alone: bool = False) -> list[Explanation]:
         """Give what explains the difference most simply; nothing if nothing does.
@@ -207,7 +208,7 @@ class Search:
         if not (abs(self.error) * self.weight > 1).any():
             return []  # what is wrong is too small beside the rest to be fitted
         tried = list(self._tried(self.factors.taps))
-        single = self._told([trial for trial in self._no_chance(tried) if trial.explains], tried)
+        single = self._told(self._no_chance((t for t in tried if t.explains), tried), tried)
         if not any(self.simplicity(trial.mistake)[0] < OF_KINDS for trial in single):
             others = [tap for tap in self.taps if tap not in self.factors.numbers]
             tried += self._tried(others)
@@ -253,12 +254,7 @@ class Search:
                 continue
             rate, change = self._rate(program, some)
             mistake = Mistake(some, rate)
-            if not self.telling(change, self.error.size, len(taps), fitted=1):
-                continue
-            explains = self.explains(change)
-            if not (explains or (self.nearly(change) and self.judged((mistake,)))):
-                continue
-            if self._luck([mistake], self._allowed(change, explains=explains), 1).tells(tries):
+            if self._stands(mistake, change, self.error.size, tries, fitted=1):
                 return [Explanation((mistake,))]
         return []
 
@@ -303,24 +299,44 @@ class Search:
         for candidate in candidates[:JUDGED]:
             mistake = Mistake(candidate.taps, 1.0)
             change = self.change([mistake])
-            if not self.telling(change, candidate.size, tried):
-                continue
             others = [Mistake(other.taps, 1.0) for other in candidates if other != candidate]
             masked = np.where(self.of_the_wrong, change, 0.0)
             alone = mistake._replace(only=self.difference.wrong)
             for each, changed in ((mistake, change), (alone, masked)):
-                explains = self.explains(changed)
-                if not (explains or (self.nearly(changed) and self.judged((each,)))):
-                    continue
-                if self._luck([each], self._allowed(changed, explains=explains)).tells(tried):
+                if self._stands(each, changed, candidate.size, tried):
                     return [Explanation((each,), (tuple(others),))]
         return []
+
+    def _stands(
+        self, mistake: Mistake, change: Array, size: int, tried: int, fitted: int = 0
+    ) -> bool:
+        """Say whether a mistake explains the difference, and not by luck.
+
+        Args:
+            mistake: that is asked of.
+            change: that it makes.
+            size: of the array that is handed down wrongly.
+            tried: how many mistakes.
+            fitted: how many numbers have been fitted.
+        """
+        explains = self.explains(change)
+        if not explains and not (
+            self.nearly(change)
+            and self.telling(change, self.bound, size, tried, fitted)
+            and self.judged((mistake,))
+        ):
+            return False
+        allowed = self._allowed((mistake,), change, explains=explains)
+        telling = self.telling(change, allowed, size, tried, fitted)
+        return telling and self._luck([mistake], allowed, fitted).tells(tried)
 
     def _is_forward(self, edge: Edge) -> bool:
         shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
         return shapes is None or shapes.forward
 
-    def telling(self, change: Array, size: int, tried: int, fitted: int = 0) -> bool:
+    def telling(
+        self, change: Array, allowed: Array, size: int, tried: int, fitted: int = 0
+    ) -> bool:
         """Say whether a change is as what was handed in is in more elements than chance allows.
 
         Of as many mistakes as were tried one is near by chance with a probability of no more than
@@ -328,11 +344,12 @@ class Search:
 
         Args:
             change: what a mistake changes.
+            allowed: how far what was handed in may be from that.
             size: of the array that is handed down wrongly.
             tried: how many mistakes.
             fitted: how many numbers have been fitted, to as many elements.
         """
-        chance = self._chance(change, COARSER * self.reach(change), size, fitted)
+        chance = self._chance(change, allowed, size, fitted)
         return bool(np.log10(tried) + chance < np.log10(CHANCE))
 
     def _chance(self, change: Array, reach: Array, size: int, fitted: int) -> float:
@@ -345,9 +362,11 @@ class Search:
         near = np.clip(reach[moved] / abs(change[moved]), least, 1)
         return float(said * np.median(np.log10(near)))
 
-    def _allowed(self, change: Array, *, explains: bool) -> Array:
+    def _allowed(self, mistakes: tuple[Mistake, ...], change: Array, *, explains: bool) -> Array:
         """Give how far what was handed in may be from a change that explains it, or nearly does."""
-        return (1.0 if explains else COARSER) * self.reach(change)
+        if explains:
+            return self.reach(change)
+        return np.minimum(COARSER * self.reach(change), self.measured.get(mistakes, np.inf))
 
     def _luck(self, mistakes: Sequence[Mistake], allowed: Array, fitted: int = 0) -> Luck:
         """Bound the chance that errors from where these mistakes are look like them."""
@@ -398,7 +417,7 @@ class Search:
             return []
         changes = np.max([abs(self._changed(mistake)) for mistake in chosen], axis=0)
         explains = all(trial.explains for trial in trials)
-        draws = self._drawn(chosen, self._allowed(changes, explains=explains))
+        draws = self._drawn(chosen, self._allowed((chosen[0],), changes, explains=explains))
         told: list[Trial] = []
         for ((kind, _), group), several in zip(groups.items(), places, strict=True):
             fitted = self._fitted_in(several[:1])
@@ -438,25 +457,30 @@ class Search:
     def _fitted_in(self, mistakes: Iterable[Mistake]) -> int:
         return sum(m.kind == FACTOR and m.setting not in self.simple for m in mistakes)
 
-    def _no_chance(self, tried: Sequence["Trial"]) -> list["Trial"]:
+    def _no_chance(self, among: Iterable["Trial"], tried: Sequence["Trial"]) -> list["Trial"]:
         """Keep those that fit in more elements than one of as many mistakes would by chance."""
         return [
             trial
-            for trial in tried
+            for trial in among
             if np.log10(len(tried) * self._chosen_from([trial.mistake])) + trial.chance
             < np.log10(CHANCE)
         ]
 
     def _explaining(self, tried: Sequence["Trial"]) -> list["Trial"]:
         """Give those that explain the difference, by the bounds or else by their own rounding."""
-        telling = self._no_chance(tried)
-        single = [trial for trial in telling if trial.explains]
-        if not single:
-            near = [trial for trial in telling if trial.nearly]
-            changes = [((trial.mistake,), self._changed(trial.mistake)) for trial in near]
-            chosen = self._judged(changes)
-            single = [near[i] for i in chosen]
-        return single
+        single = self._no_chance((trial for trial in tried if trial.explains), tried)
+        if single:
+            return single
+        near = self._no_chance((trial for trial in tried if trial.nearly), tried)
+        changes = [((trial.mistake,), self._changed(trial.mistake)) for trial in near]
+        found = [near[i] for i in self._judged(changes)]
+        return self._no_chance(map(self._as_judged, found), tried)
+
+    def _as_judged(self, trial: "Trial") -> "Trial":
+        """Say how likely a mistake is to be so near by chance, by what its judgement allows."""
+        change, fitted = self._changed(trial.mistake), self._fitted_in([trial.mistake])
+        allowed = self._allowed((trial.mistake,), change, explains=False)
+        return trial._replace(chance=self._chance(change, allowed, change.size, fitted))
 
     def _in_the_wrong_alone(self, tried: Sequence["Trial"]) -> list["Trial"]:
         """Make each mistake in the derivatives of the arrays that are wrong, and in no others.
@@ -551,8 +575,8 @@ class Search:
         for tap in sorted(seen):
             operation = self.tapped.operations[tap.edge.path]
             shapes = tuple(str(x.aval) for x in operation.eqn.invars)
-            for place in places_of(operation.eqn) if tap.steps == EVERY else ():
-                key = place, operation.name, shapes, tap.edge.operand, tap.kind
+            for place in places_of(operation.eqn):
+                key = place, operation.name, shapes, tap.edge.operand, tap.kind, tap.steps
                 by_place.setdefault(key, []).append(tap)
             if tap.kind != FACTOR and tap.steps == EVERY:
                 name = operation.name, tap.edge.operand, tap.kind
@@ -567,14 +591,17 @@ class Search:
     def _fitted(self, taps: tuple[Tap, ...], whole: Array) -> Iterator["Trial"]:
         """Fit the factor, and take the number nearest to it that has a name, too."""
         c = self._fit(whole)
+        if not self.explains(c * whole):  # whose own rounding counts
+            c = self._fit(whole, 1 / np.maximum(self.reach(c * whole), self._smallest()))
         nearest = self._nearest(c)
         yield self._trial(Mistake(taps, nearest), nearest * whole, whole)
         yield self._trial(Mistake(taps, c), c * whole, whole)
 
-    def _fit(self, whole: Array) -> float:
+    def _fit(self, whole: Array, weight: Array | None = None) -> float:
         """Fit a multiple of a change to the difference, in parts of the bounds."""
-        weighted = self.weight * whole
-        return float(weighted @ (self.weight * self.error) / (weighted @ weighted))
+        weight = self.weight if weight is None else weight
+        weighted = weight * whole
+        return float(weighted @ (weight * self.error) / (weighted @ weighted))
 
     @functools.cached_property
     def simple(self) -> tuple[float, ...]:
@@ -590,9 +617,9 @@ class Search:
         residual = float(np.linalg.norm(left) / np.linalg.norm(self.weight * self.error))
         sketch = self._sketch(self.weight * whole)
         explains, nearly = self.explains(change), self.nearly(change)
-        reach = self.bound if explains else COARSER * self.reach(change)
         fitted = self._fitted_in([mistake])
-        chance = self._chance(change, reach, change.size, fitted) if explains or nearly else 0.0
+        near = explains or nearly
+        chance = self._chance(change, self.bound, change.size, fitted) if near else 0.0
         return Trial(mistake, residual, sketch, explains, nearly, chance)
 
     def _sketch(self, x: Array) -> Array:
@@ -609,7 +636,10 @@ class Search:
         return rng.integers(SKETCH, size=size), rng.choice([-1.0, 1.0], size)
 
     def judged(self, mistakes: tuple[Mistake, ...]) -> bool:
-        """Say whether the gradient is right for the loss with these mistakes, by measurement."""
+        """Say whether the gradient is right for the loss with these mistakes, by measurement.
+
+        Then how far it may be off is known, which `reach` only guesses.
+        """
         taps = [tap for mistake in mistakes for tap in mistake.taps]
         settings = np.array([m.setting for m in mistakes for _ in m.taps])
         gradient = self._gradient(taps, mistakes[0].only)
@@ -618,8 +648,12 @@ class Search:
         inputs = self.tapped.inputs
         comparer = Comparer(gradient, inputs, settings, measured=True)
         got = [leaf.got for leaf in leaves]
-        verdict = comparer(got, inputs, settings, dtype=dtype).verdict
-        return verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+        found = comparer(got, inputs, settings, dtype=dtype)
+        is_right = found.verdict in {Verdict.MATCH, Verdict.AMBIGUOUS}
+        if is_right:
+            bounds = [np.where(leaf.tied, np.inf, leaf.open_bound) for leaf in found.leaves]
+            self.measured[mistakes] = np.maximum(_joined(bounds), self._smallest())
+        return is_right
 
     def _gradient(self, taps: Sequence[Tap], only: frozenset[int]) -> Gradient:
         """Give the gradient with its taps, in some of the arrays alone if there are any."""
@@ -634,7 +668,7 @@ class Search:
         return gradient
 
     def _judged(self, near: Sequence[tuple[tuple[Mistake, ...], Array]]) -> list[int]:
-        """Find the first of these that is right by its own rounding, and those that are like it."""
+        """Find the first of these that is right by its own rounding, and those that are as well."""
         refused: list[Array] = []
         for mistakes, change in near:
             if any(self._alike(change, other) for other in refused):
@@ -642,9 +676,15 @@ class Search:
             if len(refused) == JUDGED or not self._has_time():
                 break
             if self.judged(mistakes):
-                return [i for i, (_, other) in enumerate(near) if self._alike(change, other)]
+                measured = self.measured[mistakes]
+                alike = [i for i, (_, x) in enumerate(near) if self._is_within(x, measured)]
+                self.measured.update((near[i][0], measured) for i in alike)
+                return alike
             refused.append(change)
         return []
+
+    def _is_within(self, change: Array, allowed: Array) -> bool:
+        return bool((abs(self.error - change) <= allowed).all())
 
     def _alike(self, one: Array, other: Array) -> bool:
         return bool((abs(one - other) <= self.reach(one)).all())
@@ -679,22 +719,26 @@ class Search:
             for mistakes in itertools.product(*both):
                 change = self.change(mistakes)
                 explains = self.explains(change)
-                reach = self.bound if explains else COARSER * self.reach(change)
-                chance = self._chance(change, reach, change.size, self._fitted_in(mistakes))
                 choices = len(residual) * self._chosen_from(mistakes)
-                if np.log10(choices) + chance >= np.log10(CHANCE) or refused == JUDGED:
+                fitted = self._fitted_in(mistakes)
+                if not self.telling(change, self.bound, change.size, choices, fitted):
                     continue
-                if not explains and not self.nearly(change):
-                    continue
-                allowed = self._allowed(change, explains=explains)
-                if not self._luck_of_pair(pair, mistakes, allowed, alone).tells(choices):
-                    refused += 1
-                elif explains:
-                    return [self._at_the_simplest(pair, mistakes, alone)]
-                else:
+                if not explains and self.nearly(change):
                     near.append((mistakes, change, pair))
-        judged = self._judged([(mistakes, change) for mistakes, change, _ in near])
-        return [self._at_the_simplest(near[k][2], near[k][0], alone) for k in judged[:1]]
+                if not explains or refused == JUDGED:
+                    continue
+                allowed = self._allowed(mistakes, change, explains=True)
+                if self._luck_of_pair(pair, mistakes, allowed, alone).tells(choices):
+                    return [self._at_the_simplest(pair, mistakes, alone)]
+                refused += 1
+        for k in self._judged([(mistakes, change) for mistakes, change, _ in near]):
+            mistakes, change, pair = near[k]
+            choices = len(residual) * self._chosen_from(mistakes)
+            allowed = self._allowed(mistakes, change, explains=False)
+            telling = self.telling(change, allowed, change.size, choices, self._fitted_in(mistakes))
+            if telling and self._luck_of_pair(pair, mistakes, allowed, alone).tells(choices):
+                return [self._at_the_simplest(pair, mistakes, alone)]
+        return []
 
     def _luck_of_pair(
         self,

@@ -58,6 +58,7 @@ from reference.limit import Limit
 
 DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
+NEAR = 1 / 64  # of what is allowed, within which an error is beside others
 ALIKE = 12  # arrays that are tried in the place of one statistic
 ROUNDED = 64 * float(np.finfo(np.float64).eps)
 BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
@@ -207,10 +208,12 @@ class Candidate(NamedTuple):
     Attributes:
         taps: one, or all of those that hand down to one array.
         size: of the array that is handed down wrongly.
+        off: how far the error is from it along the directions, in parts of what is allowed.
     """
 
     taps: tuple[Tap, ...]
     size: int
+    off: float = 0.0
 
 
 class Substitutes:
@@ -259,12 +262,18 @@ class Substitutes:
             ]
         return sorted(found, key=simplicity)
 
-    def _fits(self, change: Array, rounded: Array | float) -> Array:
-        """Say which of these changes, one a column, are the error along each direction."""
-        self.tried += change.shape[1] if change.ndim > 1 else 1
+    def _fits(self, change: Array, rounded: Array) -> Iterator[tuple[int, float]]:
+        """Choose of these changes, one a column, those that are the error along each direction.
+
+        Yields:
+            The column, and how far the error is from it, in parts of what is allowed.
+        """
+        self.tried += change.shape[1]
         allowed = self.allowed[:, None] + rounded
-        near = (abs(self.target[:, None] - change) <= allowed).all(axis=0)
-        return np.asarray(near & (abs(change) > allowed).any(axis=0))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = (abs(self.target[:, None] - change) / allowed).max(axis=0)
+        for i in np.flatnonzero((off <= 1) & (abs(change) > allowed).any(axis=0)).tolist():
+            yield i, float(off[i])
 
     def _reaches(self, value: Value | None) -> bool:
         """Say whether what is handed down to an array comes to all arrays that are wrong."""
@@ -356,10 +365,10 @@ class Substitutes:
                     except Exception:  # noqa: S112, a way between them may lead through anything
                         continue
                     rounded = ROUNDED * (abs(wrong) + abs(right))
-                    if self._fits((wrong - right)[:, None], rounded[:, None]).all():
+                    for _, off in self._fits((wrong - right)[:, None], rounded[:, None]):
                         edge, place = Edge((*path, number), 0), _place(source, jaxpr, path)
                         size = self.recorded.values[x].size
-                        yield Candidate((Tap(edge, kind, source=place),), size)
+                        yield Candidate((Tap(edge, kind, source=place),), size, off)
 
     def _of_statistics(self) -> Iterator[Candidate]:
         """Put other arrays in the place of the statistics with which something is normalised."""
@@ -440,12 +449,12 @@ class Substitutes:
             parts = np.asarray(tangents) * handed
             wrong, rounded = parts.sum(axis=axes).T, ROUNDED * abs(parts).sum(axis=axes).T
             right = (self.recorded.moved[out] * handed).reshape(DIRECTIONS, -1).sum(axis=1)
-            for i in np.flatnonzero(self._fits(wrong - right[:, None], rounded)).tolist():
+            for i, off in self._fits(wrong - right[:, None], rounded):
                 others = tuple(
                     (_place(x, jaxpr, path), z) for x, z in zip(chosen, several[i], strict=True)
                 )
                 tap = Tap(Edge((*path, number), 0), OTHER_STATISTICS, others=others)
-                yield Candidate((tap,), handed.size)
+                yield Candidate((tap,), handed.size, off)
 
     def _through(self, x: Value, out: Value, linear: Callable[[Any], Any]) -> Array:
         """Give what a linear map hands down to x, along each direction."""
@@ -475,10 +484,10 @@ class Substitutes:
                     z = self.recorded.values[value]
                     change = self._along(edge, eqn, out, arrays, (z, other)) - right
                     rounded = ROUNDED * abs(change + right)
-                    if self._fits(change[:, None], rounded[:, None]).all():
+                    for _, off in self._fits(change[:, None], rounded[:, None]):
                         swap = Swap(value, ITSELF, other)
                         size = self.recorded.values[out].size
-                        yield Candidate((Tap(edge, ANOTHER_VALUE, swap=swap),), size)
+                        yield Candidate((Tap(edge, ANOTHER_VALUE, swap=swap),), size, off)
 
     def _along(
         self,
@@ -517,9 +526,9 @@ class Substitutes:
             for pairs, rows in self._made(shape):
                 for edge, through, right in edges:
                     change = through @ rows.T - right[:, None]
-                    fits = self._fits(change, ROUNDED * (abs(through) @ abs(rows).T))
-                    for i in np.flatnonzero(fits):
-                        yield Candidate((self._of_factor(edge, *pairs[i]),), rows.shape[1])
+                    rounded = ROUNDED * (abs(through) @ abs(rows).T)
+                    for i, off in self._fits(change, rounded):
+                        yield Candidate((self._of_factor(edge, *pairs[i]),), rows.shape[1], off)
 
     def _of_factor(self, edge: Edge, value: Value, formula: str) -> Tap:
         """Say what takes the place of a factor: of the other operand of a product, if it is one."""
@@ -545,13 +554,13 @@ class Substitutes:
                         DIRECTIONS, -1
                     )
                     change = through @ rows.T - through.sum(axis=1, keepdims=True)
-                    fits = self._fits(change, ROUNDED * (abs(through) @ abs(rows).T))
-                    for i in np.flatnonzero(fits):
+                    rounded = ROUNDED * (abs(through) @ abs(rows).T)
+                    for i, off in self._fits(change, rounded):
                         taps = [
                             Tap(edge, FACTOR_TOO_MANY, swap=Swap(*pairs[i], edge.operand))
                             for edge in edges[value]
                         ]
-                        yield Candidate(tuple(taps), rows.shape[1])
+                        yield Candidate(tuple(taps), rows.shape[1], off)
 
 
 class _Formed(dict[Value, dict[str, Array]]):
@@ -600,11 +609,15 @@ def is_of_factors(shapes: Shapes) -> bool:
 
 
 def simplicity(candidate: Candidate) -> tuple[Any, ...]:
-    """Order from the simplest: an operand, then a factor, then one too many."""
+    """Order from the simplest: an operand, then a factor, then one too many.
+
+    What is far off comes after all that is not.
+    """
     tap = candidate.taps[0]
+    far = candidate.off > NEAR
     if tap.swap is None:
-        return (0,)
+        return far, 0
     kinds, formulas = [ANOTHER_VALUE, ANOTHER_FACTOR, FACTOR_TOO_MANY], list(FORMULAS)
     order = tuple(-n for n in tap.edge.path)
     formula = formulas.index(tap.swap.formula)
-    return 1 + kinds.index(tap.kind), formula, len(candidate.taps), order
+    return far, 1 + kinds.index(tap.kind), formula, len(candidate.taps), order

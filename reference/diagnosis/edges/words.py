@@ -174,12 +174,15 @@ class Words:
             sentence = f"{self._of_swap(mistake, tap.swap, operation, operand, at)} in {wrong}."
         else:
             code, what = Code.LOCAL_DERIVATIVE, SENTENCES[mistake.kind]
-            of = (
-                "What is handed down to" if of_array else f"The derivative of `{operation.name}` in"
-            )
+            of = f"The derivative of `{operation.name}` in"
+            if of_array:
+                call = self.tapped.operations.get(tap.edge.path[:-1])
+                one = call is not None and call.of_source  # which others read the array beside
+                of = f"What `{call.name}` hands" if call is not None and one else "What is handed"
+                of += " down to"
             sentence = f"{of} {operand}{at} {what} in {wrong}."
         alone = ", and in no other array" if mistake.only else ""
-        steps = self._steps(mistake) if len(operands) == 1 and not of_array else ""
+        steps = "" if of_array else self._steps(mistake, several=len(operands) > 1)
         sentence = sentence[:-1] + f"{alone}{steps}."
         factor = mistake.factor if mistake.kind == FACTOR else None
         return Cause(
@@ -201,15 +204,16 @@ class Words:
         }
         return swap.formula.format(names.get(swap.value, "another"))
 
-    def _steps(self, mistake: Mistake) -> str:
-        tap = mistake.taps[0]
-        if len(mistake.taps) > 1:
+    def _steps(self, mistake: Mistake, *, several: bool) -> str:
+        """Say how often, which several operands say themselves, and at which step of a loop."""
+        tap, every = mistake.taps[0], ""
+        if len(mistake.taps) > 1 and not several:
             lines = {self.line(tap) for tap in mistake.taps}
             which = "times that the line is run" if len(lines) == 1 else "operations of this name"
-            return f", at each of the {len(mistake.taps)} {which}"
+            every = f", at each of the {len(mistake.taps)} {which}"
         if tap.steps == EVERY:
-            return ""
-        return ", at the first step" if tap.steps == FIRST else ", at the last step"
+            return every
+        return f"{every}, at the first step" if tap.steps == FIRST else f"{every}, at the last step"
 
     def _statistic(self, tap: Tap, x: Value) -> Value | None:
         return self.flow.resolved(x, tap.edge.path[:-1])
@@ -223,7 +227,7 @@ class Words:
         if swap.updated:
             swaps = [tap.swap for tap in mistake.taps if tap.swap is not None]
             names = dict.fromkeys(self.value(swap.value) for swap in swaps)
-            less = f"less {in_short(mistake.setting)} times its gradient, as if updated before,"
+            less = f"less {mistake.setting:.4g} times its gradient, as if updated before,"
             updated = " and ".join(f"{name} {less}" for name in names)
             return f"The derivative of `{operation.name}` in {operand}{at} uses {updated}"
         derivative = f"the derivative of `{operation.name}` in {operand}{at}"

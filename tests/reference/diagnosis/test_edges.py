@@ -77,6 +77,29 @@ def test_the_paths_of_a_layer_norm_are_told_apart(dtype: type[np.floating]) -> N
         assert f"test_edges.py:{cause.where.number}, `{line}" in cause.sentence
 
 
+def test_a_line_may_be_wrong_at_the_last_step_of_a_scan_alone() -> None:
+    def loss(x: Any, u: Any, t: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            gate = jax.nn.sigmoid(x)
+            return gate * h + (1 - gate) * u, None
+
+        h, _ = lax.scan(step, jnp.ones_like(u), x)
+        return (h * t).sum()
+
+    x, u, t = normal(T, D), normal(D), normal(D, seed=1)
+    gate, h = 1 / (1 + np.exp(-x)), [np.ones(D)]
+    for step in range(T):
+        h.append(gate[step] * h[-1] + (1 - gate[step]) * u)
+    d_x, d_h = np.zeros_like(x), t
+    for step in reversed(range(T)):
+        of_old, of_new = (gate[step], 1 - gate[step]) if step == T - 1 else (h[step], u)
+        d_x[step] = d_h * (of_old - of_new) * gate[step] * (1 - gate[step])
+        d_h = d_h * gate[step]
+    cause, *others = causes(d_x, loss, x, u, t)
+    assert (cause.kind, cause.operand, others) == ("other_operand", "`gate` and `1 - gate`", [])
+    assert cause.sentence.endswith(", at the last step.")
+
+
 def two_layers(params: Any, x: Any, t: Any) -> Any:
     a = jnp.tanh(x @ params["below"] + params["bias"][None, :])
     return ((a @ params["above"] - t) ** 2).sum()

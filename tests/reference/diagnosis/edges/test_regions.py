@@ -83,15 +83,18 @@ def test_the_sum_of_a_softmax_is_named_whoever_has_written_it() -> None:
 
 
 def test_the_mean_square_along_another_axis_is_named() -> None:
-    x, t = normal(T, D), normal(T, D, seed=1)
+    x, t = normal(B, T, D), normal(B, T, D, seed=1)
 
     def loss(x: Any, t: Any) -> Any:
-        n = x / jnp.sqrt((x**2).mean(1, keepdims=True) + 1e-5)
+        c = x - x.mean(-1, keepdims=True)
+        n = c / jnp.sqrt((c**2).mean(-1, keepdims=True) + 1e-5)
         return (n * t).sum()
 
-    s = np.sqrt((x**2).mean(1, keepdims=True) + 1e-5)
-    cause = first_cause((t - x / s * (t * x / s).mean(0)) / s, loss, x, t)
-    assert (cause.kind, cause.operand) == ("mean_square_along_0", "`x`")
+    c = x - x.mean(-1, keepdims=True)
+    s = np.sqrt((c**2).mean(-1, keepdims=True) + 1e-5)
+    d_c = (t - c / s * (t * c / s).mean((1, 2), keepdims=True)) / s
+    cause = first_cause(d_c - d_c.mean(-1, keepdims=True), loss, x, t)
+    assert (cause.kind, cause.operand) == ("mean_square_along_1_2", "`c`")
 
 
 def test_the_statistics_of_another_group_are_named() -> None:
