@@ -1,5 +1,6 @@
 """What the parameters of every layer begin with, and where they are drawn from."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -93,6 +94,16 @@ def test_the_same_generator_draws_the_same_in_both_precisions(name: str) -> None
         init(rng=0)
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got int64"):
         init(rng=np.random.default_rng(0), dtype=int)
+
+
+def test_each_call_draws_from_its_generator_into_new_arrays() -> None:
+    inits: list[Callable[..., Any]] = [init for init, _, _ in DRAWN.values()]
+    inits.append(functools.partial(mixture_of_experts.init, 3, 4, 5))
+    for init in inits:
+        one, other = (init(rng=np.random.default_rng(seed))._asdict() for seed in (1, 2))
+        for field in one:
+            assert "bias" in field or (one[field] != other[field]).all(), field
+            assert not np.shares_memory(one[field], other[field]), field
 
 
 @each("layer", [lstm, gru])

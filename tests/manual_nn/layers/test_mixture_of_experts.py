@@ -164,6 +164,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         forward(params, np.ones((5, 4)), top_k=1)
     with pytest.raises(ValueError, match=r"params.weight_down must have shape \(2, 4, 3\)"):
         forward(params._replace(weight_down=np.ones((2, 3, 3))), x, top_k=1)
+    with pytest.raises(ValueError, match=r"params.bias_down must have shape \(2, 3\)"):
+        forward(params._replace(bias_down=np.ones((2, 4))), x, top_k=1)
     for name in ("router", "bias_down"):
         with pytest.raises(ValueError, match=rf"params.{name} must have at least 2 axes .* \(3,\)"):
             forward(params._replace(**{name: np.ones(3)}), x, top_k=1)
