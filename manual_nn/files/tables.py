@@ -34,6 +34,8 @@ LINES = 50  # that are looked at to guess what separates cells and whether the f
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
 MISSING = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none")  # in lower case
 
+NO_ROWS = "a table of rows is needed, this has none"
+
 LOGGER = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
     if separator is not None and (commas := _decimal_commas(frame[inputs])):
         if separator != ";" and all(map(THOUSANDS.fullmatch, commas)):
             msg = f"{commas[0]} may have three decimals, or be {commas[0].replace(',', '')}"
-            raise ValueError(f"{msg}: write numbers with decimal points, and thousands without")
+            raise ValueError(f"{msg}: write decimals with a point, and thousands without a comma")
         told = columns._replace(header=has_names)
         frame = _by_commas(frame[inputs], _read(path, kind, told, decimal=",").frame[inputs])
     return Table(_numbers(frame, inputs), tuple(inputs) if has_names else None, labels)
@@ -297,6 +299,8 @@ def _parse(
         except pd.errors.ParserError as error:
             reason = _why_not_parsed(str(error), text, how["sep"], header=header)
             raise ValueError(reason) from error
+        except pd.errors.EmptyDataError as error:
+            raise ValueError(NO_ROWS) from error
         except pd.errors.ParserWarning as error:
             msg = "rows have more cells than the first line has names"
             raise ValueError(f"{msg}, {in_words(lines[0])}: name them all") from error
@@ -474,14 +478,14 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
         return values
     for row, value in enumerate(values):
         if isinstance(value, Sized) and not isinstance(value, str | bytes):
-            msg = f"column {name!r} holds {value!r} in row {row}"
+            msg = f"column {name!r} holds more than one value in row {row}"
             raise ValueError(f"{msg}, classes must be numbers or strings")  # noqa: TRY004, the file is wrong
     return values.astype(str)
 
 
 def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]:
     if frame.empty:
-        raise ValueError("a table of rows is needed, this has none")
+        raise ValueError(NO_ROWS)
     if not names:
         raise ValueError(f"there is no column of inputs among {in_words(frame.columns)}")
     return np.stack([_input(frame[name], name) for name in names], axis=1)

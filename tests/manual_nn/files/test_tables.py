@@ -137,6 +137,7 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         (FLOWERS, Columns("kind", ("length", "width")), "no column of inputs among length, width"),
         ("kind\noak\n", Columns("kind"), "there is no column of inputs among kind"),
         ("a,b\n", Columns("b"), "a table of rows is needed, this has none"),
+        ("\n\n", Columns("b"), "a table of rows is needed, this has none"),
         ("a,b\n1,x\n,y\n", Columns("b"), "column 'a' is empty in row 1"),
         ("a,b\n1,x\ninf,y\n", Columns("b"), "column 'a' is inf in row 1"),
         ("a,b\n1,x\n2,\n", Columns("b"), "row 1 has no class in column 'b'"),
@@ -370,7 +371,7 @@ def test_numbers_with_decimal_commas_are_read_to_the_bit(path: Path) -> None:
 
 def test_classes_must_be_scalars(path: Path) -> None:
     pd.DataFrame({"a": [1, 2], "b": [[1], [1, 2]]}).to_parquet(path)
-    with pytest.raises(ValueError, match=r"column 'b' holds array\(\[1\]\) in row 0, classes must"):
+    with pytest.raises(ValueError, match=r"column 'b' holds more than one value in row 0, classes"):
         read_table(path, "parquet", Columns("b"))
 
 
