@@ -40,8 +40,8 @@ def number_classes(labels: npt.NDArray[Any]) -> tuple[tuple[str, ...], Labels]:
     if len(values) < 2:
         raise ValueError(f"there must be two classes or more, got {values[0]} in every row")
     if len(values) > max(MANY, len(labels) // 2):
-        msg = f"classes are needed, {len(labels)} rows have {len(values)} different labels"
-        raise ValueError(f"{msg}, such as {values[0]} and {values[1]}")
+        msg = f"there are {len(values)} different labels in {len(labels)} rows"
+        raise ValueError(f"{msg}, such as {values[0]} and {values[1]}, too many to be classes")
     return tuple(map(str, values.tolist())), numbers.astype(np.int64)
 
 
@@ -62,10 +62,10 @@ def class_numbers(labels: npt.NDArray[Any], classes: Sequence[str]) -> Labels:
             continue
         size = _number(name)
         if size is not None and not size.is_integer():
-            raise ValueError(f"classes are needed, not {name}, which is that of row {row}")
+            raise ValueError(f"classes must be whole numbers or words, got {name} in row {row}")
         if size is None or sizes.count(size) != 1:
-            msg = f"row {row} is of class {name!r}, the model's are {', '.join(classes)}"
-            raise ValueError(msg)
+            msg = f"row {row} is of class {name!r}, which the model does not know: it has"
+            raise ValueError(f"{msg} {', '.join(classes)}")
         numbers[name] = sizes.index(size)
     return np.array([numbers[name] for name in names], np.int64)
 
@@ -86,5 +86,5 @@ def _whole(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     fractions = ~(np.isfinite(labels) & (labels == np.rint(labels)))
     if fractions.any():
         row = int(fractions.argmax())
-        raise ValueError(f"classes are needed, not {labels[row]}, which is that of row {row}")
+        raise ValueError(f"classes must be whole numbers or words, got {labels[row]} in row {row}")
     return labels.astype(np.int64)

@@ -183,9 +183,9 @@ def _columns(
 ) -> tuple[Inputs, npt.NDArray[Any] | None]:
     if apart == (columns.target is not None):
         names = in_words(column_names(path, kind, columns))
-        has = "the classes stand in another file" if apart else "choose the column of the classes"
-        option = "give no --target" if apart else "with --target"
-        raise ValueError(f"{has}, {option}; the columns are {names}")
+        inside = "choose the column of the classes with --target"
+        what = "the classes are in another file, so give no --target" if apart else inside
+        raise ValueError(f"{what}; the columns are {names}")
     table = read_table(path, kind, columns)
     return Inputs(table.X, table.features), table.labels
 
@@ -228,7 +228,7 @@ def _inputs(array: npt.NDArray[Any]) -> Inputs:
     X = array.reshape(len(array), math.prod(array.shape[1:]))
     finite = np.isfinite(X).all(axis=1)
     if not finite.all():
-        raise ValueError(f"inputs must be finite numbers, in row {int(finite.argmin())} one is not")
+        raise ValueError(f"inputs must be finite numbers, one in row {int(finite.argmin())} is not")
     return Inputs(X, image_shape=image_shape)
 
 

@@ -34,7 +34,7 @@ LINES = 50  # that are looked at to guess what separates cells and whether the f
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
 MISSING = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none")  # in lower case
 
-NO_ROWS = "a table of rows is needed, this has none"
+NO_ROWS = "the table has no rows"
 
 LOGGER = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ def places_of(features: Sequence[str], names: Sequence[str]) -> list[int]:
     """
     missing = [name for name in features if name not in names]
     if missing:
-        msg = f"of the model's {len(features)} inputs, {in_words(missing)} not among"
-        raise ValueError(f"{msg} {in_words(names)}")
+        msg = f"of the model's {len(features)} inputs the table lacks {in_words(missing)}"
+        raise ValueError(f"{msg}; it has {in_words(names)}")
     return [names.index(name) for name in features]
 
 

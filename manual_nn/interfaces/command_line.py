@@ -379,8 +379,10 @@ def _data_trained_on(model: Model, data_dir: Path | None) -> Dataset:
     if data_dir is not None:
         source = source._replace(data_dir=str(data_dir))
     if source.is_file and files_fingerprint(source) != model.fingerprint:
-        msg = f"{source.data} has changed since the training, so that its rows to test with are"
-        raise ValueError(f"{msg} not known; as --data, all of its rows are evaluated")
+        msg = (
+            f"{source.data} has changed since the training, so that the rows held out for the test"
+        )
+        raise ValueError(f"{msg} are not known; give it as --data to evaluate all of its rows")
     return load_data(source)
 
 
@@ -485,8 +487,8 @@ def _stopping_rule(args: argparse.Namespace) -> StoppingRule | None:
     if args.early_stopping is False:
         for name in ("patience", *rule):
             if getattr(args, name) is not None:
-                msg = f"--{name.replace('_', '-')} is a rule of early stopping"
-                raise ValueError(f"{msg}, got --no-early-stopping")
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} and --no-early-stopping contradict each other")
         return None
     if args.patience is not None:
         if rule:

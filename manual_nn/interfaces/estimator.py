@@ -311,11 +311,10 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             rows = self._prepare(X, y, sample_weight, fresh=fresh, classes=classes)
             self._train(rows, settings)
         if fresh and self.scaler_ is not None and len(rows.y) < FEW_ROWS:
-            text = "features are standardised from now on as the rows of this first call are, of"
-            text += (
-                f" which there are only {len(rows.y)}: begin with more, or set standardize=False"
+            text = (
+                f"features are standardised for good by the {len(rows.y)} rows of this first call"
             )
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(f"{text}: begin with more, or set standardize=False", stacklevel=2)
         return self
 
     def predict(self, X: npt.ArrayLike | Rows) -> npt.NDArray[Any]:
@@ -636,10 +635,12 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         y = y.toarray() if is_sparse(y) else y
         K = len(self.classes_)
         if y.shape[1:] != (K,):
-            raise ValueError(f"y must have shape (N, {K}), a column a class, got {y.shape}")
+            raise ValueError(
+                f"y must have shape (N, {K}), one column for each class, got {y.shape}"
+            )
         if y.dtype.kind not in "fiub" or not np.isin(y, (0, 1)).all():
             msg = "y must hold 0 and 1 where it has several columns, each for a label"
-            raise ValueError(f"{msg}; of more classes, MultiOutputClassifier fits each column")
+            raise ValueError(f"{msg}; for columns of more classes there is MultiOutputClassifier")
         return y.astype(np.int64)
 
     def _class_numbers(self, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

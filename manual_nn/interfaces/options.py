@@ -127,7 +127,7 @@ def _add_train(commands: Any, run: Any) -> None:
         "--test-fraction",
         type=_fraction,
         metavar="FRACTION",
-        help="rows of a file that are held out for the test, always the same ones "
+        help="fraction of a file's rows held out for the test, always the same rows "
         f"(default: {TEST_FRACTION})",
     )
     _add(
@@ -135,14 +135,14 @@ def _add_train(commands: Any, run: Any) -> None:
         "--validation-fraction",
         _fraction,
         default.validation_fraction,
-        "of the other rows, those that are held out for validation",
+        "fraction of the remaining rows held out for validation",
         metavar="FRACTION",
     )
     data.add_argument(
         "--scaling",
         choices=KINDS,
-        help="of the inputs: divide all by the smallest power of two that none exceeds, or "
-        "standardise each to mean 0 and variance 1; the model remembers it and does the same "
+        help="divide all inputs by the smallest power of two that none exceeds, or standardise "
+        "each to mean 0 and variance 1; the model remembers this and scales new inputs alike "
         "(default: divide images, standardise others)",
     )
     network = command.add_argument_group("network")
@@ -151,7 +151,8 @@ def _add_train(commands: Any, run: Any) -> None:
         "--hidden",
         _width,
         list(default.hidden),
-        "widths of the hidden layers; without a number there is none, which is softmax regression",
+        "widths of the hidden layers; without a width there is no such layer, which is softmax "
+        "regression",
         nargs="*",
         metavar="WIDTH",
     )
@@ -190,9 +191,9 @@ def _add_training(group: Any, default: Settings) -> None:
         "--momentum",
         type=float,
         metavar="FACTOR",
-        help="of sgd: what remains of the velocity after a step, from 0 to below 1 (default: 0)",
+        help="for sgd: what remains of the velocity after a step, from 0 to below 1 (default: 0)",
     )
-    group.add_argument("--nesterov", action="store_true", help="of sgd: Nesterov's momentum")
+    group.add_argument("--nesterov", action="store_true", help="for sgd: Nesterov's momentum")
     group.add_argument(
         "--learning-rate",
         type=float,
@@ -234,7 +235,7 @@ def _add_training(group: Any, default: Settings) -> None:
         "--max-change",
         type=float,
         metavar="FRACTION",
-        help="and has changed by less than this since the epoch before "
+        help="and only when it has changed by less than this since the epoch before "
         f"(default: {stop.max_change})",
     )
     group.add_argument(
@@ -340,7 +341,7 @@ def _add_data(command: Any, *, default: str | None, note: str) -> Any:
         type=int,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="the rows are images of this size (default: if the file says so)",
+        help="the rows are images of this size (default: only if the file says so)",
     )
     return group
 
@@ -357,7 +358,7 @@ def _add_columns(command: Any) -> None:
         "--header",
         action=argparse.BooleanOptionalAction,
         help="the first line of CSV names the columns, or not (default: it does if it has words "
-        "above numbers, or counts 0 1 2 and so on; a guess that may be wrong is said)",
+        "above numbers, or counts 0 1 2 and so on; an uncertain guess is printed)",
     )
 
 

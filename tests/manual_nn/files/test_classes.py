@@ -37,11 +37,11 @@ def test_classes_have_names_in_order_and_their_numbers_lead_back(
     ("labels", "reason"),
     [
         (np.array([1, 1]), "two classes or more, got 1 in every row"),
-        (np.array([1.0, 1.5]), "not 1.5, which is that of row 1"),
-        (np.array([np.nan, 1.0]), "not nan, which is that of row 0"),
-        (np.array([np.inf, 1.0]), "not inf"),
-        (np.array(["1", "0.5"]), "not 0.5, which is that of row 1"),
-        (np.arange(MANY + 1), "101 rows have 101 different labels, such as 0 and 1"),
+        (np.array([1.0, 1.5]), "must be whole numbers or words, got 1.5 in row 1"),
+        (np.array([np.nan, 1.0]), "got nan in row 0"),
+        (np.array([np.inf, 1.0]), "got inf"),
+        (np.array(["1", "0.5"]), "got 0.5 in row 1"),
+        (np.arange(MANY + 1), "101 different labels in 101 rows, such as 0 and 1, too many"),
     ],
 )
 def test_what_are_no_classes_is_refused(labels: npt.NDArray[np.generic], reason: str) -> None:
@@ -52,12 +52,12 @@ def test_what_are_no_classes_is_refused(labels: npt.NDArray[np.generic], reason:
 def test_there_may_be_many_classes_or_hardly_any_row_of_each() -> None:
     assert len(number_classes(np.arange(MANY))[0]) == MANY
     assert len(number_classes(np.arange(200).repeat(2))[0]) == 200
-    with pytest.raises(ValueError, match="399 rows have 200 different labels"):
+    with pytest.raises(ValueError, match="200 different labels in 399 rows"):
         number_classes(np.arange(200).repeat(2)[1:])
 
 
 def test_a_class_that_is_not_known_is_named() -> None:
-    with pytest.raises(ValueError, match="row 1 is of class 'elm', the model's are ash, oak"):
+    with pytest.raises(ValueError, match=r"row 1 is of class 'elm', .* not know: it has ash, oak"):
         class_numbers(np.array(["oak", "elm"]), ["ash", "oak"])
 
 
@@ -65,5 +65,5 @@ def test_a_class_may_be_given_by_its_value_if_no_other_has_it() -> None:
     assert class_numbers(np.array([7, 10]), ["007", "10"]).tolist() == [0, 1]
     assert class_numbers(np.array(["2", "1"]), ["1.0", "2.0"]).tolist() == [1, 0]
     assert class_numbers(np.array([7]), ["007", "7"]).tolist() == [1]
-    with pytest.raises(ValueError, match="row 0 is of class '7', the model's are 007, 07"):
+    with pytest.raises(ValueError, match=r"row 0 is of class '7', .* not know: it has 007, 07"):
         class_numbers(np.array([7]), ["007", "07"])

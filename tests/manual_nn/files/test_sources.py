@@ -93,7 +93,9 @@ def test_what_is_no_data_is_named(tmp_path: Path) -> None:
         load_data(Source("cats"))
     path = tmp_path / "flowers.csv"
     path.write_text("a,b\n1,0.5\n2,1\n")
-    with pytest.raises(ValueError, match=r"flowers\.csv: classes are needed, not 0.5"):
+    with pytest.raises(
+        ValueError, match=r"flowers\.csv: classes must be whole numbers or words, got 0.5"
+    ):
         load_data(Source(str(path), target="b"))
 
 
@@ -108,7 +110,7 @@ def test_all_rows_of_a_file_are_those_to_test_a_network_with(table: Path) -> Non
     assert load_rows(source, classes, features=None, D=3).X_test.shape == (20, 3)
     for features, D, known, reason in (
         (None, 4, classes, "the model takes 4 inputs, got 3"),
-        (("a", "d"), 2, classes, "of the model's 2 inputs, d not among a, b, c"),
+        (("a", "d"), 2, classes, "of the model's 2 inputs the table lacks d; it has a, b, c"),
         (None, 3, ("ash", "elm"), "row 1 is of class 'oak'"),
     ):
         with pytest.raises(ValueError, match=rf"flowers\.csv: {reason}"):

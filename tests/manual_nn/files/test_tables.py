@@ -136,8 +136,8 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         (FLOWERS, Columns("width"), "column 'kind' holds 'oak' in row 0, inputs must be numbers"),
         (FLOWERS, Columns("kind", ("length", "width")), "no column of inputs among length, width"),
         ("kind\noak\n", Columns("kind"), "there is no column of inputs among kind"),
-        ("a,b\n", Columns("b"), "a table of rows is needed, this has none"),
-        ("\n\n", Columns("b"), "a table of rows is needed, this has none"),
+        ("a,b\n", Columns("b"), "the table has no rows"),
+        ("\n\n", Columns("b"), "the table has no rows"),
         ("a,b\n1,x\n,y\n", Columns("b"), "column 'a' is empty in row 1"),
         ("a,b\n1,x\ninf,y\n", Columns("b"), "column 'a' is inf in row 1"),
         ("a,b\n1,x\n2,\n", Columns("b"), "row 1 has no class in column 'b'"),
@@ -213,7 +213,11 @@ def test_a_nameless_column_can_be_left_out(path: Path) -> None:
         (",a,b\n0,1,2\n1,3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),
         ("1,2\n3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),  # there are no names
         ("1,2\n1,2\n3,4\n", Columns(header=True), [[1, 2], [3, 4]]),
-        ("u,v\n1,2\n", Columns(inputs=("a", "b")), "the model's 2 inputs, a, b not among u, v"),
+        (
+            "u,v\n1,2\n",
+            Columns(inputs=("a", "b")),
+            "the model's 2 inputs the table lacks a, b; it has u, v",
+        ),
     ],
 )
 def test_a_network_takes_its_columns_by_their_names_if_there_are_names(

@@ -469,10 +469,14 @@ def test_what_is_wrong_with_several_labels_is_named() -> None:
         classifier().fit(X, LABELS[SEVERAL])
     with pytest.raises(ValueError, match="class_weight must be None where a row may have several"):
         classifier(class_weight="balanced").fit(X, SEVERAL)
-    with pytest.raises(ValueError, match=r"y must have shape \(N, 4\), a column a class, got"):
+    with pytest.raises(
+        ValueError, match=r"y must have shape \(N, 4\), one column for each class, got"
+    ):
         classifier().partial_fit(X, SEVERAL, classes=range(4))
     several, one = (classifier(warm_start=True).fit(X, y) for y in (SEVERAL, Y))
-    with pytest.raises(ValueError, match=r"y must have shape \(N, 3\), a column a class, got"):
+    with pytest.raises(
+        ValueError, match=r"y must have shape \(N, 3\), one column for each class, got"
+    ):
         several.fit(X, Y)
     with pytest.raises(ValueError, match=r"y must have shape \(N,\), as in the first call, got"):
         one.fit(X, SEVERAL)
@@ -856,7 +860,7 @@ def test_a_network_goes_on_with_the_features_as_it_knows_them() -> None:
 
 def test_a_stream_that_begins_with_few_rows_is_warned_of_its_scale() -> None:
     few = classifier(standardize=True)
-    with pytest.warns(UserWarning, match=r"there are only 9: begin with more, or set standardize"):
+    with pytest.warns(UserWarning, match="by the 9 rows of this first call: begin with more"):
         few.partial_fit(X[:9], Y[:9], classes=np.unique(Y))
     few.partial_fit(X[:9], Y[:9])
     classifier(standardize=True).partial_fit(X[:10], Y[:10], classes=np.unique(Y))
