@@ -54,17 +54,27 @@ def without_the_gate(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return (), gelu.backward(params, kept, d_out)[1] - as_a_mask(params, kept, d_out)[1]
 
 
+def without_the_factor_3(params: tuple[()], kept: Kept, d_out: Any) -> Any:
+    """Take x^2 for the derivative of x^3, in the argument of tanh."""
+    _, d_x = gelu.backward(params, kept, d_out)
+    x, u = kept.x, math.sqrt(2 / math.pi) * (kept.x + 0.044715 * kept.x**3)
+    left_out = math.sqrt(2 / math.pi) * 0.044715 * 2 * x**2
+    return (), d_x - d_out * x / 2 * (1 - np.tanh(u) ** 2) * left_out
+
+
 @pytest.mark.parametrize("approximate", [False, True])
 def test_the_mistakes_that_people_make_are_seen(approximate: bool) -> None:
     subject = subject_of([4, 5], approximate=approximate)
+    of_the_form = without_the_factor_3 if approximate else with_the_density_of_erf
     refute(
         gelu,
         twin,
         subject,
         by_the_other_form,
         Named(as_a_mask, "return x * "),
-        with_the_density_of_erf,
         Named(without_the_gate, "return x * "),
+        Named(of_the_form, "return x * "),
+        with_the_density_of_erf,
     )
 
 
