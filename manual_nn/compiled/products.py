@@ -13,6 +13,10 @@ from manual_nn.arrays import Array
 from manual_nn.compiled import blas
 from manual_nn.compiled.compiler import compiled
 
+# Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies: no other
+# way is faster then, and larger products are worth cutting where nothing has to be copied for it.
+SMALL = 10**6
+
 blas.register()
 
 

@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled
-from manual_nn.compiled.products import product
+from manual_nn.compiled.products import SMALL, product
 from manual_nn.layers.convolution import Geometry, places_of
 
-SMALL = 10**6  # terms of a product up to which OpenBLAS makes no copy, with AVX-512
 FEW, MANY = 32, 256  # places of a block, fewer or more than which are multiplied more slowly
 RUN = 24  # rows after one another that are worth a product of their own
 DEPTH = 32  # channels below which several places w are taken at once

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from manual_nn.compiled import windows as compiled
-from manual_nn.compiled.windows import MANY, RUN, SMALL, Windows, windows_of
+from manual_nn.compiled.products import SMALL
+from manual_nn.compiled.windows import MANY, RUN, Windows, windows_of
 from manual_nn.layers.convolution import geometry_of, places_of
 from tests.support.compiled import in_python
 
