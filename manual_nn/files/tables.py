@@ -29,6 +29,7 @@ SEPARATORS = ",;\t"
 OTHER_SEPARATORS = "|: "  # that are recognised only to say that they are not taken
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # or three decimals
+GROUPED = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})+([,.]\d+)?")
 SHOWN = 12  # names of columns in a message
 LINES = 50  # that are looked at to guess what separates cells and whether the first holds names
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
@@ -502,6 +503,8 @@ def _input(column: "pd.Series[Any]", name: str) -> npt.NDArray[np.float64]:
                 msg = f"column {name!r} holds {text!r} in row {row}, inputs must be numbers"
                 if _has_decimal_comma(text):
                     raise ValueError(f"{msg}: write it with a decimal point")
+                if GROUPED.fullmatch(text):
+                    raise ValueError(f"{msg}: write thousands without a separator")
                 raise ValueError(f"{msg}; if it holds no input, leave it out with --drop {name!r}")
         values = np.array(list(map(float, texts)))
     finite = np.isfinite(values)

@@ -162,6 +162,7 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         ("\r,a,b\r0,1,x\r1,2,y\r", Columns("b"), "column 0 has no name"),
         ("a;b\n1,5;x\n2.5;y\n", Columns("b"), "holds '1,5' in row 0.*: write it with a decimal p"),
         ("a;b;c\n1,5;2.5;x\n", Columns("c"), "commas in column 'a', but points in 'b'"),
+        ("a;b;c\n1,5;1.234,5;x\n", Columns("c"), "'b' holds '1.234,5' .*: write thousands without"),
         ("a\tb\n1,234\tx\n", Columns("b"), "1,234 may have three decimals, or be 1234: write"),
         ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
         ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
