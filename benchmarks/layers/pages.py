@@ -80,15 +80,17 @@ def section(name: str, figures: Found) -> str:
     """Lay out what was found of one layer."""
     speed, proof = figures["speed"], figures["proof"]
     sigmas = [f"{proof['sigmas'][dtype]:.2g} in {dtype}" for dtype in proof["sigmas"]]
-    sees = [f"{seen_from(proof['median'][dtype])} in {dtype}" for dtype in proof["median"]]
+    sees = [
+        f"{seen_from(error)}{' or more' if error > ANY else ''} in {dtype}"
+        for dtype, error in proof["median"].items()
+    ]
     return f"""\
 {speed_section(TABLE[name].size, speed)}
 Of {proof["cases"]:,} cases at {proof["shapes"]} shapes {proof["wrong"]:,} are wrong and {
         proof["lost"]:,} lose digits; the worst error of the
-others is, in sigma, {in_words(sigmas)}. At half of the elements of a gradient, relative errors are
-seen that are at least {in_words(sees)}. Words, versions and machine: [the catalogue]({
-        CATALOGUE
-    })."""
+others is, in sigma, {in_words(sigmas)}. Relative errors seen at half of the elements
+of a gradient: {in_words(sees)}.
+Words, versions and machine: [the catalogue]({CATALOGUE})."""
 
 
 def speed_section(size: str, speed: Found) -> str:
@@ -107,7 +109,7 @@ def speed_section(size: str, speed: Found) -> str:
     kept = [f"{mib(speed['kept'][who])} compiled" for who in ours[1:]]
     kept += [f"{mib(speed['kept'][who])} by {who}" for who in others]
     return f"""\
-{size}; float32, one thread. Medians (quartiles); above 1 the other one is slower{
+{size}; float32, one thread. Medians (quartiles); where a ratio is above 1, the other is slower{
         ", and *products* are the bare products of matrices" if products else ""
     }.
 
