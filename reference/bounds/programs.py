@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-KEPT = 256  # programs, those that were used last
+KEPT = 1024  # programs, those that were used last
 LARGEST = 2**20  # bytes of constants, which a program holds on to
 FAITHFUL = {"xla_backend_optimization_level": 0}
 # It compiles in half of that time, but its fusions compute anew what several of them need, with a

@@ -120,11 +120,13 @@ class Pattern(NamedTuple):
         sentence: what is wrong with their derivative.
         places: lists where it can be made: an array, and the last operation.
         make: gives what is handed down, as the transpose of a linear map of x.
+        beyond: whether for this it looks at operations that are not between the two.
     """
 
     sentence: str
     places: Callable[[core.Jaxpr], Iterable[tuple[Any, int]]]
     make: Callable[[Region, Any], JaxArray]
+    beyond: bool = False
 
 
 def between(jaxpr: core.Jaxpr, source: Any, number: int) -> list[int]:
@@ -389,7 +391,7 @@ def _of_another_group(region: Region, x: Any) -> JaxArray:
 NORMALISED = {
     "of_another_group": Pattern(
         "has the statistics of group c % G, where those of c // (C / G) belong", grouped,
-        _of_another_group,
+        _of_another_group, beyond=True,
     ),
 }  # fmt: skip
 NORMALISED["softmax_diagonal"] = Pattern(

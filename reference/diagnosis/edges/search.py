@@ -286,13 +286,16 @@ class Search:
 
     def _of_steps(self, recorded: Recorded, limit: Limit) -> tuple[list[Candidate], int]:
         """Look for an array in the place of another one at all steps of a loop."""
-        found, tried = [], 0
-        for taps, gradient in Steps(self.tapped, recorded, limit).candidates():
-            tried += 1
+        found, far = [], abs(self.error) > COARSER * self.bound  # from no change at all
+        ends = np.cumsum([leaf.want.size for leaf in self.difference.leaves])
+        parts = enumerate(np.split(far & self.of_the_wrong, ends[:-1]))
+        asked = frozenset(i for i, part in parts if part.any())
+        steps = Steps(self.tapped, recorded, asked, limit)
+        for taps, gradient in steps.candidates():
             change = np.where(self.of_the_wrong, _joined(gradient) - self.right, self.error)
             if self.nearly(change):
                 found.append(Candidate(taps, change.size))
-        return sorted(found, key=simplicity), tried
+        return sorted(found, key=simplicity), steps.tried
 
     def _standing(self, candidates: Sequence[Candidate], tried: int) -> list[Explanation]:
         """Give the first candidate with which all is within rounding, if it is no chance."""

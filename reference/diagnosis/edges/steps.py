@@ -11,12 +11,11 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from reference.arrays import Array
 from reference.bounds.tracing import precise_jax
+from reference.diagnosis.edges.along import alone, slope
 from reference.diagnosis.edges.expressions import places_of
 from reference.diagnosis.edges.mistakes import Shapes
 from reference.diagnosis.edges.regions import ELEMENTWISE
@@ -37,7 +36,6 @@ from reference.diagnosis.edges.tapped import (
     Value,
     shapes_at,
 )
-from reference.jaxprs import bind
 from reference.limit import Limit
 
 Values: TypeAlias = tuple[Value, ...]
@@ -49,17 +47,24 @@ class Steps:
     Args:
         tapped: the loss.
         recorded: its arrays.
+        asked: the differentiated inputs whose gradient a mistake has to change, by their places.
         limit: after which it stops.
+
+    Attributes:
+        tried: how many mistakes.
     """
 
-    def __init__(self, tapped: Tapped, recorded: Recorded, limit: Limit) -> None:
+    def __init__(
+        self, tapped: Tapped, recorded: Recorded, asked: frozenset[int], limit: Limit
+    ) -> None:
         """Find the operations that are run again and again."""
         self.tapped, self.flow, self.values = tapped, Flow(tapped), recorded.values
-        self.limit = limit
+        self.asked, self.limit, self.tried = asked, limit, 0
+        self.depends = self.flow.depends(tapped.active)
         self.groups = [group for group in self._groups() if self._has_factor(group[0])]
 
     def candidates(self) -> Iterator[tuple[tuple[Tap, ...], list[Array]]]:
-        """Give each mistake with the gradient that it makes."""
+        """Give each mistake that may be the one with the gradient that it makes."""
         with precise_jax():
             rights = {edge: self._factor(edge) for group in self.groups for edge in group}
             zeros = {_key(edge): np.zeros_like(right) for edge, right in rights.items()}
@@ -75,8 +80,17 @@ class Steps:
                     if is_constant(np.concatenate([np.ravel(z) for z in factors])):
                         continue
                     if all(np.isfinite(w).all() for w in more) and any(w.any() for w in more):
+                        self.tried += 1
+                        if not self._reaches(group):
+                            continue
                         keys = map(_key, group)
                         yield taps, gradient(zeros | dict(zip(keys, more, strict=True)))
+
+    def _reaches(self, group: Sequence[Edge]) -> bool:
+        """Say whether what these edges hand down comes to all arrays whose gradient is asked."""
+        values = (self._value(edge) for edge in group)
+        reached = (self.depends.get(x, frozenset()) for x in values if x is not None)
+        return self.asked <= frozenset[int]().union(*reached)
 
     def _groups(self) -> Iterator[tuple[Edge, ...]]:
         """List the edges of a loop, and together those of a line that is run again.
@@ -141,16 +155,10 @@ class Steps:
             for atom, value in zip(eqn.invars, values, strict=True)
         ]
 
-        def one(*arrays: Any) -> Any:
-            def of_x(x: Any) -> Any:
-                return bind(eqn, [x if i == edge.operand else y for i, y in enumerate(arrays)])[0]
-
-            x = arrays[edge.operand]
-            return jax.jvp(of_x, (x,), (jnp.ones_like(x),))[1]
-
-        axes = [None if value is None else 0 for value in values]
         looped = self.tapped.operations[edge.path].looped
-        return np.asarray((jax.vmap(one, axes) if looped else one)(*map(jnp.asarray, arrays)))
+        axes = [0 if looped and value is not None else None for value in values]
+        jaxpr, _ = self.flow.scopes[edge.path[:-1]]
+        return slope(alone(jaxpr, edge.path[-1:]), edge.operand, arrays, axes)
 
     def _of_group(self, group: Sequence[Edge]) -> Iterator[tuple[tuple[Tap, ...], list[Array]]]:
         """List what may stand in the place of a factor at these edges."""

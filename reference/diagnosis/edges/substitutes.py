@@ -12,7 +12,7 @@ some 10^12 from the others. What is left is differentiated as it is, and judged 
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +23,10 @@ from jax.extend import core
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.tracing import precise_jax
+from reference.diagnosis.edges.along import Along, alone, of_edge, of_region
 from reference.diagnosis.edges.kinds import REGIONS
-from reference.diagnosis.edges.mistakes import Shapes, Site
-from reference.diagnosis.edges.regions import ELEMENTWISE, Region
+from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.statistics import (
     OTHER_STATISTICS,
     ends,
@@ -40,7 +41,6 @@ from reference.diagnosis.edges.swaps import (
     FORMULAS,
     ITSELF,
     UPDATED,
-    another_value,
 )
 from reference.diagnosis.edges.tapped import (
     PRODUCTS,
@@ -51,7 +51,6 @@ from reference.diagnosis.edges.tapped import (
     Value,
     entered,
     shapes_at,
-    site_at,
     variable,
 )
 from reference.limit import Limit
@@ -344,31 +343,33 @@ class Substitutes:
             values = {x: v for x, v in named.items() if v is not None}
             values = {x: v for x, v in values.items() if v in self.recorded.values}
             known = {x: self.recorded.values[v] for x, v in values.items()}
-            regions: dict[Any, tuple[Region, Array]] = {}
+            asked: dict[tuple[Any, int], list[str]] = {}
+            places: list[tuple[str, tuple[Any, int], Value, Value]] = []
             for kind, mistake in REGIONS.items():
                 for source, number in mistake.places(jaxpr):
-                    if self.limit.is_over:
-                        self.limit.leave_out("some mistakes of several operations together")
-                        return
                     x, out = values.get(source), self.flow.results[*path, number][0]
                     if x is None or out is None or not {x, out} <= self.recorded.moved.keys():
                         continue
                     if self.flow.loop[x] or self.flow.loop[out] or not self._reaches(x):
                         continue
-                    if (source, number) not in regions:
-                        region = Region(jaxpr, source, number, known)
-                        right = self._through(x, out, functools.partial(_right, region))
-                        regions[source, number] = region, right
-                    region, right = regions[source, number]
-                    try:
-                        wrong = self._through(x, out, functools.partial(mistake.make, region))
-                    except Exception:  # noqa: S112, a way between them may lead through anything
-                        continue
+                    asked.setdefault((source, number), []).append(kind)
+                    places.append((kind, (source, number), x, out))
+            found: dict[tuple[Any, int], tuple[Array, dict[str, Array]]] = {}
+            for kind, place, x, out in places:
+                if place not in found:
+                    if self.limit.is_over:
+                        self.limit.leave_out("some mistakes of several operations together")
+                        return
+                    along = Along(self.recorded.moved[x], self.recorded.handed[out])
+                    found[place] = of_region(jaxpr, place, asked[place], known, along)
+                right, of_kinds = found[place]
+                if (wrong := of_kinds.get(kind)) is not None:
                     rounded = ROUNDED * (abs(wrong) + abs(right))
                     for _, off in self._fits((wrong - right)[:, None], rounded[:, None]):
-                        edge, place = Edge((*path, number), 0), _place(source, jaxpr, path)
+                        source, number = place
+                        edge, origin = Edge((*path, number), 0), _place(source, jaxpr, path)
                         size = self.recorded.values[x].size
-                        yield Candidate((Tap(edge, kind, source=place),), size, off)
+                        yield Candidate((Tap(edge, kind, source=origin),), size, off)
 
     def _of_statistics(self) -> Iterator[Candidate]:
         """Put other arrays in the place of the statistics with which something is normalised."""
@@ -456,14 +457,9 @@ class Substitutes:
                 tap = Tap(Edge((*path, number), 0), OTHER_STATISTICS, others=others)
                 yield Candidate((tap,), handed.size, off)
 
-    def _through(self, x: Value, out: Value, linear: Callable[[Any], Any]) -> Array:
-        """Give what a linear map hands down to x, along each direction."""
-        results = np.asarray(jax.vmap(linear)(self.recorded.moved[x]))
-        return (results * self.recorded.handed[out]).reshape(DIRECTIONS, -1).sum(axis=1)
-
     def _of_operands(self) -> Iterator[Candidate]:
         """Take another array in the place of an operand: of a factor, or where a function bends."""
-        for edge, shapes, eqn, out, arrays in self._sites():
+        for edge, shapes, _, out, arrays in self._sites():
             elementwise = shapes.within <= ELEMENTWISE
             if is_of_factors(shapes):
                 continue  # which are tried below
@@ -475,14 +471,14 @@ class Substitutes:
                 others = [edge.operand]
             else:
                 continue
-            right = self._along(edge, eqn, out, arrays)
+            right = self._along(edge, out, arrays)
             for other in others:
                 own = self.flow.operands[edge.path][other]
                 for value in self._sources(shapes.operands[other], ()):
                     if value == own:
                         continue
                     z = self.recorded.values[value]
-                    change = self._along(edge, eqn, out, arrays, (z, other)) - right
+                    change = self._along(edge, out, arrays, (z, other)) - right
                     rounded = ROUNDED * abs(change + right)
                     for _, off in self._fits(change[:, None], rounded[:, None]):
                         swap = Swap(value, ITSELF, other)
@@ -492,30 +488,24 @@ class Substitutes:
     def _along(
         self,
         edge: Edge,
-        eqn: core.JaxprEqn,
         out: Value,
         arrays: list[Array],
         other: tuple[Array, int] | None = None,
     ) -> Array:
         """Give what an edge hands down along each direction, with another array or as it is."""
-        site = site_at(eqn, arrays, edge.operand)
-        array, number = other or (arrays[edge.operand], edge.operand)
-        z = jnp.asarray(array)
-
-        def along(moved: Any) -> Any:
-            given = Site(site.function, site.operands, edge.operand, moved)
-            return (another_value(given, z, number) * self.recorded.handed[out]).sum()
-
-        return np.asarray(jax.vmap(along)(self._moved(edge)))
+        other = other or (arrays[edge.operand], edge.operand)
+        along = Along(self._moved(edge), self.recorded.handed[out])
+        jaxpr, _ = self.flow.scopes[edge.path[:-1]]
+        return of_edge(alone(jaxpr, edge.path[-1:]), edge.operand, arrays, other, along)
 
     def _of_factors(self) -> Iterator[Candidate]:
         """Take what is made of another array in the place of a local derivative."""
         by_shape: dict[tuple[int, ...], list[tuple[Edge, Array, Array]]] = {}
-        for edge, shapes, eqn, out, arrays in self._sites():
+        for edge, shapes, _, out, arrays in self._sites():
             bends = shapes.elementwise and shapes.within <= ELEMENTWISE
             if bends or is_of_factors(shapes) or (shapes.name == "mul" and shapes.x == shapes.out):
                 through = self._moved(edge) * self.recorded.handed[out]
-                right = self._along(edge, eqn, out, arrays)
+                right = self._along(edge, out, arrays)
                 other = shapes.operands[1 - edge.operand] if is_of_factors(shapes) else shapes.out
                 for shape in {other, shapes.out} if shapes.x == shapes.out else {other}:
                     wide = [1 + i for i, n in enumerate(shape) if n != shapes.out[i]]
@@ -586,11 +576,6 @@ def _place(x: Any, jaxpr: core.Jaxpr, path: tuple[int, ...]) -> Value:
         for i, eqn in enumerate(jaxpr.eqns)
         if x in eqn.outvars
     )
-
-
-def _right(region: Region, moved: Any) -> Any:
-    site = region.site(moved)
-    return site.tangent(site.point, moved)
 
 
 def literal(atom: Any) -> Array:

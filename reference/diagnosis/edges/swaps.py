@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from reference.diagnosis.edges.mistakes import Site
 
@@ -21,14 +22,19 @@ UPDATED = "updated_before"  # an operand, by its own gradient
 ITSELF = "{}"
 
 
+def _numpy_of(v: Any) -> Any:
+    """Give what computes with an array: NumPy with its own, for which XLA need compile nothing."""
+    return np if isinstance(v, np.ndarray | np.generic) else jnp
+
+
 def _sigmoid(x: Any) -> Any:
-    return 1 / (1 + jnp.exp(-x))
+    return 1 / (1 + _numpy_of(x).exp(-x))
 
 
 def _transposed(v: Any) -> Any:
     """Exchange rows and columns; where their numbers differ nothing is of the right shape."""
     square = v.ndim > 1 and v.shape[-1] == v.shape[-2] > 1
-    return v.swapaxes(-1, -2) if square else jnp.full(v.shape, jnp.nan, v.dtype)
+    return v.swapaxes(-1, -2) if square else _numpy_of(v).full(v.shape, np.nan, v.dtype)
 
 
 # What people make of an array v to have a derivative
@@ -40,8 +46,8 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "{}**2": lambda v: v**2,
     "1 / {}": lambda v: 1 / v,
     "{} > 0": lambda v: (v > 0).astype(v.dtype),
-    "sign({})": jnp.sign,
-    "tanh'({})": lambda v: 1 - jnp.tanh(v) ** 2,
+    "sign({})": lambda v: _numpy_of(v).sign(v),
+    "tanh'({})": lambda v: 1 - _numpy_of(v).tanh(v) ** 2,
     "sigmoid'({})": lambda v: _sigmoid(v) * _sigmoid(-v),
     "{}.mT": _transposed,
 }
