@@ -82,6 +82,9 @@ def _empty(_: Rounding, *, dtype: npt.DTypeLike, shape: tuple[int, ...] = (), **
 
 
 @register_rule("iota")
-def _iota(_rounding: Rounding, **params: Any) -> Bounded:
-    index = np.asarray(lax.iota_p.bind(**params))
+def _iota(
+    _: Rounding, *, dtype: npt.DTypeLike, shape: tuple[int, ...], dimension: int, **__: Any
+) -> Bounded:
+    along = np.arange(shape[dimension]).reshape(-1, *[1] * (len(shape) - dimension - 1))
+    index = np.broadcast_to(along, shape).astype(dtype)
     return exact(index.astype(np.float64) if index.dtype.kind == "f" else index)
