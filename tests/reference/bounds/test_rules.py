@@ -1,5 +1,6 @@
 """The rule of each JAX primitive: its bound holds, and choices are open where they are close."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -215,6 +216,13 @@ CASES: dict[str, tuple[Function, tuple[Any, ...]]] = {
 SINCE = {"empty2": (0, 10, 2), "one_minus_square": (0, 11, 2)}
 
 
+@functools.cache
+def traced_case(name: str) -> Traced:
+    """Trace a case once, for all that is drawn for it."""
+    function, args = CASES[name]
+    return Traced(function, *args)
+
+
 def primitives(jaxpr: Any) -> Iterator[str]:
     """Name the primitives of a jaxpr and of those inside it."""
     for eqn in jaxpr.eqns:
@@ -255,8 +263,7 @@ def test_every_rule_is_tested() -> None:
 
 @each("name", CASES)
 def test_the_case_of_a_primitive_has_that_primitive(name: str) -> None:
-    function, args = CASES[name]
-    there = name in set(primitives(Traced(function, *args).jaxpr.jaxpr))
+    there = name in set(primitives(traced_case(name).jaxpr.jaxpr))
     assert there == (jax.__version_info__ >= SINCE.get(name, (0,)))
 
 
@@ -266,10 +273,9 @@ def test_results_stay_within_the_bound_whatever_the_errors_of_the_operands(
     name: str, seed: int
 ) -> None:
     """For any operands within their errors, the function's exact result is within its bound."""
-    function, args = CASES[name]
-    traced, rng = Traced(function, *args), np.random.default_rng(seed)
+    traced, rng = traced_case(name), np.random.default_rng(seed)
     inputs, moved = [], []
-    for arg in map(np.asarray, args):
+    for arg in map(np.asarray, CASES[name][1]):
         if arg.dtype.kind != "f":
             inputs.append(exact(arg))
             moved.append(arg)
@@ -287,8 +293,7 @@ def test_results_stay_within_the_bound_whatever_the_errors_of_the_operands(
 
 @each("name", CASES)
 def test_exact_operands_give_jax_values_up_to_rounding_in_float64(name: str) -> None:
-    function, args = CASES[name]
-    traced = Traced(function, *args)
+    args, traced = CASES[name][1], traced_case(name)
     rounding = Rounding(np.float64)
     results = bounds(traced, [exact(np.asarray(arg)) for arg in args], rounding)
     for array, result in zip(jax.tree.leaves(traced.by_xla(*args)), results, strict=True):
