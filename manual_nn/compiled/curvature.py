@@ -15,6 +15,7 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place, mlp
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy, copy_rows
 from manual_nn.compiled.mlp import Arrays
 from manual_nn.compiled.products import product
 from manual_nn.compiled.reductions import sum_of_products, sum_of_squares
@@ -116,7 +117,7 @@ def softmax_tangent(p: Array, R_z: Array, R_bias: Array, row_weight: Any, R_d_bi
             R_d_z_nk = p[n, k] * (R_z[n, k] - mean) * row_weight
             R_z[n, k] = R_d_z_nk
             total[k] += R_d_z_nk
-    R_d_bias[:] = total
+    copy(total, R_d_bias)
     return True
 
 
@@ -197,7 +198,7 @@ def hvp(
         return False
     if not softmax_tangent(p, R_z, R_biases[top], row_weight, R_d_biases[top]):
         return False
-    d_pairs[top][:N] = R_z
+    copy_rows(R_z, d_pairs[top][:N])
     residual(p, target, row_weight, d_pairs[top][N:])
     backward(weights, R_weights, pairs, d_pairs, R_d_biases)
     in_place.weight_backward(X, d_pairs[0][:N], R_weights[0], decay, R_d_weights[0])  # R_X = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
+from manual_nn.compiled.copies import copy, copy_rows
 from manual_nn.compiled.products import product
 from manual_nn.compiled.reductions import BLOCK, WIDTH
 
@@ -49,7 +50,7 @@ def rectify_backward(d_a: Array, a: Array, d_bias: Array) -> None:
                 d_a[n, j] = d_z_nj
                 d_bias[j] += d_z_nj
         total += d_bias
-    d_bias[:] = total
+    copy(total, d_bias)
 
 
 @compiled
@@ -61,7 +62,7 @@ def input_backward(d_z: Array, weight: Array, factor: float, d_a: Array) -> None
     if len(d_z) <= FEW:
         transposed = np.empty((weight.shape[0], len(d_z)), d_z.dtype)
         product(weight, d_z.T, factor, 0.0, transposed)
-        d_a[:] = transposed.T
+        copy_rows(transposed.T, d_a)
     else:
         product(d_z, weight.T, factor, 0.0, d_a)
 
@@ -100,7 +101,7 @@ def cross_entropy(
             z[n, k] = d_z_nk
             total_d_bias[k] += d_z_nk
         loss += row_loss
-    d_bias[:] = total_d_bias
+    copy(total_d_bias, d_bias)
     return z.dtype.type(loss), True
 
 

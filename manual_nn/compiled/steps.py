@@ -14,6 +14,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.compiled import mlp
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.products import product
 
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -41,8 +42,8 @@ def take_batch(
     """
     largest, total = 0.0, 0.0
     for i in range(len(rows)):
-        X_batch[i] = X[rows[i]]
-        target_batch[i] = target[rows[i]]
+        copy(X[rows[i]], X_batch[i])
+        copy(target[rows[i]], target_batch[i])
         if len(sample_weight) > 0:
             largest = max(largest, sample_weight[rows[i]])
     if largest == 0:

@@ -9,9 +9,9 @@ import numba
 import pytest
 
 import manual_nn
-from manual_nn.compiled import curvature, in_place, mlp, reductions, steps
+from manual_nn.compiled import copies, curvature, in_place, mlp, reductions, steps
 
-MODULES = (in_place, mlp, curvature, reductions, steps)
+MODULES = (copies, in_place, mlp, curvature, reductions, steps)
 WAYS = ("compiled", "in Python")
 
 

@@ -15,6 +15,7 @@ from manual_nn.checks.arguments import as_bool
 from manual_nn.checks.arrays import check_like
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.layers.softmax import exponentials
 from manual_nn.compiled.products import product
 from manual_nn.compiled.reductions import largest_of, sum_of_products
@@ -139,7 +140,7 @@ def _attend(
                         _hide(_row_of(mask, h, g, t), z)
                     p[seen:] = 0
                     _softmax_of_seen(z, p[:seen])
-                    z[:] = p[:seen]
+                    copy(p[:seen], z)
                     if stays.size > 0:
                         _drop(_row_of(stays, h, g, t), factor, z)  # (7)
                 product(scores, value[h, :seen], 1.0, 0.0, out[h, g, start:stop])  # (2)
@@ -175,7 +176,7 @@ def _attend_backward(
                 product(d_out[h, g, start:stop], value[h, :seen].T, 1.0, 0.0, d_scores)  # (4)
                 for t in range(start, stop):
                     p, d_p = weights[h, g, t, :seen], d_scores[t - start]
-                    left[t - start] = p
+                    copy(p, left[t - start])
                     if stays.size > 0:
                         _drop(_row_of(stays, h, g, t), factor, left[t - start])  # (7)
                         _drop(_row_of(stays, h, g, t), factor, d_p)  # (7)

@@ -9,6 +9,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.reductions import BLOCK, sum_of_rows, sum_of_rows_squared
 from manual_nn.layers.batch_norm import BatchNorm, Kept, Moments, checked, init, updated
 
@@ -55,8 +56,8 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
 def _moments(x: Array) -> tuple[Array, Array]:
     R, C = x.shape
     mean, variance = np.empty(C, x.dtype), np.empty(C, x.dtype)
-    mean[:] = sum_of_rows(x) / R  # (1)
-    variance[:] = sum_of_rows_squared(x, mean) / R  # (1)
+    copy(sum_of_rows(x) / R, mean)  # (1)
+    copy(sum_of_rows_squared(x, mean) / R, variance)  # (1)
     return mean, variance
 
 
@@ -109,8 +110,8 @@ def _normalise_backward(
 ) -> None:
     R, C = normal.shape
     along, total, of_normal = sums_backward(normal, np.zeros_like(scale), d_out)
-    d_weight[:] = along  # (4)
-    d_bias[:] = total  # (5)
+    copy(along, d_weight)  # (4)
+    copy(total, d_bias)  # (5)
     if not training:
         for r in range(R):
             for c in range(C):

@@ -15,6 +15,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.layers.batch_norm import sums_backward
 from manual_nn.compiled.reductions import sum_of_rows, sum_of_rows_squared
 from manual_nn.layers.group_norm import GroupNorm, checked, init
@@ -111,8 +112,8 @@ def _normalise_backward(
             for c in range(C):
                 centred = x[n, p, c] - centre[c]
                 d_x[n, p, c] = (scale[c] * d_out[n, p, c] - along[c] * centred) - rest[c]  # (5)
-    d_weight[:] = total_d_weight  # (3)
-    d_bias[:] = total_d_bias  # (4)
+    copy(total_d_weight, d_weight)  # (3)
+    copy(total_d_bias, d_bias)  # (4)
 
 
 @compiled

@@ -13,6 +13,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.layers.sigmoid import value_and_rest
 from manual_nn.compiled.layers.tanh import slope, tanh
 from manual_nn.compiled.products import product
@@ -86,10 +87,10 @@ def _steps(
             _candidates(z[n, t], bias, a)
             if seen[n, t]:
                 _outputs(z[n, t], h[n])
-                out[n, t] = h[n]
+                copy(h[n], out[n, t])
             else:
                 out[n, t] = 0  # (3)
-            all_h[n, t] = h[n]
+            copy(h[n], all_h[n, t])
 
 
 @compiled
@@ -141,7 +142,7 @@ def _steps_backward(
             else:
                 d_z[n, t] = 0
                 d_recurrent_t[n] = 0
-            d_recurrent[n, t] = d_recurrent_t[n]
+            copy(d_recurrent_t[n], d_recurrent[n, t])
         product(d_recurrent_t, transposed, 1.0, 0.0, back)
         for n in range(N):
             if seen[n, t]:

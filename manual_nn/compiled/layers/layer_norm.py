@@ -11,6 +11,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.reductions import (
     BLOCK,
     sum_of,
@@ -97,5 +98,5 @@ def _normalise_backward(
                 d_x[r, j] = ((d_normal - normal[r, j] * along) - mean_of_all) / s  # (5)
         total_d_weight += d_weight
         total_d_bias += d_bias
-    d_weight[:] = total_d_weight
-    d_bias[:] = total_d_bias
+    copy(total_d_weight, d_weight)
+    copy(total_d_bias, d_bias)

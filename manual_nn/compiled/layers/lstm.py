@@ -13,6 +13,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.layers.sigmoid import value_and_rest, values_and_rests
 from manual_nn.compiled.layers.tanh import slope, tanh
 from manual_nn.compiled.products import product
@@ -94,10 +95,11 @@ def _go(
                 for k in range(H):
                     o, _ = value_and_rest(z_o[k])
                     h[n, k] = o * tanh(c[n, k])  # (2)
-                out[n, t] = h[n]
+                copy(h[n], out[n, t])
             else:
                 out[n, t] = 0  # (3)
-            all_h[n, t], all_c[n, t] = h[n], c[n]
+            copy(h[n], all_h[n, t])
+            copy(c[n], all_c[n, t])
 
 
 @compiled
@@ -134,11 +136,11 @@ def _go_back(
                 )
             else:
                 of_step[n] = 0  # (3)
-            d_z[n, t] = of_step[n]
+            copy(of_step[n], d_z[n, t])
         product(of_step, transposed, 1.0, 0.0, of_h)
         for n in range(N):
             if seen[n, t]:
-                d_h[n] = of_h[n]  # (4), of the step before
+                copy(of_h[n], d_h[n])  # (4), of the step before
 
 
 @compiled

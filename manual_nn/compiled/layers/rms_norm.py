@@ -11,6 +11,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_like, check_params
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy
 from manual_nn.compiled.reductions import BLOCK, sum_of_squares, sum_of_triple_products
 from manual_nn.layers.rms_norm import Kept, RMSNorm, checked, init
 
@@ -72,4 +73,4 @@ def _normalise_backward(
                 d_normal = d_out[r, j] * weight[j]
                 d_x[r, j] = (d_normal - normal[r, j] * along) / s  # (4)
         total += d_weight
-    d_weight[:] = total
+    copy(total, d_weight)
