@@ -71,14 +71,18 @@ def test_a_step_of_the_binary_loss_is_jax_s(dtype: npt.DTypeLike) -> None:
         assert comparer(descent.params, *args).verdict is Verdict.MATCH
 
 
-def test_the_binary_loss_is_the_layer_s_to_the_bit() -> None:
-    """Of 8 rows and 4 classes all factors are powers of two, and all roundings the same."""
-    z = RNG.normal(size=(N, K))
-    loss, kept = binary_cross_entropy.forward((), z, target=TARGET)
-    _, d_z = binary_cross_entropy.backward((), kept, d_out=0.5)
-    row_weight = np.float64(1 / N)
-    assert BINARY.of(z, TARGET, row_weight) == loss
-    assert BINARY.backward(z, TARGET, row_weight, 0.5).tobytes() == d_z.tobytes()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_binary_loss_is_the_layer_s_to_the_bit(dtype: type[np.floating[Any]]) -> None:
+    """Of 64 rows and 4 classes all factors are powers of two, and all roundings the same."""
+    row_weight = dtype(1 / 64)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=(64, K)).astype(dtype)
+        target = rng.integers(2, size=(64, K)).astype(dtype)
+        loss, kept = binary_cross_entropy.forward((), z, target=target)
+        _, d_z = binary_cross_entropy.backward((), kept, d_out=0.5)
+        assert BINARY.of(z, target, row_weight) == loss
+        assert BINARY.backward(z, target, row_weight, 0.5).tobytes() == d_z.tobytes()
 
 
 def test_the_binary_loss_is_finite_where_a_probability_is_0() -> None:
