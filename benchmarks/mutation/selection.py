@@ -41,6 +41,7 @@ _IN_PLACE = (
     "::test_a_step_of_any_optimizer_makes_no_array_as_large_as_a_weight"
 )
 _INITIAL = "tests/manual_nn/test_initial.py"
+_SOFTMAX = "tests/manual_nn/layers/test_softmax.py"  # of more axes
 _OPTIONS = "tests/reference/test_options.py"
 _CASES = "tests/reference/campaign/test_cases.py"
 _RUNNER = "tests/reference/campaign/test_runner.py"
@@ -72,7 +73,7 @@ ALSO = {
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,
-    "manual_nn/layers/softmax_cross_entropy.py": _NETWORK,
+    "manual_nn/layers/softmax_cross_entropy.py": (_SOFTMAX, *_NETWORK),
     "manual_nn/models/penalty.py": _NETWORK,
     "manual_nn/training/adam.py": (_OPTIMIZERS, _IN_PLACE),
     "manual_nn/training/checkpoint.py": (_DESCENT,),
