@@ -66,7 +66,7 @@ def all_passes(
     }
     makers["JAX"] = lambda: by_jax(twin, arguments, d_out)
     if installed("torch"):
-        makers["PyTorch"] = lambda: by_torch(row.torch, row.axes, arguments, d_out)
+        makers["PyTorch"] = lambda: by_torch(row, arguments, d_out)
     return {who: makers[who]() for who in contenders if who in makers}
 
 
@@ -148,16 +148,19 @@ def by_jax(twin: Any, arguments: Arguments, d_out: Array) -> Passes:
     )
 
 
-def by_torch(line: Callable[..., Any], axes: Axes, arguments: Arguments, d_out: Array) -> Passes:
+def by_torch(row: Row, arguments: Arguments, d_out: Array) -> Passes:
     """PyTorch's eager autograd."""
     import jax  # noqa: PLC0415
     import torch  # noqa: PLC0415, it may be missing
 
     params, x, options, _ = arguments
+    line, axes = row.torch, row.axes
 
     def laid_out(name: str, leaf: Array) -> Any:
-        order = order_of(axes, name, leaf)
-        return torch.tensor(leaf.transpose(order).copy())
+        made = torch.tensor(leaf.transpose(order_of(axes, name, leaf)).copy())
+        if not row.channels_last or made.ndim != 4:
+            return made
+        return made.contiguous(memory_format=torch.channels_last)
 
     def tensor(path: Any, leaf: Array) -> Any:
         made = laid_out(name_of(path), leaf)

@@ -84,6 +84,8 @@ class Row(NamedTuple):
             "out" or the name of the option.
         products: the products of matrices that a forward pass cannot do without.
         products_back: the same of a backward pass.
+        channels_last: whether PyTorch is faster where channels come last in memory, in whichever
+            order it has the axes.
     """
 
     size: str
@@ -92,6 +94,7 @@ class Row(NamedTuple):
     axes: Axes = MappingProxyType({})
     products: tuple[Product, ...] = ()
     products_back: tuple[Product, ...] = ()
+    channels_last: bool = False
 
 
 def functional() -> Any:
@@ -367,6 +370,7 @@ TABLE: dict[str, Row] = {
         lambda draws: Arguments(BatchNorm(draws.normal(64), draws.normal(64)), images(draws)),
         lambda params, x: functional().batch_norm(x, None, None, *params, training=True),
         FIRST,
+        channels_last=True,
     ),
     "group_norm": Row(
         f"{IMAGES} in 32 groups",
@@ -388,6 +392,7 @@ TABLE: dict[str, Row] = {
             (1, (9 * 64, 8 * 56 * 56), (8 * 56 * 56, 64)),
             (1, (8 * 56 * 56, 64), (64, 9 * 64)),
         ),
+        channels_last=True,
     ),
     "transposed_convolution": Row(
         "8 images of 28 × 28 places, a window of 4 × 4, two apart, 128 channels in, 64 out",
@@ -401,6 +406,7 @@ TABLE: dict[str, Row] = {
             (1, (128, 8 * 28 * 28), (8 * 28 * 28, 16 * 64)),
             (1, (8 * 28 * 28, 16 * 64), (16 * 64, 128)),
         ),
+        channels_last=True,
     ),
     "max_pool": Row(
         f"{IMAGES}, windows of 3 × 3, two apart",
@@ -411,12 +417,14 @@ TABLE: dict[str, Row] = {
             x, window, stride, padding[0][0]
         ),
         FIRST,
+        channels_last=True,
     ),
     "average_pool": Row(
         f"{IMAGES}, windows of 2 × 2",
         lambda draws: Arguments((), images(draws), {"window": 2}),
         lambda _, x, window: functional().avg_pool2d(x, window),
         FIRST,
+        channels_last=True,
     ),
     "embedding": Row(
         "2,048 tokens, a table of 8,192 by 512",

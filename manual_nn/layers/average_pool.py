@@ -62,15 +62,14 @@ def forward(
     >>> backward((), kept, np.ones((1, 2, 1)))[1][0, :, 0]
     array([0.5, 0.5, 0.5, 0.5])
     """
-    include_pad = as_bool(count_include_pad, name="count_include_pad")
-    geometry = pool_geometry(x, window, stride, padding)
+    kept = counted(x, window, stride, padding, include_pad=count_include_pad)
+    counts, geometry, shape = kept
     padded = np.pad(x, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., C)
-    out = np.zeros((len(x), *geometry.size, x.shape[-1]), x.dtype)  # (N, ..., C)
+    out = np.zeros(shape, x.dtype)  # (N, ..., C)
     for _, places in places_of(geometry):
         out += padded[places]
-    counts = _counts(geometry, include_pad=include_pad).astype(x.dtype)  # (..., 1)
     out /= counts
-    return out, Kept(counts, geometry, out.shape)
+    return out, kept
 
 
 def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Array]:
@@ -95,6 +94,21 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     for _, places in places_of(geometry):
         d_padded[places] += d_sum
     return (), d_padded[:, *geometry.inside]  # (N, ..., C)
+
+
+def counted(
+    x: Array,
+    window: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Padding,
+    *,
+    include_pad: bool,
+) -> Kept:
+    """Check what `forward` is given, and count the places of each window; eq. (1), (2)."""
+    include_pad = as_bool(include_pad, name="count_include_pad")
+    geometry = pool_geometry(x, window, stride, padding)
+    counts = _counts(geometry, include_pad=include_pad).astype(x.dtype)  # (..., 1)
+    return Kept(counts, geometry, (len(x), *geometry.size, x.shape[-1]))
 
 
 def _counts(geometry: Geometry, *, include_pad: bool) -> Array:

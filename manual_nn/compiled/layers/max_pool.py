@@ -36,7 +36,7 @@ def forward(
     array([3., 3., 2.])
     """
     geometry = pool_geometry(x, window, stride, padding)
-    N, C, places = len(x), x.shape[-1], _places_below(geometry)
+    N, C, places = len(x), x.shape[-1], places_below(geometry)
     out = np.empty((N, *geometry.size, C), x.dtype)  # (N, ..., C)
     winner = np.empty(out.shape, numbers_for(geometry))
     by_places = N, len(places), C
@@ -50,7 +50,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     """Add each window's gradient to the place of its largest number; max_pool.md (2)."""
     winner, geometry, dtype = kept
     check_like(d_out, winner.shape, dtype, name="d_out", like="out")
-    N, C, places = len(d_out), d_out.shape[-1], _places_below(geometry)
+    N, C, places = len(d_out), d_out.shape[-1], places_below(geometry)
     d_x = np.zeros((N, *geometry.unpadded, C), dtype)  # (N, ..., C)
     by_places = N, len(places), C
     _give_back(
@@ -59,7 +59,7 @@ def backward(params: tuple[()], kept: Kept, d_out: Array) -> tuple[tuple[()], Ar
     return (), d_x
 
 
-def _places_below(geometry: Geometry) -> npt.NDArray[np.intp]:
+def places_below(geometry: Geometry) -> npt.NDArray[np.intp]:
     """Number the places of x that lie below each window, (Q, W); -1 where that is padding; (1)."""
     numbers = np.full(geometry.padded, -1)
     numbers[geometry.inside] = np.arange(np.prod(geometry.unpadded)).reshape(geometry.unpadded)
