@@ -120,5 +120,7 @@ def check_gradient(
             known = [Cause.observed(Code.CUSTOM_RULE, evidence)]
     leaves, undecided = finding.comparison.leaves, finding.judged.undecided
     explained = bodies if bodies.rules else loss
-    difference = Difference(leaves, explained, given, argnums, undecided, limit=limit)
+    difference = Difference(
+        leaves, explained, given, argnums, undecided, limit=limit, gradient=derivative
+    )
     return report_on(finding, difference, notes=[*said, *notes], known=known)

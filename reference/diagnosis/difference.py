@@ -35,6 +35,7 @@ class Difference:
         names_of_args: their names, as far as they have any; by default those in the loss.
         limit: on the search for causes.
         nothing: the places of the leaves in whose place None was returned, which counts as zeros.
+        gradient: of the loss at these arguments, if it was traced before.
     """
 
     leaves: Sequence[Leaf]
@@ -46,6 +47,7 @@ class Difference:
     names_of_args: Sequence[str] = ()
     limit: Limit = field(default_factory=Limit)
     nothing: frozenset[int] = frozenset()
+    gradient: Derivative | None = None
 
     @functools.cached_property
     def model(self) -> Model | None:
@@ -145,7 +147,10 @@ class Difference:
         others = tuple(
             arg if i in self.places else jax.tree.map(cut, arg) for i, arg in enumerate(self.args)
         )
-        for which, batch in enumerate((others, jax.tree.map(cut, self.args))):
+        batches = [others]
+        if any(np.shape(leaf)[:1] == (self.N,) for leaf in self.params):
+            batches.append(jax.tree.map(cut, self.args))
+        for which, batch in enumerate(batches):
             rounding = Rounding(self.rounding.dtype, kinks="open")
             try:
                 gradient = self._of_one_row.get(which)

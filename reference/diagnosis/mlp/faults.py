@@ -8,8 +8,8 @@ way to write this loss:
   where there is no other. In a network of two or three layers the search would find one.
 - The unmasked error, passed on or summed for the biases: the layer's own weight has the right one,
   so that at no edge, but between one edge and another, a mask is missing, and so at each layer.
-- Labels that are off by one, which no derivative goes to, and labels that are missing: where the
-  loss picks p_y, and not a logit, they go through no operation alone.
+- Labels that are off by one, which no derivative goes to, and labels that are missing: where p is
+  written out and the loss picks p_y, and not a logit, they go through no operation alone.
 - The softmax along other axes, and the diagonal of its Jacobian: the loss need not have a softmax,
   but the logarithm of a sum.
 - An update that came too early: where the penalty is a product of a weight with itself, its

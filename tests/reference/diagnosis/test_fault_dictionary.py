@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import manual_nn
+from reference.arguments import Derivative
 from reference.bounds.rounding import Bounded, Rounding
 from reference.campaign.agreement import draw_example
 from reference.compare import Comparer, Comparison, Verdict
@@ -46,9 +47,21 @@ def loss(params: Any, X: Any, y: Any, weight_decay: Any) -> Any:
     return jnp.mean(jax.nn.logsumexp(z, axis=1) - right) + weight_decay * penalty
 
 
+def derivative_of(loss: Any, *args: Any) -> Derivative:
+    """Trace the gradient once, for comparisons by its bounds and for what knows the network."""
+    derivative = Derivative(jax.grad(loss), args, traced=[0])
+    derivative.measured = False
+    return derivative
+
+
 @functools.cache
-def comparer_for(shape: Shape) -> Comparer:
-    return Comparer(jax.grad(loss), *make_network(shape, np.float64, seed=0))
+def derivative_for(shape: Shape) -> Derivative:
+    return derivative_of(loss, *make_network(shape, np.float64, seed=0))
+
+
+def shape_of(network: Network) -> Shape:
+    X, y = network.X, network.y
+    return Shape((X.shape[1], *(bias.size for _, bias in network.params)), len(X), y.ndim == 2)
 
 
 def network_for(seed: int, dtype: type[np.floating]) -> Network:
@@ -64,13 +77,12 @@ def network_for(seed: int, dtype: type[np.floating]) -> Network:
 
 
 def compare(gradient: Any, network: Network) -> Comparison:
-    X, y = network.X, network.y
-    shape = Shape((X.shape[1], *(bias.size for _, bias in network.params)), len(X), y.ndim == 2)
-    return comparer_for(shape)(gradient, *network)
+    return derivative_for(shape_of(network))(gradient, *network)
 
 
 def causes_of(gradient: Any, network: Network) -> tuple[Cause, ...]:
-    return diagnose(Difference(compare(gradient, network).leaves, loss, tuple(network), 0))
+    leaves, traced = compare(gradient, network).leaves, derivative_for(shape_of(network))
+    return diagnose(Difference(leaves, loss, tuple(network), 0, gradient=traced))
 
 
 def name_of(fault: Fault) -> str:
@@ -102,8 +114,8 @@ def apart(these: list[Bounded], those: list[Bounded]) -> bool:
 
 
 @functools.cache
-def comparer_of_example(seed: int) -> Comparer:
-    return Comparer(jax.grad(loss), *draw_example(seed).at(np.float64))
+def derivative_of_example(seed: int) -> Derivative:
+    return derivative_of(loss, *draw_example(seed).at(np.float64))
 
 
 @pytest.mark.parametrize("seed", range(depth().seeds))
@@ -113,7 +125,7 @@ def test_on_any_network_what_can_be_told_apart_is_named_first(
 ) -> None:
     """Depth 1 to 4, widths to 64, up to 128 rows: a fault need not have an effect on each."""
     args = draw_example(seed).at(dtype)
-    comparer = comparer_of_example(seed)
+    derivative = derivative_of_example(seed)
     bounds = Bounds(args[:3], Bounded(np.asarray(args[3]), np.zeros(())), Rounding(dtype))
     now = bounds.at_rate(Bounded(np.asarray(0.1), np.zeros(())))
     predicted = [
@@ -122,11 +134,11 @@ def test_on_any_network_what_can_be_told_apart_is_named_first(
     ]
     told = 0
     for fault, (_, broken) in zip(FAULTS, predicted, strict=True):
-        leaves = comparer(fault(*args), *args).leaves
+        leaves = derivative(fault(*args), *args).leaves
         right = [Bounded(leaf.want, leaf.open_bound) for leaf in leaves]
         others = [other for code, other in predicted if code != fault.code]
         if all(apart(broken, other) for other in (right, *others)):
-            causes = diagnose(Difference(leaves, loss, args, 0))
+            causes = diagnose(Difference(leaves, loss, args, 0, gradient=derivative))
             assert [cause.code for cause in causes][:1] == [fault.code], name_of(fault)
             told += 1
     assert told > len(FAULTS) / 2
@@ -181,8 +193,8 @@ def test_the_weight_decay_is_recognised(weight_decay: float, known: bool) -> Non
     def theirs(params: Any, X: Any, y: Any, factor: Any = weight_decay) -> Any:
         return loss(params, X, y, factor)
 
-    comparer = Comparer(jax.grad(theirs), *args)
-    leaves = comparer(RIGHT(*network), *args).leaves
+    derivative = derivative_of(theirs, *args)
+    leaves = derivative(RIGHT(*network), *args).leaves
     found = recognised_weight_decay(Difference(leaves, theirs, args, 0))
     assert found is not None
     assert abs(found.value - weight_decay) <= found.error <= 1e-12
@@ -192,8 +204,8 @@ def test_the_weight_decay_is_recognised(weight_decay: float, known: bool) -> Non
     ]
     others = [fault for fault in FAULTS if fault not in of_penalty]
     for fault in (*of_penalty, *others[: 2 * depth().networks]):
-        leaves = comparer(fault(*network), *args).leaves
-        causes = diagnose(Difference(leaves, theirs, args, 0))
+        leaves = derivative(fault(*network), *args).leaves
+        causes = diagnose(Difference(leaves, theirs, args, 0, gradient=derivative))
         expected = [fault.code] if weight_decay or fault in others else []
         assert [cause.code for cause in causes][:1] == expected, (name_of(fault), causes)
 
@@ -268,10 +280,11 @@ def test_a_network_with_another_activation_is_not_recognised() -> None:
 def test_a_fault_without_an_effect_explains_nothing() -> None:
     """In softmax regression no error goes down, so that what goes wrong there is not named."""
     network = make_network(Shape((4, 3), 6, soft=False), np.float64, seed=0, weight_decay=0.1)
-    comparer = Comparer(jax.grad(loss), *network)
+    derivative = derivative_of(loss, *network)
     for fault in FAULTS:
-        leaves = comparer(fault(*network), *network).leaves
-        codes = [cause.code for cause in diagnose(Difference(leaves, loss, tuple(network), 0))]
+        leaves = derivative(fault(*network), *network).leaves
+        difference = Difference(leaves, loss, tuple(network), 0, gradient=derivative)
+        codes = [cause.code for cause in diagnose(difference)]
         assert codes[:1] in ([], [fault.code]), codes
 
 
