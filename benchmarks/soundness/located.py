@@ -32,6 +32,14 @@ from benchmarks.soundness.forms import FORMS
 from benchmarks.soundness.layer_losses import LAYERS, WITH_OPTIONS
 from benchmarks.soundness.losses import LOSSES, Draw, rounded
 from benchmarks.soundness.places import Places
+from benchmarks.soundness.planted_operations import (
+    NOT_PLANTED,
+    OF_ALL,
+    STRANGE,
+    WHY_UNKNOWN,
+    WRONG,
+    factors,
+)
 from benchmarks.soundness.planted_regions import OF_GROUP, axes_of
 from benchmarks.soundness.planted_swaps import ITSELF, SWAPS, TOO_MANY, UPDATED, formulas
 from benchmarks.soundness.planting import (
@@ -39,17 +47,11 @@ from benchmarks.soundness.planting import (
     FACTOR,
     FIRST,
     LAST,
-    NOT_PLANTED,
-    OF_ALL,
     REGIONS,
-    STRANGE,
-    WHY_UNKNOWN,
-    WRONG,
     Edge,
     MisfitError,
     Plant,
     Tape,
-    factors,
     lines_of,
 )
 from benchmarks.soundness.subjects import Subject, draw_shape, of_family, of_loss

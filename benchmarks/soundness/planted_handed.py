@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from benchmarks.soundness.planting import Edge, Given
+    from benchmarks.soundness.planted_operations import Given
+    from benchmarks.soundness.planting import Edge
 
 Shape: TypeAlias = tuple[int, ...]
 

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.soundness import located
 from benchmarks.soundness.located import Planter, Result, row, try_subject
+from benchmarks.soundness.planted_operations import WHY_UNKNOWN
 from benchmarks.soundness.planted_readers import FIRST
-from benchmarks.soundness.planting import FACTOR, WHY_UNKNOWN, Plant
+from benchmarks.soundness.planting import FACTOR, Plant
 from benchmarks.soundness.subjects import Subject
 from reference.diagnosis.edges.words import Words
 

@@ -11,7 +11,8 @@ from benchmarks.soundness import planted_swaps as swaps
 from benchmarks.soundness.forms import FORMS
 from benchmarks.soundness.losses import Draw
 from benchmarks.soundness.places import Places
-from benchmarks.soundness.planting import NOT_PLANTED, OF_ALL, REGIONS, STRANGE, WRONG, Place, Tape
+from benchmarks.soundness.planted_operations import NOT_PLANTED, OF_ALL, STRANGE, WRONG
+from benchmarks.soundness.planting import REGIONS, Place, Tape
 
 
 def of(name: str) -> Places:

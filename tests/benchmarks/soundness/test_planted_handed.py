@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.soundness.planted_handed import two_of_one
-from benchmarks.soundness.planting import WRONG, Plant, Tape
+from benchmarks.soundness.planted_operations import WRONG
+from benchmarks.soundness.planting import Plant, Tape
 from reference.arrays import Array
 
 N, H, D = 2, 3, 2

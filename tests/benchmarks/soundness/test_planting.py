@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from benchmarks.soundness.planting import EVERY, FACTOR, LAST, WRONG, Plant, Tape
+from benchmarks.soundness.planted_operations import WRONG
+from benchmarks.soundness.planting import EVERY, FACTOR, LAST, Plant, Tape
 from tests.support.draws import normal
 
 N, D = 4, 3
