@@ -8,7 +8,7 @@ import pytest
 
 import manual_nn
 from reference.campaign.agreement import directed_by_jax
-from reference.compare import Comparer, Verdict, worst_verdict
+from reference.compare import Comparer, Place, Verdict, worst_verdict
 from tests.conftest import depth, part_for
 from tests.support.derivative_faults import FAULTS, derivatives_with
 from tests.support.strategies import DirectedNetwork, Shape, make_directed_network
@@ -20,6 +20,12 @@ NETWORKS = range(depth().seeds)
 @functools.cache
 def comparer() -> Comparer:
     return Comparer(directed_by_jax, *make_directed_network(SHAPE, np.float64, seed=0))
+
+
+@functools.cache
+def place(seed: int, dtype: str) -> Place:
+    """Compute what all faults are compared with once."""
+    return comparer().at(*network_for(seed, np.dtype(dtype).type), dtype=dtype)
 
 
 def network_for(seed: int, dtype: type[np.floating]) -> DirectedNetwork:
@@ -35,8 +41,8 @@ def network_for(seed: int, dtype: type[np.floating]) -> DirectedNetwork:
 
 
 def verdicts(fault: str, seed: int, dtype: type[np.floating]) -> dict[str, Verdict]:
-    network = network_for(seed, dtype)
-    comparison = comparer()(derivatives_with(fault, *network), *network, dtype=dtype)
+    derivatives = derivatives_with(fault, *network_for(seed, dtype))
+    comparison = place(seed, np.dtype(dtype).name)(derivatives)
     return {name: worst_verdict(leaves) for name, leaves in comparison.by_key().items()}
 
 

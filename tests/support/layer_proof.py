@@ -185,10 +185,10 @@ def refute(layer: ModuleType, twin: ModuleType, subject: Subject, *wrong: Backwa
         right = layer.backward(params, kept, d_out)
         comparison = comparer((out, right), params, x, d_out)
         assert comparison.verdict == Verdict.MATCH, comparison
+        compare = comparer.at(params, x, d_out, dtype=dtype, compiled=False)
         mistakes = {mistake.__name__: mistake(params, kept, d_out) for mistake in passes}
         for name, gradients in {**mistakes, **spoiled(right)}.items():
-            comparison = comparer((out, gradients), params, x, d_out, compiled=False)
-            assert comparison.verdict == Verdict.MISMATCH, (name, dtype)
+            assert compare((out, gradients)).verdict == Verdict.MISMATCH, (name, dtype)
     for mistake, line in named if depth().optimised else named[:1]:
         assert_located(layer, twin, subject, mistake, line)
 
