@@ -16,7 +16,8 @@ import pytest
 
 from manual_nn import layers as by_numpy
 from manual_nn.compiled import layers as by_numba
-from manual_nn.compiled.reductions import WIDTH
+from manual_nn.compiled.layers.batch_norm import sums_backward
+from manual_nn.compiled.reductions import BLOCK, WIDTH
 from manual_nn.layers.batch_norm import BatchNorm
 from manual_nn.layers.convolution import Convolution
 from manual_nn.layers.group_norm import GroupNorm
@@ -150,3 +151,14 @@ def test_losses_of_more_numbers_than_are_added_up_in_a_block_are_exact() -> None
         assert loss == want > 0, name
         _, want_d_x = numpy_s.backward((), kept_by_numpy)
         np.testing.assert_array_equal(numba_s.backward((), kept)[1], want_d_x)
+
+
+def test_the_sums_of_a_norm_s_backward_pass_are_exact_for_whole_numbers() -> None:
+    """Nothing else tells the sum of the normalised numbers, which is 0 up to their rounding."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x, d_out = rng.integers(-3, 4, (2, BLOCK + 1, 3)).astype(dtype)
+        centre = x[1].copy()
+        wanted = (d_out * (x - centre), d_out, x - centre)
+        for got, terms in zip(sums_backward(x, centre, d_out), wanted, strict=True):
+            np.testing.assert_array_equal(got, terms.sum(axis=0))
