@@ -435,6 +435,25 @@ def row(name: str, results: Sequence[Result]) -> list[str]:
     ]
 
 
+def of_pairs(results: Sequence[Result]) -> Iterator[list[str]]:
+    """Count the pairs by what both mistakes are of, and those that were both named."""
+    pairs = [r for r in results if len(r.kinds) == 2]
+    of = [" and ".join(sorted(map(_sort, r.kinds))) for r in pairs]
+    for sort, number in Counter(of).most_common():
+        named = sum(r.cause for r, own in zip(pairs, of, strict=True) if own == sort)
+        yield [sort, f"{number:,}", percent(named, number)]
+
+
+def _sort(kind: str) -> str:
+    """Say what a mistake is of, of a kind as the table names it."""
+    own = kind.partition(",")[0]
+    if kind.endswith(IN_ONE_ARRAY):
+        return "of one array alone"
+    if own in SWAPS:
+        return "of another array"
+    return "of several operations" if own in {*REGIONS, OF_GROUP} else "of an operation"
+
+
 def of_unknown(results: Sequence[Result]) -> Iterator[list[str]]:
     """Say of each kind why what was planted stayed unknown, the most frequent first."""
     unknown = [r for r in results if is_known(r) and r.code == "unknown"]
@@ -527,6 +546,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     wrong = [r for r in results if is_known(r) and r.caught and not r.cause]
     for (kind, code), number in Counter((r.kinds[0], r.code) for r in wrong).most_common():
         page.row([kind, code, f"{number:,}"])
+    page.line("\nTwo mistakes at once, by what they are:\n")
+    page.heading(["mistakes", "pairs", "both named"])
+    for cells in of_pairs(results):
+        page.row(cells)
     page.line(OF_UNKNOWN)
     page.heading(["mistake", "unknown", "doubted", "else because"])
     for cells in of_unknown(results):

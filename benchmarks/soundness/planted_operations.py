@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.soundness import planted_convolutions as convolutions
 from benchmarks.soundness import planted_readers as readers
 from benchmarks.soundness.planted_handed import OF_HANDED, summed_over_all
+from benchmarks.soundness.planted_regions import LEFT_OUT
 
 if TYPE_CHECKING:
     from benchmarks.soundness.planting import Edge, Step
@@ -375,9 +376,12 @@ NOT_PLANTED = {
 }
 
 # What the search does not see of some kinds, beside what it doubts
-WHY_UNKNOWN = dict.fromkeys(
-    readers.OF_SUMS, "the sum is a product with an array, such as a constant, within a function"
-)
+WHY_UNKNOWN = {
+    **dict.fromkeys(
+        readers.OF_SUMS, "the sum is a product with an array, such as a constant, within a function"
+    ),
+    LEFT_OUT: "the result is made within a function, and the argument comes from outside of it",
+}
 
 # What the search knows nothing of
 STRANGE: dict[str, Kind] = {

@@ -97,6 +97,25 @@ def test_a_row_counts_what_became_of_the_gradients() -> None:
     assert cells == ["a", "2", *percents, "1", "1", "100.0 %", "2", "1"]
 
 
+def test_pairs_are_counted_by_what_they_are_of() -> None:
+    alone = f"identity{located.IN_ONE_ARRAY}"
+    results = [
+        Result("a", "float64", kinds, caught=True, cause=named)
+        for kinds, named in (
+            ((FACTOR, "identity"), True),
+            (("identity", FACTOR), False),
+            (("another_value, at every step", FACTOR), True),
+            ((alone, FIRST), False),
+            ((FACTOR,), True),
+        )
+    ]
+    assert list(located.of_pairs(results)) == [
+        ["of an operation and of an operation", "2", "50.0 %"],
+        ["of an operation and of another array", "1", "100.0 %"],
+        ["of one array alone and of several operations", "1", "0.0 %"],
+    ]
+
+
 def test_what_stays_unknown_is_counted_by_kind_with_the_reason() -> None:
     def unknown(kind: str, *, doubted: bool = False) -> Result:
         return Result("a", "float64", (kind,), caught=True, code="unknown", doubted=doubted)
