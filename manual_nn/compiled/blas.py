@@ -18,6 +18,8 @@ from numpy._core import _multiarray_umath  # type: ignore[attr-defined] # it is 
 
 LETTERS = {"float32": "s", "float64": "d"}
 FORMS = ("scipy_{}gemm_64_", "{}gemm_64_", "{}gemm_")  # of NumPy's wheels, and of other builds
+COUNT = "scipy_openblas_get_num_threads64_"  # of the first form's library
+NAME_OF_COUNT = "manual_nn_blas_threads"
 
 
 def name_of(dtype: str) -> str:
@@ -26,13 +28,22 @@ def name_of(dtype: str) -> str:
 
 
 def register() -> None:
-    """Tell LLVM where the products are.
+    """Tell LLVM where the products are, and what counts the threads that they use.
 
     Raises:
         ImportError: there is no BLAS that works.
     """
     for dtype in LETTERS:
         llvmlite.binding.add_symbol(name_of(dtype), address_of_gemm(dtype))
+    if (address := address_of_count()) is not None:
+        llvmlite.binding.add_symbol(NAME_OF_COUNT, address)
+
+
+def address_of_count() -> int | None:
+    """Find what says how many threads NumPy's BLAS uses, or None in another build."""
+    library = ctypes.CDLL(_multiarray_umath.__file__)
+    function = getattr(library, COUNT, None)
+    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
 
 
 def address_of_gemm(dtype: str) -> int:

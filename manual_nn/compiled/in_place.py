@@ -12,8 +12,9 @@ import numpy as np
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
 from manual_nn.compiled.copies import copy, copy_rows
-from manual_nn.compiled.products import product
+from manual_nn.compiled.products import check_shapes, product, suits_tiles
 from manual_nn.compiled.reductions import BLOCK, WIDTH
+from manual_nn.compiled.tiled_product import tiled_product
 
 FEW = 64  # rows
 
@@ -134,6 +135,11 @@ def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: A
     if decay == 0:
         product(a.T, d_z, 1.0, 0.0, d_weight)
         return np.float64(0)
+    if suits_tiles(a.shape[1], a.shape[0], d_z.shape[1], a.itemsize):
+        check_shapes(a.T, d_z, weight)
+        check_shapes(a.T, d_z, d_weight)
+        a_T, one = a.T[:, : len(a)], weight.dtype.type(1)  # a view, as in `product`: compiled once
+        return tiled_product(a_T, d_z, one, decay, weight, d_weight)
     squares = write_decay(weight.reshape(-1), decay, d_weight.reshape(-1))
     product(a.T, d_z, 1.0, 1.0, d_weight)
     return squares

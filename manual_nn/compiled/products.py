@@ -1,4 +1,4 @@
-"""Products of matrices, by BLAS.
+"""Products of matrices, by BLAS or, where that is faster, in tiles.
 
 Axes: I rows and J columns of the product, K what is summed over.
 """
@@ -12,6 +12,11 @@ from numba.extending import intrinsic, overload
 from manual_nn.arrays import Array
 from manual_nn.compiled import blas
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.tile import BYTES, ROWS
+from manual_nn.compiled.tiled_product import HAS_AVX512, tiled_product
+
+MOST = 2**20  # numbers of the matrix of which a tile takes a few rows
+LITTLE = 2**18  # multiplications, of which OpenBLAS gives no part to another thread
 
 # Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies: no other
 # way is faster then, and larger products are worth cutting where nothing has to be copied for it.
@@ -29,12 +34,43 @@ def product(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     Raises:
         ValueError: the shapes do not fit.
     """
-    _check_shapes(a, b, out)
+    check_shapes(a, b, out)
     out[...] = factor * (a @ b) + (kept * out if kept else 0)
 
 
+def threads() -> int:
+    """Count the threads that BLAS uses; where they cannot be counted there may be several."""
+    return 2
+
+
+@overload(threads)  # type: ignore[untyped-decorator] # it is Any to mypy
+def _threads_of_blas() -> Any:
+    count = types.ExternalFunction(blas.NAME_OF_COUNT, types.int32())
+    known = blas.address_of_count() is not None
+
+    def counted() -> Any:
+        return count()
+
+    return counted if known else threads
+
+
 @compiled
-def _check_shapes(a: Array, b: Array, out: Array) -> None:
+def suits_tiles(I: int, K: int, J: int, itemsize: int) -> bool:
+    """Say whether tiles are faster than BLAS here, at I K J multiplications.
+
+    They are on one thread, unless the first matrix is large; and where they are filled.
+    """
+    return (
+        HAS_AVX512
+        and I * K <= MOST
+        and I >= ROWS
+        and J * itemsize >= BYTES
+        and (I * J * K <= LITTLE or threads() == 1)
+    )
+
+
+@compiled
+def check_shapes(a: Array, b: Array, out: Array) -> None:
     """Check what BLAS does not: it would read and write beside the arrays."""
     if a.shape[1] != b.shape[0] or out.shape[0] != a.shape[0] or out.shape[1] != b.shape[1]:
         raise ValueError("a, b and out must have the shapes (I, K), (K, J) and (I, J)")
@@ -68,7 +104,11 @@ def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
     dtype = out.dtype
 
     def by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
-        _check_shapes(a, b, out)
+        check_shapes(a, b, out)
+        if b_in_C and suits_tiles(a.shape[0], a.shape[1], b.shape[1], out.itemsize):
+            view = a[:, : a.shape[1]]  # of one type, whatever the order of `a`: compiled once
+            tiled_product(view, b, dtype(factor), dtype(kept), out, out)
+            return
         gemm(
             _in_memory(types.uint8(b_transposed)),
             _in_memory(types.uint8(a_transposed)),

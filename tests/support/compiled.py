@@ -9,9 +9,9 @@ import numba
 import pytest
 
 import manual_nn
-from manual_nn.compiled import copies, curvature, in_place, mlp, reductions, steps
+from manual_nn.compiled import copies, curvature, in_place, mlp, reductions, steps, tiled_product
 
-MODULES = (copies, in_place, mlp, curvature, reductions, steps)
+MODULES = (copies, in_place, mlp, curvature, reductions, steps, tiled_product)
 WAYS = ("compiled", "in Python")
 
 
