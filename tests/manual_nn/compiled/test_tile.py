@@ -3,7 +3,6 @@
 Axes: I rows and J columns of the product, K what is summed over.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,10 +46,11 @@ def test_a_tile_is_a_part_of_the_product(
 ) -> None:
     rng, width = np.random.default_rng(0), vectors * BYTES // 4
     I, K, J, j = ROWS + 3, 5, width + 4, 3
-    draw = functools.partial(rng.integers, -3, 4)
-    a, b, other, out = (
-        draw(size=shape).astype(np.float32) for shape in ((I, K), (K, J), (I, J), (I, J))
-    )
+    drawn: list[Array] = [
+        rng.integers(-3, 4, size=shape).astype(np.float32)
+        for shape in ((I, K), (K, J), (I, J), (I, J))
+    ]
+    a, b, other, out = drawn
     other = out if own else other
     want, part = out.copy(), (slice(i, i + ROWS), slice(j, j + width))
     want[part] = (2 * (a @ b) + kept * other)[part]
