@@ -97,6 +97,7 @@ def test_its_series_is_taylor_s_by_horner_s_scheme(dtype: type[np.floating[Any]]
     """Of as many terms as its bound is of, and to the bit as NumPy adds them up."""
     terms = 7 if dtype is np.float32 else 13
     coefficients = [dtype(1 / math.factorial(j)) for j in range(terms, 0, -1)]
+    assert exponential.constants_of(dtype(0)).coefficients == tuple(coefficients)
     for r in np.linspace(-0.34, 0.34, 9).astype(dtype):
         assert in_python(exponential).series(r) == np.polyval([*coefficients, dtype(0)], r)
 
