@@ -72,9 +72,9 @@ the one where the mistake was planted, or the cause is right. *same line*: the f
 *unknown*: no operation is named. *both named*: of two mistakes at once, what is named gives the
 identical fault. The last columns count right gradients, and those that were given a cause."""
 OF_UNKNOWN = """
-What stayed unknown. *doubted*: a mistake would explain the gradient, but with errors in as few
-directions, or as small beside rounding, one of as many as are tried would do so by chance, so that
-none is named. *else because*: what the search does not see of this kind.
+What stayed unknown. *doubted*: a mistake would explain the gradient, but the errors lie in so few
+directions, or so near to rounding, that one of the many that are tried would do so by chance, and
+none is named. *otherwise because*: what the search does not see of this kind.
 """
 OF_STRANGE = """
 Mistakes that the search knows nothing of; *wrong* is what names an operation that is not the one:
@@ -448,10 +448,10 @@ def _sort(kind: str) -> str:
     """Say what a mistake is of, of a kind as the table names it."""
     own = kind.partition(",")[0]
     if kind.endswith(IN_ONE_ARRAY):
-        return "of one array alone"
+        return "one array alone"
     if own in SWAPS:
-        return "of another array"
-    return "of several operations" if own in {*REGIONS, OF_GROUP} else "of an operation"
+        return "another array"
+    return "several operations" if own in {*REGIONS, OF_GROUP} else "an operation"
 
 
 def of_unknown(results: Sequence[Result]) -> Iterator[list[str]]:
@@ -539,19 +539,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             page.row(row(kind, of)[:7])
     if of := [result for result in results if IN_ONE_ARRAY in "".join(result.kinds[:1])]:
         page.row(row(f"any of these{IN_ONE_ARRAY}", of)[:7])
-    not_planted = "; ".join(f"`{kind}`: {why}" for kind, why in NOT_PLANTED.items())
-    page.line(f"\nOf the mistakes that the search knows not planted: {not_planted}.")
+    not_planted = "; ".join(f"`{kind}` ({why})" for kind, why in NOT_PLANTED.items())
+    page.line(f"\nNot planted, though the search knows it: {not_planted}.")
     page.line("\nWhat was named first where that was not right:\n")
     page.heading(["mistake", "named first", "faults"])
     wrong = [r for r in results if is_known(r) and r.caught and not r.cause]
     for (kind, code), number in Counter((r.kinds[0], r.code) for r in wrong).most_common():
         page.row([kind, code, f"{number:,}"])
     page.line("\nTwo mistakes at once, by what they are:\n")
-    page.heading(["mistakes", "pairs", "both named"])
+    page.heading(["mistakes of", "pairs", "both named"])
     for cells in of_pairs(results):
         page.row(cells)
     page.line(OF_UNKNOWN)
-    page.heading(["mistake", "unknown", "doubted", "else because"])
+    page.heading(["mistake", "unknown", "doubted", "otherwise because"])
     for cells in of_unknown(results):
         page.row(cells)
     page.line(OF_STRANGE)

@@ -110,9 +110,9 @@ def test_pairs_are_counted_by_what_they_are_of() -> None:
         )
     ]
     assert list(located.of_pairs(results)) == [
-        ["of an operation and of an operation", "2", "50.0 %"],
-        ["of an operation and of another array", "1", "100.0 %"],
-        ["of one array alone and of several operations", "1", "0.0 %"],
+        ["an operation and an operation", "2", "50.0 %"],
+        ["an operation and another array", "1", "100.0 %"],
+        ["one array alone and several operations", "1", "0.0 %"],
     ]
 
 
@@ -142,7 +142,7 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = (tmp_path / "located.md").read_text(encoding="utf-8")
     assert "\nOf 8 planted faults 100.0 % were caught, the cause named first was right for" in text
     assert "0 of 1 right gradients were given a cause." in text
-    assert "not planted: `passes_at_zero`: " in text
+    assert "the search knows it: `passes_at_zero` (" in text
     results = try_subject(0, 1, 1, 0)
     assert [len(result.kinds) for result in results] == [0, *[1] * 8, 2, 1]
     for result in results[1:9]:
