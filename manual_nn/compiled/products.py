@@ -105,7 +105,8 @@ def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
 
     def by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
         check_shapes(a, b, out)
-        if b_in_C and suits_tiles(a.shape[0], a.shape[1], b.shape[1], out.itemsize):
+        large = a.shape[0] * a.shape[1] * b.shape[1] > SMALL
+        if b_in_C and large and suits_tiles(a.shape[0], a.shape[1], b.shape[1], out.itemsize):
             view = a[:, : a.shape[1]]  # of one type, whatever the order of `a`: compiled once
             tiled_product(view, b, dtype(factor), dtype(kept), out, out)
             return
