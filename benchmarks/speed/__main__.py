@@ -143,6 +143,7 @@ def write_tables(page: Page, runs: Sequence[Run]) -> None:
     for run in runs:
         for setting, timings in run.epochs:
             page.row(epochs.row(setting, run.threads, timings))
+    page.line(epochs.LEGEND)
 
 
 def time_blocks(page: Page, threads: int, rounds: int) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Time a training epoch on data of the shape of MNIST: a new random order and a step per batch.
 
-Each run goes on from the parameters that the run before has reached; none evaluates. Axes: N rows,
-D inputs, K classes.
+Each run goes on from the parameters that the run before has reached; none evaluates. The floor is
+the bare products of matrices that the steps take, by NumPy's BLAS. Axes: N rows, D inputs, K
+classes.
 """
 
 import itertools
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.speed.floor import floor
 from benchmarks.speed.gradients import Shape, draw_problem
 from benchmarks.speed.peers import (
     Contender,
@@ -56,8 +58,20 @@ def measure(setting: Setting, rounds: int, threads: int) -> Timings:
     training = Training(problem, setting.batch_size, LEARNING_RATE, seed=0)
     absent = missing()
     calls = {name: make(training).run for name, make in EPOCHS.items() if name not in absent}
-    others = [name for name in ("ours", "compiled") if name in calls]
+    calls["floor"] = products_of_an_epoch(setting)
+    others = [name for name in ("floor", "ours", "compiled") if name in calls]
     return compare(interleave(calls, rounds, threads=threads), others)
+
+
+def products_of_an_epoch(setting: Setting) -> Callable[[], None]:
+    """Make the products of every step, without their rows being gathered or a weight moved."""
+    products = floor(setting.network, setting.batch_size, "float32")
+
+    def run() -> None:
+        for _ in range(N // setting.batch_size):
+            products()
+
+    return run
 
 
 def our_epoch(training: Training, kind: type[Descent] = Descent) -> Contender:
@@ -192,7 +206,12 @@ HEADINGS = [
     *(f"{name} / ours" for name in PEERS),
     "compiled, s",
     *(f"{name} / compiled" for name in ("ours", *PEERS)),
+    *("floor, s", "compiled / floor"),
+    *(f"{name} / floor" for name in PEERS),
 ]
+LEGEND = """
+The floor is the bare products of the steps by NumPy's BLAS. *X / floor* says how many times as fast
+as X an epoch would be that took no time for anything else: more than that takes faster products."""
 
 
 def row(setting: Setting, threads: int, timings: Timings) -> list[str]:
@@ -204,6 +223,8 @@ def row(setting: Setting, threads: int, timings: Timings) -> list[str]:
         f"{timings.seconds['ours'].median:.3g}",
         *(str(timings.over["ours"].get(name, "")) for name in PEERS),
         *_compiled_columns(timings),
+        f"{timings.seconds['floor'].median:.3g}",
+        *(str(timings.over["floor"].get(name, "")) for name in ("compiled", *PEERS)),
     ]
 
 

@@ -11,3 +11,12 @@ The two differ where a number on the way of one alone overflows or underflows: i
 sigmoid of -95 is 0 and this one's subnormal, as it should be, and group_norm of the largest numbers
 is finite here. An infinite derivative that comes to a ReLU of NaN gives NaN there, and 0 here.
 """
+
+import importlib.util
+
+if importlib.util.find_spec("numba") is None:
+    raise ModuleNotFoundError(
+        "manual_nn.compiled.layers needs Numba: pip install 'manual-nn[fast]', or take "
+        "manual_nn.layers, which computes the same",
+        name="numba",
+    )

@@ -91,8 +91,23 @@ def test_every_epoch_takes_a_step_for_each_batch_in_a_random_order(name: str) ->
 def test_an_epoch_is_timed_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs, "N", 256)
     timings = epochs.measure(epochs.Setting((6, 5, 3), 128), rounds=2, threads=1)
-    assert set(timings.over["ours"]) == set(EPOCHS_HERE) - {"ours"}
-    assert set(timings.over["compiled"]) == set(EPOCHS_HERE) - {"compiled"}
+    everybody = {"floor", *EPOCHS_HERE}
+    assert set(timings.over) == {"floor", "ours", "compiled"}
+    for other, over in timings.over.items():
+        assert set(over) == everybody - {other}
+    cells = epochs.row(epochs.Setting((6, 5, 3), 128), 1, timings)
+    assert len(cells) == len(epochs.HEADINGS)
+    assert cells[epochs.HEADINGS.index("compiled / floor")] == str(
+        timings.over["floor"]["compiled"]
+    )
+
+
+def test_the_floor_of_an_epoch_is_that_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs, "N", 256)
+    steps: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(epochs, "floor", lambda *shape: lambda: steps.append(shape))
+    epochs.products_of_an_epoch(epochs.Setting((6, 5, 3), 64))()
+    assert steps == 4 * [((6, 5, 3), 64, "float32")]
 
 
 @pytest.mark.parametrize("sizes", [(5, 3), (6, 5, 4, 3)])

@@ -75,3 +75,10 @@ def test_where_compiling_is_switched_off_numba_must_be_asked_for(
 def test_there_is_no_other_backend(value: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         as_backend(value)
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_compiled_layers_say_what_to_install() -> None:
+    said = r"manual_nn\.compiled\.layers needs Numba: pip install 'manual-nn\[fast\]'"
+    with pytest.raises(ModuleNotFoundError, match=said):
+        importlib.import_module("manual_nn.compiled.layers")
