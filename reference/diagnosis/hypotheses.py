@@ -145,14 +145,16 @@ def data_scaled(difference: Difference) -> Iterator[Found]:
     codes = {float(N): Code.SUM_NOT_MEAN, -1.0: Code.SIGN_OF_DELTA, 1 / N: Code.ONE_OVER_N_TWICE}
     codes |= difference.model.data_factors if difference.model else {}
     for c, code in codes.items():
-        found, penalised = [], False
+        found, penalised, tells = [], False, False
         for i in sorted(difference.wrong):
             leaf = difference.leaves[i]
             whole = difference.rounding.rounded(c * leaf.want, abs(c) * leaf.open_bound)
             if _up_to_penalty(difference, i, whole):
                 found.append(i)
                 penalised |= not _holds(difference, i, whole)
-        if penalised or code == Code.SUM_NOT_MEAN:
+                # What is 0 but for its rounding is as near to any multiple of itself.
+                tells |= bool((abs(leaf.want) > leaf.open_bound).any())
+        if tells and (penalised or code == Code.SUM_NOT_MEAN):
             for i in found:
                 text = f"{N} rows, except for a penalty"
                 yield Found(code, {frozenset({i}): text})

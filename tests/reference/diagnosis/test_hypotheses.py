@@ -238,6 +238,14 @@ def test_what_is_wrong_by_more_than_a_penalty_is_no_sum() -> None:
     assert said(leaf_of(WANT, 4 * WANT + [1, 0, 0], 2.0**-40), others=OF_X) == UNKNOWN
 
 
+def test_what_is_0_but_for_its_rounding_is_no_multiple_of_itself() -> None:
+    """As the derivative in a bias before batch norm; beside a sum it may be one, too."""
+    noise = leaf_of([0, 0, 0], [2, -3, 1], 1.0)
+    assert Code.SUM_NOT_MEAN not in codes(noise, others=OF_X)
+    summed = leaf_of(WANT, 4 * WANT - 0.5 * PARAM, 2.0**-40)
+    assert codes(summed, noise, params=[PARAM, PARAM], others=OF_X) == [Code.SUM_NOT_MEAN]
+
+
 BATCH = np.array([[1.0, 2.0, -1.0], [4.0, -2.0, 3.0], [-3.0, 0.5, 2.0]])
 WEIGHTS = np.array([2.0, 1.0, -1.0])
 
