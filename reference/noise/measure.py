@@ -51,7 +51,7 @@ TRIES = 3  # of an outcome, which a sample misses that is on the brink of it
 ENUMERATED = 2  # kinks whose combinations the rounds hold all
 WIDE, NARROW = 8, 4  # disturbed samples at a time
 WIDE_ELEMENTS = 2**22  # that all operations together may have for the wide chunks
-UNOPTIMISED_ELEMENTS = 2**20  # up to which compiling takes longer than some ten runs
+UNOPTIMISED_ELEMENTS = 2**20  # up to which optimising takes longer than it saves in ten runs
 
 # What has no decision in it needs no search for kinks.
 DECIDING = {

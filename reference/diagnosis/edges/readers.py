@@ -31,7 +31,7 @@ INDEXING = {"and", "clamp", "eq", "ge", "gt", "iota", "jit", "le", "lt", "ne", "
 
 def reading(jaxpr: core.Jaxpr) -> Iterator[tuple[Any, int]]:
     """List arrays with operations that read them, and constants of the loss beside them."""
-    # Of each array that is no constant; what is given to read by is taken for one.
+    # Of each array that is no constant; integers, which say what is read, are taken for constants.
     source: dict[Any, Any] = {x: x for x in jaxpr.invars if is_real(x)}
     for number, eqn in enumerate(jaxpr.eqns):
         operands = [x for x in eqn.invars if not isinstance(x, core.Literal) and x in source]

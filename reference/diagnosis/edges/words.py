@@ -205,12 +205,13 @@ class Words:
         return swap.formula.format(names.get(swap.value, "another"))
 
     def _steps(self, mistake: Mistake, *, several: bool) -> str:
-        """Say how often, which several operands say themselves, and at which step of a loop."""
+        """Say how often, unless several operands are named anyway, and at which step of a loop."""
         tap, every = mistake.taps[0], ""
         if len(mistake.taps) > 1 and not several:
             lines = {self.line(tap) for tap in mistake.taps}
-            which = "times that the line is run" if len(lines) == 1 else "operations of this name"
-            every = f", at each of the {len(mistake.taps)} {which}"
+            one, count = len(lines) == 1, len(mistake.taps)
+            which = "times that the line is run" if one else "operations of this name"
+            every = f", {'each' if one else 'at each'} of the {count} {which}"
         if tap.steps == EVERY:
             return every
         return f"{every}, at the first step" if tap.steps == FIRST else f"{every}, at the last step"
