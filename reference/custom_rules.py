@@ -2,24 +2,29 @@
 
 Whoever writes jax.custom_vjp or jax.custom_jvp has written a derivative by hand. To JAX it is the
 derivative, so that a gradient taken by JAX would be compared with the very rule that is in doubt.
-The rules of JAX itself, as that of its ReLU, are left where they are.
+The rules of JAX itself, as that of its ReLU, are left where they are; one that the user has given
+to a function of JAX is the user's.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.extend import core, source_info_util
+from jax.extend import core, linear_util, source_info_util
 
 from reference.arrays import merged
+from reference.bounds.programs import operations
 from reference.jaxprs import bind, closed, equations, functions_in, is_jaxpr
 
 OF_JAX = f"{Path(jax.__file__).parent}/"
-# Where jax.custom_gradient wraps a function of the user's.
+# Where jax.custom_gradient wraps a function of the user's, and defjvps its functions.
 WRAPPED = f"{OF_JAX}_src/custom_derivatives.py"
+OF_JVPS = "custom_jvp.defjvps.<locals>.jvp"
 CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+RULES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
 
 
 def custom_rules(jaxpr: Any) -> list[str]:
@@ -31,20 +36,85 @@ def _rules(jaxpr: Any) -> Iterator[str]:
     for eqn in equations(jaxpr):
         body = _body(eqn)
         if body is not None:
-            name, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
+            name, place = _written(body.jaxpr)
             if place.startswith(WRAPPED):
                 yield "a function with jax.custom_gradient"
-            else:
-                yield f"{name} ({Path(place).name})" if place else name
+                continue
+            if place.startswith(OF_JAX):
+                place = next(p for p in _places_of_rule(eqn) if not p.startswith(OF_JAX))
+            yield f"{name} ({Path(place).name})" if place else name
 
 
 def _body(eqn: core.JaxprEqn) -> Any:
     """Give the body of a function with a rule of the user's; None for every other operation."""
     if eqn.primitive.name not in CUSTOM:
         return None
-    body = eqn.params.get("call_jaxpr") or eqn.params["fun_jaxpr"]
-    _, _, place = str(body.jaxpr.debug_info.func_src_info).partition(" at ")
-    return None if place.startswith(OF_JAX) and not place.startswith(WRAPPED) else body
+    body = _function(eqn)
+    _, place = _written(body.jaxpr)
+    if not place.startswith(OF_JAX) or place.startswith(WRAPPED):
+        return body
+    # The function is JAX's, but its rule need not be.
+    return None if all(p.startswith(OF_JAX) for p in _places_of_rule(eqn)) else body
+
+
+def _function(eqn: core.JaxprEqn) -> Any:
+    """Give the function that a rule was given to."""
+    return eqn.params.get("call_jaxpr") or eqn.params["fun_jaxpr"]
+
+
+def _written(of: Any) -> tuple[str, str]:
+    """Give the name of what a jaxpr was traced of, and where it is written, if it is known."""
+    name, _, place = str(of.debug_info.func_src_info).partition(" at ")
+    return name, place
+
+
+def _places_of_rule(eqn: core.JaxprEqn) -> list[str]:
+    """List where the functions are written that a rule consists of."""
+    rules = [eqn.params[key] for key in sorted(RULES & eqn.params.keys())]
+    places = [_written(rule)[1] for rule in rules if hasattr(rule, "debug_info")]
+    if not any(place.startswith(WRAPPED) for place in places):
+        return places
+    return [_place_of(jvp) for rule in rules for jvp in _given_to_defjvps(rule)]
+
+
+def _given_to_defjvps(rule: Any) -> list[Any]:
+    """List the functions that `defjvps` has made a rule of, which closes over them."""
+    ahead, seen = [rule], set[int]()
+    while ahead:
+        x = ahead.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, linear_util.WrappedFun):
+            ahead.append(x.f)
+        elif inspect.isfunction(x):
+            within = inspect.getclosurevars(x).nonlocals
+            if x.__qualname__ == OF_JVPS:
+                return [jvp for jvp in within["jvps"] if jvp is not None]
+            ahead += within.values()
+    return []
+
+
+def _place_of(function: Any) -> str:
+    """Say where a function is written; nothing of what has no source."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
+def alike(jaxpr: core.ClosedJaxpr) -> Hashable:
+    """Give what is equal for the same operations that are differentiated by the same rules.
+
+    Returns:
+        None if something in the jaxpr cannot be compared; so with a rule of the user's, who may
+        have given the function another one since.
+    """
+    known = operations(jaxpr)
+    if known is None or custom_rules(jaxpr):
+        return None
+    called = (_function(eqn) for eqn in equations(jaxpr) if eqn.primitive.name in CUSTOM)
+    return known, tuple(_written(function.jaxpr) for function in called)
 
 
 class Bodies:

@@ -53,6 +53,15 @@ def closed(jaxpr: Any) -> Any:
     return jaxpr if hasattr(jaxpr, "consts") else core.ClosedJaxpr(jaxpr, ())
 
 
+def with_results(function: Any) -> Any:
+    """Leave out operations without results, such as a print: nothing is handed down there."""
+    eqns = [eqn for eqn in function.jaxpr.eqns if eqn.outvars]
+    if len(eqns) == len(function.jaxpr.eqns):
+        return function
+    effects = set[Any]().union(*(eqn.effects for eqn in eqns))
+    return core.ClosedJaxpr(function.jaxpr.replace(eqns=eqns, effects=effects), function.consts)
+
+
 def functions_in(eqn: core.JaxprEqn) -> list[Any]:
     """List the functions within an operation, as of a loop or a call, as jaxprs."""
     return [x for x in jax.tree.leaves(eqn.params, is_leaf=is_jaxpr) if is_jaxpr(x)]

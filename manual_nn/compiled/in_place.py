@@ -145,20 +145,23 @@ def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: A
     return squares
 
 
-@compiled
+@compiled_in_any_order
 def outer_product_and_decay(
     a: Array, d_z: Array, weight: Array, decay: Any, d_weight: Array
 ) -> Any:
     """Do what weight_backward does, for one row, (fan_in,) and (fan_out,)."""
-    squares = np.float64(0)
-    for i in range(weight.shape[0]):
-        for start in range(0, weight.shape[1], WIDTH):
-            part = slice(start, start + WIDTH)
-            squares += _row(a[i], d_z[part], weight[i, part], decay, d_weight[i, part])
+    squares, (fan_in, fan_out) = np.float64(0), weight.shape
+    for i in range(fan_in):
+        for start in range(0, fan_out, WIDTH):
+            part = weight.dtype.type(0)
+            for j in range(start, min(start + WIDTH, fan_out)):
+                d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
+                part += weight[i, j] * weight[i, j]
+            squares += part
     return squares
 
 
-@compiled
+@compiled_in_any_order
 def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
     """Write decay W to d_W, each as one row of numbers, and return the sum of W's squares.
 
@@ -166,24 +169,9 @@ def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
     """
     squares = np.float64(0)
     for start in range(0, len(weight), WIDTH):
-        part = slice(start, start + WIDTH)
-        squares += _decay(weight[part], decay, d_weight[part])
-    return squares
-
-
-@compiled_in_any_order
-def _row(a_i: Any, d_z: Array, weight: Array, decay: Any, d_weight: Array) -> Any:
-    squares = weight.dtype.type(0)
-    for j in range(len(weight)):
-        d_weight[j] = a_i * d_z[j] + decay * weight[j]
-        squares += weight[j] * weight[j]
-    return squares
-
-
-@compiled_in_any_order
-def _decay(weight: Array, decay: Any, d_weight: Array) -> Any:
-    squares = weight.dtype.type(0)
-    for i in range(len(weight)):
-        d_weight[i] = decay * weight[i]
-        squares += weight[i] * weight[i]
+        part = weight.dtype.type(0)
+        for i in range(start, min(start + WIDTH, len(weight))):
+            d_weight[i] = decay * weight[i]
+            part += weight[i] * weight[i]
+        squares += part
     return squares

@@ -73,6 +73,15 @@ def test_without_a_rule_there_is_nothing_to_check() -> None:
         check_custom_rule(jax.nn.relu, X)
 
 
+def test_a_rule_for_a_function_of_jax_is_checked() -> None:
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvp(lambda x, d_x: (jnp.sin(x[0]), 2 * jnp.cos(x[0]) * d_x[0]))
+    report = check_custom_rule(sine, X)
+    assert [cause.code for cause in report.causes] == [Code.SCALED]
+    report = check_gradient(jax.grad(lambda x: sine(x).sum()), lambda x: sine(x).sum(), X)
+    assert [cause.code for cause in report.causes] == [Code.CUSTOM_RULE]
+
+
 def test_a_rule_is_no_witness_of_itself() -> None:
     def loss(x: Any) -> Any:
         return with_rule(4.0)(x, 3).sum()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from reference.custom_rules import Bodies, custom_rules
+from reference.custom_rules import Bodies, alike, custom_rules
 from tests.support.cases import each
 
 Function = Callable[..., Any]
@@ -72,14 +72,52 @@ def test_wherever_a_rule_is_used_the_body_is_differentiated(
     assert not np.allclose(jax.grad(function)(x), want)
 
 
-def test_the_rules_of_jax_stay() -> None:
-    def function(x: Any) -> Any:
-        return jax.nn.relu(x).sum()
+def relu_with_jvp() -> Function:
+    """JAX's ReLU, with a rule of the user's."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvp(lambda x, d_x: (jax.nn.relu(x[0]), 3 * d_x[0]))
+    return function
 
+
+def relu_with_jvps() -> Function:
+    """The same the other way, which has no operation of its own."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvps(lambda d_x, *_: d_x)
+    return function
+
+
+def relu_with_vjp() -> Function:
+    """The same the third way."""
+    function = jax.custom_vjp(jax.nn.relu)
+    function.defvjp(lambda x: (jax.nn.relu(x), None), lambda _, d_out: (3 * d_out,))
+    return function
+
+
+@each("rule", [relu_with_jvp, relu_with_jvps, relu_with_vjp])
+def test_a_rule_for_a_function_of_jax_is_the_users(rule: Callable[[], Function]) -> None:
     x = jnp.array([0.0, 1.0])
-    assert "custom_jvp_call" in str(jax.make_jaxpr(function)(x))
-    assert custom_rules(jax.make_jaxpr(function)(x)) == []
-    np.testing.assert_array_equal(jax.grad(Bodies(function))(x), [0, 1])
+    for use in ("call", "vmap", "scan"):
+        function = USES[use](rule())
+        jaxpr = jax.make_jaxpr(function)(x)
+        assert custom_rules(jaxpr)[0].startswith("relu (test_custom_rules.py:"), use
+        assert alike(jaxpr) is None  # another rule may come
+        want = jax.grad(USES[use](jax.nn.relu))(x)
+        np.testing.assert_array_equal(jax.grad(Bodies(function))(x), want)
+
+
+def test_the_rules_of_jax_stay() -> None:
+    x = jnp.array([0.0, 1.0])
+    special = jax.scipy.special
+    for own in (
+        *(jax.nn.relu, jax.nn.relu6, jax.nn.softmax, jax.nn.log_softmax, jax.nn.softplus),
+        *(jax.nn.logsumexp, jnp.sinc, special.logit, lambda x: special.xlogy(x, x)),
+    ):
+        assert custom_rules(jax.make_jaxpr(own)(x)) == []
+    jaxpr = jax.make_jaxpr(jax.vmap(jax.nn.relu))(x)
+    assert "custom_jvp_call" in str(jaxpr)
+    assert custom_rules(jaxpr) == []
+    assert alike(jaxpr) == alike(jax.make_jaxpr(jax.vmap(jax.nn.relu))(x)) is not None
+    np.testing.assert_array_equal(jax.grad(Bodies(lambda x: jax.nn.relu(x).sum()))(x), [0, 1])
 
 
 def test_arguments_that_are_not_traced_pass_through() -> None:

@@ -16,13 +16,14 @@ import numpy as np
 from jax.extend import core
 
 from reference.arrays import Array
-from reference.bounds.programs import compiled_fast, operations, program
+from reference.bounds.programs import compiled_fast, program
+from reference.custom_rules import alike
 from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Site
 from reference.diagnosis.edges.regions import Region, between
 from reference.diagnosis.edges.swaps import another_value
 from reference.diagnosis.edges.tapped import site_at
-from reference.jaxprs import bind, closed, equations, functions_in
+from reference.jaxprs import bind, closed
 
 JaxArray: TypeAlias = jax.Array
 
@@ -51,22 +52,6 @@ def alone(jaxpr: core.Jaxpr, numbers: Sequence[int]) -> core.Jaxpr:
         eqns=eqns,
         debug_info=jaxpr.debug_info._replace(arg_names=None, result_paths=None),
     )
-
-
-def alike(jaxpr: core.Jaxpr) -> Hashable:
-    """Give what is equal for operations that are the same, and are differentiated by the same rule.
-
-    Returns:
-        None if something in the jaxpr cannot be compared.
-    """
-    rules = [
-        str(getattr(function, "jaxpr", function).debug_info.func_src_info)
-        for eqn in equations(jaxpr)
-        if eqn.primitive.name.startswith("custom_")
-        for function in functions_in(eqn)
-    ]
-    known = operations(closed(jaxpr))
-    return None if known is None else (known, tuple(rules))
 
 
 def of_region(
@@ -115,7 +100,7 @@ def _of_part(
         return _made(Region(part, source, len(part.eqns) - 1, arrays_of), kinds, along)
 
     given = tuple(x in known for x in variables)
-    key = alike(part), "region", names.index(source), given, tuple(kinds)
+    key = alike(closed(part)), "region", names.index(source), given, tuple(kinds)
     found: tuple[Array, dict[str, Array]] = _compiled(key, of_all, along, [known[x] for x in names])
     return found
 
@@ -170,7 +155,7 @@ def of_edge(
 
         return jax.vmap(one)(along.moved)
 
-    key = alike(part), "edge", operand, number
+    key = alike(closed(part)), "edge", operand, number
     found: Array = _compiled(key, of_all, along, z, list(arrays))
     return found
 
@@ -193,10 +178,8 @@ def slope(part: core.Jaxpr, operand: int, arrays: Sequence[Array], axes: list[An
         x = arrays[operand]
         return jax.jvp(of_x, (x,), (jnp.ones_like(x),))[1]
 
-    looped = any(axis == 0 for axis in axes)
-    function = jax.vmap(one, axes) if looped else one
-    steps = [np.shape(x) for x in arrays] if looped else ()
-    key = alike(part), "slope", operand, tuple(axes), tuple(steps)
+    function = jax.vmap(one, axes) if any(axis == 0 for axis in axes) else one
+    key = alike(closed(part)), "slope", operand, tuple(axes)
     found: Array = _compiled(key, function, *arrays)
     return found
 
@@ -204,6 +187,7 @@ def slope(part: core.Jaxpr, operand: int, arrays: Sequence[Array], axes: list[An
 def _compiled(key: tuple[Hashable, ...], function: Callable[..., Any], *given: Any) -> Any:
     """Evaluate a function, which is compiled once for a key whose first part is not None."""
     of, *rest = key
+    rest += [(np.shape(x), x.dtype) for x in jax.tree.leaves(given)]
 
     def compiled() -> Any:
         return compiled_fast(jax.jit(function).lower(*given))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import jax
 from jax.extend import core
 
-from reference.jaxprs import PACKAGES, closed, is_ours
+from reference.jaxprs import PACKAGES, closed, is_ours, with_results
 
 LIBRARY = {"softmax", "logsumexp", "log_softmax", "logaddexp", "softplus", "log_sigmoid"}
 
@@ -39,7 +39,7 @@ class Function(str):
 
 def grouped(traced: core.ClosedJaxpr) -> core.ClosedJaxpr:
     """Give the same operations, with those of each function within a call of its own."""
-    jaxpr = traced.jaxpr
+    jaxpr = with_results(traced).jaxpr
     stacks = [calls_of(eqn) for eqn in jaxpr.eqns]
     shared = _shared([stack for stack in stacks if stack is not None])
     below = [(stack or [])[shared:] for stack in stacks]

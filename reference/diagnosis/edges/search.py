@@ -13,10 +13,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from reference.arrays import Array
+from reference.bounds.rounding import is_key
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.chance import CHANCE, DRAWS, Luck, least, luck
@@ -227,7 +229,7 @@ class Search:
             try:
                 found = look()
             except Exception as error:  # of any operation of anybody's loss
-                self.difference.limit.fail("an array in the place of another one", error)
+                self.difference.limit.fail("an array that stands in for another", error)
                 continue
             if found:
                 return found
@@ -316,7 +318,7 @@ class Search:
         """Say whether a mistake explains the difference, and not by luck.
 
         Args:
-            mistake: that is asked of.
+            mistake: the one in question.
             change: that it makes.
             size: of the array that is handed down wrongly.
             tried: how many mistakes.
@@ -882,7 +884,8 @@ def _changes_known(tapped: Tapped, taps: Sequence[Tap]) -> dict[tuple[Mistake, .
     global _last  # noqa: PLW0603, one loss at a time
     if tapped.known_by is None:
         return {}
-    inputs = tuple((x.dtype, x.shape, x.tobytes()) for x in map(np.asarray, tapped.inputs))
+    numbers = (jax.random.key_data(x) if is_key(x) else x for x in tapped.inputs)
+    inputs = tuple((x.dtype, x.shape, x.tobytes()) for x in map(np.asarray, numbers))
     key = tapped.known_by, tuple(tapped.active), tuple(taps), inputs
     if _last[0] != key:
         _last = key, {}

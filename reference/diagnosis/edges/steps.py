@@ -76,7 +76,8 @@ class Steps:
                     if self.limit.is_over:
                         self.limit.leave_out("some arrays in the place of others in a loop")
                         return
-                    more = [z - rights[edge] for edge, z in zip(group, factors, strict=True)]
+                    pairs = zip(factors, (rights[edge] for edge in group), strict=True)
+                    more = [(z - right).astype(right.dtype) for z, right in pairs]
                     if is_constant(np.concatenate([np.ravel(z) for z in factors])):
                         continue
                     if all(np.isfinite(w).all() for w in more) and any(w.any() for w in more):
@@ -150,9 +151,10 @@ class Steps:
         values = list(self.flow.operands[edge.path])
         if point is not None:
             values[edge.operand] = point
+        atoms: Any = eqn.invars
         arrays = [
-            literal(atom) if value is None else self.values[value]
-            for atom, value in zip(eqn.invars, values, strict=True)
+            literal(atom) if value is None else self.values[value].astype(atom.aval.dtype)
+            for atom, value in zip(atoms, values, strict=True)
         ]
 
         looped = self.tapped.operations[edge.path].looped

@@ -22,6 +22,7 @@ from jax.extend import core
 
 from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
+from reference.bounds.rounding import is_key
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.along import Along, alone, of_edge, of_region
 from reference.diagnosis.edges.kinds import REGIONS
@@ -198,7 +199,8 @@ def recorded(tapped: Tapped, directions: Sequence[Array]) -> Recorded:
         known = tapped.known_by
         key = None if known is None else (known, tuple(tapped.active), "recorded")
         values, handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions))
-    return Recorded(*(jax.tree.map(np.asarray, x) for x in (values, handed, moved)))
+    values = {value: x if is_key(x) else np.asarray(x) for value, x in values.items()}
+    return Recorded(values, *(jax.tree.map(np.asarray, x) for x in (handed, moved)))
 
 
 class Candidate(NamedTuple):

@@ -23,7 +23,7 @@ ITSELF = "{}"
 
 
 def _numpy_of(v: Any) -> Any:
-    """Give what computes with an array: NumPy with its own, for which XLA need compile nothing."""
+    """Give the library that an array is of: with NumPy, there is nothing for XLA to compile."""
     return np if isinstance(v, np.ndarray | np.generic) else jnp
 
 
@@ -65,7 +65,7 @@ def written(formula: str, name: str) -> str:
 def another_value(site: Site, z: JaxArray, operand: int) -> JaxArray:
     """d_x = (df/dx)^T d_out with z in the place of an operand; of x itself, where f bends."""
     operands = list(site.operands)
-    operands[operand] = z
+    operands[operand] = z.astype(operands[operand].dtype)
     return Site(site.function, operands, site.operand, site.x).tangent(
         operands[site.operand], site.x
     )

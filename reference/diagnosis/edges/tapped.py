@@ -21,6 +21,7 @@ from reference.arrays import Array
 from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rules.calls import scan_counts
 from reference.bounds.tracing import in_float64, precise_jax
+from reference.custom_rules import alike
 from reference.diagnosis.edges.functions import Function, grouped
 from reference.diagnosis.edges.kinds import KINDS, REGIONS
 from reference.diagnosis.edges.mistakes import OF_FUNCTIONS, Shapes, Site
@@ -28,7 +29,15 @@ from reference.diagnosis.edges.patterns import EXPONENTIALS, OF_ARRAYS, PATTERNS
 from reference.diagnosis.edges.regions import Region
 from reference.diagnosis.edges.statistics import normalised, statistics_of
 from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
-from reference.jaxprs import bind, closed, equations, functions_in, is_real, shape_of
+from reference.jaxprs import (
+    bind,
+    closed,
+    equations,
+    functions_in,
+    is_real,
+    shape_of,
+    with_results,
+)
 
 JaxArray: TypeAlias = jax.Array
 
@@ -234,7 +243,8 @@ class Tapped:
         """Trace the loss, and find its operations and edges."""
         derivative = Derivative(loss, args, traced=places)
         traced = derivative.traced
-        self.jaxpr, self.known_by = grouped(traced.jaxpr), traced.operations
+        self.jaxpr = grouped(traced.jaxpr)
+        self.known_by = alike(self.jaxpr)  # whose numbers the paths are
         self.inputs = jax.tree.leaves(in_float64(derivative.arrays(args)))
         self.where = derivative.where
         self.active = [n for place in places for n, (i, _) in enumerate(self.where) if i == place]
@@ -477,7 +487,7 @@ def entered(eqn: core.JaxprEqn) -> Any:
     """Give the function within an operation, if its own operations have edges of their own."""
     if eqn.primitive.name not in ENTERED | {"scan"}:
         return None
-    return closed(eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr"))
+    return with_results(closed(eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")))
 
 
 def _evaluate(

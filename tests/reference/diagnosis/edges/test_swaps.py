@@ -158,8 +158,47 @@ def test_two_mistakes_are_found_though_another_search_fails(
         d_x, lambda x: (jnp.sin(x) * t).sum() + jnp.cos(x).sum(), x, explain_seconds=np.inf
     )
     (warning,) = (text for text in report.warnings if "the search" in text)
-    assert re.match("the verdict stands.*in the place of.*nobody knew", warning)
+    assert re.match("the verdict stands.*stands in for.*nobody knew", warning)
     assert {cause.factor for cause in report.causes} == {2.0, 3.0}
+
+
+def test_what_is_no_array_of_its_precision_ends_no_search() -> None:
+    """A print has no result, a key of jax.random no numbers, and some arrays are coarser."""
+    x, w, c, v = np.random.default_rng(0).normal(size=(4, 6, 5))
+
+    def loss(x: Any) -> Any:
+        z = x * w
+        jax.debug.callback(lambda _: None, z.sum())
+        s = jnp.sin(z).astype(jnp.float32).astype(z.dtype)
+        n = (c.astype(jnp.float16) * 2).astype(z.dtype)
+        kept = jax.random.bernoulli(jax.random.key(0), 0.5, c.shape)
+        h = jnp.exp(z) * c
+        return (jnp.tanh(h) * jnp.where(kept, v, 0)).sum() + 0 * (n.sum() + s.sum())
+
+    kept = jax.random.bernoulli(jax.random.key(0), 0.5, c.shape)
+    z = x * w
+    d_h = np.where(kept, v, 0) * (1 - np.tanh(z) ** 2)  # z in place of h
+    cause = first_cause(d_h * c * np.exp(z) * w, loss, x)
+    assert "is taken at `z`, not at `h`" in cause.sentence
+
+
+def test_the_same_operations_in_other_functions_have_other_paths() -> None:
+    def product(x: Any, u: Any, v: Any) -> Any:
+        y = x * u
+        return y * v
+
+    def called(x: Any, u: Any, v: Any) -> Any:
+        return jnp.tanh(product(x, u, v)).sum()
+
+    def inline(x: Any, u: Any, v: Any) -> Any:
+        y = x * u
+        z = y * v
+        return jnp.tanh(z).sum()
+
+    args = normal(H), normal(H, seed=1), normal(H, seed=2)
+    one, again, other = (Tapped(loss, args, (0,)).known_by for loss in (called, called, inline))
+    assert one is not None
+    assert one == again != other
 
 
 def test_it_is_known_which_arguments_an_array_is_made_of() -> None:
