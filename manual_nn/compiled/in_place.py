@@ -150,18 +150,17 @@ def outer_product_and_decay(
     a: Array, d_z: Array, weight: Array, decay: Any, d_weight: Array
 ) -> Any:
     """Do what weight_backward does, for one row, (fan_in,) and (fan_out,)."""
-    squares, (fan_in, fan_out) = np.float64(0), weight.shape
-    for i in range(fan_in):
-        for start in range(0, fan_out, WIDTH):
-            part = weight.dtype.type(0)
-            for j in range(start, min(start + WIDTH, fan_out)):
-                d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
-                part += weight[i, j] * weight[i, j]
-            squares += part
+    squares = np.float64(0)
+    for i in range(weight.shape[0]):
+        of_row = weight.dtype.type(0)  # in several lanes, so that blocks of it would gain little
+        for j in range(weight.shape[1]):
+            d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
+            of_row += weight[i, j] * weight[i, j]
+        squares += of_row
     return squares
 
 
-@compiled_in_any_order
+@compiled
 def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
     """Write decay W to d_W, each as one row of numbers, and return the sum of W's squares.
 
@@ -169,9 +168,15 @@ def write_decay(weight: Array, decay: Any, d_weight: Array) -> Any:
     """
     squares = np.float64(0)
     for start in range(0, len(weight), WIDTH):
-        part = weight.dtype.type(0)
-        for i in range(start, min(start + WIDTH, len(weight))):
-            d_weight[i] = decay * weight[i]
-            part += weight[i] * weight[i]
-        squares += part
+        part = slice(start, start + WIDTH)
+        squares += _decay(weight[part], decay, d_weight[part])
+    return squares
+
+
+@compiled_in_any_order
+def _decay(weight: Array, decay: Any, d_weight: Array) -> Any:
+    squares = weight.dtype.type(0)
+    for i in range(len(weight)):
+        d_weight[i] = decay * weight[i]
+        squares += weight[i] * weight[i]
     return squares
