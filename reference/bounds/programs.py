@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.extend import core
 
-KEPT = 1024  # programs, those that were used last
+# Characters of the programs that were used last, for each of which XLA holds on to 20 to 25 bytes.
+KEPT = 40_000_000
 LARGEST = 2**20  # bytes of constants, which a program holds on to
 FAITHFUL = {"xla_backend_optimization_level": 0}
 # It compiles in half of that time, but its fusions compute anew what several of them need, with a
@@ -22,7 +23,7 @@ FAST = FAITHFUL | {"xla_cpu_use_fusion_emitters": False}
 # How a function is differentiated, which says nothing of its value, and is new in each trace.
 OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
 
-_programs: OrderedDict[Hashable, Any] = OrderedDict()
+_programs: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
 
 def program(of: Hashable, *rest: Hashable, compiled: Callable[[], Any]) -> Any:
@@ -37,11 +38,18 @@ def program(of: Hashable, *rest: Hashable, compiled: Callable[[], Any]) -> Any:
         return compiled()
     key = of, *rest
     if key not in _programs:
-        _programs[key] = compiled()
-        if len(_programs) > KEPT:
+        made = compiled()
+        _programs[key] = made, _length(made)
+        while sum(length for _, length in _programs.values()) > KEPT and len(_programs) > 1:
             _programs.popitem(last=False)
     _programs.move_to_end(key)
-    return _programs[key]
+    return _programs[key][0]
+
+
+def _length(made: Any) -> int:
+    """Count the characters of what was compiled, be there something else beside it."""
+    compiled = (x for x in jax.tree.leaves(made) if isinstance(x, jax.stages.Compiled))
+    return sum(len(x.as_text() or "") for x in compiled)
 
 
 def compiled_fast(lowered: jax.stages.Lowered, *, faithful: bool = False) -> jax.stages.Compiled:

@@ -126,16 +126,17 @@ def test_numbers_are_compared_by_what_is_written() -> None:
 
 
 def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = jax.jit(jnp.sin).lower(1.0).compile()
     monkeypatch.setattr(programs, "_programs", type(programs._programs)())
-    monkeypatch.setattr(programs, "KEPT", 2)
+    monkeypatch.setattr(programs, "KEPT", 2 * len(made.as_text() or ""))
     compiled: list[str] = []
 
     def give(name: str | None) -> None:
-        def compile_it() -> str:
+        def compile_it() -> tuple[Any, str]:
             compiled.append(str(name))
-            return f"program {name}"
+            return made, f"program {name}"
 
-        assert program(name, "rest", compiled=compile_it) == f"program {name}"
+        assert program(name, "rest", compiled=compile_it) == (made, f"program {name}")
 
     for name in ("a", "b", "a", "c", "a", "b"):  # c takes the place of b
         give(name)
@@ -143,6 +144,10 @@ def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> Non
     give(None)
     give(None)
     assert compiled[4:] == ["None", "None"]
+    monkeypatch.setattr(programs, "KEPT", 1)  # what is used now is kept, be it as long as it is
+    for name in ("c", "c"):
+        give(name)
+    assert (compiled[6:], len(programs._programs)) == (["c"], 1)
 
 
 def test_a_function_that_is_traced_again_is_not_compiled_again(
