@@ -7,7 +7,6 @@ with fan_in inputs and fan_out outputs. Every array is in C order; sequences hav
 layer.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.copies import copy, copy_rows
 from manual_nn.compiled.mlp import Arrays
 from manual_nn.compiled.products import product
-from manual_nn.compiled.reductions import sum_of_products, sum_of_squares
+from manual_nn.compiled.reductions import exponentials, sum_of_products, sum_of_squares
 
 
 @compiled
@@ -34,14 +33,14 @@ def forward(
     R_weights: Arrays,
     R_biases: Arrays,
     X: Array,
-    pairs: Arrays,
-) -> bool:
+) -> tuple[list[Array], bool]:
     """Go up: mlp.md (1) and R_z_l = R_a_{l-1} W_l + a_{l-1} R_W_l + R_b_l; curvature.md (3), (4).
 
-    z_L and R_z_L are left without their biases. Returns whether all pre-activations below them are
-    finite, with their derivatives.
+    z_L and R_z_L are left without their biases. Returns the pairs, and whether all pre-activations
+    below the last are finite, with their derivatives.
     """
     N, finite = len(X), True
+    pairs = new_pairs(N, biases)
     for l in range(len(weights)):
         z, R_z = pairs[l][:N], pairs[l][N:]
         if l == 0:  # R_X = 0
@@ -53,7 +52,7 @@ def forward(
         if l < len(weights) - 1:
             finite &= in_place.rectify(z, biases[l])
             finite &= rectify_tangent(R_z, R_biases[l], z)
-    return finite
+    return pairs, finite
 
 
 @compiled
@@ -78,21 +77,14 @@ def softmax(z: Array, bias: Array) -> bool:
 
     Returns whether all logits are finite; it stops at the first row where they are not.
     """
-    zero, largest = z.dtype.type(0), np.finfo(z.dtype).max
+    e = np.empty(z.shape[1], z.dtype)
     for n in range(z.shape[0]):
-        m, finite = -largest, True
-        for k in range(z.shape[1]):
-            z[n, k] += bias[k]
-            finite &= abs(z[n, k]) <= largest
-            m = max(m, z[n, k])
+        m, finite = in_place.add_bias(z[n], bias)
         if not finite:
             return False
-        total = zero
+        total = exponentials(z[n], m, e)
         for k in range(z.shape[1]):
-            z[n, k] = math.exp(max(z[n, k] - m, -largest))
-            total += z[n, k]
-        for k in range(z.shape[1]):
-            z[n, k] /= total
+            z[n, k] = e[k] / total
     return True
 
 
@@ -190,14 +182,13 @@ def hvp(
     R_d_weights, R_d_biases = mlp.first(L, R_d_weights), mlp.first(L, R_d_biases)
     N, top, dtype = len(X), L - 1, X.dtype.type
     row_weight, decay = dtype(1 / N), dtype(2 * weight_decay)
-    pairs, d_pairs = new_pairs(N, biases), new_pairs(N, biases)
-    if not forward(weights, biases, R_weights, R_biases, X, pairs):
-        return False
+    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
     p, R_z = pairs[top][:N], pairs[top][N:]
-    if not softmax(p, biases[top]):
+    if not (finite and softmax(p, biases[top])):
         return False
     if not softmax_tangent(p, R_z, R_biases[top], row_weight, R_d_biases[top]):
         return False
+    d_pairs = new_pairs(N, biases)
     copy_rows(R_z, d_pairs[top][:N])
     residual(p, target, row_weight, d_pairs[top][N:])
     backward(weights, R_weights, pairs, d_pairs, R_d_biases)
@@ -228,11 +219,9 @@ def ggnvp(
     d_weights, d_biases = mlp.first(L, d_weights), mlp.first(L, d_biases)
     N, top, dtype = len(X), L - 1, X.dtype.type
     decay = dtype(2 * weight_decay)
-    pairs = new_pairs(N, biases)
-    if not forward(weights, biases, R_weights, R_biases, X, pairs):
-        return False
+    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
     a, d_z = [pair[:N] for pair in pairs], [pair[N:] for pair in pairs]  # in the place of R_a
-    if not softmax(a[top], biases[top]):
+    if not (finite and softmax(a[top], biases[top])):
         return False
     if not softmax_tangent(a[top], d_z[top], R_biases[top], dtype(1 / N), d_biases[top]):
         return False
@@ -264,8 +253,8 @@ def jvp(
     weights, biases = mlp.first(L, weights), mlp.first(L, biases)
     R_weights, R_biases = mlp.first(L, R_weights), mlp.first(L, R_biases)
     N, top, dtype = len(X), L - 1, X.dtype.type
-    pairs = new_pairs(N, biases)
-    if not forward(weights, biases, R_weights, R_biases, X, pairs):
+    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
+    if not finite:
         return dtype(0), dtype(0), False
     d_z, R_z = pairs[top][:N], pairs[top][N:]
     loss, finite = in_place.cross_entropy(

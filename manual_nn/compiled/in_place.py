@@ -13,7 +13,7 @@ from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
 from manual_nn.compiled.copies import copy, copy_rows
 from manual_nn.compiled.products import check_shapes, product, suits_tiles
-from manual_nn.compiled.reductions import BLOCK, WIDTH
+from manual_nn.compiled.reductions import BLOCK, WIDTH, exponentials
 from manual_nn.compiled.tiled_product import tiled_product
 
 FEW = 64  # rows
@@ -69,6 +69,18 @@ def input_backward(d_z: Array, weight: Array, factor: float, d_a: Array) -> None
 
 
 @compiled
+def add_bias(z: Array, bias: Array) -> tuple[Any, bool]:
+    """Add b to a row, (K,); give the largest of the sums, and whether all of them are finite."""
+    largest = np.finfo(z.dtype).max
+    m, finite = -largest, True
+    for k in range(len(z)):
+        z[k] += bias[k]
+        finite &= abs(z[k]) <= largest
+        m = max(m, z[k])
+    return m, finite
+
+
+@compiled
 def cross_entropy(
     z: Array, bias: Array, target: Array, row_weight: Array, d_bias: Array
 ) -> tuple[Any, bool]:
@@ -82,18 +94,12 @@ def cross_entropy(
     e = np.empty(K, z.dtype)
     loss, total_d_bias = np.float64(0), np.zeros(K, np.float64)  # of many rows
     for n in range(z.shape[0]):
-        m, finite = -largest, True
-        for k in range(K):
-            z[n, k] += bias[k]
-            finite &= abs(z[n, k]) <= largest
-            m = max(m, z[n, k])
+        m, finite = add_bias(z[n], bias)
         if not finite:
             return z.dtype.type(loss), False
-        total = zero
         for k in range(K):
             z[n, k] = max(z[n, k] - m, -largest)  # a difference beyond it stops there
-            e[k] = math.exp(z[n, k])
-            total += e[k]
+        total = exponentials(z[n], zero, e)
         log_total = z.dtype.type(math.log(total))
         row_loss = zero
         for k in range(K):

@@ -10,6 +10,7 @@ import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
+from manual_nn.compiled.exponential import exp
 from manual_nn.compiled.larger import larger
 
 BLOCK = 128  # rows
@@ -77,6 +78,14 @@ def sum_of_rows_squared(a: Array, centre: Array) -> Array:
                 part[j] += (a[r, j] - centre[j]) * (a[r, j] - centre[j])
         total += part
     return total
+
+
+@compiled
+def exponentials(z: Array, m: Any, e: Array) -> Any:
+    """Write exp(z - m) of a row, (D,), to e, and give their sum; softmax.md (1)."""
+    for k in range(len(z)):
+        e[k] = exp(z[k] - m)
+    return e.dtype.type(sum_of(e))
 
 
 @compiled

@@ -9,9 +9,18 @@ import numba
 import pytest
 
 import manual_nn
-from manual_nn.compiled import copies, curvature, in_place, mlp, reductions, steps, tiled_product
+from manual_nn.compiled import (
+    copies,
+    curvature,
+    exponential,
+    in_place,
+    mlp,
+    reductions,
+    steps,
+    tiled_product,
+)
 
-MODULES = (copies, in_place, mlp, curvature, reductions, steps, tiled_product)
+MODULES = (copies, exponential, in_place, mlp, curvature, reductions, steps, tiled_product)
 WAYS = ("compiled", "in Python")
 
 

@@ -16,9 +16,8 @@ from manual_nn.checks.arrays import check_like
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.copies import copy
-from manual_nn.compiled.layers.softmax import exponentials
 from manual_nn.compiled.products import product
-from manual_nn.compiled.reductions import largest_of, sum_of_products
+from manual_nn.compiled.reductions import exponentials, largest_of, sum_of_products
 from manual_nn.layers.attention import Inputs, Mask, checked, scores_shape
 
 __all__ = ["Inputs", "Kept", "Mask", "backward", "forward"]

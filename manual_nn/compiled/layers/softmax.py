@@ -3,16 +3,13 @@
 Axes: `...` any number of axes of rows, R of them in all, K classes.
 """
 
-from typing import Any
-
 import numpy as np
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled
-from manual_nn.compiled.exponential import exp
-from manual_nn.compiled.reductions import largest_of, place_of, sum_of, sum_of_products
+from manual_nn.compiled.reductions import exponentials, largest_of, place_of, sum_of_products
 from manual_nn.layers.softmax import Kept
 
 __all__ = ["Kept", "backward", "forward"]
@@ -49,14 +46,6 @@ def _softmax(x: Array, p: Array) -> None:
         total = exponentials(x[r], largest_of(x[r]), p[r])
         for k in range(x.shape[1]):
             p[r, k] = p[r, k] / total  # (1)
-
-
-@compiled
-def exponentials(z: Array, m: Any, e: Array) -> Any:
-    """Write exp(z - m) of a row, (K,), to e, and give their sum; softmax.md (1)."""
-    for k in range(len(z)):
-        e[k] = exp(z[k] - m)
-    return e.dtype.type(sum_of(e))
 
 
 @compiled

@@ -13,8 +13,7 @@ from manual_nn.checks.arrays import check_scalar
 from manual_nn.compiled.arrays import in_order
 from manual_nn.compiled.compiler import compiled, compiled_in_any_order
 from manual_nn.compiled.larger import larger
-from manual_nn.compiled.layers.softmax import exponentials
-from manual_nn.compiled.reductions import WIDTH, largest_of, sum_of
+from manual_nn.compiled.reductions import WIDTH, exponentials, largest_of, sum_of
 from manual_nn.layers.softmax_cross_entropy import Classes, Kept, checked
 
 __all__ = ["Classes", "Kept", "backward", "forward"]
