@@ -1,8 +1,8 @@
-"""A tile of a product of matrices, whose numbers are in registers until all terms are added up.
+"""A tile of a product of matrices, whose numbers stay in registers until all terms are added up.
 
-Python runs it by NumPy; for compiled code it is written in the instructions of LLVM, because of
-loops over rows and columns LLVM does not make it. Axes: I rows and J columns of the product, K what
-is summed over.
+In Python NumPy computes it. For compiled code it is written as instructions of LLVM, which does not
+keep the numbers in registers if it is given loops over rows and columns. Axes: I rows and J columns
+of the product; K is what is summed over.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from manual_nn.arrays import Array
 
 ROWS = 8  # of a tile
 WIDE, NARROW = 3, 1  # vectors in a row of a tile
-BYTES = 64  # of a vector, as AVX-512 has them; elsewhere LLVM divides it
+BYTES = 64  # of a vector in AVX-512; for other processors LLVM splits it
 
 
 def wide_tile(
@@ -25,9 +25,9 @@ def wide_tile(
 ) -> None:
     """Write factor a b + kept other to a tile of out, (I, J), for a, (I, K), and b, (K, J).
 
-    It has ROWS rows from i on, or those that are left, and WIDE vectors of columns from j on, which
-    must be there. `other` may be `out`, and is not read where `kept` is 0. All but `a` are in C
-    order.
+    The tile has ROWS rows from i on, or as many as are left, and WIDE vectors of columns from j on,
+    which must exist. `other` may be `out`; where `kept` is 0, it does not matter what it holds. All
+    arrays but `a` are in C order.
     """
     _tile(WIDE, a, i, b, j, factor, kept, other, out)
 
@@ -35,7 +35,7 @@ def wide_tile(
 def narrow_tile(
     a: Array, i: int, b: Array, j: int, factor: Any, kept: Any, other: Array, out: Array
 ) -> None:
-    """Do it for a tile that is NARROW."""
+    """Do the same for a tile that is NARROW vectors wide."""
     _tile(NARROW, a, i, b, j, factor, kept, other, out)
 
 
@@ -56,7 +56,7 @@ def _tile(
 
 
 def _for_compiled_code(vectors: int) -> Any:
-    """Make the tile with so many vectors in a row: the call of a function."""
+    """Make what compiles a tile with this many vectors in a row: a call of its function."""
 
     @intrinsic  # type: ignore[untyped-decorator] # it is Any to mypy
     def tile(
@@ -96,7 +96,7 @@ overload(narrow_tile)(_for_compiled_code(NARROW))
 
 
 def _function(module: Any, vectors: int, number: Any, values: Sequence[Any]) -> Any:
-    """Give the function of a tile, which is apart: LLVM would copy it to wherever it is called."""
+    """Give the function of a tile, kept apart: LLVM would copy it to every place it is called."""
     kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
     name = f"manual_nn_tile_{vectors}_{number.intrinsic_name}"
     function = cgutils.get_or_insert_function(module, kind, name)
@@ -115,7 +115,7 @@ def _function(module: Any, vectors: int, number: Any, values: Sequence[Any]) -> 
 
 
 class _Matrix(NamedTuple):
-    """An array with two axes: where it begins, its sizes, and the bytes from one to the next."""
+    """A matrix: where it begins, its sizes, and how many bytes apart its rows and columns are."""
 
     start: Any
     rows: Any
@@ -152,8 +152,9 @@ class _Writer:
     ) -> None:
         """Add up term after term, and then what is kept of `other`.
 
-        Where fewer rows are left, the last one takes the place of each that is not there: what is
-        computed several times is the same, and all is read before anything is written.
+        Where fewer than ROWS rows are left, the last one stands in for each that is missing: it is
+        computed several times over with the same result, and everything is read before anything is
+        written.
         """
         builder = self.builder
         first_column = builder.mul(j, j.type(self.bytes))
@@ -191,7 +192,7 @@ class _Writer:
                 builder.store(builder.load(row[v]), self.place(out_row, v), align=self.bytes)
 
     def rows(self, matrix: _Matrix, i: Any, column: Any, is_there: Sequence[Any]) -> list[Any]:
-        """Give the addresses of the tile's rows in a matrix, at a column that many bytes on."""
+        """Give the addresses of the tile's rows in a matrix, that many bytes into each."""
         builder = self.builder
         found = [self.step(matrix.start, builder.add(builder.mul(i, matrix.by_row), column))]
         for one in is_there:
@@ -199,7 +200,7 @@ class _Writer:
         return found
 
     def step(self, address: Any, count: Any) -> Any:
-        """Go so many bytes on."""
+        """Give the address that many bytes further on."""
         byte = ir.IntType(8).as_pointer()
         moved = self.builder.gep(self.builder.bitcast(address, byte), [count])
         return self.builder.bitcast(moved, address.type)
@@ -210,7 +211,7 @@ class _Writer:
         return self.builder.bitcast(address, self.vector.as_pointer())
 
     def in_all_lanes(self, number: Any) -> Any:
-        """Make a vector of one number."""
+        """Fill a vector with one number."""
         whole = ir.IntType(32)
         first = self.builder.insert_element(self.zero, number, whole(0))
         lanes = ir.Constant(ir.VectorType(whole, self.lanes), [0] * self.lanes)

@@ -1,8 +1,9 @@
-"""The product of matrices, tile after tile.
+"""A product of matrices, tile by tile.
 
-BLAS first copies both matrices into another order, which takes a large part of its time where one
-of them has few rows. Nothing is copied here: a tile takes its numbers from where they are. Axes: I
-rows and J columns of the product, K what is summed over.
+BLAS first copies both matrices into another order, which takes a large part of its time if one of
+them has few rows. Here a tile reads its numbers where they are, and nothing is copied but the last
+columns, if they are too few for a vector. Axes: I rows and J columns of the product; K is what is
+summed over.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.reductions import sum_of_squares
 from manual_nn.compiled.tile import BYTES, ROWS, WIDE, narrow_tile, wide_tile
 
-DEPTH = 128  # how many terms are added up before it is the next tile's turn
+DEPTH = 128  # how many terms a tile adds up before it is the next one's turn
 HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 
 
@@ -23,9 +24,9 @@ HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 def tiled_product(a: Array, b: Array, factor: Any, kept: Any, other: Array, out: Array) -> Any:
     """Write factor a b + kept other to out, (I, J), for a, (I, K), and b, (K, J).
 
-    `other`, (I, J), may be `out`; both and b are in C order. The shapes must fit, which is not
-    checked. Returns the sum of the squares of `other`, in float64; or 0 where `kept` is 0, and it
-    does not matter what it holds.
+    `other`, (I, J), may be `out`; these two and b are in C order. That the shapes fit is not
+    checked. Returns the sum of the squares of `other`, in float64. Where `kept` is 0, it does not
+    matter what `other` holds, and 0 is returned.
     """
     number, squares = out.dtype.type, np.float64(0)
     for k in range(0, a.shape[1], DEPTH):
@@ -41,7 +42,7 @@ def tiled_product(a: Array, b: Array, factor: Any, kept: Any, other: Array, out:
 def _add_up(
     a: Array, b: Array, factor: Any, kept: Any, other: Array, out: Array, squared: Any
 ) -> Any:
-    """Do it tile after tile, going once through the larger one of b and out.
+    """Do the same for a part of the terms, going only once through the larger of b and out.
 
     The squares of `other` are added up unless `squared` is 0.
     """
@@ -72,7 +73,7 @@ def _add_up(
 def _last_columns(
     a: Array, b: Array, j: int, factor: Any, kept: Any, other: Array, out: Array
 ) -> None:
-    """Do it for the columns from this one on, too few for a vector, by copies that fill one."""
+    """Do the same for the columns from j on, too few for a vector, in copies that fill one."""
     (I, J), lanes, dtype = out.shape, BYTES // out.itemsize, out.dtype
     part, before, after = (
         np.zeros((len(b), lanes), dtype),

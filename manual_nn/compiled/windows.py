@@ -3,11 +3,11 @@
 Axes: R rows of the input, with C channels; P places of the output, with K channels; W places of a
 window. Window p covers the rows first[p] + steps[w] of the input, whatever its stride and dilation.
 
-OpenBLAS copies what it multiplies into an order of its own, but for products of few terms, of which
-it makes as many in the same time as of large ones. So a block of places is multiplied by the weight
-of one place of the window after the other, and is in the cache meanwhile. Where the rows below it
-follow one another, they are multiplied where they lie; else, and where there are few channels, they
-are copied side by side first, those below several places w at once.
+OpenBLAS copies the matrices that it multiplies into an order of its own, unless they are small, and
+then it is as fast without. So the places are taken in blocks, and a block stays in the cache while
+it is multiplied by the weights of one place of the window after another. Where the rows below it
+are consecutive, they are multiplied where they lie; elsewhere, and where there are few channels,
+they are first copied side by side, for several places w at once.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,9 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import SMALL, product
 from manual_nn.layers.convolution import Geometry, places_of
 
-FEW, MANY = 32, 256  # places of a block, fewer or more than which are multiplied more slowly
-RUN = 24  # rows after one another that are worth a product of their own
-DEPTH = 32  # channels below which several places w are taken at once
+FEW, MANY = 32, 256  # places in a block: with fewer or with more, the products are slower
+RUN = 24  # consecutive rows that are worth a product of their own
+DEPTH = 32  # with fewer channels than this, several places w are taken at once
 
 Numbers = npt.NDArray[np.intp]
 
@@ -31,15 +31,15 @@ class Windows(NamedTuple):
     """Where the windows lie, and how much is multiplied at once."""
 
     first: Numbers  # (P,), the row below the first place of each window
-    steps: Numbers  # (W,), how many rows after that the other places are
-    places: int  # of a block
+    steps: Numbers  # (W,), how many rows further on each place of the window is
+    places: int  # in a block
     together: int  # places w that are taken at once
 
 
 def windows_of(geometry: Geometry, N: int, C: int, K: int) -> Windows:
     """Find the windows on the rows of N padded examples; convolution.md (1).
 
-    C and K are the channels of a group, in and out.
+    C and K are the channels in and out of a group.
     """
     rows = np.arange(N * int(np.prod(geometry.padded))).reshape(N, *geometry.padded)
     below = [rows[places] for _, places in places_of(geometry)]  # (N, ...) each
@@ -120,17 +120,17 @@ def scatter(y: Array, weight: Array, windows: Windows, x: Array) -> None:
 
 @compiled
 def _check(windows: Windows, x: Array, weight: Array, y: Array) -> None:
-    """Check what would be read or written beside the arrays."""
+    """Check that nothing is read or written outside the arrays."""
     first, steps = windows.first, windows.steps
     if len(y) != len(first) or len(weight) != len(steps) * x.shape[1]:
-        raise ValueError("the windows must be as many as the rows of y, and as large as weight")
+        raise ValueError("each row of y must have a window, of as many places as weight")
     if first.min() + steps.min() < 0 or first.max() + steps.max() >= len(x):
         raise ValueError("the windows must lie on the rows of x")
 
 
 @compiled
 def _end_of_block(windows: Windows, p: int) -> int:
-    """Find where the block ends that begins at p: with its run of rows, if that is long."""
+    """Find where the block that begins at p ends: where its run of rows does, if that is long."""
     first = windows.first
     most = min(p + windows.places, len(first))
     end = p + 1
@@ -141,7 +141,7 @@ def _end_of_block(windows: Windows, p: int) -> int:
 
 @compiled
 def _in_a_run(windows: Windows, p: int, end: int) -> bool:
-    """Say whether the rows below a block follow one another; they ascend in any case."""
+    """Say whether the rows below a block are consecutive; they ascend in any case."""
     return windows.first[end - 1] - windows.first[p] == end - 1 - p
 
 
@@ -149,7 +149,7 @@ def _in_a_run(windows: Windows, p: int, end: int) -> bool:
 def _below(
     x: Array, windows: Windows, p: int, end: int, w: int, until: int, memory: Array
 ) -> Array:
-    """Give the rows of x that some places of some windows cover, those of a window side by side."""
+    """Give the rows of x below places w to until of windows p to end, a window's side by side."""
     if until - w == 1 and _in_a_run(windows, p, end):
         start = windows.first[p] + windows.steps[w]
         return x[start : start + end - p]
@@ -165,7 +165,7 @@ def _below(
 
 @compiled
 def _add(below: Array, windows: Windows, p: int, w: int, until: int, x: Array) -> None:
-    """Add to the rows of x what lies side by side for some places of some windows."""
+    """Add what is given for places w to until of the windows from p on to the rows below them."""
     C = x.shape[1]
     for q in range(len(below)):
         for v in range(until - w):

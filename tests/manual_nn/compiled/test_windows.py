@@ -64,8 +64,8 @@ def test_windows_beside_the_arrays_are_refused(module: Any) -> None:
         lambda windows: module.scatter(y, weight, windows, x),
     ]
     for windows, message in (
-        (right._replace(first=np.arange(2)), "as many as the rows of y"),
-        (right._replace(steps=np.arange(1)), "as large as weight"),
+        (right._replace(first=np.arange(2)), "each row of y must have a window"),
+        (right._replace(steps=np.arange(1)), "of as many places as weight"),
         (right._replace(first=np.arange(1, 4)), "must lie on the rows of x"),
         (right._replace(first=np.arange(-1, 2)), "must lie on the rows of x"),
     ):
