@@ -6,6 +6,7 @@ and what they refuse, on the compiled functions and on those that Python runs.
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 from types import ModuleType
 from typing import Any
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 
 from manual_nn import layers as by_numpy
+from manual_nn.arrays import Array
 from manual_nn.compiled import layers as by_numba
 from manual_nn.compiled.layers.batch_norm import sums_backward
 from manual_nn.compiled.reductions import BLOCK, WIDTH
+from manual_nn.layers import attention, swiglu
 from manual_nn.layers.batch_norm import BatchNorm
 from manual_nn.layers.convolution import Convolution
+from manual_nn.layers.embedding import Embedding
 from manual_nn.layers.group_norm import GroupNorm
 from manual_nn.layers.gru import GRU
 from manual_nn.layers.layer_norm import LayerNorm
@@ -63,40 +67,100 @@ def test_what_else_a_user_takes_from_numpy_s_is_there_too(name: str) -> None:
     assert own <= set(numba_s.__all__)
 
 
-ONES = np.ones(4)
-CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "batch_norm": (BatchNorm(ONES, ONES), {}),
-    "group_norm": (GroupNorm(ONES, ONES), {"groups": 2}),
-    "layer_norm": (LayerNorm(ONES, ONES), {}),
-    "rms_norm": (RMSNorm(ONES), {}),
-    "softmax": ((), {}),
-    **dict.fromkeys(["gelu", "leaky_relu", "relu", "rope", "sigmoid", "silu", "tanh"], ((), {})),
-}
+def drawn(*shape: int) -> Array:
+    return np.random.default_rng(0).normal(size=shape)
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("where", ["x", "d_out"])
-def test_what_is_not_finite_goes_as_far_as_in_numpy_s(name: str, value: float, where: str) -> None:
-    params, options = CASES[name]
-    right = np.random.default_rng(0).normal(size=(3, 4))
-    broken = right.copy()
-    broken[1, 2] = value
-    x, d_out = (broken, right) if where == "x" else (right, broken)
-    results = []
+ONES, ROWS = np.ones(4), drawn(3, 4)
+WEIGHTS = drawn(2, 3, 4), ONES
+STATE = drawn(2, 2)
+CASES: list[tuple[str, Any, Any, dict[str, Any]]] = [  # the layer, params, x, options
+    ("attention", (), attention.Inputs(ROWS, -ROWS, ROWS[::-1]), {}),
+    ("attention", (), attention.Inputs(ROWS, -ROWS, ROWS[::-1]), {"causal": True}),
+    ("average_pool", (), drawn(1, 5, 3), {"window": 2, "stride": 1}),
+    ("batch_norm", BatchNorm(ONES, ONES), ROWS, {}),
+    ("binary_cross_entropy", (), ROWS, {"target": (ROWS > 0) / 2}),
+    ("convolution", Convolution(*WEIGHTS), drawn(1, 5, 3), {}),
+    ("dropout", (), ROWS, {"mask": ROWS > 0}),
+    ("embedding", Embedding(drawn(5, 4)), np.array([[1, 4, 1]]), {}),
+    ("group_norm", GroupNorm(ONES, ONES), ROWS, {"groups": 2}),
+    ("gru", GRU(drawn(3, 6), drawn(2, 6), drawn(6), drawn(2)), (drawn(2, 3, 3), STATE), {}),
+    ("huber", (), ROWS, {"target": ROWS[::-1]}),
+    ("layer_norm", LayerNorm(ONES, ONES), ROWS, {}),
+    ("lstm", LSTM(drawn(3, 8), drawn(2, 8), drawn(8)), (drawn(2, 3, 3), State(STATE, STATE)), {}),
+    ("max_pool", (), drawn(1, 5, 3), {"window": 2, "stride": 1}),
+    ("rms_norm", RMSNorm(ONES), ROWS, {}),
+    ("softmax_cross_entropy", (), ROWS, {"target": np.array([0, 2, 1])}),
+    ("softmax_cross_entropy", (), ROWS, {"target": np.eye(3, 4)}),
+    ("squared_error", (), ROWS, {"target": ROWS[::-1]}),
+    ("swiglu", (), swiglu.Inputs(ROWS, ROWS[::-1]), {}),
+    ("transposed_convolution", TransposedConvolution(*WEIGHTS), drawn(1, 5, 3), {}),
+    *(
+        (name, (), ROWS, {})
+        for name in ("gelu", "leaky_relu", "relu", "rope", "sigmoid", "silu", "softmax", "tanh")
+    ),
+]
+of_each_case = pytest.mark.parametrize(
+    ("name", "params", "x", "options"), CASES, ids=[name for name, *_ in CASES]
+)
+
+
+def test_every_layer_has_a_case() -> None:
+    assert {name for name, *_ in CASES} == set(NAMES)
+
+
+def broken(array: Any, value: float) -> Array:
+    copy = np.array(array)
+    copy.flat[6 % copy.size] = value
+    return copy
+
+
+@of_each_case
+def test_what_is_not_finite_goes_as_far_as_in_numpy_s(
+    name: str, params: Any, x: Any, options: dict[str, Any]
+) -> None:
+    """In one place of each part of x that holds numbers, or of d_out, which is the last one."""
+    parts, tree = jax.tree.flatten(x)
+    places = [i for i, part in enumerate([*parts, ROWS]) if part.dtype.kind == "f"]
+    for value, place in itertools.product([np.nan, np.inf, -np.inf], places):
+        given = [broken(part, value) if i == place else part for i, part in enumerate(parts)]
+        results = []
+        for layer in both(name):
+            with np.errstate(invalid="ignore"):  # which NumPy warns of
+                out, kept = layer.forward(params, jax.tree.unflatten(tree, given), **options)
+                d_out = drawn(*out.shape)
+                if place == len(parts):
+                    d_out = broken(d_out, value)
+                results.append([out, *jax.tree.leaves(layer.backward(params, kept, d_out))])
+        numpy_s, numba_s = results
+        assert not np.isnan(value) or any(np.isnan(array).any() for array in numpy_s)
+        for one, other in zip(numpy_s, numba_s, strict=True):
+            for kind in (np.isnan, np.isposinf, np.isneginf):
+                where = f"{kind.__name__}: {value} in part {place}"
+                np.testing.assert_array_equal(kind(one), kind(other), err_msg=where)
+
+
+@of_each_case
+def test_no_examples_are_refused_in_the_same_words(
+    name: str, params: Any, x: Any, options: dict[str, Any]
+) -> None:
+    """But for an embedding, which looks nothing up then."""
+    x, options = jax.tree.map(lambda part: part[:0] if np.ndim(part) else part, (x, options))
+    if name == "embedding":
+        for layer in both(name):
+            out, kept = layer.forward(params, x)
+            d_params, _ = layer.backward(params, kept, out)
+            assert out.shape == (0, 3, 4)
+            np.testing.assert_array_equal(d_params.weight, np.zeros((5, 4)))
+        return
+    refusals = []
     for layer in both(name):
-        with np.errstate(invalid="ignore"):  # which NumPy warns of
-            out, kept = layer.forward(params, x, **options)
-            results.append([out, *jax.tree.leaves(layer.backward(params, kept, d_out))])
-    numpy_s, numba_s = results
-    saturates = name in ("sigmoid", "tanh") and where == "x" and value == np.inf
-    assert saturates == all(np.isfinite(array).all() for array in numpy_s)
-    for one, other in zip(numpy_s, numba_s, strict=True):
-        for kind in (np.isnan, np.isposinf, np.isneginf):
-            np.testing.assert_array_equal(kind(one), kind(other))
+        with pytest.raises(ValueError, match="and no empty one, got shape") as refusal:
+            layer.forward(params, x, **options)
+        refusals.append(str(refusal.value))
+    assert refusals[0] == refusals[1]
 
 
-WEIGHTS = np.ones((2, 3, 4)), np.ones(4)
 TO_OTHERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # params, x, options
     "convolution": (Convolution(*WEIGHTS), np.ones((1, 5, 3)), {}),
     "transposed_convolution": (TransposedConvolution(*WEIGHTS), np.ones((1, 5, 3)), {}),
