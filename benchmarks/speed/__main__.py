@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.speed import blocks, checks, epochs, gradients, imports
+from benchmarks.speed import blocks, checks, epochs, gradients, imports, limits
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.peers import load, missing
 from benchmarks.speed.picture import draw_ratios
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_tables(page, runs)
     if all_threads() > 1 and "compiled" not in missing():
         found["blocks"] = time_blocks(page, all_threads(), args.rounds)
+    write_limits(page, runs)
     found["threads"] = [run.as_json() for run in runs]
     args.results.mkdir(parents=True, exist_ok=True)
     picture, figures = args.results / "ratio_to_floor.png", args.results / "speed.json"
@@ -157,6 +158,16 @@ def time_blocks(page: Page, threads: int, rounds: int) -> list[dict[str, Any]]:
         found.append(shape._asdict() | timings.as_json())
     page.line(BLOCKS_LEGEND)
     return found
+
+
+def write_limits(page: Page, runs: Sequence[Run]) -> None:
+    """Print what the products allow, and what was tried."""
+    page.line(limits.LIMITS)
+    for run in runs:
+        for found in (limits.of_gradients(run.gradients), limits.of_epochs(run.epochs)):
+            if found:
+                page.line(f"- {in_words(run.threads)}. {found}")
+    page.line(limits.TRIED)
 
 
 def in_words(threads: int) -> str:

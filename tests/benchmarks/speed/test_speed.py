@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import blocks, epochs, gradients, peers, timing
+from benchmarks.speed import blocks, epochs, gradients, limits, peers, timing
 from benchmarks.speed.floor import floor, torch_floor, xla_floor
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.picture import LOOKS, draw_ratios
@@ -281,7 +281,29 @@ def test_the_command_prints_tables_and_writes_the_picture_and_the_figures(
     assert result["over"]["floor"][gradients.BEST]["median"] <= 1
     compiled = result["over"]["compiled"]["JAX"]["median"]
     assert f"JAX {compiled:.3g} ({compiled:.3g} to {compiled:.3g})" in page
+    assert "\n\n- 1 thread. JAX comes nearest to compiled at 6-5-4-3, 8 rows, float64: it" in page
     assert (tmp_path / "ratio_to_floor.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_limits_name_the_nearest_shape_and_the_shortest_epochs() -> None:
+    def timings(**seconds: float) -> timing.Timings:
+        found = {name.replace("_", " "): [t, t] for name, t in seconds.items()}
+        return timing.compare(found, [name for name in found if name != "JAX"])
+
+    near, far = timings(compiled=2, JAX=2.5, best_floor=1), timings(compiled=2, JAX=4, best_floor=2)
+    measured = [(DEEP._replace(N=1024), far), (DEEP, near)]
+    assert limits.of_gradients(measured) == (
+        "JAX comes nearest to compiled at 6-5-4-3, 8 rows, float64: it takes 1.25 times as long, "
+        "and compiled 2 times the best floor."
+    )
+    assert limits.of_gradients([(DEEP, timings(JAX=1, ours=1))]) == ""
+    settings = [epochs.Setting((6, 5), batch) for batch in (1, 2)]
+    both = zip(settings, [timings(floor=2, JAX=3), timings(floor=4, JAX=5)], strict=True)
+    assert limits.of_epochs([*both]) == (
+        "The epochs take at least so many times as long as their floor: JAX's 1.25."
+    )
+    assert limits.of_epochs([(settings[0], timings(floor=2, ours=3))]) == ""
+    assert limits.of_epochs([]) == ""
 
 
 def test_two_rounds_are_needed_for_quartiles(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,63 @@
+"""What limits a gradient and an epoch: the products, and what was tried to make them faster.
+
+Axes: N rows in the batch.
+"""
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+from benchmarks.speed import epochs, gradients
+from benchmarks.speed.epochs import Setting
+from benchmarks.speed.gradients import Shape
+from benchmarks.speed.timing import Timings
+
+LIMITS = """
+## What limits these figures, and what was tried
+
+The products are the same work for everybody. Where *compiled / best floor* is near 1, there is
+little else to save, and a peer whose products are as fast can be equalled, but hardly beaten. An
+epoch that took no time but for the products of the floor would be *peer / floor* times as fast as a
+peer's; to be faster than that takes faster products.
+"""
+TRIED = """
+What was tried to make the products faster:
+
+- Tiles of the result that stay in registers until all terms are added up, and read both matrices
+  where they are. With AVX-512, on one thread, they beat BLAS where a matrix has few rows, and
+  compiled takes them there.
+- Tiles that read matrices packed in their order or transposed by a copy, and tiles that prefetch
+  what they read next. None was faster than the tiles above.
+- Blocks of rows on threads of their own, which are measured above if there are several threads.
+  Compiled leaves the threads to BLAS."""
+
+
+def of_gradients(measured: Sequence[tuple[Shape, Timings]]) -> str:
+    """Say where JAX comes nearest to compiled, if both are there."""
+    found = [
+        (timings.over["compiled"]["JAX"].median, shape, timings.over[gradients.BEST]["compiled"])
+        for shape, timings in measured
+        if "JAX" in timings.over.get("compiled", {})
+    ]
+    if not found:
+        return ""
+    by_jax, shape, over_floor = min(found, key=itemgetter(0))
+    return (
+        f"JAX comes nearest to compiled at {shape.network}, {shape.N:,} rows, {shape.dtype}: it "
+        f"takes {by_jax:.3g} times as long, and compiled {over_floor.median:.3g} times the best "
+        "floor."
+    )
+
+
+def of_epochs(measured: Sequence[tuple[Setting, Timings]]) -> str:
+    """Say how many times as long as its products an epoch of each peer takes, at the least."""
+    if not measured:
+        return ""
+    found = {
+        name: min(timings.over["floor"][name].median for _, timings in measured)
+        for name in epochs.PEERS
+        if all(name in timings.over["floor"] for _, timings in measured)
+    }
+    if not found:
+        return ""
+    each = ", ".join(f"{name}'s {least:.3g}" for name, least in found.items())
+    return f"The epochs take at least so many times as long as their floor: {each}."
