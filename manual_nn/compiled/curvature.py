@@ -77,14 +77,20 @@ def softmax(z: Array, bias: Array) -> bool:
 
     Returns whether all logits are finite; it stops at the first row where they are not.
     """
-    e = np.empty(z.shape[1], z.dtype)
+    zero, e = z.dtype.type(0), np.empty_like(z)
     for n in range(z.shape[0]):
         m, finite = in_place.add_bias(z[n], bias)
         if not finite:
             return False
-        total = exponentials(z[n], m, e)
         for k in range(z.shape[1]):
-            z[n, k] = e[k] / total
+            z[n, k] -= m
+    exponentials(z.reshape(-1), zero, e.reshape(-1))  # of all rows, which are short, in one loop
+    for n in range(z.shape[0]):
+        total = zero
+        for k in range(z.shape[1]):
+            total += e[n, k]
+        for k in range(z.shape[1]):
+            z[n, k] = e[n, k] / total
     return True
 
 

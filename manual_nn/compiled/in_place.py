@@ -91,7 +91,7 @@ def cross_entropy(
     """
     zero, largest = z.dtype.type(0), np.finfo(z.dtype).max
     K = z.shape[1]
-    e = np.empty(K, z.dtype)
+    e = np.empty_like(z)
     loss, total_d_bias = np.float64(0), np.zeros(K, np.float64)  # of many rows
     for n in range(z.shape[0]):
         m, finite = add_bias(z[n], bias)
@@ -99,12 +99,16 @@ def cross_entropy(
             return z.dtype.type(loss), False
         for k in range(K):
             z[n, k] = max(z[n, k] - m, -largest)  # a difference beyond it stops there
-        total = exponentials(z[n], zero, e)
+    exponentials(z.reshape(-1), zero, e.reshape(-1))  # of all rows, which are short, in one loop
+    for n in range(z.shape[0]):
+        total = zero
+        for k in range(K):
+            total += e[n, k]
         log_total = z.dtype.type(math.log(total))
         row_loss = zero
         for k in range(K):
             row_loss -= target[n, k] * ((z[n, k] - log_total) * row_weight[n])
-            d_z_nk = (e[k] / total - target[n, k]) * row_weight[n]
+            d_z_nk = (e[n, k] / total - target[n, k]) * row_weight[n]
             z[n, k] = d_z_nk
             total_d_bias[k] += d_z_nk
         loss += row_loss
