@@ -18,6 +18,8 @@ import numpy as np
 from numba.core import event
 from numba.core.caching import FunctionCache
 
+from manual_nn.compiled import blas
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Sums may be added up in any order, and a product be added without being rounded first: the bounds
@@ -65,9 +67,11 @@ def _say_that_it_is_not_kept(reason: str) -> None:
 def _digest() -> str:
     """Identify what is compiled: all of it, for the code of a function holds those it calls.
 
-    It holds the numbers of these files, too, some of which NumPy has computed.
+    It holds the numbers of these files, too, some of which NumPy has computed, and asks NumPy's
+    BLAS for its threads where that can be asked.
     """
-    digest = hashlib.sha256(np.__version__.encode())
+    asks = blas.address_of_count() is not None
+    digest = hashlib.sha256(f"{np.__version__} {asks}".encode())
     for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -162,7 +162,7 @@ def outer_product_and_decay(
     """Do what weight_backward does, for one row, (fan_in,) and (fan_out,)."""
     squares = np.float64(0)
     for i in range(weight.shape[0]):
-        of_row = weight.dtype.type(0)  # in several lanes, so that blocks of it would gain little
+        of_row = weight.dtype.type(0)  # as NumPy's; rows are added up in float64
         for j in range(weight.shape[1]):
             d_weight[i, j] = a[i] * d_z[j] + decay * weight[i, j]
             of_row += weight[i, j] * weight[i, j]

@@ -62,7 +62,7 @@ def suits_tiles(I: int, K: int, J: int, itemsize: int) -> bool:
     """
     return (
         HAS_AVX512
-        and I * K <= MOST
+        and 0 < I * K <= MOST
         and I >= ROWS
         and J * itemsize >= BYTES
         and (I * J * K <= LITTLE or threads() == 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import llvmlite.binding
 import numpy as np
+from numba import config
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled
@@ -17,7 +18,11 @@ from manual_nn.compiled.reductions import sum_of_squares
 from manual_nn.compiled.tile import BYTES, ROWS, WIDE, narrow_tile, wide_tile
 
 DEPTH = 128  # how many terms a tile adds up before it is the next one's turn
-HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+# What Numba compiles for, which need not be this processor.
+FEATURES = config.CPU_FEATURES
+if FEATURES is None:
+    FEATURES = llvmlite.binding.get_host_cpu_features().flatten()
+HAS_AVX512 = "+avx512f" in FEATURES.split(",")
 
 
 @compiled

@@ -4,6 +4,9 @@ Axes: I rows and J columns of the product, K what is summed over.
 """
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numba
@@ -64,6 +67,7 @@ def test_tiles_are_taken_where_they_are_filled_and_no_thread_would_be_left_witho
     assert suits(784, 1, J, 4)  # few to add up
     assert not suits(ROWS - 1, 784, J, 4)
     assert not suits(ROWS, 784, J - 1, 4)
+    assert not suits(ROWS, 0, J, 4)  # nothing would be written
     assert suits(ROWS, 784, J - 1, 8)
     assert suits(ROWS, products.MOST // ROWS, J, 4)
     assert not suits(ROWS, products.MOST // ROWS + 1, J, 4)
@@ -72,6 +76,21 @@ def test_tiles_are_taken_where_they_are_filled_and_no_thread_would_be_left_witho
     assert not suits(ROWS, products.LITTLE // (ROWS * J) + 1, J, 4)
     monkeypatch.setattr(products, "HAS_AVX512", False)
     assert not suits(ROWS, 784, J, 4)
+
+
+@pytest.mark.parametrize("name", ["generic", "skylake-avx512"])
+def test_tiles_are_for_the_processor_that_numba_compiles_for(name: str) -> None:
+    code = "from manual_nn.compiled.tiled_product import HAS_AVX512; print(HAS_AVX512)"
+    features = "+avx2,+avx512f" if name == "skylake-avx512" else ""
+    chosen = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    done = subprocess.run(  # noqa: S603, this interpreter
+        [sys.executable, "-c", code],
+        env={**os.environ, **chosen},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(name != "generic")]
 
 
 @compiled
