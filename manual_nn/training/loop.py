@@ -114,16 +114,17 @@ def train(
             the same: a batch's loss is sum_n w_n L_n / sum_n w_n plus the penalty, over its own
             rows, and the history's likewise. A row of weight 0 might as well be absent, except that
             its numbers must be finite.
-        rng: draws the order of the rows; the same state gives the same result, bit for bit.
+        rng: draws the order of the rows; the same state gives the same result, bit for bit, on the
+            same processor by the same BLAS with as many threads.
         optimizer_state: the state in which an earlier training with the same optimizer has left
             it, `TrainingResult.optimizer_state`, or None to begin.
         checkpoint: the file that holds the state of the training, replaced after each epoch,
             completely or not at all, or None for no file. It must not exist yet, unless training
             resumes.
         resume: continue from the checkpoint, if it exists, to the result of a training without
-            interruption, bit for bit. The settings and the data must be the same, except that
-            `epochs` may be larger. `params`, `rng` and `optimizer_state` then give way to those of
-            the checkpoint.
+            interruption, as exactly as `rng` says. The settings and the data must be the same,
+            except that `epochs` may be larger. `params`, `rng` and `optimizer_state` then give way
+            to those of the checkpoint.
         progress: show a progress bar on the standard error stream, which needs tqdm.
         backend: what computes the steps: "numpy"; "numba", which compiles them when it is first
             used on a machine, for seconds, and needs the extra `fast`; or "auto", which is "numba"
