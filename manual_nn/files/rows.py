@@ -108,7 +108,7 @@ def read_inputs(
         features: their names, or None if they have none. A table whose columns have names may hold
             others besides, in any order.
         image_shape: the shape of the images that it takes, or None if it takes none.
-        drop: columns of a table that are no inputs, where names do not say which these are.
+        drop: columns of a table that are no inputs; none of `features`.
         header: whether a table's first line names the columns, or None to find out.
 
     Returns:

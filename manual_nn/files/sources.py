@@ -85,7 +85,12 @@ def load_data(source: Source) -> Dataset:
 
 
 def load_rows(
-    source: Source, classes: tuple[str, ...], *, features: tuple[str, ...] | None, D: int
+    source: Source,
+    classes: tuple[str, ...],
+    *,
+    features: tuple[str, ...] | None,
+    D: int,
+    drop_is_remembered: bool = False,
 ) -> Dataset:
     """Load all rows of a file to test with, for a network that was trained on rows of their kind.
 
@@ -94,6 +99,8 @@ def load_rows(
         classes: the names of the network's classes.
         features: the names of its inputs, or None if they have none; a table may hold others, too.
         D: how many inputs it has.
+        drop_is_remembered: whether the columns that are not used are those of the table
+            trained on, which this one need not have if names say which are the inputs.
 
     Returns:
         The rows to test with, and none to train on.
@@ -102,7 +109,7 @@ def load_rows(
         ImportError, OSError, ValueError: as `load_data`, or the network takes other inputs, or a
             row is of a class that it does not know.
     """
-    inputs, labels, _ = _read(source, features)
+    inputs, labels, _ = _read(source, features, drop_is_remembered=drop_is_remembered)
     X = inputs.X
     with naming(Path(source.data)):
         if X.shape[1] != D:
@@ -189,10 +196,13 @@ def _load_file(source: Source) -> Dataset:
     )
 
 
-def _read(source: Source, features: tuple[str, ...] | None = None) -> Rows:
+def _read(
+    source: Source, features: tuple[str, ...] | None = None, *, drop_is_remembered: bool = False
+) -> Rows:
     """Read a file, perhaps of inputs with these names; rows are images if the source says so."""
     labels = None if source.labels is None else Path(source.labels)
-    rows = read_rows(Path(source.data), labels, source.columns._replace(inputs=features))
+    columns = source.columns._replace(inputs=features, drop_is_remembered=drop_is_remembered)
+    rows = read_rows(Path(source.data), labels, columns)
     if source.image_shape is None:
         return rows
     D = rows.inputs.X.shape[1]

@@ -36,6 +36,7 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such text begins
 MISSING = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none")  # in lower case
 
 NO_ROWS = "the table has no rows"
+NO_COMMAS = "write decimals with a point, and thousands without a comma"
 
 LOGGER = logging.getLogger(__name__)
 
@@ -50,12 +51,15 @@ class Columns(NamedTuple):
             A guess that may be wrong is logged.
         inputs: the names of those that are inputs, in their order, whatever else there is; or
             None for all that remain. A table whose columns have no names is taken as it is.
+        drop_is_remembered: whether `drop` was said of the table trained on. Where the names of the
+            inputs choose, this one need not have such columns.
     """
 
     target: str | None = None
     drop: tuple[str, ...] = ()
     header: bool | None = None
     inputs: tuple[str, ...] | None = None
+    drop_is_remembered: bool = False
 
 
 class Table(NamedTuple):
@@ -81,7 +85,7 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
         path: the file.
         kind: parquet; or csv, whose cells are separated by commas, semicolons or tabs, or csv.gz,
             in UTF-8, or in UTF-16 that says so in its first two bytes. Its numbers have decimal
-            points or, all of them, decimal commas.
+            points or, all of them, decimal commas, not each of which may be one of thousands.
         columns: what the columns are.
 
     Returns:
@@ -90,28 +94,36 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
     Raises:
         ImportError: pandas, or what it reads Parquet with, is not installed.
         OSError: the file cannot be read.
-        ValueError: the file is damaged, a column is missing, or an input is no finite number. The
-            message does not name the file.
+        ValueError: the file is damaged, a column is missing, an input is dropped or is no finite
+            number, or commas may be those of decimals or of thousands. The message does not name
+            the file.
     """
     frame, has_names, separator = _read(path, kind, columns)
     names = list(frame.columns)
     target = None if columns.target is None else _find(names, columns.target)
-    if has_names and columns.inputs is not None:
-        inputs = [names[place] for place in places_of(columns.inputs, names)]
+    by_names = has_names and columns.inputs is not None
+    drop = () if by_names and columns.drop_is_remembered else columns.drop
+    dropped = {_find(names, column) for column in drop}
+    if target in dropped:
+        raise ValueError(f"column {target!r} is that of the classes and cannot be dropped")
+    if by_names:
+        inputs = [names[place] for place in places_of(columns.inputs or (), names)]
+        if used := [name for name in inputs if name in dropped]:
+            raise ValueError(f"column {used[0]!r} is an input of the model and cannot be dropped")
     else:
-        dropped = {_find(names, column) for column in columns.drop}
-        if target in dropped:
-            raise ValueError(f"column {target!r} is that of the classes and cannot be dropped")
         inputs = [name for name in names if name not in {target, *dropped}]
         _check_named(inputs)
     labels = None if target is None else _labels(frame[target], target)
     if separator is not None and (commas := _decimal_commas(frame[inputs])):
-        if separator != ";" and all(map(THOUSANDS.fullmatch, commas)):
-            msg = f"{commas[0]} may have three decimals, or be {commas[0].replace(',', '')}"
-            raise ValueError(f"{msg}: write decimals with a point, and thousands without a comma")
         told = columns._replace(header=has_names)
-        frame = _by_commas(frame[inputs], _read(path, kind, told, decimal=",").frame[inputs])
-    return Table(_numbers(frame, inputs), tuple(inputs) if has_names else None, labels)
+        again = _read(path, kind, told, decimal=",").frame[inputs]
+        decimal = _decimal(frame[inputs], again)
+        X = _numbers(again if decimal == "," else frame, inputs, decimal)
+        if all(map(THOUSANDS.fullmatch, commas)):  # and nothing else has told which they are
+            raise ValueError(f"{_either(commas[0])}: {NO_COMMAS}")
+    else:
+        X = _numbers(frame, inputs, ".")
+    return Table(X, tuple(inputs) if has_names else None, labels)
 
 
 def places_of(features: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -359,8 +371,9 @@ def _are_names(lines: list[list[str]]) -> tuple[bool, bool]:
     Names stand above numbers: words, at least as many as numbers, or beside numbers that count.
     Without such words they are all words, or count from 0 as in a table that was given no names, or
     there is a word that does not stand below again, where each stands twice at least, as classes
-    do. A cell that says that something is missing is no name, nor one that stands below again, nor
-    a number that stands there twice; but a number above words alone is one.
+    do. A cell that says that something is missing is no name; but a number above words alone is
+    one. Before all this, a word that stands below again makes the line data, and so does a number
+    that stands in it twice, or all that is in it if it stands below again.
     """
     first = [cell.strip() for cell in (lines or [[]])[0]]
     below = [[line[d].strip() for line in lines[1:] if d < len(line)] for d in range(len(first))]
@@ -376,14 +389,14 @@ def _are_names(lines: list[list[str]]) -> tuple[bool, bool]:
     if twice or (filled and all(first[d] in below[d] for d in filled)):
         return False, True
     names = [d for d in words if above_numbers[d]]
+    if any(first[d] in below[d] for d in words):
+        return False, not names
     if names:
         values = sum(above_numbers[d] for d in numbers)
         return len(names) >= values or _count(texts), not numbers
     above_words = any(present[d] and not any(map(_looks_like_number, present[d])) for d in numbers)
     if above_words or not numbers:
         return above_words or len(filled) == len(first), False
-    if any(first[d] in below[d] for d in words):
-        return False, True
     classes = bool(words) and all(min(Counter(present[d]).values(), default=0) > 1 for d in words)
     return classes or (texts[0] == "0" and _count(texts)), False
 
@@ -426,17 +439,21 @@ def _decimal_commas(inputs: "pd.DataFrame") -> list[str]:
     return [cell.strip() for column in texts for cell in column if _has_decimal_comma(cell)]
 
 
-def _by_commas(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> "pd.DataFrame":
-    """Give the inputs as they are with decimal commas, unless some have decimal points."""
+def _decimal(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> str:
+    """Say that numbers have decimal commas, unless some have decimal points."""
     text, still = (
         {name: _is_text(frame[name]) for name in frame} for frame in (by_points, by_commas)
     )
     points = [name for name in text if still[name] and not text[name]]
     commas = [name for name in text if text[name] and not still[name]]
     if points and commas:
-        msg = f"there are decimal commas in column {commas[0]!r}, but points in {points[0]!r}"
-        raise ValueError(f"{msg}: write all numbers with decimal points")
-    return by_points if points else by_commas
+        msg = f"there are commas in column {commas[0]!r}, but points in {points[0]!r}"
+        raise ValueError(f"{msg}: {NO_COMMAS}")
+    return "." if points else ","
+
+
+def _either(number: str) -> str:
+    return f"{number} may have three decimals, or be {number.replace(',', '')}"
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:
@@ -484,32 +501,44 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
     return values.astype(str)
 
 
-def _numbers(frame: "pd.DataFrame", names: list[str]) -> npt.NDArray[np.float64]:
+def _numbers(frame: "pd.DataFrame", names: list[str], decimal: str) -> npt.NDArray[np.float64]:
     if frame.empty:
         raise ValueError(NO_ROWS)
     if not names:
         raise ValueError(f"there is no column of inputs among {in_words(frame.columns)}")
-    return np.stack([_input(frame[name], name) for name in names], axis=1)
+    return np.stack([_input(frame[name], name, decimal) for name in names], axis=1)
 
 
-def _input(column: "pd.Series[Any]", name: str) -> npt.NDArray[np.float64]:
+def _input(column: "pd.Series[Any]", name: str, decimal: str) -> npt.NDArray[np.float64]:
     empty = column.isna().to_numpy()
     if not _is_text(column):
         values = column.to_numpy(np.float64, na_value=math.nan)
     else:  # words, or numbers of another type, such as decimals
         texts = ["nan" if none else str(value) for none, value in zip(empty, column, strict=True)]
-        for row, text in enumerate(texts):
-            if not _is_number(text):
-                msg = f"column {name!r} holds {text!r} in row {row}, inputs must be numbers"
-                if _has_decimal_comma(text):
-                    raise ValueError(f"{msg}: write it with a decimal point")
-                if GROUPED.fullmatch(text):
-                    raise ValueError(f"{msg}: write thousands without a separator")
-                raise ValueError(f"{msg}; if it holds no input, leave it out with --drop {name!r}")
-        values = np.array(list(map(float, texts)))
+        wrong = _first_wrong(texts, decimal)
+        if wrong is not None:
+            text = texts[wrong]
+            msg = f"column {name!r} holds {text!r} in row {wrong}, inputs must be numbers"
+            if THOUSANDS.fullmatch(text):
+                raise ValueError(f"{msg}: {NO_COMMAS}")
+            if _has_decimal_comma(text):
+                raise ValueError(f"{msg}: write it with a decimal point")
+            if GROUPED.fullmatch(text):
+                raise ValueError(f"{msg}: write thousands without a separator")
+            raise ValueError(f"{msg}; if it holds no input, leave it out with --drop {name!r}")
+        values = np.array([float(text.replace(",", ".")) for text in texts])
     finite = np.isfinite(values)
     if not finite.all():
         row = int((~finite).argmax())
         found = "is empty" if empty[row] else f"is {values[row]}"
         raise ValueError(f"column {name!r} {found} in row {row}, inputs must be finite numbers")
     return values
+
+
+def _first_wrong(texts: list[str], decimal: str) -> int | None:
+    """Find the first text that is no number with such decimals; of points and commas, a comma."""
+    takes = _is_number if decimal == "." else _looks_like_number
+    wrong = [row for row, text in enumerate(texts) if not takes(text)]
+    if not wrong and any("." in text for text in texts):  # beside which no commas are taken
+        wrong = [row for row, text in enumerate(texts) if _has_decimal_comma(text)]
+    return min(wrong, default=None)

@@ -365,7 +365,9 @@ def _file_for(model: Model, given: Source) -> Dataset:
             header=was.header if given.header is None else given.header,
         )
     D = len(model.params[0].weight)
-    dataset = load_rows(source, model.classes, features=model.features, D=D)
+    dataset = load_rows(
+        source, model.classes, features=model.features, D=D, drop_is_remembered=not given.drop
+    )
     shape = dataset.image_shape
     if None not in (shape, model.image_shape) and shape != model.image_shape:
         msg = f"the model takes images of shape {model.image_shape}"

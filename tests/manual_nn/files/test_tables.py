@@ -164,6 +164,13 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
         ("a;b;c\n1,5;2.5;x\n", Columns("c"), "commas in column 'a', but points in 'b'"),
         ("a;b;c\n1,5;1.234,5;x\n", Columns("c"), "'b' holds '1.234,5' .*: write thousands without"),
         ("a\tb\n1,234\tx\n", Columns("b"), "1,234 may have three decimals, or be 1234: write"),
+        ("a;b\n1,234;x\n12,345;y\n", Columns("b"), "^1,234 may have three decimals, or be 1234: "),
+        ("a;b;c\n1,234;2.5;x\n", Columns("c"), "but points in 'b': .* thousands without a comma"),
+        # Where decimals are commas, it is something else that is no number.
+        ("a;b\n1,5;x\n?;y\n", Columns("b"), r"^column 'a' holds '\?' in row 1.*--drop 'a'"),
+        ("a;b\n1,5;x\nnan;y\n", Columns("b"), "^column 'a' is nan in row 1"),
+        ("a;b\n1,234;x\n2,500,000;y\n", Columns("b"), "'2,500,000' in row 1.*: write thousands"),
+        ("a;b\n2.5;x\n1,234;y\n", Columns("b"), "'1,234' in row 1.*: write .* thousands"),
         ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
         ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
         ("a,b\n1,x\n2,y\0\n", Columns("b"), "not a table: character 11 of its text is NUL"),
@@ -210,7 +217,18 @@ def test_a_nameless_column_can_be_left_out(path: Path) -> None:
     ("text", "columns", "want"),
     [
         ("b,c,a\n1,x,2\n3,y,4\n", Columns(inputs=("a", "b")), [[2, 1], [4, 3]]),  # by name
-        ("b,c,a\n1,x,2\n3,y,4\n", Columns("c", ("id",), inputs=("a", "b")), [[2, 1], [4, 3]]),
+        (
+            "b,c,a\n1,x,2\n3,y,4\n",
+            Columns("c", ("id", "a"), inputs=("a", "b"), drop_is_remembered=True),
+            [[2, 1], [4, 3]],
+        ),
+        ("b,a,c\n1,2,x\n", Columns(drop=("c",), inputs=("a", "b")), [[2, 1]]),
+        ("b,a,c\n1,2,x\n", Columns(drop=("id",), inputs=("a", "b")), "there is no column 'id'"),
+        (
+            "b,a,c\n1,2,x\n",
+            Columns(drop=("c", "1"), inputs=("a", "b")),
+            "^column 'a' is an input of the model and cannot be dropped",
+        ),
         (",a,b\n0,1,2\n1,3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),
         ("1,2\n3,4\n", Columns(inputs=("a", "b")), [[1, 2], [3, 4]]),  # there are no names
         ("1,2\n1,2\n3,4\n", Columns(header=True), [[1, 2], [3, 4]]),
@@ -290,6 +308,8 @@ SCANS = "0,1,1,a\n1,0,0,b\n0,1,0,a\n"
         # Of data, what counts or is a word stands below again.
         (SCANS.replace("0,1,1,", "0,1,2,"), (), False, None),
         ("0,1,a\n1,1,b\n0,0,a\n", (), False, None),
+        ("7,1.5,2.5,x\nNEW,1,2,y\nOLD,4,5,x\n", (), False, None),
+        ("unknown,2,x\n1,1,y\n4,5,x\n", (), False, "data"),
         ("0,1\n1,0\n0,0\n1,1\n", (), False, None),
         # What is missing is no name.
         *(
@@ -351,7 +371,8 @@ def test_classes_are_the_texts_that_stand_there(path: Path, label: str) -> None:
         ("1,5;2,25;x\n-,5;1e-1;y\n", Columns("2"), [[1.5, 2.25], [-0.5, 0.1]]),
         ("a;b;kind\n1,5;2;x\n2,125;3;y\n", Columns("kind"), [[1.5, 2], [2.125, 3]]),
         ('a,kind\n"1,5",x\n2,y\n', Columns("kind"), [[1.5], [2]]),
-        ("a;b\n2,125;x\n3,250;y\n", Columns("b"), [[2.125], [3.25]]),
+        ("a;b\n2,125;x\n3,25;y\n", Columns("b"), [[2.125], [3.25]]),
+        ("a;b;c\n2,125;0,250;x\n", Columns("c"), [[2.125, 0.25]]),
         ("a;kind;note\n1.5;x;3,5\n2;y;\n", Columns("kind", ("note",)), [[1.5], [2]]),
         ("1,2,x;y\n3,4,x;z\n", Columns("2"), [[1, 2], [3, 4]]),
         (

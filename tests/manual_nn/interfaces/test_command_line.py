@@ -1125,6 +1125,22 @@ def test_classes_in_a_table_without_names_can_be_left_out_of_what_is_predicted(
         assert (status, "is about --input, which is not given" in err) == (2, True)
 
 
+def test_an_input_and_a_column_that_is_not_there_cannot_be_dropped(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("weight,kind,length\n1e6,ash,0\n1e6,oak,2\n")  # without the id dropped
+    model = ("--model", own / "model.npz")
+    for args in (("predict", *model, "--input"), ("evaluate", *model, "--data")):
+        assert run(capsys, *args, table).status == 0
+        for column, reason in (
+            ("id", "there is no column 'id' among weight, kind, length"),
+            ("length", "column 'length' is an input of the model and cannot be dropped"),
+        ):
+            status, _, err = run(capsys, *args, table, "--drop", column)
+            assert (status, reason in err) == (2, True)
+
+
 def test_a_file_that_has_changed_is_not_divided_as_it_was(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
