@@ -16,7 +16,7 @@ import jax
 from jax.extend import core, linear_util, source_info_util
 
 from reference.arrays import merged
-from reference.bounds.programs import operations
+from reference.bounds.programs import OF_DERIVATIVES, operations
 from reference.jaxprs import bind, closed, equations, functions_in, is_jaxpr
 
 OF_JAX = f"{Path(jax.__file__).parent}/"
@@ -24,7 +24,6 @@ OF_JAX = f"{Path(jax.__file__).parent}/"
 WRAPPED = f"{OF_JAX}_src/custom_derivatives.py"
 OF_JVPS = "custom_jvp.defjvps.<locals>.jvp"
 CUSTOM = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
-RULES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
 
 
 def custom_rules(jaxpr: Any) -> list[str]:
@@ -70,7 +69,7 @@ def _written(of: Any) -> tuple[str, str]:
 
 def _places_of_rule(eqn: core.JaxprEqn) -> list[str]:
     """List where the functions are written that a rule consists of."""
-    rules = [eqn.params[key] for key in sorted(RULES & eqn.params.keys())]
+    rules = [eqn.params[key] for key in sorted(OF_DERIVATIVES & eqn.params.keys())]
     places = [_written(rule)[1] for rule in rules if hasattr(rule, "debug_info")]
     if not any(place.startswith(WRAPPED) for place in places):
         return places

@@ -180,12 +180,7 @@ def checked(
     groups: int,
 ) -> Kept:
     """Check what `forward` is given, and put zeros around x; eq. (1), (5)."""
-    check_floats(x, name="x", ndim=3)
-    check_fields(params, Convolution)
-    check_floats(params.weight, name="params.weight", ndim=3)
-    C, K = x.shape[-1], params.weight.shape[-1]
-    groups = as_groups(groups, C, K)
-    window = check_params(*params, x, C // groups)
+    window, groups = window_and_groups(params, Convolution, x, groups)
     geometry = geometry_of(x.shape[1:-1], window, stride, dilation, padding, name="params.weight")
     padded = x  # (N, ..., C)
     if geometry.padded != geometry.unpadded:
@@ -225,12 +220,24 @@ def as_groups(groups: object, C: int, K: int) -> int:
     return G
 
 
-def check_params(weight: Array, bias: Array, x: Array, C: int) -> tuple[int, ...]:
-    """Check that weight, (w..., C, K), and bias, (K,), fit x, and give the window; eq. (1)."""
-    window, K = weight.shape[: x.ndim - 2], weight.shape[-1]
-    check_like(weight, (*window, C, K), x.dtype, name="params.weight", like="x")
+def window_and_groups(
+    params: tuple[Array, Array], kind: type[NamedTuple], x: Array, groups: object
+) -> tuple[tuple[int, ...], int]:
+    """Check that weight, (w..., c, K), and bias, (K,), are of a kind and fit x; eq. (1), (5).
+
+    Returns:
+        The window, and the number of groups.
+    """
+    check_floats(x, name="x", ndim=3)
+    check_fields(params, kind)
+    weight, bias = params
+    check_floats(weight, name="params.weight", ndim=3)
+    C, K = x.shape[-1], weight.shape[-1]
+    G = as_groups(groups, C, K)
+    window = weight.shape[: x.ndim - 2]
+    check_like(weight, (*window, C // G, K), x.dtype, name="params.weight", like="x")
     check_like(bias, (K,), x.dtype, name="params.bias", like="params.weight")
-    return window
+    return window, G
 
 
 def geometry_of(

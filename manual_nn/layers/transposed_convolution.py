@@ -13,19 +13,18 @@ import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.checks.arguments import as_count
-from manual_nn.checks.arrays import check_fields, check_floats, check_like
+from manual_nn.checks.arrays import check_like
 from manual_nn.layers import convolution
 from manual_nn.layers.convolution import (
     Geometry,
     Padding,
-    as_groups,
     by_group,
-    check_params,
     geometry_of,
     joined,
     per_axis,
     places_of,
     rows_by_group,
+    window_and_groups,
 )
 from manual_nn.sums import sum_rows
 
@@ -171,12 +170,7 @@ def checked(
     groups: int,
 ) -> Kept:
     """Check what `forward` is given, and find where the windows lie; eq. (1), (2), (6)."""
-    check_floats(x, name="x", ndim=3)
-    check_fields(params, TransposedConvolution)
-    check_floats(params.weight, name="params.weight", ndim=3)
-    C, K = x.shape[-1], params.weight.shape[-1]
-    groups = as_groups(groups, C, K)
-    window = check_params(*params, x, C // groups)
+    window, groups = window_and_groups(params, TransposedConvolution, x, groups)
     steps, apart = per_axis(stride, "stride", window), per_axis(dilation, "dilation", window)
     size = _output_size(
         x.shape[1:-1], window, steps, apart, padding=padding, output_padding=output_padding

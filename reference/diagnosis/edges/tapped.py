@@ -32,9 +32,8 @@ from reference.diagnosis.edges.swaps import FORMULAS, SWAPS
 from reference.jaxprs import (
     bind,
     closed,
-    equations,
-    functions_in,
     is_real,
+    names_in,
     shape_of,
     with_results,
 )
@@ -294,7 +293,7 @@ class Tapped:
         """List the edges to each array that several operations read, and from it an exponential."""
         grown = set()  # arrays with an exponential of each of their elements
         for eqn in reversed(jaxpr.eqns):
-            (out, *_), names = eqn.outvars, primitives_in(eqn)
+            (out, *_), names = eqn.outvars, names_in(eqn)
             for atom in eqn.invars:
                 if isinstance(atom, core.Literal):
                     continue
@@ -618,17 +617,11 @@ def shapes_at(eqn: core.JaxprEqn, operand: int) -> Shapes | None:
     if len(eqn.outvars) != 1 or not is_real(eqn.outvars[0]):
         return None
     operands = tuple(shape_of(atom) for atom in eqn.invars)
-    names = primitives_in(eqn)
+    names = frozenset(names_in(eqn))
     forward = not any(name.startswith(("custom_vjp", "custom_lin")) for name in names)
     return Shapes(
         name_of(eqn), operands, operand, shape_of(eqn.outvars[0]), forward, names, eqn.params
     )
-
-
-def primitives_in(eqn: core.JaxprEqn) -> frozenset[str]:
-    """Name the primitives that an operation consists of."""
-    inner = (e.primitive.name for function in functions_in(eqn) for e in equations(function))
-    return frozenset({eqn.primitive.name, *inner})
 
 
 def site_at(eqn: core.JaxprEqn, operands: Sequence[Any], operand: int) -> Site:
