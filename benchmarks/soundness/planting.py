@@ -518,6 +518,11 @@ def wrong(plant: Plant, step: Step, d_out: Any, right: Any, z: Any = None) -> An
     if plant.kind == regions.OF_GROUP:
         d_x = d_out * z
     elif plant.kind in swaps.SWAPS:
+        multiplied = {swaps.FACTOR_OF: d_out, swaps.TOO_MANY: right}.get(plant.kind, z)
+        try:
+            np.broadcast_shapes(np.shape(multiplied), np.shape(z))
+        except ValueError as error:
+            raise MisfitError(f"{plant.kind} cannot be multiplied: {error}") from error
         d_x = swaps.SWAPS[plant.kind](given, z)
     else:
         d_x = (WRONG | OF_ALL | STRANGE)[plant.kind].rule(given)
