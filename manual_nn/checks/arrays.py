@@ -66,15 +66,19 @@ def check_fields(value: object, kind: type[NamedTuple], *, name: str = "params")
 
 
 def check_params(
-    params: NamedTuple, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+    params: NamedTuple,
+    kind: type[NamedTuple],
+    shapes: Sequence[tuple[int, ...]],
+    dtype: np.dtype[Any],
 ) -> None:
-    """Check that a layer's parameters have these shapes and this dtype, which its input calls for.
+    """Check that a layer's parameters are of its kind, and fit the shapes and dtype of its input.
 
     Raises:
-        TypeError: one of them is not an array, or has another dtype.
+        TypeError: they are of another kind, or one of them is not an array, or has another dtype.
         ValueError: one of them has another shape.
     """
-    for (name, array), shape in zip(params._asdict().items(), shapes, strict=True):
+    check_fields(params, kind)
+    for name, array, shape in zip(kind._fields, params, shapes, strict=True):
         check_like(array, shape, dtype, name=f"params.{name}", like="x")
 
 

@@ -122,6 +122,8 @@ def scatter(y: Array, weight: Array, windows: Windows, x: Array) -> None:
 def _check(windows: Windows, x: Array, weight: Array, y: Array) -> None:
     """Check that nothing is read or written outside the arrays."""
     first, steps = windows.first, windows.steps
+    if weight.shape[1] != y.shape[1]:
+        raise ValueError("weight and y must have as many columns, one for each channel out")
     if len(y) != len(first) or len(weight) != len(steps) * x.shape[1]:
         raise ValueError("each row of y must have a window, of as many places as weight")
     if first.min() + steps.min() < 0 or first.max() + steps.max() >= len(x):

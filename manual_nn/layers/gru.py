@@ -12,7 +12,7 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_fields, check_like, check_params
 from manual_nn.initial import glorot, orthogonal
-from manual_nn.layers.lstm import before, check_before, steps_within
+from manual_nn.layers.lstm import before, check_before, steps_within, zero_past_the_end
 from manual_nn.layers.sigmoid import sigmoid, value_and_slope
 from manual_nn.layers.tanh import slope as tanh_slope
 from manual_nn.sums import sum_rows
@@ -59,7 +59,8 @@ def forward(
         x: the sequence, (N, T, D), and the state before it, (N, H), float32 or float64 as are the
             parameters.
         lengths: how many steps of each sequence are real, (N,), integers from 0 to T; all by
-            default. After them the state stays as it is, and out is 0.
+            default. After them the state stays as it is, and out is 0; what the sequence holds
+            there does not count, even if it is NaN.
 
     Returns:
         out, the h of each step, (N, T, H), and what `backward` needs; `last_state` gives the state
@@ -79,7 +80,7 @@ def forward(
             [0.75 ],
             [0.875]]])
     """
-    seen = checked(params, x, lengths)
+    x, seen = checked(params, x, lengths)
     sequence, h = x
     (N, T), H = seen.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 3 H), in one product
@@ -179,13 +180,14 @@ def init(D: int, H: int, *, rng: "np.random.Generator", dtype: npt.DTypeLike = n
 
 def checked(
     params: GRU, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
-) -> npt.NDArray[np.bool_]:
-    """Check the arguments, and say which steps are within the sequences, (N, T); eq. (1), (3)."""
+) -> tuple[Inputs, npt.NDArray[np.bool_]]:
+    """Check what `forward` is given, and give what counts of x and of its steps; eq. (1), (3)."""
     check_fields(params, GRU)
     sequence, state = x
     D, H = check_before(sequence, {"state": state}, like="x.sequence")
-    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)
-    return steps_within(lengths, *sequence.shape[:2])
+    check_params(params, GRU, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], sequence.dtype)
+    seen = steps_within(lengths, *sequence.shape[:2])
+    return Inputs(zero_past_the_end(sequence, seen), state), seen
 
 
 def last_state(kept: Kept) -> Array:

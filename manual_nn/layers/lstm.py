@@ -70,7 +70,8 @@ def forward(
         x: the sequence, (N, T, D), and the state before it, h and c, (N, H) each, float32 or
             float64 as are the parameters.
         lengths: how many steps of each sequence are real, (N,), integers from 0 to T; all by
-            default. After them the state stays as it is, and out is 0.
+            default. After them the state stays as it is, and out is 0; what the sequence holds
+            there does not count, even if it is NaN.
 
     Returns:
         out, the h of each step, (N, T, H), and what `backward` needs; `last_state` gives the state
@@ -91,7 +92,7 @@ def forward(
             [1.5 ],
             [1.75]]])
     """
-    seen = checked(params, x, lengths)
+    x, seen = checked(params, x, lengths)
     sequence, (h, c) = x
     (N, T, _), H = sequence.shape, h.shape[1]
     z = np.tensordot(sequence, params.weight, axes=1)  # (N, T, 4 H), in one product
@@ -187,14 +188,15 @@ def last_state(kept: Kept) -> State:
 
 def checked(
     params: LSTM, x: Inputs, lengths: npt.NDArray[np.integer[Any]] | None
-) -> npt.NDArray[np.bool_]:
-    """Check what `forward` is given, and say which steps are within the sequences; eq. (1), (3)."""
+) -> tuple[Inputs, npt.NDArray[np.bool_]]:
+    """Check what `forward` is given, and give what counts of x and of its steps; eq. (1), (3)."""
     check_fields(params, LSTM)
     sequence, (h, c) = x
     state = {"state.h": h, "state.c": c}
     D, H = check_before(sequence, state, like="x.sequence and x.state.h")
-    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], sequence.dtype)
-    return steps_within(lengths, *sequence.shape[:2])
+    check_params(params, LSTM, [(D, 4 * H), (H, 4 * H), (4 * H,)], sequence.dtype)
+    seen = steps_within(lengths, *sequence.shape[:2])
+    return Inputs(zero_past_the_end(sequence, seen), State(h, c)), seen
 
 
 def before(first: Array, later: Array) -> Array:
@@ -220,6 +222,14 @@ def steps_within(
     if outside.any():
         raise ValueError(f"lengths must be from 0 to {T}, got {lengths[outside][0]}")
     return np.arange(T) < lengths[:, np.newaxis]
+
+
+def zero_past_the_end(sequence: Array, seen: npt.NDArray[np.bool_]) -> Array:
+    """Give the sequence, (N, T, D), with 0 in the steps past the end of each example; eq. (3).
+
+    Products with the zeros of d_z would make NaN of what is not finite there.
+    """
+    return sequence if seen.all() else np.where(seen[..., np.newaxis], sequence, 0)
 
 
 def check_before(sequence: Array, state: Mapping[str, Array], *, like: str) -> tuple[int, int]:

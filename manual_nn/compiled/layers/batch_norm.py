@@ -42,7 +42,7 @@ def backward(params: BatchNorm, kept: Kept, d_out: Array) -> tuple[BatchNorm, Ar
     """Take from each row what the moments give back, in training; batch_norm.md (4) to (7)."""
     normal = kept.normal
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    check_params(BatchNorm(*params), [normal.shape[-1:]] * 2, normal.dtype)
+    check_params(params, BatchNorm, [normal.shape[-1:]] * 2, normal.dtype)
     weight, _ = params
     scale = weight / np.sqrt(kept.moments.variance + kept.eps)  # (C,)
     rows = normal.reshape(-1, len(weight))  # (R, C)

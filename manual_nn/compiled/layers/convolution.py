@@ -61,7 +61,7 @@ def backward(params: Convolution, kept: Kept, d_out: Array) -> tuple[Convolution
     (weight, bias), (padded, geometry, G) = params, kept
     (N, *_, C), K = padded.shape, len(bias)
     check_like(d_out, (N, *geometry.size, K), padded.dtype, name="d_out", like="out")
-    check_params(params, [(*geometry.window, C // G, K), (K,)], padded.dtype)
+    check_params(params, Convolution, [(*geometry.window, C // G, K), (K,)], padded.dtype)
     windows = windows_of(geometry, N, C // G, K // G)
     d_weights = np.empty((G, weight.size // K, K // G), weight.dtype)  # (G, W c, k)
     d_rows = np.zeros((G, padded.size // C, C // G), padded.dtype)  # (G, R, c)

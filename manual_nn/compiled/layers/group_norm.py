@@ -52,7 +52,7 @@ def backward(params: GroupNorm, kept: Kept, d_out: Array) -> tuple[GroupNorm, Ar
     """Take from each group what its mean and variance give back; group_norm.md (3) to (5)."""
     x, mean, deviation = kept
     check_like(d_out, x.shape, x.dtype, name="d_out", like="out")
-    check_params(GroupNorm(*params), [x.shape[-1:]] * 2, x.dtype)
+    check_params(params, GroupNorm, [x.shape[-1:]] * 2, x.dtype)
     weight = in_order(params[0])
     rows, d_rows = (in_order(part).reshape(len(x), -1, len(weight)) for part in (x, d_out))
     d_weight, d_bias, d_x = np.empty_like(weight), np.empty_like(weight), np.empty_like(rows)

@@ -36,7 +36,7 @@ def forward(
             [0.75 ],
             [0.875]]])
     """
-    seen = checked(params, x, lengths)
+    x, seen = checked(params, x, lengths)
     sequence, h = x
     z = np.ascontiguousarray(np.tensordot(sequence, params.weight, axes=1))  # (N, T, 3 H)
     all_a, all_h, out = np.empty((3, *seen.shape, h.shape[1]), z.dtype)  # (N, T, H) each
@@ -52,7 +52,7 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
     (sequence, state), z, a, h, seen = kept
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
     D, H = sequence.shape[-1], h.shape[-1]
-    check_params(params, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], h.dtype)
+    check_params(params, GRU, [(D, 3 * H), (H, 3 * H), (3 * H,), (H,)], h.dtype)
     d_z, d_recurrent, d_h = np.empty_like(z), np.empty_like(z), np.zeros(state.shape, z.dtype)
     transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
     _steps_backward(

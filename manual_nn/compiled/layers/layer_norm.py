@@ -45,7 +45,7 @@ def backward(params: LayerNorm, kept: Kept, d_out: Array) -> tuple[LayerNorm, Ar
     """Take from each row what the mean and the variance give back; layer_norm.md (3) to (5)."""
     normal, deviation = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    check_params(LayerNorm(*params), [normal.shape[-1:]] * 2, normal.dtype)
+    check_params(params, LayerNorm, [normal.shape[-1:]] * 2, normal.dtype)
     weight = in_order(params[0])
     rows = normal.reshape(-1, len(weight))  # (R, D)
     d_weight, d_bias, d_x = np.empty_like(weight), np.empty_like(weight), np.empty_like(rows)

@@ -36,7 +36,7 @@ def forward(
             [1.5 ],
             [1.75]]])
     """
-    seen = checked(params, x, lengths)
+    x, seen = checked(params, x, lengths)
     weight, recurrent_weight, bias = params
     sequence, state = x
     z = np.tensordot(sequence, weight, axes=1)  # (N, T, 4 H), in one product
@@ -51,7 +51,7 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     (sequence, state), z, c, h, seen = kept
     check_like(d_out, h.shape, h.dtype, name="d_out", like="out")
     D, H = sequence.shape[-1], h.shape[-1]
-    check_params(params, [(D, 4 * H), (H, 4 * H), (4 * H,)], h.dtype)
+    check_params(params, LSTM, [(D, 4 * H), (H, 4 * H), (4 * H,)], h.dtype)
     before_c = before(state.c, c)  # (N, T, H)
     d_h, d_c = np.zeros(state.h.shape, z.dtype), np.zeros(state.c.shape, z.dtype)  # (N, H)
     d_z = np.empty_like(z)  # (N, T, 4 H)

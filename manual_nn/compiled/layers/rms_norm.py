@@ -36,7 +36,7 @@ def backward(params: RMSNorm, kept: Kept, d_out: Array) -> tuple[RMSNorm, Array]
     """Take from each row what its root mean square gives back; rms_norm.md (3), (4)."""
     normal, rms = kept
     check_like(d_out, normal.shape, normal.dtype, name="d_out", like="out")
-    check_params(params, [normal.shape[-1:]], normal.dtype)
+    check_params(params, RMSNorm, [normal.shape[-1:]], normal.dtype)
     weight = in_order(params.weight)
     rows = normal.reshape(-1, len(weight))  # (R, D)
     d_weight, d_x = np.empty_like(weight), np.empty_like(rows)

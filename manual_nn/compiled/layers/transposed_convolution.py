@@ -64,7 +64,7 @@ def backward(
     (weight, bias), (x, geometry, G) = params, kept
     (N, *_, C), K = x.shape, len(bias)
     check_like(d_out, (N, *geometry.unpadded, K), x.dtype, name="d_out", like="out")
-    check_params(params, [(*geometry.window, C // G, K), (K,)], x.dtype)
+    check_params(params, TransposedConvolution, [(*geometry.window, C // G, K), (K,)], x.dtype)
     windows = windows_of(geometry, N, K // G, C // G)
     d_padded = np.pad(d_out, ((0, 0), *geometry.padding, (0, 0)))  # (N, ..., K)
     weights = _turned(weight, G)  # (G, W k, c)

@@ -182,11 +182,15 @@ TO_OTHERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # params, x, options
 
 
 @pytest.mark.parametrize("name", TO_OTHERS)
-def test_the_backward_pass_refuses_parameters_of_another_size(name: str) -> None:
+def test_the_backward_pass_refuses_parameters_of_another_kind_or_size(name: str) -> None:
     """A compiled loop would read past the end of what they lay beside."""
     params, x, options = TO_OTHERS[name]
     layer = both(name)[1]
     out, kept = layer.forward(params, x, **options)
+    with pytest.raises(
+        TypeError, match=rf"^params must be {type(params).__name__}\(.*\), got tuple"
+    ):
+        layer.backward(tuple(params), kept, np.ones(out.shape))
     for field, array in params._asdict().items():
         for shape in ((1,) * array.ndim, (*array.shape[:-1], 2 * array.shape[-1])):
             other = params._replace(**{field: np.ones(shape)})

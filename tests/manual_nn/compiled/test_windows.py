@@ -72,6 +72,13 @@ def test_windows_beside_the_arrays_are_refused(module: Any) -> None:
         for call in calls:
             with pytest.raises(ValueError, match=message):
                 call(windows)
+    for call in (
+        lambda: module.gather(x, weight, right, y[:, 1:].copy()),
+        lambda: module.gather_products(x, y, right, np.ones((4, 2))),
+        lambda: module.scatter(y, np.ones((4, 2)), right, x),
+    ):
+        with pytest.raises(ValueError, match="weight and y must have as many columns"):
+            call()
     for array in (x, weight, y):
         np.testing.assert_array_equal(array, 1)
 
