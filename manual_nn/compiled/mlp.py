@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place
@@ -22,6 +23,21 @@ Arrays: TypeAlias = Sequence[Array]
 def first(L: int, arrays: Arrays) -> list[Array]:
     """Give the first L arrays in a list, whose type does not depend on how many there are."""
     return [arrays[l] for l in range(L)]
+
+
+@compiled
+def write_target(classes: npt.NDArray[np.int64], target: Array) -> bool:
+    """Write 1 for the class of each row, (N,), and 0 for the others, (N, K).
+
+    Returns whether all class numbers are from 0 to K - 1; it stops at the first that is not.
+    """
+    K = target.shape[1]
+    for n in range(len(classes)):
+        if not 0 <= classes[n] < K:
+            return False
+        target[n] = 0
+        target[n, classes[n]] = 1
+    return True
 
 
 @compiled

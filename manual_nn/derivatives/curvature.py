@@ -15,13 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
+from manual_nn.checks.arguments import as_number
 from manual_nn.checks.finite import check_finite_params
 from manual_nn.layers import dense, relu, softmax_cross_entropy
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.layers.softmax_cross_entropy import softmax
 from manual_nn.models import mlp, penalty
-from manual_nn.models.arguments import as_batch, as_inputs, as_params, as_row_weight, as_tangents
-from manual_nn.models.workspace import Workspace, arrays_of
+from manual_nn.models.arguments import (
+    as_batch,
+    as_inputs,
+    as_params,
+    as_row_weight,
+    as_tangents,
+    as_targets,
+)
+from manual_nn.models.workspace import Workspace, arrays_of, checked_params
 from manual_nn.sums import sum_rows
 
 MAX_DENSE_PARAMETERS = 4096  # of a dense (P, P) matrix, which then takes 128 MiB in float64
@@ -137,7 +145,9 @@ def jvp(
     >>> jvp((zero,), (ones,), [[3.0]], [0])[1]  # (p - y) R_z = (-1/2, 1/2) (3, 4)
     np.float64(0.5)
     """
-    params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    params, tangents, X, target, weight_decay = _checked(
+        params, tangents, X, y, weight_decay, workspace=workspace
+    )
     _, compiled = _room_and_choice(workspace, params, X)
     if compiled is not None:
         both: tuple[Any, Any] | None = compiled.jvp(params, tangents, X, target, weight_decay)
@@ -189,7 +199,9 @@ def hvp(
     >>> R_d_weight
     array([[ 0.75, -0.75]])
     """
-    params, tangents, X, target, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    params, tangents, X, target, weight_decay = _checked(
+        params, tangents, X, y, weight_decay, workspace=workspace
+    )
     out, compiled = _room_and_choice(workspace, params, X)
     _check_apart(tangents, out)
     if compiled is not None:
@@ -234,7 +246,9 @@ def ggnvp(
     >>> ggnvp((zero,), (unit,), [[3.0]], [0])[0].bias  # with one layer, the Hessian's
     array([ 0.25, -0.25])
     """
-    params, tangents, X, _, weight_decay = _checked(params, tangents, X, y, weight_decay)
+    params, tangents, X, _, weight_decay = _checked(
+        params, tangents, X, y, weight_decay, workspace=workspace
+    )
     out, compiled = _room_and_choice(workspace, params, X)
     _check_apart(tangents, out)
     if compiled is not None:
@@ -396,10 +410,18 @@ def softmax_curvature_factor(p: Array) -> Iterator[Array]:
 
 
 def _checked(
-    params: Params, tangents: Params, X: npt.ArrayLike, y: npt.ArrayLike, weight_decay: float
+    params: Params,
+    tangents: Params,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    weight_decay: float,
+    *,
+    workspace: Workspace | None,
 ) -> tuple[Params, Params, Array, Array, float]:
     """Check what `jvp`, `hvp` and `ggnvp` take."""
-    params, X, target, weight_decay = as_batch(params, X, y, weight_decay)
+    params = checked_params(params, workspace)
+    X, weight_decay = as_inputs(params, X), as_number(weight_decay, name="weight_decay", minimum=0)
+    target = as_targets(params, len(X), y)
     return params, as_tangents(params, tangents), X, target, weight_decay
 
 

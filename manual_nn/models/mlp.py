@@ -7,8 +7,8 @@ columns, to z_l, with fan_out columns. `d_name` is dL/d(name) and has the shape 
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from manual_nn.models.arguments import (
     as_rows,
     as_targets,
 )
-from manual_nn.models.workspace import Arrays, Workspace, arrays_of, new_arrays
+from manual_nn.models.workspace import Arrays, Workspace, arrays_of, checked_params, new_arrays
 
 
 def forward(
@@ -283,14 +283,19 @@ def loss_and_grad(
     >>> d_layer.bias  # softmax(z) - y
     array([ 0.25,  0.25,  0.25, -0.75])
     """
-    if not (isinstance(workspace, Workspace) and workspace.fits(params)):
-        params = as_params(params)
+    plain = sample_weight is None and chunk_size is None
+    if plain and isinstance(workspace, Workspace) and workspace.backend == "numba":
+        result = _compiled().at_once(params, X, y, weight_decay, workspace)
+        if result is not None:
+            return cast("tuple[np.floating[Any], Params]", result)
+    params = checked_params(params, workspace)
     weight_decay = as_number(weight_decay, name="weight_decay", minimum=0)
     blocks = _blocks(params, X, y, sample_weight, chunk_size)
     first = next(blocks)
     N = len(first[0])
     out = arrays_of(workspace, params, N)
-    compute = _pass_of("numpy" if workspace is None else workspace.backend)
+    by_numpy = workspace is None or workspace.backend == "numpy"
+    compute = forward_and_backward if by_numpy else _compiled().forward_and_backward
     value, gradient = compute(params, *first, weight_decay, out=out)
     spare = None
     for block in blocks:  # without the penalty, which counts once
@@ -305,13 +310,11 @@ def loss_and_grad(
 
 
 @functools.cache
-def _pass_of(backend: str) -> Callable[..., tuple[np.floating[Any], Params]]:
-    """Choose between `forward_and_backward` and its compiled counterpart."""
-    if backend == "numpy":
-        return forward_and_backward
+def _compiled() -> Any:
+    """Give what computes by the loops that Numba compiles."""
     from manual_nn.models import mlp_compiled  # noqa: PLC0415, it needs Numba
 
-    return mlp_compiled.forward_and_backward
+    return mlp_compiled
 
 
 def _blocks(

@@ -81,6 +81,7 @@ class Workspace:
         self._fitting = params
         self._all = new_arrays(params, self.rows)
         self.gradient: Params = self._all.gradient
+        self.ready: Any = None  # what mlp_compiled keeps for its next call
 
     def arrays(self, N: int) -> Arrays:
         """Give the part of the arrays that a batch of N rows needs."""
@@ -105,6 +106,13 @@ class Workspace:
         if fitting:
             self._fitting = params
         return fitting
+
+
+def checked_params(params: object, workspace: object) -> Params:
+    """Check that params are layers that fit each other, which a workspace that they fit knows."""
+    if isinstance(workspace, Workspace) and workspace.fits(params):
+        return params  # type: ignore[return-value] # as `fits` has seen
+    return as_params(params)
 
 
 def _as_backend(backend: str) -> str:

@@ -5,7 +5,7 @@ test_rows.py. Axes: N rows in the batch, D inputs, K classes.
 """
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 import manual_nn
 import reference
 from manual_nn import Dense, Workspace
+from manual_nn.compiled import mlp
 from manual_nn.compiled.in_place import FEW
 from manual_nn.compiled.reductions import BLOCK
+from manual_nn.models.mlp_compiled import at_once
 from manual_nn.training import evaluation
 from manual_nn.training.evaluation import evaluate
 from reference.campaign.draws import LAYOUTS
@@ -175,6 +177,126 @@ def test_a_workspace_gives_the_same_bits_whatever_it_was_used_for_before(
         jax.tree.leaves(got[1]), jax.tree.leaves(workspace.gradient), strict=True
     ):
         assert np.shares_memory(array, own)
+
+
+# What is kept for the next call
+
+
+class Call(NamedTuple):
+    """What a call takes."""
+
+    params: Any
+    X: Any
+    y: Any
+    weight_decay: Any
+
+
+def plain_call() -> Call:
+    """Make a network of two layers and three rows, of which nothing has to be converted."""
+    rng = np.random.default_rng(0)
+    params = manual_nn.init_params([2, 3, 4], rng=rng)
+    return Call(params, rng.normal(size=(3, 2)), np.array([3, 0, 2]), 0.125)
+
+
+def made(call: Call, workspace: Workspace) -> Any:
+    return at_once(call.params, call.X, call.y, call.weight_decay, workspace)
+
+
+def read_only(array: Any) -> Any:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def with_weight(c: Call, change: Any) -> Call:
+    (weight, bias), last = c.params
+    return c._replace(params=(Dense(change(weight), bias), last))
+
+
+def with_bias(c: Call, change: Any) -> Call:
+    first, (weight, bias) = c.params
+    return c._replace(params=(first, Dense(weight, change(bias))))
+
+
+OTHERS: dict[str, Any] = {  # what is not plain, made of what is
+    "a list for X": lambda c: c._replace(X=c.X.tolist()),
+    "another dtype of X": lambda c: c._replace(X=c.X.astype(np.float32)),
+    "another order of X": lambda c: c._replace(X=np.asfortranarray(c.X)),
+    "X read-only": lambda c: c._replace(X=read_only(c.X)),
+    "X of one axis": lambda c: c._replace(X=c.X[:, 0].copy()),
+    "X of three axes": lambda c: c._replace(X=c.X[:, :, np.newaxis].copy()),
+    "X of no axis": lambda c: c._replace(X=np.array(1.0), y=np.array(1)),
+    "other columns of X": lambda c: c._replace(X=c.X[:, :1].copy()),
+    "more rows": lambda c: c._replace(X=np.ones((4, 2)), y=np.zeros(4, int)),
+    "no rows": lambda c: c._replace(X=c.X[:0], y=c.y[:0]),
+    "a list for y": lambda c: c._replace(y=c.y.tolist()),
+    "another dtype of y": lambda c: c._replace(y=c.y.astype(np.int32)),
+    "y not in order": lambda c: c._replace(y=np.repeat(c.y, 2)[::2]),
+    "soft y": lambda c: c._replace(y=np.eye(4)[c.y]),
+    "another length of y": lambda c: c._replace(y=c.y[:2].copy()),
+    "a class below 0": lambda c: c._replace(y=c.y - 1),
+    "a class above": lambda c: c._replace(y=c.y + 1),
+    "an integer for decay": lambda c: c._replace(weight_decay=1),
+    "a negative decay": lambda c: c._replace(weight_decay=-1.0),
+    "an infinite decay": lambda c: c._replace(weight_decay=np.inf),
+    "no number for decay": lambda c: c._replace(weight_decay=np.nan),
+    "a list of params": lambda c: c._replace(params=list(c.params)),
+    "plain tuples": lambda c: c._replace(params=tuple(map(tuple, c.params))),
+    "fewer params": lambda c: c._replace(params=c.params[:1]),
+    "a weight in another order": lambda c: with_weight(c, np.asfortranarray),
+    "a bias read-only": lambda c: with_bias(c, read_only),
+    "what is not finite": lambda c: c._replace(X=c.X * np.nan),
+    "an infinite loss": lambda c: c._replace(weight_decay=1e308),
+}
+
+
+@each("name", OTHERS)
+def test_a_call_is_made_at_once_only_if_nothing_has_to_be_converted(name: str) -> None:
+    plain = plain_call()
+    workspace = Workspace(plain.params, 3, backend="numba")
+    want = loss_and_grad(*plain[:3], weight_decay=plain.weight_decay)
+    other = OTHERS[name](plain)
+    for _ in range(2):  # and so it stays after one that was made
+        assert made(other, workspace) is None
+        assert same_bits(made(plain, workspace), want)
+    own = plain._replace(params=workspace.gradient)  # which it would overwrite
+    assert made(own, workspace) is None
+
+
+def test_what_is_kept_for_the_next_call_follows_what_changes_in_place() -> None:
+    params, X, y, weight_decay = plain_call()
+    workspace = Workspace(params, 3, backend="numba")
+
+    def assert_right(params: Any, X: Any, y: Any) -> None:
+        got = manual_nn.loss_and_grad(params, X, y, weight_decay=weight_decay, workspace=workspace)
+        assert same_bits(got, loss_and_grad(params, X, y, weight_decay=weight_decay))
+
+    assert_right(params, X, y)
+    for array in (*jax.tree.leaves(params), X):
+        array *= 2
+        assert_right(params, X, y)
+    y[:] = [0, 1, 3]
+    assert_right(params, X, y)
+    assert_right(params, X[:2], y[:2])  # fewer rows, and all again
+    assert_right(params, X, y)
+    other = tuple(Dense(weight + 1, bias - 1) for weight, bias in params)
+    assert_right(other, X, y)
+    assert_right(params, X, y)
+    params[0].weight.flags.writeable = False  # of which a copy is taken
+    assert_right(params, X, y)
+    params[0].weight.flags.writeable = True
+    params[1].weight.shape = (4, 3)
+    with pytest.raises(ValueError, match="must have the shapes"):
+        assert_right(params, X, y)
+
+
+@pytest.mark.usefixtures("way")
+def test_targets_are_1_for_the_class_and_0_else() -> None:
+    target = np.full((3, 2), np.nan)
+    assert mlp.write_target(np.array([1, 0, 1]), target)
+    np.testing.assert_array_equal(target, [[0, 1], [1, 0], [0, 1]])
+    for wrong in (-1, 2):
+        assert not mlp.write_target(np.array([0, wrong, 0]), target)
 
 
 # What is not finite
