@@ -303,7 +303,7 @@ class Tape:
                 if plant.kind in REGIONS:
                     self._add_of_region(plant, d_out, cotangents)
                 elif plant.when in step.when and plant.operand in handed:
-                    right, z = handed[plant.operand], self.taken(plant, step)
+                    right, z = handed[plant.operand], self.taken(plant, step, plants)
                     handed[plant.operand] = wrong(plant, step, d_out, right, z)
             for operand, d_x in handed.items():
                 source = step.ins[operand]
@@ -315,14 +315,20 @@ class Tape:
             np.asarray(cotangents.get(i, zero)) for i, zero in zip(self.active, zeros, strict=True)
         ]
 
-    def taken(self, plant: Plant, step: Step) -> Any:
-        """Give what stands where another array belongs, at a step of a loop that of this step."""
+    def taken(self, plant: Plant, step: Step, plants: Sequence[Plant]) -> Any:
+        """Give what stands where another array belongs, at a step of a loop that of this step.
+
+        A parameter is updated by the gradient that it has with all other mistakes.
+        """
         if plant.array is None:
             return None
         numbers = self.made[plant.array]
         number = numbers[step.turn if len(numbers) > 1 else 0]
         if plant.kind == swaps.UPDATED:
-            return self.values[number] - plant.factor * self.right[number]
+            others = [other for other in plants if other is not plant]
+            gradient = self._backwards(others) if others else self.right.values()
+            step_of = dict(zip(self.active, gradient, strict=True))
+            return self.values[number] - plant.factor * step_of[number]
         if plant.kind == regions.OF_GROUP:
             own = np.asarray(step.operands[1 - plant.operand])
             return jnp.asarray(regions.of_another_group(np.asarray(self.values[number]), own))

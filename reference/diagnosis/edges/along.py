@@ -33,7 +33,8 @@ class Along(NamedTuple):
 
     Attributes:
         moved: how the array that they begin with changes along each direction, of shape (R, ...).
-        handed: what is handed down to the array that they end with.
+        handed: what is handed down to the array that they end with, along each; of shape (1, ...)
+            if that is the same.
     """
 
     moved: Any
@@ -109,7 +110,7 @@ def _made(
     region: Region, kinds: Sequence[str], along: Along
 ) -> tuple[JaxArray, dict[str, JaxArray]]:
     def through(linear: Callable[[Any], Any]) -> JaxArray:
-        results = jax.vmap(linear)(along.moved) * along.handed[None]
+        results = jax.vmap(linear)(along.moved) * along.handed
         return results.reshape(len(results), -1).sum(axis=1)
 
     def right(x: Any) -> JaxArray:
@@ -151,9 +152,10 @@ def of_edge(
 
         def one(x: JaxArray) -> JaxArray:
             given = Site(site.function, site.operands, operand, x)
-            return (another_value(given, z, number) * along.handed).sum()
+            return another_value(given, z, number)
 
-        return jax.vmap(one)(along.moved)
+        results = jax.vmap(one)(along.moved) * along.handed
+        return results.reshape(len(results), -1).sum(axis=1)
 
     key = alike(closed(part)), "edge", operand, number
     found: Array = _compiled(key, of_all, along, z, list(arrays))

@@ -27,12 +27,14 @@ from reference.diagnosis.edges.orders import ORDERS
 from reference.diagnosis.edges.patterns import OF_ARRAYS, OF_TIES
 from reference.diagnosis.edges.steps import Steps
 from reference.diagnosis.edges.substitutes import (
+    Beside,
     Candidate,
     Recorded,
     Substitutes,
     of_parameters,
     simplicity,
 )
+from reference.diagnosis.edges.swaps import UPDATED
 from reference.diagnosis.edges.tapped import EVERY, FACTOR, Edge, Tap, Tapped, shapes_at
 from reference.limit import Limit
 from reference.noise.samples import unit_roundoff
@@ -46,6 +48,7 @@ SPREAD = 16  # of those that explain the difference, whose errors are drawn
 NODES = (-1.0, 1.0, -2.0, -0.5, 0.5, 2.0)  # settings that say what a factor on several edges does
 VERIFIED = 3  # settings of such a factor, for which it is computed
 BEST = 8  # pairs of mistakes that are tried as they are
+BESIDE = 2**20  # numbers in all arrays of a loss, times the mistakes beside which others are tried
 STEPS = 12  # of a fit of two settings
 PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other
 COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
@@ -54,6 +57,7 @@ FINE = 1e-3  # of a learning rate, for a slope
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
 OF_KINDS = 4.0  # how simple a mistake is that is no factor; the smaller the simpler
 SIMPLEST = {FACTOR, *OF_TIES}  # kinds that are tried first, and whose program is small
+FITTED = {FACTOR, UPDATED}  # kinds whose setting is any number
 SLOW = 2.0  # seconds from which on progress is shown
 
 
@@ -112,6 +116,7 @@ class Search:
         """Trace the loss, and compile its gradient with a factor on each edge."""
         self.difference, self.left = difference, 0
         self.doubtful: Explanation | None = None
+        self.of_updates: list[Trial] = []  # parameters that were updated before, each by itself
         self.measured: dict[tuple[Mistake, ...], Array] = {}  # bounds of what was judged right
         self.tapped = Tapped(difference.loss, difference.args, difference.places)
         self.taps = self.tapped.taps()
@@ -132,6 +137,11 @@ class Search:
         """The gradient with every tap, which takes longer to compile and to run."""
         return Program(self.tapped, self.taps)
 
+    @functools.cached_property
+    def updates(self) -> "Program":
+        """The gradient with every tap, and with those of parameters that were updated."""
+        return Program(self.tapped, [*self.taps, *of_parameters(self.tapped)])
+
     def _has_time(self, count: int = 1) -> bool:
         """Say whether time is left to try so many mistakes; or else count them as left out."""
         over = self.difference.limit.is_over
@@ -148,6 +158,8 @@ class Search:
         mistakes = tuple(mistakes)
         if mistakes not in self.known:
             change = self._computed(mistakes)
+            if any(mistake.kind == UPDATED for mistake in mistakes):
+                return change  # which depends on the gradient that was handed in
             if (len(self.known) + 1) * change.nbytes > KEPT:
                 return change
             self.known[mistakes] = change
@@ -160,9 +172,12 @@ class Search:
 
     def _computed(self, mistakes: Sequence[Mistake]) -> Array:
         taps = [tap for mistake in mistakes for tap in mistake.taps]
-        swaps = [tap for tap in taps if tap.swap or tap.source or tap.others]
-        if swaps:
-            return _joined(self.tapped.compiled(swaps)(np.ones(len(swaps)))) - self.right
+        if any(tap.swap or tap.source or tap.others for tap in taps):
+            updated = any(mistake.kind == UPDATED for mistake in mistakes)
+            if updated and all(tap in self.updates.numbers for tap in taps):
+                return self.updates.change(mistakes)
+            settings = np.array([mistake.setting for mistake in mistakes for _ in mistake.taps])
+            return _joined(self.tapped.compiled(taps)(settings)) - self.right
         of_factors = all(tap in self.factors.numbers for tap in taps)
         return (self.factors if of_factors else self.all_taps).change(mistakes)
 
@@ -225,15 +240,22 @@ class Search:
             self.doubtful = self._simplest(fits)
         if alone:
             return []
-        for look in (self._updated, self._substituted):
+        another, two = "an array that stands in for another", "two mistakes at once"
+        looks = [
+            (self._updated, another),
+            (self._substituted, another),
+            (lambda: self._pairs([*tried, *self.of_updates]), two),
+            (lambda: self._beside([*tried, *self.of_updates]), two),
+        ]
+        for look, what in looks:
             try:
                 found = look()
             except Exception as error:  # of any operation of anybody's loss
-                self.difference.limit.fail("an array that stands in for another", error)
+                self.difference.limit.fail(what, error)
                 continue
             if found:
                 return found
-        return self._pairs(tried)
+        return []
 
     def _simplest(self, trials: Sequence["Trial"]) -> Explanation:
         """Name the simplest of those that explain the difference, beside all others."""
@@ -256,8 +278,12 @@ class Search:
                 continue
             rate, change = self._rate(program, some)
             mistake = Mistake(some, rate)
-            if self._stands(mistake, change, self.error.size, tries, fitted=1):
+            if self._stands((mistake,), change, self.error.size, tries):
                 return [Explanation((mistake,))]
+        for mistake in (Mistake((tap,), 1.0) for tap in taps if self._is_small(len(self.taps))):
+            whole = program.change([mistake])
+            if self._is_seen(whole):
+                self.of_updates.append(self._trial(mistake, whole, whole))
         return []
 
     def _rate(self, program: "Program", taps: tuple[Tap, ...]) -> tuple[float, Array]:
@@ -308,32 +334,109 @@ class Search:
             masked = np.where(self.of_the_wrong, change, 0.0)
             alone = mistake._replace(only=self.difference.wrong)
             for each, changed in ((mistake, change), (alone, masked)):
-                if self._stands(each, changed, candidate.size, tried):
+                if self._stands((each,), changed, candidate.size, tried):
                     return [Explanation((each,), (tuple(others),))]
         return []
 
+    def _beside(self, tried: Sequence["Trial"]) -> list[Explanation]:
+        """Look for an array in the place of another one beside a mistake at one operation."""
+        if not all(map(self._is_forward, self.tapped.edges)):
+            return []
+        alone = [trial for trial in tried if self._is_simple(trial)]
+        chosen = self._distinct(alone)
+        if not chosen or not self._has_time(len(chosen)):
+            return []
+        taps = [trial.mistake.taps for trial in chosen]
+        others = [
+            Beside(some, self.change([Mistake(some, 1.0)]), some[0].kind in FITTED) for some in taps
+        ]
+        error = np.where(self.of_the_wrong, self.error, 0.0)
+        scale = COARSER * np.where(self.of_the_wrong, self.reach(self.error), np.inf)
+        limit = self.difference.limit.part(1 / 2)
+        search = Substitutes(self.tapped, error, scale, limit, others)
+        pairs = [(chosen[x.beside or 0], Mistake(x.taps, 1.0)) for x in search.candidates()]
+        # Of two mistakes on one edge nobody could tell what is handed down.
+        apart = [pair for pair in pairs if not _edges(pair[0].mistake) & _edges(pair[1])]
+        for trial, substitute in apart[:JUDGED]:
+            if not self._has_time():
+                break
+            for mistake in self._refitted(trial, substitute):
+                both = mistake, substitute
+                change, tries = self.change(both), search.tried * self._chosen_from(both)
+                places = self._chain(trial, mistake, alone), [substitute]
+                if self._stands(both, change, change.size, tries, places):
+                    return [Explanation(both)]
+        return []
+
+    def _refitted(self, trial: "Trial", substitute: Mistake) -> list[Mistake]:
+        """Fit the setting of a mistake beside another one, to all elements."""
+        taps = trial.mistake.taps
+        if trial.mistake.kind not in FITTED:
+            return [Mistake(taps, 1.0)]
+        without, both = (self.change([Mistake(taps, s), substitute]) for s in (0.0, 1.0))
+        weight = 1 / np.maximum(self.reach(self.error), self._smallest())
+        slope = weight * (both - without)
+        if not np.isfinite(slope).all() or not slope.any():
+            return []
+        left = weight * (self.error - without)
+        return self._rounded(trial, float(slope @ left / (slope @ slope)))
+
+    def _is_small(self, count: int) -> bool:
+        """Say whether so many mistakes leave room for another one beside each."""
+        return self.size * (1 + count) <= BESIDE
+
+    @functools.cached_property
+    def size(self) -> int:
+        """How many numbers all arrays of the loss have."""
+        return sum(self.tapped.sizes())
+
+    def _distinct(self, trials: Sequence["Trial"]) -> list["Trial"]:
+        """Choose one of those mistakes that change the same: one that may have any setting.
+
+        None are chosen if they are too many for the size of the loss.
+        """
+
+        def order(trial: "Trial") -> tuple[Any, ...]:
+            return trial.mistake.kind not in FITTED, self.simplicity(trial.mistake)
+
+        rounded = np.sqrt(np.count_nonzero(self.weight))
+        chosen: list[Trial] = []
+        by_taps = {trial.mistake.taps: trial for trial in trials}
+        for trial in sorted(by_taps.values(), key=order):
+            if all(np.linalg.norm(other.sketch - trial.sketch) > rounded for other in chosen):
+                chosen.append(trial)
+            if not self._is_small(len(chosen)):
+                return []
+        return chosen
+
     def _stands(
-        self, mistake: Mistake, change: Array, size: int, tried: int, fitted: int = 0
+        self,
+        mistakes: tuple[Mistake, ...],
+        change: Array,
+        size: int,
+        tried: int,
+        places: Sequence[Sequence[Mistake]] = (),
     ) -> bool:
-        """Say whether a mistake explains the difference, and not by luck.
+        """Say whether mistakes explain the difference, and not by luck.
 
         Args:
-            mistake: the one in question.
-            change: that it makes.
+            mistakes: the ones in question.
+            change: that they make.
             size: of the array that is handed down wrongly.
             tried: how many mistakes.
-            fitted: how many numbers have been fitted.
+            places: where each of them may be, if that is not only where it is.
         """
-        explains = self.explains(change)
+        explains, fitted = self.explains(change), self._fitted_in(mistakes)
         if not explains and not (
             self.nearly(change)
             and self.telling(change, self.bound, size, tried, fitted)
-            and self.judged((mistake,))
+            and self.judged(mistakes)
         ):
             return False
-        allowed = self._allowed((mistake,), change, explains=explains)
+        allowed = self._allowed(mistakes, change, explains=explains)
         telling = self.telling(change, allowed, size, tried, fitted)
-        return telling and self._luck([mistake], allowed, fitted).tells(tried)
+        places = places or [[mistake] for mistake in mistakes]
+        return telling and self._luck(places, allowed, fitted).tells(tried)
 
     def _is_forward(self, edge: Edge) -> bool:
         shapes = shapes_at(self.tapped.operations[edge.path].eqn, edge.operand)
@@ -373,10 +476,18 @@ class Search:
             return self.reach(change)
         return np.minimum(COARSER * self.reach(change), self.measured.get(mistakes, np.inf))
 
-    def _luck(self, mistakes: Sequence[Mistake], allowed: Array, fitted: int = 0) -> Luck:
-        """Bound the chance that errors from where these mistakes are look like them."""
-        draws = self._drawn(mistakes, allowed)
-        return luck(np.concatenate([draws[mistake] for mistake in mistakes], axis=1), fitted)
+    def _luck(self, places: Sequence[Sequence[Mistake]], allowed: Array, fitted: int) -> Luck:
+        """Bound the chance that errors from where mistakes may be look like them.
+
+        The place counts that tells least.
+        """
+        draws = self._drawn([one for several in places for one in several], allowed)
+        return least(
+            [
+                luck(np.concatenate([draws[one] for one in chosen], axis=1), fitted)
+                for chosen in itertools.product(*places)
+            ]
+        )
 
     def _drawn(self, mistakes: Sequence[Mistake], allowed: Array) -> dict[Mistake, Array]:
         """Draw errors from the places of mistakes, one a column, in parts of what is allowed.
@@ -460,7 +571,10 @@ class Search:
         return math.prod(len(STEPPED if n in STEPPED else self.simple) for n in named)
 
     def _fitted_in(self, mistakes: Iterable[Mistake]) -> int:
-        return sum(m.kind == FACTOR and m.setting not in self.simple for m in mistakes)
+        return sum(
+            m.kind == UPDATED or (m.kind == FACTOR and m.setting not in self.simple)
+            for m in mistakes
+        )
 
     def _no_chance(self, among: Iterable["Trial"], tried: Sequence["Trial"]) -> list["Trial"]:
         """Keep those that fit in more elements than one of as many mistakes would by chance."""
@@ -754,20 +868,13 @@ class Search:
     ) -> Luck:
         """Bound the chance that errors from where two mistakes may be look like them.
 
-        A factor may be anywhere on its chain of edges, so that the place counts that tells least.
+        A factor may be anywhere on its chain of edges.
         """
         places = [
             self._chain(trial, mistake, alone)
             for trial, mistake in zip(pair, mistakes, strict=True)
         ]
-        draws = self._drawn([one for several in places for one in several], allowed)
-        fitted = self._fitted_in(mistakes)
-        return least(
-            [
-                luck(np.concatenate([draws[one] for one in both], axis=1), fitted)
-                for both in itertools.product(*places)
-            ]
-        )
+        return self._luck(places, allowed, self._fitted_in(mistakes))
 
     def _same(self, trial: "Trial", mistake: Mistake, alone: Sequence["Trial"]) -> list[Mistake]:
         """List the edges on which a mistake changes the same by itself, the simplest first."""
@@ -807,7 +914,7 @@ class Search:
         one, other = pair
         both = self.change([Mistake(one.mistake.taps, 1.0), Mistake(other.mistake.taps, 1.0)])
         through = self._sketch(self.weight * both) - one.sketch - other.sketch
-        free = [trial.mistake.kind == FACTOR for trial in pair]
+        free = [trial.mistake.kind in FITTED for trial in pair]
         a, b = (s if is_free else 1.0 for s, is_free in zip(settings, free, strict=True))
         for _ in range(STEPS if any(free) else 0):
             slopes = [one.sketch + b * through, other.sketch + a * through]
@@ -843,9 +950,11 @@ class Search:
 
     def _rounded(self, trial: "Trial", setting: float) -> list[Mistake]:
         """Give the mistakes that a fitted setting may stand for."""
-        if trial.mistake.kind != FACTOR:
+        if trial.mistake.kind not in FITTED:
             return [Mistake(trial.mistake.taps, 1.0)]
-        settings = self._nearest(setting), float(setting)
+        settings = [float(setting)]
+        if trial.mistake.kind == FACTOR:
+            settings = [self._nearest(setting), *settings]
         return [Mistake(trial.mistake.taps, setting) for setting in settings]
 
 
@@ -933,6 +1042,10 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
         named.setdefault(float(n), f"{n}, the number of elements of an array")
         named.setdefault(1 / n, f"1/{n}, 1 over the number of elements of an array")
     return named
+
+
+def _edges(mistake: Mistake) -> set[Edge]:
+    return {tap.edge for tap in mistake.taps}
 
 
 def _summed(eqn: Any) -> int:

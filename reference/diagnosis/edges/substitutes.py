@@ -158,8 +158,10 @@ class Recorded(NamedTuple):
 
     Attributes:
         values: the arrays.
-        handed: the derivative of the loss in each real one.
-        moved: how each real one changes along some directions of the arguments, one below another.
+        handed: the derivative of the loss in each real one, one below another if it is that with
+            several mistakes; else a single one.
+        moved: how each real one changes along some directions of the arguments, one below another;
+            with a mistake what the gradient along a direction takes of what is handed down to it.
     """
 
     values: dict[Value, Array]
@@ -200,7 +202,66 @@ def recorded(tapped: Tapped, directions: Sequence[Array]) -> Recorded:
         key = None if known is None else (known, tuple(tapped.active), "recorded")
         values, handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions))
     values = {value: x if is_key(x) else np.asarray(x) for value, x in values.items()}
-    return Recorded(values, *(jax.tree.map(np.asarray, x) for x in (handed, moved)))
+    handed = {value: np.asarray(x)[None] for value, x in handed.items()}
+    return Recorded(values, handed, jax.tree.map(np.asarray, moved))
+
+
+def recorded_beside(
+    tapped: Tapped, taps: Sequence[tuple[Tap, ...]], directions: Sequence[Array]
+) -> tuple[dict[Value, Array], dict[Value, Array]]:
+    """Compute what is handed down to all arrays, and how they move, beside one mistake or another.
+
+    Args:
+        tapped: the loss.
+        taps: of each mistake, which are set to 1.
+        directions: for each differentiated input several changes, one below another.
+
+    Returns:
+        As in `Recorded`, for each mistake and each direction, after those without a mistake.
+    """
+    every = list(dict.fromkeys(tap for some in taps for tap in some))
+    settings = np.zeros((1 + len(taps), len(every)))
+    for row, some in enumerate(taps, start=1):
+        settings[row, [every.index(tap) for tap in some]] = 1
+
+    def run(inputs: Sequence[Any], directions: Sequence[Any], settings: Any) -> Any:
+        active = [inputs[number] for number in tapped.active]
+        kept = jax.eval_shape(lambda: tapped.values(active, inputs)[1])
+        real = {key: x for key, x in kept.items() if jnp.issubdtype(x.dtype, jnp.floating)}
+        zeros = {key: jnp.zeros(x.shape, x.dtype) for key, x in real.items()}
+
+        def of_setting(setting: Any) -> Any:
+            chosen = dict(zip(every, setting, strict=True))
+
+            def of_added(added: Any) -> Any:
+                return tapped.values(active, inputs, added, chosen)[0]
+
+            def along(direction: Any) -> Any:
+                def of_handed(handed: Any) -> Any:
+                    def total(active: Any) -> Any:
+                        values = tapped.values(active, inputs, None, chosen)[1]
+                        return sum((values[key] * d).sum() for key, d in handed.items())
+
+                    pairs = zip(direction, jax.grad(total)(active), strict=True)
+                    return sum((r * d_x).sum() for r, d_x in pairs)
+
+                return jax.grad(of_handed)(zeros)
+
+            return jax.grad(of_added)(zeros), jax.vmap(along)(list(directions))
+
+        return jax.lax.map(of_setting, settings)
+
+    def compiled() -> Any:
+        return compiled_fast(jax.jit(run).lower(tapped.inputs, list(directions), settings))
+
+    with precise_jax():
+        built_in = any(tap.kind == UPDATED for tap in every)  # the gradient that was handed in
+        known = None if built_in else tapped.known_by
+        key = None if known is None else (known, tuple(tapped.active), "beside", tuple(taps))
+        handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions), settings)
+    several = {key: np.repeat(np.asarray(x), DIRECTIONS, axis=0) for key, x in handed.items()}
+    joined = {key: np.asarray(x).reshape(-1, *x.shape[2:]) for key, x in moved.items()}
+    return several, joined
 
 
 class Candidate(NamedTuple):
@@ -210,11 +271,27 @@ class Candidate(NamedTuple):
         taps: one, or all of those that hand down to one array.
         size: of the array that is handed down wrongly.
         off: how far the error is from it along the directions, in parts of what is allowed.
+        beside: the number of another mistake that is made, too; None if there is no other.
     """
 
     taps: tuple[Tap, ...]
     size: int
     off: float = 0.0
+    beside: int | None = None
+
+
+class Beside(NamedTuple):
+    """A mistake beside which another array may stand where one belongs.
+
+    Attributes:
+        taps: that are set.
+        change: of the gradient, at setting 1.
+        is_fitted: whether the setting is any number; or else it is 1.
+    """
+
+    taps: tuple[Tap, ...]
+    change: Array
+    is_fitted: bool
 
 
 class Substitutes:
@@ -225,9 +302,17 @@ class Substitutes:
         error: what was handed in, less the right gradient; 0 in arrays that are right.
         scale: how far a right gradient may be off, in each element; infinite where anything may be.
         limit: after which it stops.
+        beside: other mistakes, one of which is made, too.
     """
 
-    def __init__(self, tapped: Tapped, error: Array, scale: Array, limit: Limit) -> None:
+    def __init__(
+        self,
+        tapped: Tapped,
+        error: Array,
+        scale: Array,
+        limit: Limit,
+        beside: Sequence[Beside] = (),
+    ) -> None:
         """Evaluate the loss's arrays, and how they change along some directions."""
         self.tapped, self.limit = tapped, limit
         self.flow = Flow(tapped)
@@ -247,8 +332,17 @@ class Substitutes:
             part.reshape(DIRECTIONS, *shape) for part, shape in zip(parts, shapes, strict=True)
         ]
         self.recorded = recorded(tapped, directions)
+        if beside:  # filled up, so that few programs of other sizes are compiled
+            nothing = Beside((), np.zeros(error.size), is_fitted=True)
+            beside = [*beside, *[nothing] * (2 ** len(beside).bit_length() - 1 - len(beside))]
+            handed, moved = recorded_beside(tapped, [one.taps for one in beside], directions)
+            self.recorded = Recorded(self.recorded.values, handed, moved)
+            self.changes = np.stack([along @ one.change for one in beside])  # for each direction
+            self.are_fitted = np.array([one.is_fitted for one in beside])
+        self.beside = beside
         self.wrong = {i for i, part in enumerate(np.split(error, cuts)) if part.any()}
         self.depends = self.flow.depends(tapped.active)
+        self.rows = DIRECTIONS * (1 + len(beside))
         self.tried = 0
 
     def candidates(self) -> list[Candidate]:
@@ -263,22 +357,51 @@ class Substitutes:
             ]
         return sorted(found, key=simplicity)
 
-    def _fits(self, change: Array, rounded: Array) -> Iterator[tuple[int, float]]:
+    def _fits(self, change: Array, rounded: Array) -> Iterator[tuple[int, float, int | None]]:
         """Choose of these changes, one a column, those that are the error along each direction.
 
         Yields:
-            The column, and how far the error is from it, in parts of what is allowed.
+            The column, how far the error is from it, in parts of what is allowed, and the number
+            of what is beside it.
         """
-        self.tried += change.shape[1]
-        allowed = self.allowed[:, None] + rounded
-        with np.errstate(divide="ignore", invalid="ignore"):
+        if self.limit.is_over:
+            self.limit.leave_out("some arrays in the place of others")
+            return
+        self.tried += change.shape[1] * max(1, len(self.beside))
+        allowed = self.allowed[:, None] + rounded[:DIRECTIONS]
+        with np.errstate(all="ignore"):
+            if self.beside:
+                blocks = change.reshape(-1, DIRECTIONS, change.shape[1])
+                yield from self._fits_beside(blocks, allowed)
+                return
             off = (abs(self.target[:, None] - change) / allowed).max(axis=0)
         for i in np.flatnonzero((off <= 1) & (abs(change) > allowed).any(axis=0)).tolist():
-            yield i, float(off[i])
+            yield i, float(off[i]), None
+
+    def _fits_beside(self, change: Array, allowed: Array) -> Iterator[tuple[int, float, int]]:
+        """Choose changes that are the error together with a mistake, whose factor is fitted.
+
+        With A the change of a mistake at setting 1 and S(s) that of what stands beside it at
+        setting s, both together are s A + S(0) + s (S(1) - S(0)).
+        """
+        alone, beside = change[0], change[1:]
+        of_setting = (self.changes[:, :, None] + beside - alone) / allowed
+        left = (self.target[:, None] - alone) / allowed
+        fitted = (of_setting * left).sum(axis=1) / (of_setting**2).sum(axis=1)
+        setting = np.where(self.are_fitted[:, None], fitted, 1.0)[:, None]
+        off = abs(left - setting * of_setting).max(axis=1)
+        both = (setting * of_setting, (alone + setting * (beside - alone)) / allowed)
+        seen = [(abs(x) > 1).any(axis=1) for x in both]
+        for k, i in np.argwhere((off <= 1) & seen[0] & seen[1]).tolist():
+            yield i, float(off[k, i]), k
 
     def _reaches(self, value: Value | None) -> bool:
-        """Say whether what is handed down to an array comes to all arrays that are wrong."""
-        return value is not None and self.wrong <= self.depends.get(value, frozenset())
+        """Say whether what is handed down to an array comes to all arrays that are wrong.
+
+        Beside another mistake it need come to one.
+        """
+        reached = self.wrong & self.depends.get(value, frozenset()) if value is not None else set()
+        return bool(reached) and (bool(self.beside) or reached == self.wrong)
 
     def _sources(self, shape: tuple[int, ...], loop: tuple[int, ...]) -> list[Value]:
         """List the arrays of a shape in a loop, each once."""
@@ -367,11 +490,11 @@ class Substitutes:
                 right, of_kinds = found[place]
                 if (wrong := of_kinds.get(kind)) is not None:
                     rounded = ROUNDED * (abs(wrong) + abs(right))
-                    for _, off in self._fits((wrong - right)[:, None], rounded[:, None]):
+                    for _, off, beside in self._fits((wrong - right)[:, None], rounded[:, None]):
                         source, number = place
                         edge, origin = Edge((*path, number), 0), _place(source, jaxpr, path)
                         size = self.recorded.values[x].size
-                        yield Candidate((Tap(edge, kind, source=origin),), size, off)
+                        yield Candidate((Tap(edge, kind, source=origin),), size, off, beside)
 
     def _of_statistics(self) -> Iterator[Candidate]:
         """Put other arrays in the place of the statistics with which something is normalised."""
@@ -392,7 +515,7 @@ class Substitutes:
                     taken = [self._alike(x) for x in chosen]
                     several = list(itertools.product(*taken))
                     size = self.recorded.values[asked[-1][1]].size
-                    if several and len(several) * DIRECTIONS * size <= AT_ONCE:
+                    if several and len(several) * self.rows * size <= AT_ONCE:
                         yield from self._of_others(
                             (path, jaxpr, named), sums, chosen, several, asked
                         )
@@ -447,17 +570,17 @@ class Substitutes:
         except Exception:  # what normalises may be anything
             return
         for (number, out), tangents in zip(asked, every, strict=True):
-            handed = self.recorded.handed[out]
-            axes = tuple(range(2, 2 + handed.ndim))
+            handed, size = self.recorded.handed[out], self.recorded.values[out].size
+            axes = tuple(range(2, 1 + handed.ndim))
             parts = np.asarray(tangents) * handed
             wrong, rounded = parts.sum(axis=axes).T, ROUNDED * abs(parts).sum(axis=axes).T
-            right = (self.recorded.moved[out] * handed).reshape(DIRECTIONS, -1).sum(axis=1)
-            for i, off in self._fits(wrong - right[:, None], rounded):
+            right = (self.recorded.moved[out] * handed).reshape(self.rows, -1).sum(axis=1)
+            for i, off, beside in self._fits(wrong - right[:, None], rounded):
                 others = tuple(
                     (_place(x, jaxpr, path), z) for x, z in zip(chosen, several[i], strict=True)
                 )
                 tap = Tap(Edge((*path, number), 0), OTHER_STATISTICS, others=others)
-                yield Candidate((tap,), handed.size, off)
+                yield Candidate((tap,), size, off, beside)
 
     def _of_operands(self) -> Iterator[Candidate]:
         """Take another array in the place of an operand: of a factor, or where a function bends."""
@@ -482,10 +605,10 @@ class Substitutes:
                     z = self.recorded.values[value]
                     change = self._along(edge, out, arrays, (z, other)) - right
                     rounded = ROUNDED * abs(change + right)
-                    for _, off in self._fits(change[:, None], rounded[:, None]):
+                    for _, off, beside in self._fits(change[:, None], rounded[:, None]):
                         swap = Swap(value, ITSELF, other)
                         size = self.recorded.values[out].size
-                        yield Candidate((Tap(edge, ANOTHER_VALUE, swap=swap),), size, off)
+                        yield Candidate((Tap(edge, ANOTHER_VALUE, swap=swap),), size, off, beside)
 
     def _along(
         self,
@@ -512,15 +635,16 @@ class Substitutes:
                 for shape in {other, shapes.out} if shapes.x == shapes.out else {other}:
                     wide = [1 + i for i, n in enumerate(shape) if n != shapes.out[i]]
                     summed = through.sum(axis=tuple(wide), keepdims=True)
-                    entry = edge, summed.reshape(DIRECTIONS, -1), right
+                    entry = edge, summed.reshape(self.rows, -1), right
                     by_shape.setdefault(shape, []).append(entry)
         for shape, edges in by_shape.items():
             for pairs, rows in self._made(shape):
                 for edge, through, right in edges:
                     change = through @ rows.T - right[:, None]
                     rounded = ROUNDED * (abs(through) @ abs(rows).T)
-                    for i, off in self._fits(change, rounded):
-                        yield Candidate((self._of_factor(edge, *pairs[i]),), rows.shape[1], off)
+                    for i, off, beside in self._fits(change, rounded):
+                        taps = (self._of_factor(edge, *pairs[i]),)
+                        yield Candidate(taps, rows.shape[1], off, beside)
 
     def _of_factor(self, edge: Edge, value: Value, formula: str) -> Tap:
         """Say what takes the place of a factor: of the other operand of a product, if it is one."""
@@ -543,16 +667,16 @@ class Substitutes:
             for pairs, rows in self._made(shape):
                 for value in values:
                     through = (self.recorded.moved[value] * self.recorded.handed[value]).reshape(
-                        DIRECTIONS, -1
+                        self.rows, -1
                     )
                     change = through @ rows.T - through.sum(axis=1, keepdims=True)
                     rounded = ROUNDED * (abs(through) @ abs(rows).T)
-                    for i, off in self._fits(change, rounded):
+                    for i, off, beside in self._fits(change, rounded):
                         taps = [
                             Tap(edge, FACTOR_TOO_MANY, swap=Swap(*pairs[i], edge.operand))
                             for edge in edges[value]
                         ]
-                        yield Candidate(tuple(taps), rows.shape[1], off)
+                        yield Candidate(tuple(taps), rows.shape[1], off, beside)
 
 
 class _Formed(dict[Value, dict[str, Array]]):

@@ -5,6 +5,7 @@ and at 1 it is twice that, or what a mistake of `mistakes.py` makes of it.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -406,7 +407,11 @@ class Tapped:
         return {value: kept[value] for value in read}
 
     def values(
-        self, active: Sequence[Any], inputs: Sequence[Any], added: Values | None = None
+        self,
+        active: Sequence[Any],
+        inputs: Sequence[Any],
+        added: Values | None = None,
+        settings: Settings | None = None,
     ) -> tuple[Any, dict[Value, Any]]:
         """Evaluate the loss, with something added to its arrays.
 
@@ -414,15 +419,28 @@ class Tapped:
             active: the inputs that are differentiated.
             inputs: all of them.
             added: to some arrays; to those of a loop for each step.
+            settings: of taps.
 
         Returns:
             The loss and all its arrays, those of a loop one below the other.
         """
         kept: dict[Value, Any] = {}
-        position = Position(added=added or {}, kept=kept)
+        chosen = settings or {}
+        known = lax.stop_gradient(self._known(list(chosen), inputs))
+        position = Position(known=known, added=added or {}, kept=kept)
         every = self._with(active, inputs)
-        (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, {}, position)
+        (value,) = _evaluate(self.jaxpr.jaxpr, self.jaxpr.consts, every, chosen, position)
         return value, kept
+
+    def sizes(self) -> list[int]:
+        """Count the numbers of each array that an operation makes, in a loop for each step."""
+        found = []
+        for path, operation in self.operations.items():
+            loops = (self.operations[path[:n]].eqn for n in range(1, len(path)))
+            steps = (eqn.params["length"] for eqn in loops if eqn.primitive.name == "scan")
+            size = sum(math.prod(shape_of(out)) for out in operation.eqn.outvars)
+            found.append(math.prod(steps) * size)
+        return found
 
     def shape_at(self, tap: Tap) -> tuple[int, ...]:
         """Give the shape of what a tap hands down."""

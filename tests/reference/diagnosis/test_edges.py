@@ -108,15 +108,20 @@ def two_layers(params: Any, x: Any, t: Any) -> Any:
 def of_two_layers(mistakes: set[str]) -> Any:
     params = {"below": normal(D, H), "bias": normal(H), "above": normal(H, H)}
     x, t = normal(N, D, seed=1), normal(N, H, seed=2)
-    a = np.tanh(x @ params["below"] + params["bias"])
+    z = x @ params["below"] + params["bias"]
+    a = np.tanh(z)
     d_out = 2 * (a @ params["above"] - t)
+    d_above = a.T @ d_out * (3 if "three times" in mistakes else 1)
     back = params["above"] if "transposed" in mistakes else params["above"].T
+    if "updated" in mistakes:
+        back = (params["above"] - 0.3 * d_above).T
     d_a = d_out @ back
     d_z = d_a if "no derivative" in mistakes else d_a * (1 - a**2)
     if "at the result" in mistakes:
         d_z = d_a * (1 - np.tanh(a) ** 2)
+    if "of z" in mistakes:
+        d_z = d_a * (1 - z**2)
     d_bias = d_z[-1] if "last row" in mistakes else d_z.sum(0)
-    d_above = a.T @ d_out * (3 if "three times" in mistakes else 1)
     return (params, x, t), {"below": x.T @ d_z, "bias": d_bias, "above": d_above}
 
 
@@ -139,6 +144,9 @@ def test_two_mistakes_at_once_are_both_named() -> None:
         ({"no derivative", "three times"}, {"identity", FACTOR}),
         ({"last row", "three times"}, {"last_row_only", FACTOR}),
         ({"transposed", "no derivative"}, {"transposed", "identity"}),  # on one path
+        ({"of z", "three times"}, {"another_factor", FACTOR}),
+        ({"of z", "transposed"}, {"another_factor", "transposed"}),
+        ({"updated", "no derivative"}, {"updated_before", "identity"}),
     ):
         args, gradient = of_two_layers(mistakes)
         found = causes(gradient, two_layers, *args)
