@@ -40,8 +40,16 @@ from benchmarks.soundness.planted_operations import (
     WRONG,
     factors,
 )
-from benchmarks.soundness.planted_regions import OF_GROUP, axes_of
-from benchmarks.soundness.planted_swaps import ITSELF, SWAPS, TOO_MANY, UPDATED, formulas
+from benchmarks.soundness.planted_regions import LEFT_OUT, OF_GROUP, axes_of
+from benchmarks.soundness.planted_swaps import (
+    FACTOR_OF,
+    FITS,
+    ITSELF,
+    SWAPS,
+    TOO_MANY,
+    UPDATED,
+    formulas,
+)
 from benchmarks.soundness.planting import (
     EVERY,
     FACTOR,
@@ -236,7 +244,10 @@ class Planter:
         """Plant the array that is named; of those without a name any."""
         several = " and " in cause.operand or "times that the line is run" in cause.sentence
         rate = re.search(r"less (\S+) times its gradient", cause.sentence)
-        for group in self.places.swapped.get(cause.kind, ()):
+        groups = list(self.places.swapped.get(cause.kind, ()))
+        if cause.kind == FACTOR_OF:  # which may be named where it is not planted
+            groups += [(edge,) for edge in self.edges if not FITS[FACTOR_OF](edge)]
+        for group in groups:
             of_one = len(group) == 1 or cause.kind == TOO_MANY
             if of_one == several or not any(_is_at(edge, cause) for edge in group):
                 continue
@@ -254,6 +265,7 @@ class Planter:
             for plant in plants:
                 edges = (edge for edge in self.edges if edge.path == plant.path)
                 is_named = kind == cause.kind or axes_of(kind, cause.kind) == plant.axes
+                is_named |= kind == LEFT_OUT and cause.kind == "identity"  # of a function
                 if plant.statistic is not None:
                     is_named &= self.places.said(cause.sentence, plant.statistic, ITSELF)
                 if is_named and any(_is_called_on_line(edge, cause) for edge in edges):
@@ -374,9 +386,13 @@ def _is_at(edge: Edge, cause: Cause) -> bool:
 
 
 def _is_called_on_line(edge: Edge, cause: Cause) -> bool:
-    """Say whether an operation is on a line, or within a function that is called there."""
+    """Say whether an operation is on a line, or within a function that is called there.
+
+    One within a function of JAX's keeps the lines of the call that was traced first.
+    """
     where = cause.where
-    return where is not None and (where.file, where.number) in lines_of(edge.step.eqn)
+    lines = [(edge.file, edge.line), *lines_of(edge.step.eqn)]
+    return where is not None and (where.file, where.number) in lines
 
 
 def try_subject(number: int, shapes: int, faults: int, seed: int) -> list[Result]:

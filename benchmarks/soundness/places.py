@@ -26,6 +26,8 @@ CHOOSING = LARGEST_OF | {
     "broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "gather", "reshape", "select_n",
     "slice", "split", "squeeze", "transpose",
 }  # fmt: skip
+# What chooses elements at some values alone, as a softmax of 0 and 1, or hands nothing down
+BLURRING = {"dot_general", "exp", "stop_gradient"}
 # What reads an element several times, and what may stand beside it
 SUMMING = {"add", "conv_general_dilated", "dot_general", "gather", "reduce_window_sum"}
 LINEAR = {
@@ -236,7 +238,7 @@ class Places:
 
     def _normalised(self, source: int, out: int, x: Any, n: Any) -> Iterator[Plant]:
         normal = regions.normal_of(x, n)
-        if normal is None:
+        if normal is None or not self._is_pulled(source, out, normal):
             return
         for kind, (form, _) in regions.OF_NORMALS.items():
             if form in {"", normal.form}:
@@ -249,10 +251,22 @@ class Places:
                 plant = self._region(regions.OTHER_STATISTICS, source, out)
                 yield plant._replace(statistic=place)
 
+    def _is_pulled(self, source: int, out: int, normal: regions.Normal) -> bool:
+        """Say whether all sums are handed through; in (x - m) / s they are to x, not to x - m.
+
+        That is so where s is made of another x - m than the one that is divided.
+        """
+        x, result = (np.asarray(self.tape.values[i]) for i in (source, out))
+        d_out = np.cos(np.arange(result.size, dtype=result.dtype)).reshape(result.shape)
+        (right,) = jax.vjp(self.tape.through(source, out), self.tape.values[source])[1](d_out)
+        want = regions.pulled(normal, x, d_out)
+        near = float(np.sqrt(np.finfo(x.dtype).eps)) * abs(want).max()
+        return bool((abs(np.asarray(right) - want) <= near).all())
+
     def _chosen(self, source: int, out: int, names: set[str]) -> Iterator[Plant]:
         """Plant where each result is the largest of some elements."""
         x, result = (np.asarray(self.tape.values[i]) for i in (source, out))
-        if not names & LARGEST_OF or readers.places_in(x, result) is None:
+        if not names & LARGEST_OF or names & BLURRING or readers.places_in(x, result) is None:
             return
         if "reduce_window_max" not in names and readers.read_twice(x, result):
             yield self._region(readers.LAST_OF_SLICES, source, out)

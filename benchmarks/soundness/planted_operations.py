@@ -167,7 +167,8 @@ class Kind(NamedTuple):
 WRONG: dict[str, Kind] = {
     "identity": Kind(
         lambda edge: (
-            (_bends(edge) or edge.name in {"mul", "div"}) and _in_shape(edge) == _out_shape(edge)
+            (_bends(edge) or edge.name in {"mul", "div", "dot_general"})
+            and _in_shape(edge) == _out_shape(edge)
         ),
         lambda given: given.d_out,
     ),

@@ -119,6 +119,11 @@ def _whole(normal: Normal, x: Any, _: Any, d: Any, axes: Axes) -> Any:
     return jax.vjp(lambda x: normalise(normal.form, x, axes, normal.eps), x)[1](d)[0]
 
 
+def pulled(normal: Normal, x: Any, d: Any) -> Any:
+    """Give what is rightly handed down through all that normalises."""
+    return _whole(normal, x, None, d, normal.right)
+
+
 # By the form, what is handed down, and by which name the check knows it, before its axes
 OF_NORMALS: dict[str, tuple[str, Back]] = {
     DIAGONAL: (SOFTMAX, _diagonal),

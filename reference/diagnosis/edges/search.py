@@ -54,6 +54,7 @@ PAIRS = 256  # that seem best, for which it is computed what one mistake makes o
 COARSER = 64.0  # times as far as a right gradient's may the rounding of a mistaken one stray
 STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
 FINE = 1e-3  # of a learning rate, for a slope
+TIDY = {float(f"{digit}e{-n}") for digit in range(1, 10) for n in range(7)}  # learning rates
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments
 OF_KINDS = 4.0  # how simple a mistake is that is no factor; the smaller the simpler
 SIMPLEST = {FACTOR, *OF_TIES}  # kinds that are tried first, and whose program is small
@@ -277,9 +278,13 @@ class Search:
             if not self._has_time():
                 continue
             rate, change = self._rate(program, some)
-            mistake = Mistake(some, rate)
-            if self._stands((mistake,), change, self.error.size, tries):
-                return [Explanation((mistake,))]
+            tidy = float(f"{rate:.0e}")  # as nearly all are that anybody sets
+            found = [(tidy, program.change([Mistake(some, tidy)]))] if tidy in TIDY else []
+            for setting, changed in (*found, (rate, change)):
+                mistakes = (Mistake(some, setting),)
+                several = tries * self._chosen_from(mistakes)
+                if self._stands(mistakes, changed, self.error.size, several):
+                    return [Explanation(mistakes)]
         for mistake in (Mistake((tap,), 1.0) for tap in taps if self._is_small(len(self.taps))):
             whole = program.change([mistake])
             if self._is_seen(whole):
@@ -330,12 +335,13 @@ class Search:
         for candidate in candidates[:JUDGED]:
             mistake = Mistake(candidate.taps, 1.0)
             change = self.change([mistake])
-            others = [Mistake(other.taps, 1.0) for other in candidates if other != candidate]
+            others = [other.taps for other in candidates if other != candidate]
             masked = np.where(self.of_the_wrong, change, 0.0)
             alone = mistake._replace(only=self.difference.wrong)
             for each, changed in ((mistake, change), (alone, masked)):
                 if self._stands((each,), changed, candidate.size, tried):
-                    return [Explanation((each,), (tuple(others),))]
+                    alike = tuple(each._replace(taps=taps) for taps in others)
+                    return [Explanation((each,), (alike,))]
         return []
 
     def _beside(self, tried: Sequence["Trial"]) -> list[Explanation]:
@@ -498,17 +504,18 @@ class Search:
         at = self.tapped.compiled(taps, spread=True)
         shapes = [self.tapped.shape_at(tap) for tap in taps]
         counted = self.of_the_wrong & np.isfinite(self.bound)
+        limits = allowed[counted]
         rng, found = np.random.default_rng(0), {}
         for mistake in mistakes:
             settings = [
                 np.full(x, mistake.setting * (tap in mistake.taps))
                 for tap, x in zip(taps, shapes, strict=True)
             ]
-            base, columns = _joined(at(settings)), []
+            base, columns = _joined(at(settings))[counted], []
             for _ in range(DRAWS):
                 errors = [x * (1 + rng.normal(size=x.shape)) for x in settings]
-                columns.append((_joined(at(errors)) - base)[counted] / allowed[counted])
-            found[mistake] = np.nan_to_num(np.stack(columns, axis=1), posinf=0, neginf=0)
+                columns.append(_in_parts(_joined(at(errors))[counted], base, limits))
+            found[mistake] = np.stack(columns, axis=1)
         return found
 
     def _told(self, trials: Sequence["Trial"], tried: Sequence["Trial"]) -> list["Trial"]:
@@ -566,15 +573,16 @@ class Search:
 
     def _chosen_from(self, mistakes: Iterable[Mistake]) -> int:
         """Count the settings that each of these was taken from, without those that were fitted."""
+        mistakes = list(mistakes)
+        tidy = sum(m.kind == UPDATED and m.setting in TIDY for m in mistakes)
         settings = (mistake.setting for mistake in mistakes if mistake.kind == FACTOR)
         named = (setting for setting in settings if setting in self.simple)
-        return math.prod(len(STEPPED if n in STEPPED else self.simple) for n in named)
+        of_factors = math.prod(len(STEPPED if n in STEPPED else self.simple) for n in named)
+        return of_factors * len(TIDY) ** tidy
 
     def _fitted_in(self, mistakes: Iterable[Mistake]) -> int:
-        return sum(
-            m.kind == UPDATED or (m.kind == FACTOR and m.setting not in self.simple)
-            for m in mistakes
-        )
+        named = {FACTOR: self.simple, UPDATED: TIDY}
+        return sum(m.kind in FITTED and m.setting not in named[m.kind] for m in mistakes)
 
     def _no_chance(self, among: Iterable["Trial"], tried: Sequence["Trial"]) -> list["Trial"]:
         """Keep those that fit in more elements than one of as many mistakes would by chance."""
@@ -681,7 +689,9 @@ class Search:
         norms, products, whole = a @ a.T, a @ target, target @ target
         by_setting = np.array(self.simple)[:, None] ** powers
         residuals = whole + ((by_setting @ norms) * by_setting).sum(1) - 2 * by_setting @ products
-        return [self.simple[i] for i in np.argsort(residuals)[:VERIFIED]]
+        best = [self.simple[i] for i in np.argsort(residuals)[:VERIFIED]]
+        settled = [_settled(setting, a, target) for setting in best]
+        return [*best, min(settled, key=lambda s: np.linalg.norm(target - s**powers @ a))]
 
     def _repeated(self, seen: Iterable[Tap]) -> Iterator[tuple[Tap, ...]]:
         """Give those taps together that come again and again from one line, or one expression.
@@ -694,7 +704,7 @@ class Search:
         for tap in sorted(seen):
             operation = self.tapped.operations[tap.edge.path]
             shapes = tuple(str(x.aval) for x in operation.eqn.invars)
-            for place in places_of(operation.eqn):
+            for place in self._places_of(tap.edge.path):
                 key = place, operation.name, shapes, tap.edge.operand, tap.kind, tap.steps
                 by_place.setdefault(key, []).append(tap)
             if tap.kind != FACTOR and tap.steps == EVERY:
@@ -702,6 +712,12 @@ class Search:
                 by_name.setdefault(name, []).append(tap)
         groups = (*by_place.values(), *by_name.values())
         yield from dict.fromkeys(tuple(taps) for taps in groups if len(taps) > 1)
+
+    def _places_of(self, path: tuple[int, ...]) -> tuple[Any, ...]:
+        """Say where an operation comes from; within a function of JAX's, where that is called."""
+        calls = (path[:n] for n in range(len(path), 0, -1))
+        found = (places_of(self.tapped.operations[call].eqn) for call in calls)
+        return next(filter(None, found), ())
 
     def _is_affine(self, taps: Sequence[Tap]) -> bool:
         looped = self.tapped.operations[taps[0].edge.path].looped
@@ -958,6 +974,17 @@ class Search:
         return [Mistake(trial.mistake.taps, setting) for setting in settings]
 
 
+def _settled(s: float, a: Array, target: Array) -> float:
+    """Fit the setting s for which sum_k a_k s^k is nearest to a target, from one that is near."""
+    powers = np.arange(1, len(a) + 1)
+    for _ in range(STEPS):
+        slope = (powers * s ** (powers - 1)) @ a
+        if not slope.any():
+            break
+        s += float(slope @ (target - s**powers @ a) / (slope @ slope))
+    return s
+
+
 class Program:
     """The gradient of a loss with some taps, compiled.
 
@@ -1046,6 +1073,13 @@ def named_factors(tapped: Tapped) -> dict[float, str]:
 
 def _edges(mistake: Mistake) -> set[Edge]:
     return {tap.edge for tap in mistake.taps}
+
+
+def _in_parts(x: Array, base: Array, allowed: Array) -> Array:
+    """Give the difference of two arrays in parts of what is allowed; 0 where it is no number."""
+    finite = np.isfinite(x) & np.isfinite(base)
+    moved = np.subtract(x, base, out=np.zeros_like(x), where=finite)
+    return np.divide(moved, allowed, out=np.zeros_like(x), where=allowed > 0)
 
 
 def _summed(eqn: Any) -> int:

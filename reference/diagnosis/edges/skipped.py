@@ -8,6 +8,7 @@ from jax.extend import core
 from reference.diagnosis.edges.regions import Pattern, between
 from reference.jaxprs import is_real
 
+LEFT_OUT = "all_left_out"
 LAST = 4  # arrays that are tried
 
 
@@ -33,7 +34,7 @@ def _leads_past(jaxpr: core.Jaxpr, source: Any, number: int) -> bool:
 
 
 SKIPPED = {
-    "all_left_out": Pattern(
-        "is replaced by 1, as if nothing were between the two", skippable, lambda _, x: x
+    LEFT_OUT: Pattern(
+        "is replaced by 1, as if nothing were between the two,", skippable, lambda _, x: x
     )
 }

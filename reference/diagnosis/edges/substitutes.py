@@ -28,6 +28,7 @@ from reference.diagnosis.edges.along import Along, alone, of_edge, of_region
 from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Shapes
 from reference.diagnosis.edges.regions import ELEMENTWISE
+from reference.diagnosis.edges.skipped import LEFT_OUT
 from reference.diagnosis.edges.statistics import (
     OTHER_STATISTICS,
     ends,
@@ -76,7 +77,8 @@ class Flow:
         self.scopes: dict[tuple[int, ...], tuple[core.Jaxpr, dict[Any, Value | None]]] = {}
         jaxpr = tapped.jaxpr.jaxpr
         given = self._given(jaxpr, (), ())
-        self._follow(jaxpr, given, (), ())
+        (self.last,) = self._follow(jaxpr, given, (), ())
+        self.loops = set(self.loop.values()) - {()}
 
     def depends(self, active: Sequence[int]) -> dict[Value, frozenset[int]]:
         """Say on which of some inputs each array may depend, by their places in the list."""
@@ -90,6 +92,19 @@ class Flow:
             for value in (*inputs, *(x for x in self.results[path] if x is not None)):
                 found[value] = found.get(value, none) | of
         return found
+
+    def leads_through(self, source: Value, out: Value) -> bool:
+        """Say whether all ways from an array to the loss lead through another one."""
+        reached, past = {source}, {source}
+        for path, operands in self.operands.items():
+            if path in self.scopes and path not in self.loops:
+                continue  # whose operations come by themselves
+            results = [x for x in self.results[path] if x is not None]
+            if not reached.isdisjoint(operands):
+                reached.update(results)
+            if not past.isdisjoint(operands):
+                past.update(x for x in results if x != out)
+        return out in reached and self.last not in past
 
     def resolved(self, value: Value, path: tuple[int, ...]) -> Value | None:
         """Find out what an array is that the operations at a path read."""
@@ -354,6 +369,7 @@ class Substitutes:
                 *self._of_arrays(),
                 *self._of_statistics(),
                 *self._of_regions(),  # which takes longest
+                *self._of_skipped(),
             ]
         return sorted(found, key=simplicity)
 
@@ -495,6 +511,30 @@ class Substitutes:
                         edge, origin = Edge((*path, number), 0), _place(source, jaxpr, path)
                         size = self.recorded.values[x].size
                         yield Candidate((Tap(edge, kind, source=origin),), size, off, beside)
+
+    def _of_skipped(self) -> Iterator[Candidate]:
+        """Leave out all between an argument and a result within a function, if all ways lead there.
+
+        Those outside of functions are among the mistakes of regions.
+        """
+        for number in self.tapped.active:
+            source = Value((), -1 - number)
+            x = self.recorded.values[source]
+            ends = [
+                out
+                for out in self.recorded.handed
+                if out.path[1:] and out.result == 0 and self.flow.loop.get(out) == ()
+                if (z := self.recorded.values[out]).shape == x.shape and z.dtype == x.dtype
+                if self._reaches(source) and self.flow.leads_through(source, out)
+            ]
+            if not ends:
+                continue
+            moved, right = self.recorded.moved[source], self.recorded.handed[source]
+            parts = [moved * (self.recorded.handed[out] - right) for out in ends]
+            rows = np.stack([part.reshape(self.rows, -1) for part in parts], axis=1)
+            for i, off, beside in self._fits(rows.sum(axis=2), ROUNDED * abs(rows).sum(axis=2)):
+                tap = Tap(Edge(ends[i].path, 0), LEFT_OUT, source=source)
+                yield Candidate((tap,), x.size, off, beside)
 
     def _of_statistics(self) -> Iterator[Candidate]:
         """Put other arrays in the place of the statistics with which something is normalised."""

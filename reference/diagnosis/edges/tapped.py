@@ -108,6 +108,11 @@ class Tap(NamedTuple):
     source: Value | None = None
     others: tuple[tuple[Value, Value], ...] = ()
 
+    @property
+    def skips_calls(self) -> bool:
+        """Whether the array is an input of the loss, and the operation within a function."""
+        return self.source is not None and not self.source.path and len(self.edge.path) > 1
+
 
 Settings: TypeAlias = Mapping[Tap, JaxArray]
 Values: TypeAlias = Mapping[Value, JaxArray]
@@ -190,6 +195,7 @@ class Position(NamedTuple):
         factors: what stands on edges beside the local derivative, or beside the other operand of a
             product; by the operation's path and the operand.
         kept: where all arrays are written down; None if they are not.
+        given: inputs of the loss that a tap within a function hands something down to.
     """
 
     path: tuple[int, ...] = ()
@@ -199,6 +205,7 @@ class Position(NamedTuple):
     added: Values = NOTHING
     factors: Values = NOTHING
     kept: dict[Value, JaxArray] | None = None
+    given: Values = NOTHING
 
     def at(self, number: int) -> "Position":
         """Go to an operation by its number."""
@@ -450,6 +457,8 @@ class Tapped:
             return shape_of(eqn.outvars[0])
         if tap.source is None:
             return shape_of(eqn.invars[operand])
+        if tap.skips_calls:
+            return shape_of(variable(self.jaxpr.jaxpr, tap.source, ()))
         jaxpr = entered(self.operations[path[:-1]].eqn).jaxpr if path[1:] else self.jaxpr.jaxpr
         return shape_of(variable(jaxpr, tap.source, path[:-1]))
 
@@ -517,12 +526,19 @@ def _evaluate(
     """Evaluate a jaxpr with its taps set."""
     given = position.noted([*inputs, *consts], given=True)
     known: dict[Any, Any] = dict(zip([*jaxpr.invars, *jaxpr.constvars], given, strict=True))
+    if not position.path:
+        known, position = _skipped(jaxpr, known, settings, position)
     for number, eqn in enumerate(jaxpr.eqns):
         operands = [x.val if isinstance(x, core.Literal) else known[x] for x in eqn.invars]
         here = position.at(number)
         outs = _operation(eqn, operands, settings, here)
         for tap in settings:
-            if tap.source is not None and tap.edge.path == here.path:
+            if tap.source is None or tap.edge.path != here.path:
+                pass
+            elif tap.skips_calls:
+                x = switched(position.given[tap.source], settings[tap])
+                outs = [outs[0] + derivative_alone(x), *outs[1:]]
+            else:
                 source = variable(jaxpr, tap.source, position.path)
                 x = switched(known[source], settings[tap])
                 region = Region(jaxpr, source, number, known | {eqn.outvars[0]: outs[0]})
@@ -540,6 +556,19 @@ def _evaluate(
         outs = here.noted(outs)
         known.update(zip(eqn.outvars, outs, strict=True))
     return [x.val if isinstance(x, core.Literal) else known[x] for x in jaxpr.outvars]
+
+
+def _skipped(
+    jaxpr: core.Jaxpr, known: dict[Any, Any], settings: Settings, position: Position
+) -> tuple[dict[Any, Any], Position]:
+    """Hand an input nothing through the operations that a tap within a function leaves out."""
+    kept: dict[Value, JaxArray] = {}
+    for tap, setting in settings.items():
+        if tap.skips_calls and tap.source is not None:
+            source = variable(jaxpr, tap.source, ())
+            kept[tap.source] = known[source]
+            known = known | {source: scaled(known[source], 1 - setting)}
+    return known, position._replace(given=kept)
 
 
 def variable(jaxpr: core.Jaxpr, value: Value, path: tuple[int, ...]) -> core.Var:

@@ -375,7 +375,8 @@ class Words:
         """Name an operand as the source does: an argument, or what is assigned where it is made."""
         value = self.flow.operands[tap.edge.path][tap.edge.operand]
         if tap.source is not None:
-            value = self.flow.resolved(tap.source, tap.edge.path[:-1])
+            at = () if tap.skips_calls else tap.edge.path[:-1]
+            value = self.flow.resolved(tap.source, at)
         name = "" if value is None else self.value(value)
         if name.startswith("`"):
             return name

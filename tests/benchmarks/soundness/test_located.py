@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from benchmarks.soundness import located
 from benchmarks.soundness.located import Planter, Result, row, try_subject
 from benchmarks.soundness.planted_operations import WHY_UNKNOWN
 from benchmarks.soundness.planted_readers import FIRST
+from benchmarks.soundness.planted_regions import LEFT_OUT
 from benchmarks.soundness.planting import FACTOR, Plant
 from benchmarks.soundness.subjects import Subject
 from reference.diagnosis.edges.words import Words
@@ -55,6 +57,20 @@ def test_a_cause_is_right_if_it_gives_the_identical_fault(planter: Planter) -> N
     assert cause.where is not None
     other = cause.where._replace(number=cause.where.number + 1)
     assert not planter.is_right([replace(cause, where=other)], fault)
+
+
+def test_a_whole_function_that_is_left_out_may_be_named_by_its_call() -> None:
+    def bent(z: Any) -> Any:
+        return jnp.where(z > 0, jnp.sin(z), jnp.cos(z)) * t.astype(z.dtype)
+
+    def loss(z: Any) -> Any:
+        return (bent(z) * t.astype(z.dtype)).sum()
+
+    planter = Planter(SUBJECT._replace(function=loss), (x,), "float64")
+    (*_, plant, _) = planter.places.of_regions[LEFT_OUT]  # the last one of `bent`
+    (cause, *_) = planter.check(planter.tape.gradient([plant])).causes
+    assert (cause.kind, cause.operation.endswith("bent")) == ("identity", True)
+    assert planter.is_right([cause], planter.fault([plant]))
 
 
 def test_what_does_not_show_is_not_planted(planter: Planter) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,6 +50,32 @@ def test_a_form_has_places_for_the_mistakes_that_it_is_there_for(
     found |= {kind for kind, (fits, _) in WRONG.items() if any(map(fits, places.edges))}
     assert kinds <= found
     assert all(plants for plants in places.of_regions.values())
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_sums_are_planted_where_all_of_them_lead_to_the_array(again: bool) -> None:
+    """In (x - m) / s those of s lead to x alone if s is made of another x - m."""
+
+    def loss(x: Any) -> Any:
+        c = x - x.mean(1, keepdims=True)
+        of_s = x - x.mean(1, keepdims=True) if again else c
+        return (c / jnp.sqrt((of_s**2).mean(1, keepdims=True) + 1e-5) * t).sum()
+
+    x, t = np.random.default_rng(0).normal(size=(2, 5, 4))
+    planted = Places(Tape(loss, (x,), (0,))).of_regions
+    assert "means_along" in planted
+    assert ("mean_square_along" in planted) is not again
+
+
+def test_weights_that_are_0_or_1_by_chance_choose_nothing() -> None:
+    def loss(x: Any) -> Any:
+        z = x @ x.T
+        return jnp.exp(1e4 * (z - z.max(1, keepdims=True))) @ x
+
+    x = np.array([[1.0, 0.0, 2.0]])
+    assert readers.places_in(x, np.asarray(loss(x))) is not None
+    found = Places(Tape(lambda x: loss(x).sum(), (x,), (0,))).of_regions
+    assert not found.keys() & readers.OF_CHOSEN.keys()
 
 
 def test_what_stands_in_a_loop_is_of_that_loop() -> None:

@@ -603,3 +603,18 @@ def test_the_size_of_a_mean_over_two_axes_is_a_factor_with_a_name() -> None:
     cause, *_ = causes(d_spread * 2 * x / (n - 1) + np.cos(x), loss, x)
     assert cause.factor == n / (n - 1)
     assert "is multiplied by 10/9" in cause.sentence
+
+
+def test_a_factor_without_a_name_is_found_on_all_operations_of_a_line() -> None:
+    def loss(x: Any) -> Any:
+        total = x[:-2] + x[1:-1] + x[2:]
+        return (total**3).sum()
+
+    x = normal(N + 3)
+    d_total, d_x = 3 * (x[:-2] + x[1:-1] + x[2:]) ** 2, np.zeros_like(x)
+    for start, factor in ((0, 0.3**2), (1, 0.3), (2, 1)):  # the first one goes through both sums
+        d_x[start : start + N + 1] += factor * d_total
+    (cause, *others) = causes(d_x, loss, x)
+    assert (cause.operation, others) == ("add", [])
+    assert "`x[:-2]` and `x[:-2] + x[1:-1]`" in cause.sentence
+    assert "is multiplied by 0.3 in the array" in cause.sentence

@@ -58,3 +58,27 @@ def test_another_order_of_two_axes_and_what_is_skipped_are_named() -> None:
     wrong = normal(N, H * D, seed=3), normal(H, seed=4)
     report = check_gradient(wrong, of_heads, *args, argnums=(0, 1), explain_seconds=math.inf)
     assert [cause.code for cause in report.causes] == [Code.UNKNOWN]
+
+
+def squashed(z: Any) -> Any:
+    """A function whose last result no argument looks like."""
+    u = jnp.tanh(z)
+    v = u * jnp.sin(z)
+    return v.sum(1)
+
+
+def test_what_is_skipped_may_end_within_a_function() -> None:
+    def loss(x: Any, W: Any) -> Any:
+        return (squashed(jnp.cos(x) @ W) ** 2).sum()
+
+    x, W = normal(N, D), normal(D, D, seed=1)
+    z = np.cos(x) @ W
+    u = np.tanh(z)
+    d_v = np.broadcast_to(2 * (u * np.sin(z)).sum(1, keepdims=True), z.shape)
+    d_W = np.cos(x).T @ (d_v * ((1 - u**2) * np.sin(z) + u * np.cos(z)))
+    report = check_gradient((d_v, d_W), loss, x, W, argnums=(0, 1), explain_seconds=math.inf)
+    cause = report.causes[0]
+    assert (cause.kind, cause.operand) == ("all_left_out", "`x`"), cause
+    assert cause.sentence.endswith("as if nothing were between the two, in [0].")
+    assert cause.where is not None
+    assert cause.where.text.startswith("v = u")
