@@ -66,6 +66,7 @@ from benchmarks.soundness.subjects import Subject, draw_shape, of_family, of_los
 from benchmarks.soundness.tally import DTYPES, REFUSED
 from benchmarks.tables import Page, parser_of
 from reference import Cause, GradientReport, check_gradient
+from reference.compare import Verdict
 
 ABOUT = """\
 Mistakes planted at random edges of the backward passes of many losses, and what the check says of
@@ -78,7 +79,9 @@ identical fault, to half of the digits of the precision: it is the edge and the 
 planted, or another that nobody could tell from it. *line first*: the line that is named first is
 the one where the mistake was planted, or the cause is right. *same line*: the former alone.
 *unknown*: no operation is named. *both named*: of two mistakes at once, what is named gives the
-identical fault. The last columns count right gradients, and those that were given a cause."""
+identical fault. The last columns count right gradients, and those that were given a cause. Where
+the check says of the right gradient itself that at these values no check could tell, nothing is
+planted, and other values are drawn."""
 OF_UNKNOWN = """
 What stayed unknown. *doubted*: a mistake would explain the gradient, but the errors lie in so few
 directions, or so near to rounding, that one of the many that are tried would do so by chance, and
@@ -92,6 +95,7 @@ FAULTS_OF_A_DRAW = 8
 DOUBT = "it would be explained if"  # as the evidence says where so might chance
 TRIES = 40  # to plant a mistake that shows
 OF_FACTORS = 3  # times as often as any other kind
+UNSEEING = {Verdict.BLIND, Verdict.NOT_COMPARABLE}  # verdicts that no gradient is right or wrong
 AT_EVERY_STEP, IN_ONE_ARRAY = ", at every step", ", in one array alone"
 OF_ONE_ARRAY = 1 / 8  # of the mistakes
 T = TypeVar("T")
@@ -409,7 +413,8 @@ def try_subject(number: int, shapes: int, faults: int, seed: int) -> list[Result
         results.append(
             Result(subject.name, dtype, (), caught=not report.ok, code=code, words=str(report))
         )
-        for count, strange in [*[(1, False)] * FAULTS_OF_A_DRAW, (2, False), (1, True)]:
+        chosen = [*[(1, False)] * FAULTS_OF_A_DRAW, (2, False), (1, True)]
+        for count, strange in [] if report.verdict in UNSEEING else chosen:
             drawn = (
                 [planter.draw(rng, strange=strange) for _ in range(count)] for _ in range(TRIES)
             )

@@ -17,6 +17,7 @@ from benchmarks.soundness.planted_readers import FIRST
 from benchmarks.soundness.planted_regions import LEFT_OUT
 from benchmarks.soundness.planting import FACTOR, Plant
 from benchmarks.soundness.subjects import Subject
+from reference.compare import Verdict
 from reference.diagnosis.edges.words import Words
 
 x, t = np.random.default_rng(0).normal(size=(2, 4, 3))
@@ -145,6 +146,13 @@ def test_what_stays_unknown_is_counted_by_kind_with_the_reason() -> None:
         ["identity", "1", "1", ""],
     ]
     assert located.DOUBT in inspect.getsource(Words.doubt)
+
+
+def test_where_no_check_could_tell_nothing_is_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(located, "subjects", lambda *_: iter([SUBJECT]))
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    monkeypatch.setattr(located, "UNSEEING", {Verdict.MATCH})
+    assert [result.kinds for result in try_subject(0, 1, 1, 0)] == [()] * 3  # one for each draw
 
 
 def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
