@@ -61,13 +61,12 @@ def rectify_tangent(R_z: Array, R_bias: Array, a: Array) -> bool:
 
     Returns whether all of R_z is finite, which the mask hides.
     """
-    zero, largest = R_z.dtype.type(0), np.finfo(R_z.dtype).max
-    finite = True
+    largest, finite = np.finfo(R_z.dtype).max, True
     for n in range(R_z.shape[0]):
         for j in range(R_z.shape[1]):
             R_z_nj = R_z[n, j] + R_bias[j]
             finite &= abs(R_z_nj) <= largest
-            R_z[n, j] = R_z_nj if a[n, j] > 0 else zero
+            R_z[n, j] = in_place.through_relu(R_z_nj, a[n, j])
     return finite
 
 
@@ -130,10 +129,42 @@ def residual(p: Array, target: Array, row_weight: Any, d_z: Array) -> None:
 @compiled
 def mask(d_a: Array, a: Array) -> None:
     """Turn d_a, (N, H), into d_z, which is 0 where a is 0; relu.md (2)."""
-    zero = d_a.dtype.type(0)
     for n in range(d_a.shape[0]):
         for j in range(d_a.shape[1]):
-            d_a[n, j] = d_a[n, j] if a[n, j] > 0 else zero
+            d_a[n, j] = in_place.through_relu(d_a[n, j], a[n, j])
+
+
+@compiled
+def first_of_each(
+    L: int, weights: Arrays, biases: Arrays, R_weights: Arrays, R_biases: Arrays
+) -> tuple[list[Array], list[Array], list[Array], list[Array]]:
+    """Give the first L arrays of each sequence in a list; after them may stand more."""
+    return (
+        mlp.first(L, weights),
+        mlp.first(L, biases),
+        mlp.first(L, R_weights),
+        mlp.first(L, R_biases),
+    )
+
+
+@compiled
+def up_and_turn(
+    weights: Arrays,
+    biases: Arrays,
+    R_weights: Arrays,
+    R_biases: Arrays,
+    X: Array,
+    R_d_bias: Array,
+) -> tuple[list[Array], bool]:
+    """Go up, and turn z_L into p, and R_z_L into R_d_logits, whose sums are written to R_d_b_L.
+
+    curvature.md (3), (4), (6), (8). Returns what `forward` does, the last layer included.
+    """
+    N, top = len(X), len(weights) - 1
+    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
+    p, R_z, row_weight = pairs[top][:N], pairs[top][N:], X.dtype.type(1 / N)
+    finite = finite and softmax(p, biases[top])
+    return pairs, finite and softmax_tangent(p, R_z, R_biases[top], row_weight, R_d_bias)
 
 
 @compiled
@@ -183,20 +214,15 @@ def hvp(
         R_d_weights: where to write the part of the product that is shaped like the weights.
         R_d_biases: the other part.
     """
-    weights, biases = mlp.first(L, weights), mlp.first(L, biases)
-    R_weights, R_biases = mlp.first(L, R_weights), mlp.first(L, R_biases)
+    weights, biases, R_weights, R_biases = first_of_each(L, weights, biases, R_weights, R_biases)
     R_d_weights, R_d_biases = mlp.first(L, R_d_weights), mlp.first(L, R_d_biases)
     N, top, dtype = len(X), L - 1, X.dtype.type
-    row_weight, decay = dtype(1 / N), dtype(2 * weight_decay)
-    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
-    p, R_z = pairs[top][:N], pairs[top][N:]
-    if not (finite and softmax(p, biases[top])):
+    pairs, finite = up_and_turn(weights, biases, R_weights, R_biases, X, R_d_biases[top])
+    if not finite:
         return False
-    if not softmax_tangent(p, R_z, R_biases[top], row_weight, R_d_biases[top]):
-        return False
-    d_pairs = new_pairs(N, biases)
-    copy_rows(R_z, d_pairs[top][:N])
-    residual(p, target, row_weight, d_pairs[top][N:])
+    d_pairs, decay = new_pairs(N, biases), dtype(2 * weight_decay)
+    copy_rows(pairs[top][N:], d_pairs[top][:N])
+    residual(pairs[top][:N], target, dtype(1 / N), d_pairs[top][N:])
     backward(weights, R_weights, pairs, d_pairs, R_d_biases)
     in_place.weight_backward(X, d_pairs[0][:N], R_weights[0], decay, R_d_weights[0])  # R_X = 0
     for l in range(1, len(weights)):
@@ -220,17 +246,13 @@ def ggnvp(
 
     Returns what `hvp` does, of which the arguments are.
     """
-    weights, biases = mlp.first(L, weights), mlp.first(L, biases)
-    R_weights, R_biases = mlp.first(L, R_weights), mlp.first(L, R_biases)
+    weights, biases, R_weights, R_biases = first_of_each(L, weights, biases, R_weights, R_biases)
     d_weights, d_biases = mlp.first(L, d_weights), mlp.first(L, d_biases)
-    N, top, dtype = len(X), L - 1, X.dtype.type
-    decay = dtype(2 * weight_decay)
-    pairs, finite = forward(weights, biases, R_weights, R_biases, X)
+    N, decay = len(X), X.dtype.type(2 * weight_decay)
+    pairs, finite = up_and_turn(weights, biases, R_weights, R_biases, X, d_biases[L - 1])
+    if not finite:
+        return False
     a, d_z = [pair[:N] for pair in pairs], [pair[N:] for pair in pairs]  # in the place of R_a
-    if not (finite and softmax(a[top], biases[top])):
-        return False
-    if not softmax_tangent(a[top], d_z[top], R_biases[top], dtype(1 / N), d_biases[top]):
-        return False
     mlp.backward(weights, 1.0, a, d_z, d_biases)
     for l in range(len(weights)):
         in_place.weight_backward(
@@ -256,8 +278,7 @@ def jvp(
     Returns both, and what `hvp` does, of which the arguments are, but for the factor of each row in
     the mean over the rows, `row_weight`, (N,).
     """
-    weights, biases = mlp.first(L, weights), mlp.first(L, biases)
-    R_weights, R_biases = mlp.first(L, R_weights), mlp.first(L, R_biases)
+    weights, biases, R_weights, R_biases = first_of_each(L, weights, biases, R_weights, R_biases)
     N, top, dtype = len(X), L - 1, X.dtype.type
     pairs, finite = forward(weights, biases, R_weights, R_biases, X)
     if not finite:

@@ -36,18 +36,24 @@ def rectify(z: Array, bias: Array) -> bool:
 
 
 @compiled
+def through_relu(change: Any, a: Any) -> Any:
+    """Give a derivative of one unit as the ReLU passes it on: 0 where a is 0; relu.md (2)."""
+    return change if a > 0 else type(change)(0)
+
+
+@compiled
 def rectify_backward(d_a: Array, a: Array, d_bias: Array) -> None:
     """Turn d_a, (N, H), into d_z, which is 0 where a is 0, and write its column sums to d_b.
 
     relu.md (2), dense.md (3).
     """
-    N, zero = len(d_a), d_a.dtype.type(0)
+    N = len(d_a)
     total = np.zeros(d_bias.shape, np.float64)
     for start in range(0, N, BLOCK):
-        d_bias[:] = zero
+        d_bias[:] = 0
         for n in range(start, min(start + BLOCK, N)):
             for j in range(d_a.shape[1]):
-                d_z_nj = d_a[n, j] if a[n, j] > 0 else zero
+                d_z_nj = through_relu(d_a[n, j], a[n, j])
                 d_a[n, j] = d_z_nj
                 d_bias[j] += d_z_nj
         total += d_bias

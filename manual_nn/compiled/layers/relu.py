@@ -4,6 +4,7 @@ from manual_nn.arrays import Array
 from manual_nn.checks.arrays import check_floats, check_like
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.entrywise import entrywise
+from manual_nn.compiled.in_place import through_relu
 from manual_nn.layers.relu import Kept
 
 __all__ = ["Kept", "backward", "forward"]
@@ -53,6 +54,5 @@ def _rectify(x: Array, a: Array) -> None:
 
 @compiled
 def _mask(d_out: Array, a: Array, d_x: Array) -> None:
-    zero = d_x.dtype.type(0)
     for i in range(len(a)):
-        d_x[i] = d_out[i] if a[i] > zero else zero  # (2)
+        d_x[i] = through_relu(d_out[i], a[i])  # (2)
