@@ -402,8 +402,9 @@ class Search:
         None are chosen if they are too many for the size of the loss.
         """
 
-        def order(trial: "Trial") -> tuple[Any, ...]:
-            return trial.mistake.kind not in FITTED, self.simplicity(trial.mistake)
+        def order(trial: "Trial") -> tuple[Any, ...]:  # whatever its setting, for one program
+            mistake = trial.mistake._replace(setting=0.0)
+            return mistake.kind not in FITTED, self.simplicity(mistake)
 
         rounded = np.sqrt(np.count_nonzero(self.weight))
         chosen: list[Trial] = []

@@ -222,17 +222,18 @@ def recorded(tapped: Tapped, directions: Sequence[Array]) -> Recorded:
 
 
 def recorded_beside(
-    tapped: Tapped, taps: Sequence[tuple[Tap, ...]], directions: Sequence[Array]
-) -> tuple[dict[Value, Array], dict[Value, Array]]:
+    tapped: Tapped, right: Recorded, taps: Sequence[tuple[Tap, ...]], directions: Sequence[Array]
+) -> Recorded:
     """Compute what is handed down to all arrays, and how they move, beside one mistake or another.
 
     Args:
         tapped: the loss.
+        right: its arrays without a mistake.
         taps: of each mistake, which are set to 1.
         directions: for each differentiated input several changes, one below another.
 
     Returns:
-        As in `Recorded`, for each mistake and each direction, after those without a mistake.
+        For each direction without a mistake, and then for each of them with each mistake.
     """
     every = list(dict.fromkeys(tap for some in taps for tap in some))
     settings = np.zeros((1 + len(taps), len(every)))
@@ -241,28 +242,28 @@ def recorded_beside(
 
     def run(inputs: Sequence[Any], directions: Sequence[Any], settings: Any) -> Any:
         active = [inputs[number] for number in tapped.active]
-        kept = jax.eval_shape(lambda: tapped.values(active, inputs)[1])
-        real = {key: x for key, x in kept.items() if jnp.issubdtype(x.dtype, jnp.floating)}
-        zeros = {key: jnp.zeros(x.shape, x.dtype) for key, x in real.items()}
+        zeros = {key: jnp.zeros(x.shape[1:], x.dtype) for key, x in right.handed.items()}
+
+        @jax.jit  # so that it is traced once
+        def values(active: Any, added: Any, setting: Any) -> Any:
+            chosen = dict(zip(every, setting, strict=True))
+            value, kept = tapped.values(active, inputs, added, chosen)
+            return value, {key: kept[key] for key in zeros}
 
         def of_setting(setting: Any) -> Any:
-            chosen = dict(zip(every, setting, strict=True))
-
-            def of_added(added: Any) -> Any:
-                return tapped.values(active, inputs, added, chosen)[0]
-
             def along(direction: Any) -> Any:
                 def of_handed(handed: Any) -> Any:
                     def total(active: Any) -> Any:
-                        values = tapped.values(active, inputs, None, chosen)[1]
-                        return sum((values[key] * d).sum() for key, d in handed.items())
+                        kept = values(active, zeros, setting)[1]
+                        return sum((kept[key] * d).sum() for key, d in handed.items())
 
                     pairs = zip(direction, jax.grad(total)(active), strict=True)
                     return sum((r * d_x).sum() for r, d_x in pairs)
 
                 return jax.grad(of_handed)(zeros)
 
-            return jax.grad(of_added)(zeros), jax.vmap(along)(list(directions))
+            handed, _ = jax.grad(values, argnums=1, has_aux=True)(active, zeros, setting)
+            return handed, jax.vmap(along)(list(directions))
 
         return jax.lax.map(of_setting, settings)
 
@@ -276,7 +277,7 @@ def recorded_beside(
         handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions), settings)
     several = {key: np.repeat(np.asarray(x), DIRECTIONS, axis=0) for key, x in handed.items()}
     joined = {key: np.asarray(x).reshape(-1, *x.shape[2:]) for key, x in moved.items()}
-    return several, joined
+    return Recorded(right.values, several, joined)
 
 
 class Candidate(NamedTuple):
@@ -350,8 +351,8 @@ class Substitutes:
         if beside:  # filled up, so that few programs of other sizes are compiled
             nothing = Beside((), np.zeros(error.size), is_fitted=True)
             beside = [*beside, *[nothing] * (2 ** len(beside).bit_length() - 1 - len(beside))]
-            handed, moved = recorded_beside(tapped, [one.taps for one in beside], directions)
-            self.recorded = Recorded(self.recorded.values, handed, moved)
+            taps = [one.taps for one in beside]
+            self.recorded = recorded_beside(tapped, self.recorded, taps, directions)
             self.changes = np.stack([along @ one.change for one in beside])  # for each direction
             self.are_fitted = np.array([one.is_fitted for one in beside])
         self.beside = beside
