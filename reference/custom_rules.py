@@ -89,7 +89,8 @@ def _given_to_defjvps(rule: Any) -> list[Any]:
         elif inspect.isfunction(x):
             within = inspect.getclosurevars(x).nonlocals
             if x.__qualname__ == OF_JVPS:
-                return [jvp for jvp in within["jvps"] if jvp is not None]
+                # A rule without any function says that all is constant, which JAX says of none.
+                return [jvp for jvp in within["jvps"] if jvp is not None] or [*within["jvps"]]
             ahead += within.values()
     return []
 

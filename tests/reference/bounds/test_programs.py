@@ -125,6 +125,20 @@ def test_numbers_are_compared_by_what_is_written() -> None:
     assert programs._frozen(float("nan")) == programs._frozen(float("nan"))
 
 
+def test_what_holds_an_array_is_compared_by_its_numbers() -> None:
+    class Held:  # without a hash, as what JAX 0.8 keeps the numbers of a jaxpr in
+        __hash__ = None  # type: ignore[assignment]
+
+        def __init__(self, number: float) -> None:
+            self.number = number
+
+        def __array__(self, dtype: Any = None, *, copy: bool | None = None) -> Any:
+            return np.array([self.number], dtype)
+
+    one, same, other = (hash(programs._frozen(Held(x))) for x in (1.0, 1.0, 2.0))
+    assert one == same != other
+
+
 def test_the_programs_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     made = jax.jit(jnp.sin).lower(1.0).compile()
     monkeypatch.setattr(programs, "_programs", type(programs._programs)())
