@@ -59,6 +59,18 @@ def test_along_a_direction_it_is_the_inner_product_with_the_gradient() -> None:
         np.testing.assert_array_equal(left, weight)
 
 
+def test_what_comes_late_in_a_large_weight_is_not_lost_in_float32() -> None:
+    """The squares beside 2^37 add up to 2^14, each of them far less than half a unit of it."""
+    squares = np.repeat([2.0**24, 1, 4], [penalty.BLOCK, penalty.BLOCK, penalty.BLOCK // 4])
+    weight = np.sqrt(squares).astype(np.float32).reshape(-1, 4)
+    params = (Dense(weight, np.zeros(4, np.float32)),)
+    want = np.float32(2**37 + 2**14)
+    assert want - 2**14 == 2**37
+    for value in (penalty.forward(params, 1.0), penalty.jvp(params, params, 0.5)):
+        assert value == want
+        assert value.dtype == np.float32
+
+
 @pytest.mark.parametrize("seed", range(9))
 def test_along_a_direction_it_is_computed_in_float32(seed: int) -> None:
     """As NumPy takes an inner product of many float32 numbers, whatever its library adds up in."""
