@@ -78,6 +78,14 @@ class _Read(NamedTuple):
     separator: str | None  # of its cells, if it is CSV
 
 
+class _Cell(NamedTuple):
+    """A cell of a table."""
+
+    column: str
+    row: int
+    text: str
+
+
 def read_table(path: Path, kind: str, columns: Columns) -> Table:
     """Read a table whose inputs are numbers.
 
@@ -118,11 +126,11 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
         told = columns._replace(header=has_names)
         again = _read(path, kind, told, decimal=",").frame[inputs]
         decimal = _decimal(frame[inputs], again)
-        X = _numbers(again if decimal == "," else frame, inputs, decimal)
-        if all(map(THOUSANDS.fullmatch, commas)):  # and nothing else has told which they are
+        X = _numbers(again if decimal == "," else frame, inputs, decimal, of_model=by_names)
+        if all(THOUSANDS.fullmatch(cell.text) for cell in commas):  # and nothing else tells
             raise ValueError(f"{_either(commas[0])}: {NO_COMMAS}")
     else:
-        X = _numbers(frame, inputs, ".")
+        X = _numbers(frame, inputs, ".", of_model=by_names)
     return Table(X, tuple(inputs) if has_names else None, labels)
 
 
@@ -433,10 +441,15 @@ def _looks_like_number(cell: str) -> bool:
     return _is_number(cell) or _has_decimal_comma(cell)
 
 
-def _decimal_commas(inputs: "pd.DataFrame") -> list[str]:
+def _decimal_commas(inputs: "pd.DataFrame") -> list[_Cell]:
     """List the numbers with a decimal comma, which were read as texts."""
-    texts = (column.dropna().astype(str) for _, column in inputs.items() if _is_text(column))
-    return [cell.strip() for column in texts for cell in column if _has_decimal_comma(cell)]
+    return [
+        _Cell(str(name), row, str(value).strip())
+        for name, column in inputs.items()
+        if _is_text(column)
+        for row, value in enumerate(column)
+        if _has_decimal_comma(str(value))
+    ]
 
 
 def _decimal(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> str:
@@ -452,8 +465,10 @@ def _decimal(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> str:
     return "." if points else ","
 
 
-def _either(number: str) -> str:
-    return f"{number} may have three decimals, or be {number.replace(',', '')}"
+def _either(cell: _Cell) -> str:
+    column, row, text = cell
+    either = f"may have three decimals, or be {text.replace(',', '')}"
+    return f"column {column!r} holds {text!r} in row {row}, which {either}"
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:
@@ -501,15 +516,21 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
     return values.astype(str)
 
 
-def _numbers(frame: "pd.DataFrame", names: list[str], decimal: str) -> npt.NDArray[np.float64]:
+def _numbers(
+    frame: "pd.DataFrame", names: list[str], decimal: str, *, of_model: bool
+) -> npt.NDArray[np.float64]:
+    """Read the inputs, which are those of a model or all that there are."""
     if frame.empty:
         raise ValueError(NO_ROWS)
     if not names:
         raise ValueError(f"there is no column of inputs among {in_words(frame.columns)}")
-    return np.stack([_input(frame[name], name, decimal) for name in names], axis=1)
+    inputs = [_input(frame[name], name, decimal, of_model=of_model) for name in names]
+    return np.stack(inputs, axis=1)
 
 
-def _input(column: "pd.Series[Any]", name: str, decimal: str) -> npt.NDArray[np.float64]:
+def _input(
+    column: "pd.Series[Any]", name: str, decimal: str, *, of_model: bool
+) -> npt.NDArray[np.float64]:
     empty = column.isna().to_numpy()
     if not _is_text(column):
         values = column.to_numpy(np.float64, na_value=math.nan)
@@ -525,6 +546,8 @@ def _input(column: "pd.Series[Any]", name: str, decimal: str) -> npt.NDArray[np.
                 raise ValueError(f"{msg}: write it with a decimal point")
             if GROUPED.fullmatch(text):
                 raise ValueError(f"{msg}: write thousands without a separator")
+            if of_model:
+                raise ValueError(f"{msg}; the model needs this column: correct or remove the row")
             raise ValueError(f"{msg}; if it holds no input, leave it out with --drop {name!r}")
         values = np.array([float(text.replace(",", ".")) for text in texts])
     finite = np.isfinite(values)
