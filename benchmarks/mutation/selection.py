@@ -2,9 +2,9 @@
 
 The tests mirror the packages, so that nearly all of this is read off the tree: about
 manual_nn/a/b.py are the doctests that it holds and tests/manual_nn/a/test_b.py, or the folder of
-tests of that name, or else what is about manual_nn/a. A layer that draws parameters is judged by
-test_initial.py, too. The tables here hold the exceptions. Tests that are marked `long` are left
-out.
+tests of that name, or else what is about manual_nn/a. A layer is judged by what
+holds of every layer, too, and by test_initial.py if it draws parameters. The tables here hold the
+exceptions. Tests that are marked `long` are left out.
 """
 
 import ast
@@ -41,6 +41,7 @@ _IN_PLACE = (
     "::test_a_step_of_any_optimizer_makes_no_array_as_large_as_a_weight"
 )
 _INITIAL = "tests/manual_nn/test_initial.py"
+_LAYERS = "tests/manual_nn/test_layers.py"
 _SOFTMAX = "tests/manual_nn/layers/test_softmax.py"  # of more axes
 _OPTIONS = "tests/reference/test_options.py"
 _CASES = "tests/reference/campaign/test_cases.py"
@@ -149,8 +150,9 @@ def select(root: Path, module: str) -> list[str]:
     first, also = FIRST.get(module, ()), ALSO.get(module, ())
     text = (root / module).read_text(encoding="utf-8")
     own = (module,) if ">>>" in text else ()
-    if module.startswith("manual_nn/layers/") and "def init(" in text:
-        own = (*own, _INITIAL)
+    if module.startswith("manual_nn/layers/"):
+        own = (*own, _INITIAL) if "def init(" in text else own
+        also = (*also, _LAYERS)
     tests = [*first, *own, *(INSTEAD.get(module) or mirrored(root, module)), *also]
     for test in tests:
         if not (root / test.partition("::")[0]).exists():

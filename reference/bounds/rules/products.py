@@ -17,9 +17,10 @@ def _reduce_prod(rounding: Rounding, x: Bounded, *, axes: tuple[int, ...], **_: 
     rest = [axis for axis in range(x.value.ndim) if axis not in axes]
     shape = [x.value.shape[axis] for axis in rest]
     last = [part.transpose([*rest, *axes]).reshape([*shape, -1]) for part in x]
-    start = Bounded(np.ones([*shape, 1]), np.zeros([*shape, 1]))
-    with_one = (np.concatenate(pair, axis=-1) for pair in zip(start, last, strict=True))
-    product = _cumulated(rounding, Bounded(*with_one))
+    with_one = Bounded(
+        *(np.insert(part, 0, i, axis=-1) for part, i in zip(last, (1, 0), strict=True))
+    )
+    product = _cumulated(rounding, with_one)
     return Bounded(product.value[..., -1], product.error[..., -1])
 
 
@@ -39,7 +40,7 @@ def _cumprod(rounding: Rounding, x: Bounded, *, axis: int, reverse: bool, **_: A
 def _cumulated(rounding: Rounding, x: Bounded) -> Bounded:
     """Multiply along the last axis, in any order; ROUNDING.md (R15)."""
     size, largest = abs(x.value), abs(x.value) + x.error
-    product, spread = np.ones(size.shape[:-1]), np.zeros(size.shape[:-1])
+    product, spread = np.array(1.0), np.array(0.0)  # of no factor
     spreads = np.empty_like(size)
     for k in range(size.shape[-1]):  # all of these are positive, so that nothing cancels
         spread = spread * largest[..., k] + product * x.error[..., k]

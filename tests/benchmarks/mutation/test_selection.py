@@ -61,10 +61,12 @@ def test_a_compiled_layer_is_judged_by_the_tests_of_numpy_s_too() -> None:
     assert mirrored(ROOT, "manual_nn/compiled/layers/relu.py") == tests
 
 
-def test_a_layer_is_judged_by_what_it_draws() -> None:
-    drawn = "tests/manual_nn/test_initial.py"
-    assert drawn in selection.select(ROOT, "manual_nn/layers/lstm.py")
-    assert drawn not in selection.select(ROOT, "manual_nn/layers/softmax.py")
+def test_a_layer_is_judged_by_what_it_draws_and_by_what_holds_of_all() -> None:
+    drawn, of_all = (f"tests/manual_nn/test_{name}.py" for name in ("initial", "layers"))
+    assert {drawn, of_all} <= set(select(ROOT, "manual_nn/layers/lstm.py"))
+    assert drawn not in select(ROOT, "manual_nn/layers/softmax.py")
+    assert of_all in select(ROOT, "manual_nn/layers/softmax.py")
+    assert of_all not in select(ROOT, "manual_nn/compiled/layers/softmax.py")
 
 
 def test_a_module_without_tests_and_a_test_that_is_gone_are_errors(

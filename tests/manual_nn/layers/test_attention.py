@@ -167,10 +167,11 @@ def test_the_mistakes_that_people_make_with_dropout_are_seen() -> None:
 def test_a_group_of_heads_is_the_same_as_keys_that_are_repeated(layer: ModuleType) -> None:
     rng = np.random.default_rng(0)
     query, key, value = (rng.integers(-2, 3, (h, 3, 2)) / 1.0 for h in (6, 2, 2))
-    mask = rng.random((6, 3, 3)) < 0.5
-    out, _ = layer.forward((), Inputs(query, key, value), mask=mask)
     repeated = Inputs(query, np.repeat(key, 3, axis=0), np.repeat(value, 3, axis=0))
-    np.testing.assert_array_equal(out, layer.forward((), repeated, mask=mask)[0])
+    for heads in (6, 1):  # a mask each, or one for all
+        mask = rng.random((heads, 3, 3)) < 0.5
+        out, _ = layer.forward((), Inputs(query, key, value), mask=mask)
+        np.testing.assert_array_equal(out, layer.forward((), repeated, mask=mask)[0])
 
 
 @of_each_implementation(attention)
@@ -218,6 +219,8 @@ def test_a_large_score_that_is_not_seen_does_not_drown_the_others(layer: ModuleT
 def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x = Inputs(np.ones((2, 3, 4)), np.ones((2, 5, 4)), np.ones((2, 5, 6)))
     _, kept = layer.forward((), x)
+    with pytest.raises(TypeError, match=r"x must be Inputs\(query, key, value\), got tuple"):
+        layer.forward((), tuple(x))
     with pytest.raises(ValueError, match=r"x.key must have shape \(2, 5, 4\) .* got \(2, 5, 3\)"):
         layer.forward((), x._replace(key=np.ones((2, 5, 3))))
     with pytest.raises(

@@ -191,6 +191,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.backward(params, kept, np.ones(3))
     with pytest.raises(ValueError, match=r"running.variance must have shape \(3,\) .* got \(1,\)"):
         batch_norm.updated(moments._replace(variance=np.ones(1)), kept)
+    with pytest.raises(ValueError, match=r"running.mean must have shape \(3,\) .* got \(1,\)"):
+        batch_norm.updated(moments._replace(mean=np.ones(1)), kept)
     with pytest.raises(ValueError, match=r"momentum must be at most 1, got 1.5"):
         batch_norm.updated(moments, kept, momentum=1.5)
     with pytest.raises(ValueError, match="momentum must be a finite number of at least 0"):

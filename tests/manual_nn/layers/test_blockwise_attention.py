@@ -247,6 +247,16 @@ def test_a_causal_pass_is_that_with_a_mask_of_the_later_keys(block_size: int) ->
         np.testing.assert_array_equal(causal, masked)
 
 
+def test_a_mask_of_one_row_or_column_is_for_all_queries_or_keys() -> None:
+    x = Inputs(*np.random.default_rng(0).normal(size=(3, 2, 2)))
+    whole = np.array([[True, False], [False, True]])
+    for mask in (whole, whole[:1], whole[:, :1]):
+        out, _ = blockwise_attention.forward((), x, mask=mask, block_size=1)
+        full = np.broadcast_to(mask, (2, 2))
+        want, _ = blockwise_attention.forward((), x, mask=full, block_size=2)
+        np.testing.assert_array_equal(out, want)
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     x = Inputs(np.ones((2, 3, 4)), np.ones((2, 5, 4)), np.ones((2, 5, 6)))
     _, kept = blockwise_attention.forward((), x)

@@ -10,6 +10,7 @@ from hypothesis import given
 from jax import lax
 
 from tests.support.bound_formulas import (
+    EPS,
     ETA,
     INF,
     NAN,
@@ -109,6 +110,14 @@ def test_a_remainder_jumps_where_it_may_be_of_another_multiple() -> None:
         assert_bounds(call("rem", rounding, a, b), values, errors)
         assert rounding.open_kinks == 4
     assert errors[0] == 2 * U * 7 + 2 * U * (1 + 2 * U * 7) + ETA
+
+
+def test_a_quotient_that_is_rounded_may_be_on_either_side_of_a_multiple() -> None:
+    """It is computed in float64, and 4 EPS are left for the roundings of that."""
+    for k in (-5, -2, 2, 5):
+        rounding = coarse("open")
+        call("rem", rounding, bounded([2 * (1 + k * EPS)], 1e-300), bounded([2.0]))
+        assert rounding.open_kinks == (abs(k) < 4), k
 
 
 @given(seed=seeds)
