@@ -32,6 +32,11 @@ DRAWN: dict[str, tuple[Callable[..., Any], dict[str, tuple[int, ...]], float]] =
         {"weight": (3, 2, 2, 12), "bias": (12,)},
         1 / 15,  # 2 / (6 * 2 + 6 * 3)
     ),
+    "convolution in one group": (
+        lambda **more: convolution.init([4], 10, 15, **more),
+        {"weight": (4, 10, 15), "bias": (15,)},
+        0.02,
+    ),
     "transposed_convolution": (
         lambda **more: transposed_convolution.init([4], 10, 15, **more),
         {"weight": (4, 10, 15), "bias": (15,)},

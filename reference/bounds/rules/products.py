@@ -40,7 +40,9 @@ def _cumprod(rounding: Rounding, x: Bounded, *, axis: int, reverse: bool, **_: A
 def _cumulated(rounding: Rounding, x: Bounded) -> Bounded:
     """Multiply along the last axis, in any order; ROUNDING.md (R15)."""
     size, largest = abs(x.value), abs(x.value) + x.error
-    product, spread = np.array(1.0), np.array(0.0)  # of no factor
+    product: Array | float
+    spread: Array | float
+    product, spread = 1.0, 0.0  # of no factor
     spreads = np.empty_like(size)
     for k in range(size.shape[-1]):  # all of these are positive, so that nothing cancels
         spread = spread * largest[..., k] + product * x.error[..., k]

@@ -187,6 +187,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     for padding in ("full", [(1, 1)], [(1, 1, 1), (0, 0)], [(0, 0), (1,)]):
         with pytest.raises(ValueError, match='padding must be "valid", "same" or 2 pairs'):
             layer.forward(params, x, padding=padding)
+    with pytest.raises(TypeError, match='padding must be "valid", "same" or 2 pairs'):
+        layer.forward(params, x, padding=1)
     with pytest.raises(ValueError, match=r"padding\[1\] must be at least 0, got -1"):
         layer.forward(params, x, padding=[(0, 0), (0, -1)])
     with pytest.raises(ValueError, match=r"d_out must have shape \(1, 4, 4, 4\) .*, got \(4,\)"):
@@ -201,3 +203,5 @@ def test_what_is_not_padded_is_not_copied_and_padding_may_be_an_array(layer: Mod
     assert kept.padded is x
     out, _ = layer.forward(params, x, padding=np.array([[1, 0]]))
     np.testing.assert_array_equal(out.ravel(), [1, 3, 6])
+    out, _ = layer.forward(params._replace(weight=np.ones((1, 1, 1))), x, stride=2, padding="same")
+    np.testing.assert_array_equal(out.ravel(), [1, 4])  # where a step is wider than the window

@@ -133,7 +133,13 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         dense.forward(LAYER._replace(bias=np.ones(3)), X)
     with pytest.raises(TypeError, match=r"params.weight must be float32 like x, got float64"):
         dense.forward(LAYER, X.astype(np.float32))
+    with pytest.raises(ValueError, match=r"params.weight must have at least 2 axes"):
+        dense.forward(LAYER._replace(weight=np.ones(3)), X)
+    with pytest.raises(ValueError, match=r"params.weight must have shape \(3, 5\) .*\(3, 2, 5\)"):
+        dense.forward(LAYER._replace(weight=np.ones((3, 2, 5))), X)
     with pytest.raises(TypeError, match="x must be a NumPy array, got list"):
         dense.forward(LAYER, [1.0, 2.0, 3.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x must have at least 1 axis"):
+        dense.forward(LAYER, np.ones(()))
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 2\) to fit out, got \(2,\)"):
         dense.backward(LAYER, kept, np.ones(2))

@@ -38,13 +38,8 @@ ROWS = [
     [(1.5, 0.0), (-2.0, 0.125), (0.5, 0.25), (3.0, 0.0)],
     [(0.25, 0.0), (0.125, 0.0), (0.0625, 0.0), (64.0, 0.0)],  # vanishes at the third, on its own
     [(0.0, 0.0), (4.0, 0.5), (0.5, 0.5), (2.0, 0.0)],  # an exact 0, and one that may be 0
-    [
-        (256.0, 0.0),
-        (256.0, 0.0),
-        (2.0, 0.0),
-        (2.0**-8, 0.0),
-    ],  # overflows on the way, not at the end
-    [(2.0**16, 0.0), (0.5, 0.0), (0.25, 0.0), (2.0, 0.0)],  # begins with the largest number
+    [(256.0, 0.0), (256.0, 0.0), (2.0, 0.0), (1 / 256, 0.0)],  # overflows on the way alone
+    [(63488.0, 0.0), (0.5, 0.0), (0.25, 0.0), (2.0, 0.0)],  # 2^16 at most, and then more
     [(0.0, 0.5), (0.5, 0.0), (-4.0, 0.0), (0.0, 0.0)],  # may be 0 up to the exact one
 ]
 VALUES, ERRORS = np.moveaxis(np.array(ROWS), -1, 0)
