@@ -22,9 +22,9 @@ def handed(kind: str, function: Callable[[Any], Any], x: Array, d_out: Array) ->
 
 
 def test_an_activation_forgets_what_it_is_handed_or_is_applied_to_it() -> None:
-    for function, slope in ((jax.nn.relu, x > 0), (jnp.tanh, 1 - np.tanh(x) ** 2)):
+    for function, slope in ((jax.nn.relu, x > 0), (jnp.square, 2 * x)):
         got = handed("forgotten_upstream", function, x, d_out)
-        np.testing.assert_allclose(got, slope, rtol=1e-14)
+        np.testing.assert_array_equal(got, slope)
         got = handed("applied_to_upstream", function, x, d_out)
         np.testing.assert_array_equal(got, function(d_out))
 
