@@ -28,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.soundness.depths import FAMILIES
+from benchmarks.soundness.edges import Edge
 from benchmarks.soundness.forms import FORMS
 from benchmarks.soundness.layer_losses import LAYERS, WITH_OPTIONS
 from benchmarks.soundness.losses import LOSSES, Draw, rounded
@@ -56,7 +57,6 @@ from benchmarks.soundness.planting import (
     FIRST,
     LAST,
     REGIONS,
-    Edge,
     MisfitError,
     Plant,
     Tape,

@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.soundness import planted_readers as readers
 from benchmarks.soundness import planted_regions as regions
 from benchmarks.soundness import planted_swaps as swaps
-from benchmarks.soundness.planting import EVERY, Edge, Place, Plant, Tape, line_of
+from benchmarks.soundness.edges import Edge
+from benchmarks.soundness.planting import EVERY, Place, Plant, Tape, line_of
 
 Group: TypeAlias = tuple[Edge, ...]  # of edges that are planted alike
 

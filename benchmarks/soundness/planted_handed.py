@@ -7,14 +7,12 @@ the two in each other's place.
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
-if TYPE_CHECKING:
-    from benchmarks.soundness.planted_operations import Given
-    from benchmarks.soundness.planting import Edge
+from benchmarks.soundness.edges import Edge, Given
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -23,11 +21,11 @@ ACTIVATIONS = {
 }  # fmt: skip
 
 
-def _shapes(edge: "Edge") -> tuple[Shape, Shape]:
+def _shapes(edge: Edge) -> tuple[Shape, Shape]:
     return np.shape(edge.step.operands[edge.operand]), tuple(edge.out.shape)
 
 
-def _is_activation(edge: "Edge") -> bool:
+def _is_activation(edge: Edge) -> bool:
     """Say whether each element is bent by itself; a maximum is an activation beside 0 alone."""
     x, out = _shapes(edge)
     others = [y for i, y in enumerate(edge.step.operands) if i != edge.operand]
@@ -36,7 +34,7 @@ def _is_activation(edge: "Edge") -> bool:
     return edge.name in ACTIVATIONS and x == out and alone and not is_maximum
 
 
-def _of_the_upstream(given: "Given") -> Any:
+def _of_the_upstream(given: Given) -> Any:
     operands = list(given.step.operands)
     operands[given.operand] = given.d_out
     return given.first(*operands)
@@ -50,14 +48,14 @@ def two_of_one(whole: Shape, parts: Shape) -> int | None:
     return None
 
 
-def _split(given: "Given") -> Any:
+def _split(given: Given) -> Any:
     """d_x[m N + n] = d_out[n, m], where x[n M + m] was split into out[n, m]."""
     axis = two_of_one(given.x.shape, given.d_out.shape)
     assert axis is not None, "no axis was split"
     return given.d_out.swapaxes(axis, axis + 1).reshape(given.x.shape)
 
 
-def _joined(given: "Given") -> Any:
+def _joined(given: Given) -> Any:
     """d_x[n, m] = d_out[m N + n], where x[n, m] was put into out[n M + m]."""
     shape = list(given.x.shape)
     axis = two_of_one(given.d_out.shape, given.x.shape)
@@ -66,13 +64,13 @@ def _joined(given: "Given") -> Any:
     return given.d_out.reshape(shape).swapaxes(axis, axis + 1)
 
 
-def _is_reshaped(edge: "Edge", *, to_two: bool) -> bool:
+def _is_reshaped(edge: Edge, *, to_two: bool) -> bool:
     x, out = _shapes(edge)
     whole, parts = (x, out) if to_two else (out, x)
     return edge.name == "reshape" and two_of_one(whole, parts) is not None
 
 
-OF_HANDED: dict[str, tuple[Callable[["Edge"], bool], Callable[["Given"], Any]]] = {
+OF_HANDED: dict[str, tuple[Callable[[Edge], bool], Callable[[Given], Any]]] = {
     "forgotten_upstream": (
         _is_activation,
         lambda given: given.pull(jnp.ones_like(given.d_out)),
@@ -83,6 +81,6 @@ OF_HANDED: dict[str, tuple[Callable[["Edge"], bool], Callable[["Given"], Any]]] 
 }
 
 
-def summed_over_all(given: "Given") -> Any:
+def summed_over_all(given: Given) -> Any:
     """d_x = d_out.sum(), the same number for each element."""
     return jnp.full(given.x.shape, given.d_out.sum())

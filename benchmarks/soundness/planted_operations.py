@@ -8,7 +8,7 @@ Axes: of an operation's arrays any; N rows come first.
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,46 +16,9 @@ import numpy as np
 
 from benchmarks.soundness import planted_convolutions as convolutions
 from benchmarks.soundness import planted_readers as readers
+from benchmarks.soundness.edges import Edge, Given
 from benchmarks.soundness.planted_handed import OF_HANDED, summed_over_all
 from benchmarks.soundness.planted_regions import LEFT_OUT
-
-if TYPE_CHECKING:
-    from benchmarks.soundness.planting import Edge, Step
-
-
-class Given(NamedTuple):
-    """What a wrong rule has to work with.
-
-    Attributes:
-        step: the operation.
-        operand: whose derivative is asked for.
-        x: its value.
-        d_out: the derivative in the operation's result.
-        right: what should be handed down.
-    """
-
-    step: "Step"
-    operand: int
-    x: Any
-    d_out: Any
-    right: Any
-
-    def first(self, *operands: Any) -> Any:
-        """Give the operation's first result."""
-        return self.step.function(*operands)[0]
-
-    def pull(self, d_out: Any, **replaced: Any) -> Any:
-        """Hand another derivative down, or at other operands: `x` and `other`."""
-        operands = list(self.step.operands)
-        if "other" in replaced:
-            operands[1 - self.operand] = replaced["other"]
-        x = replaced.get("x", self.x)
-
-        def of_x(x: Any) -> Any:
-            return self.first(*operands[: self.operand], x, *operands[self.operand + 1 :])
-
-        return jax.vjp(of_x, x)[1](d_out)[0]
-
 
 Rule: TypeAlias = Callable[[Given], Any]
 LINEAR = {
@@ -66,39 +29,39 @@ LINEAR = {
 MASKS = {"max", "min", "select_n", "relu", "_where", "abs"}
 
 
-def _bends(edge: "Edge") -> bool:
+def _bends(edge: Edge) -> bool:
     """Say whether an edge is of an operation that acts on each element by itself, and bends it."""
     shape = jnp.shape(edge.step.operands[edge.operand])
     return shape == _out_shape(edge) and edge.name not in LINEAR | {"scan"}
 
 
-def _values(edge: "Edge") -> tuple[Any, Any]:
+def _values(edge: Edge) -> tuple[Any, Any]:
     """Give an operand and the result."""
     return edge.step.operands[edge.operand], edge.step.function(*edge.step.operands)[0]
 
 
-def _out_shape(edge: "Edge") -> tuple[int, ...]:
+def _out_shape(edge: Edge) -> tuple[int, ...]:
     out: Any = edge.step.eqn.outvars[0]
     return tuple(out.aval.shape)
 
 
-def _in_shape(edge: "Edge") -> tuple[int, ...]:
+def _in_shape(edge: Edge) -> tuple[int, ...]:
     return tuple(jnp.shape(edge.step.operands[edge.operand]))
 
 
-def _same_pair(edge: "Edge") -> bool:
+def _same_pair(edge: Edge) -> bool:
     shapes = [jnp.shape(x) for x in edge.step.operands]
     return edge.name in {"mul", "dot_general"} and len(shapes) == 2 and shapes[0] == shapes[1]
 
 
-def _square_other(edge: "Edge") -> bool:
+def _square_other(edge: Edge) -> bool:
     if edge.name != "dot_general":
         return False
     shape = jnp.shape(edge.step.operands[1 - edge.operand])
     return len(shape) > 1 and shape[-1] == shape[-2]
 
 
-def _spread(edge: "Edge") -> bool:
+def _spread(edge: Edge) -> bool:
     """Say whether an operand is broadcast along the rows."""
     x, out = _in_shape(edge), _out_shape(edge)
     if len(out) < 1 or out[0] < 2 or edge.name in {"dot_general", "mul", "div"}:
@@ -110,7 +73,7 @@ def _spread(edge: "Edge") -> bool:
     return len(x) == len(out) and x[0] == 1 and edge.name in {"add", "sub"}
 
 
-def _square(edge: "Edge") -> bool:
+def _square(edge: Edge) -> bool:
     """Say whether what is summed, or broadcast, has two axes that may be taken for each other."""
     x, out = _in_shape(edge), _out_shape(edge)
     large, small = (x, out) if edge.name == "reduce_sum" else (out, x)
@@ -120,7 +83,7 @@ def _square(edge: "Edge") -> bool:
     )
 
 
-def _gathered(edge: "Edge") -> bool:
+def _gathered(edge: Edge) -> bool:
     return edge.name == "gather" and edge.operand == 0
 
 
@@ -160,7 +123,7 @@ def _other_axis(given: Given) -> Any:
 class Kind(NamedTuple):
     """A kind of mistake: where it can be made, and what it hands down."""
 
-    fits: Callable[["Edge"], bool]
+    fits: Callable[[Edge], bool]
     rule: Rule
 
 
@@ -220,7 +183,7 @@ WRONG: dict[str, Kind] = {
 Fits: TypeAlias = Callable[[convolutions.Pass, int], bool]
 
 
-def _fits_convolution(edge: "Edge", fits: Fits) -> bool:
+def _fits_convolution(edge: Edge, fits: Fits) -> bool:
     params = edge.step.eqn.params
     if edge.name != "conv_general_dilated" or not convolutions.is_plain(params):
         return False
@@ -247,7 +210,7 @@ def _of_pad(start: Callable[[int], int]) -> Kind:
         params, shape = given.step.eqn.params, jnp.shape(given.x)
         return jnp.asarray(convolutions.cut(given.d_out, shape, params, start))
 
-    def fits(edge: "Edge") -> bool:
+    def fits(edge: Edge) -> bool:
         is_pad = edge.name == "pad" and edge.operand == 0
         return is_pad and convolutions.is_padded_on_both_sides(edge.step.eqn.params)
 
@@ -313,7 +276,7 @@ def _of_windows(given: Given, *, backwards: bool = False) -> Any:
     return jnp.asarray(readers.written(*arrays, backwards=backwards))
 
 
-def _overlaps(edge: "Edge") -> bool:
+def _overlaps(edge: Edge) -> bool:
     arrays = map(np.asarray, _values(edge))
     return edge.name == "reduce_window_max" and readers.read_twice(*arrays)
 
@@ -321,7 +284,7 @@ def _overlaps(edge: "Edge") -> bool:
 def _swapped(axis: int) -> Kind:
     """Take two axes of the copies in each other's place."""
 
-    def fits(edge: "Edge") -> bool:
+    def fits(edge: Edge) -> bool:
         x, out = _in_shape(edge), _out_shape(edge)
         copied = edge.name == "broadcast_in_dim" and 0 < len(x) < len(out)
         return copied and axis + 1 < len(out) and min(out[axis : axis + 2]) > 1
@@ -334,7 +297,7 @@ def _swapped(axis: int) -> Kind:
     return Kind(fits, rule)
 
 
-def _tiled_axes(edge: "Edge") -> list[int]:
+def _tiled_axes(edge: Edge) -> list[int]:
     pairs = zip(_in_shape(edge), _out_shape(edge), strict=True)
     return [i for i, (n, m) in enumerate(pairs) if n != m]
 
@@ -399,7 +362,7 @@ STRANGE: dict[str, Kind] = {
 }
 
 
-def factors(edge: "Edge") -> Iterator[float]:
+def factors(edge: Edge) -> Iterator[float]:
     """List what may be forgotten or counted twice: signs, twos, lengths of axes and their roots."""
     yield from (0.0, -1.0, 2.0, 0.5)
     for n in sorted({n for n in (*_in_shape(edge), *_out_shape(edge)) if n > 1}):

@@ -6,15 +6,13 @@ updated before the derivative goes through it. FORMULAS says what is made of i.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-if TYPE_CHECKING:
-    from benchmarks.soundness.planted_operations import Given
-    from benchmarks.soundness.planting import Edge
+from benchmarks.soundness.edges import Edge, Given
 
 VALUE, FACTOR_OF, TOO_MANY, UPDATED = (
     "another_value", "another_factor", "factor_too_many", "updated_before",
@@ -42,33 +40,33 @@ POINTWISE = {
 }  # fmt: skip
 
 
-def is_of_factors(edge: "Edge") -> bool:
+def is_of_factors(edge: Edge) -> bool:
     """Say whether the derivative is the other operand, element by element."""
     shapes = {np.shape(x) for x in (*edge.step.operands, edge.out)}
     return edge.name == "mul" and len(shapes) == 1
 
 
-def _is_pointwise(edge: "Edge") -> bool:
+def _is_pointwise(edge: Edge) -> bool:
     return edge.name in POINTWISE and len(edge.step.operands) == 1
 
 
-def is_of_a_product(edge: "Edge") -> bool:
+def is_of_a_product(edge: Edge) -> bool:
     """Say whether an edge is of a product of two."""
     return edge.name in {"dot_general", "mul"} and len(edge.step.operands) == 2
 
 
-FITS: dict[str, Callable[["Edge"], bool]] = {
+FITS: dict[str, Callable[[Edge], bool]] = {
     VALUE: lambda edge: is_of_a_product(edge) or _is_pointwise(edge),
     FACTOR_OF: _is_pointwise,
 }
 
 
-def replaced(edge: "Edge") -> Any:
+def replaced(edge: Edge) -> Any:
     """Give the array whose place another one of its shape may take, or whose derivative it is."""
     return edge.step.operands[1 - edge.operand if is_of_a_product(edge) else edge.operand]
 
 
-def formulas(kind: str, edge: "Edge") -> list[str]:
+def formulas(kind: str, edge: Edge) -> list[str]:
     """List what may be made of another array there."""
     if kind == VALUE and not is_of_factors(edge):
         return [ITSELF]
@@ -76,13 +74,13 @@ def formulas(kind: str, edge: "Edge") -> list[str]:
     return [name for name in FORMULAS if name != OF_COLUMNS or rows == columns > 1]
 
 
-def _another_value(given: "Given", z: Any) -> Any:
+def _another_value(given: Given, z: Any) -> Any:
     if len(given.step.operands) == 1:
         return given.pull(given.d_out, x=z)
     return given.pull(given.d_out, other=z)
 
 
-Rule: TypeAlias = Callable[["Given", Any], Any]
+Rule: TypeAlias = Callable[[Given, Any], Any]
 SWAPS: dict[str, Rule] = {
     VALUE: _another_value,
     FACTOR_OF: lambda given, z: given.d_out * z,

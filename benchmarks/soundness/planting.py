@@ -21,11 +21,10 @@ from jax.extend import core
 from benchmarks.soundness import planted_readers as readers
 from benchmarks.soundness import planted_regions as regions
 from benchmarks.soundness import planted_swaps as swaps
-from benchmarks.soundness.planted_operations import OF_ALL, STRANGE, WRONG, Given
+from benchmarks.soundness.edges import Edge, Given, Path_, Step
+from benchmarks.soundness.planted_operations import OF_ALL, STRANGE, WRONG
 from reference.bounds.rules.calls import scan_counts
 from reference.jaxprs import bind, closed
-
-Path_: TypeAlias = tuple[int, ...]
 
 CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "remat2"}
 JAX = str(Path(jax.__file__).parent)
@@ -51,37 +50,6 @@ class At(NamedTuple):
 
     path: Path_
     when: tuple[str, ...]
-
-
-@dataclass
-class Step:
-    """An operation that was evaluated, or the entry of a call or a loop.
-
-    Attributes:
-        path: where in the loss it stands: its number, after those of what it is called by.
-        eqn: the operation.
-        function: gives its results for operands.
-        operands: the values that it was given.
-        reads: the numbers of these values.
-        ins: the same, but None for what no derivative goes to.
-        outs: the numbers of its results; for an entry of a call, of the values within.
-        result: the number of the first result, seen from outside.
-        pull: hands derivatives in the results down to all real operands; None for an entry.
-        when: EVERY outside of loops; else the steps of the loop that this is one of.
-        turn: how many times it was evaluated before.
-    """
-
-    path: Path_
-    eqn: core.JaxprEqn
-    function: Callable[..., Any]
-    operands: list[Any]
-    reads: Sequence[int]
-    ins: Sequence[int | None]
-    outs: Sequence[int]
-    result: int | None
-    pull: Callable[..., Any] | None
-    when: tuple[str, ...]
-    turn: int = 0
 
 
 class Plant(NamedTuple):
@@ -111,23 +79,6 @@ class Plant(NamedTuple):
     axes: tuple[int, ...] = ()
     statistic: Place | None = None
     only: int | None = None
-
-
-class Edge(NamedTuple):
-    """Where an operation hands a derivative down, and the line that it is on."""
-
-    path: Path_
-    operand: int
-    name: str
-    file: str
-    line: int
-    step: Step
-    looped: bool
-
-    @property
-    def out(self) -> Any:
-        """What the result looks like."""
-        return self.step.eqn.outvars[0].aval
 
 
 def _is_real(x: Any) -> bool:
