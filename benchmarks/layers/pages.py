@@ -20,8 +20,25 @@ Found: TypeAlias = Mapping[str, Any]
 
 TITLE = "The layers"
 ABOUT = """\
-Each layer has one file with both passes, one with the derivation of every line, and a twin in
-[`reference/layers/`](../../reference/layers) that defines it for JAX."""
+Each layer has one file with both passes, the backward right below the forward. The page beside it
+derives every line, says what the passes keep and cost, and lists the mistakes that people make. A
+twin in [`reference/layers/`](../../reference/layers) defines the layer for JAX.
+
+- To begin with: [dense](dense.md), [relu](relu.md) and
+  [softmax_cross_entropy](softmax_cross_entropy.md), of which [a classifier](../models/mlp.py) is
+  made.
+- Activations: [leaky_relu](leaky_relu.md), [sigmoid](sigmoid.md), [tanh](tanh.md),
+  [gelu](gelu.md), [silu](silu.md), [swiglu](swiglu.md), [softmax](softmax.md).
+- Losses: [binary_cross_entropy](binary_cross_entropy.md), [squared_error](squared_error.md),
+  [huber](huber.md).
+- Normalisations: [layer_norm](layer_norm.md), [rms_norm](rms_norm.md),
+  [batch_norm](batch_norm.md), [group_norm](group_norm.md).
+- For images: [convolution](convolution.md), [transposed_convolution](transposed_convolution.md),
+  [max_pool](max_pool.md), [average_pool](average_pool.md).
+- For sequences: [embedding](embedding.md), [rope](rope.md), [attention](attention.md),
+  [blockwise_attention](blockwise_attention.md), [lstm](lstm.md), [gru](gru.md).
+- Around other layers: [residual](residual.md), [dropout](dropout.md),
+  [mixture_of_experts](mixture_of_experts.md)."""
 LEGEND = """
 - *equations*: how many are derived.
 - *keeps*: what the forward pass leaves for the backward pass, and the MiB that this takes beside
@@ -49,7 +66,7 @@ OURS = ("ours", "compiled")
 
 
 def write(found: Found, folder: Path, block: Found | None = None) -> str:
-    """Write the section of each layer's page and the catalogue, and give its first sentences.
+    """Write the section of each layer's page and the catalogue, and give the figures' summary.
 
     The catalogue ends with the transformer's block, if that was timed.
     """
@@ -63,7 +80,8 @@ def write(found: Found, folder: Path, block: Found | None = None) -> str:
         body += "\n\n## Put together: a block of a transformer\n\n"
         body += speed_section(ROW.size, block)
     facts = facts_of(found, block)
-    (folder / CATALOGUE).write_text(page(TITLE, summary, ABOUT, facts, body), "utf-8")
+    figures = f"## Figures\n\n{summary}"
+    (folder / CATALOGUE).write_text(page(TITLE, ABOUT, figures, facts, body), "utf-8")
     return summary
 
 

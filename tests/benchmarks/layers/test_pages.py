@@ -61,6 +61,8 @@ def test_every_layer_has_its_figures_and_its_row_in_the_catalogue(name: str) -> 
     assert all(f"\n| {part} | " in written for part in ("forward", "backward", "both"))
     catalogue = (pages.LAYERS / pages.CATALOGUE).read_text("utf-8")
     assert catalogue.count(f"\n| [{name}]({name}.py) | [") == 1
+    assert pages.ABOUT in catalogue
+    assert pages.ABOUT.count(f"[{name}]({name}.md)") == 1
 
 
 def test_a_section_takes_the_place_of_the_one_before() -> None:
