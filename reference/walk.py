@@ -320,6 +320,12 @@ def wrong_form(
             evidence = f"{place} is {_kind_in_words(got_array)}, expected {want_array.dtype}"
             if got_array.dtype == np.float32 and want_array.dtype == np.float64:
                 evidence += "; float32 is compared in float32 only where all arrays are float32"
+            by_numpy = isinstance(leaf, np.ndarray | np.generic)
+            if by_numpy and got_array.dtype == np.float64 and want_array.itemsize < 8:
+                evidence += (
+                    "; a float64 scalar such as np.sqrt(2) makes float64 of NumPy's "
+                    f"{want_array.dtype}, math.sqrt(2) does not"
+                )
             return Cause.observed(Code.WRONG_DTYPE, evidence)
     return None
 

@@ -104,6 +104,15 @@ def test_float32_for_float64_is_compared_in_float32() -> None:
     assert "jax_enable_x64" in report.warnings[0]
 
 
+def test_what_a_float64_scalar_of_numpy_does_is_said_of_numpys_arrays() -> None:
+    x = A.astype(np.float32)
+    by_numpy = check_gradient(x * np.sqrt(4.0), square, x)
+    by_jax = check_gradient(jax.numpy.asarray(2 * A), square, x)
+    for report, end in ((by_numpy, "math.sqrt(2) does not"), (by_jax, "expected float32")):
+        assert report.verdict == Verdict.WRONG_DTYPE
+        assert report.causes[0].evidence.endswith(end)
+
+
 def test_float32_beside_float64_is_another_dtype() -> None:
     """Or the float64 array would be held to float32's rounding."""
     report = check_gradient(((2 * A).astype(np.float32), np.zeros(2)), square, A, B, argnums=(0, 1))
