@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.edges.words import located
+from reference.diagnosis.edges.words import ELSEWHERE, located
 from reference.diagnosis.hypotheses import (
     OF_ARRAYS,
     OF_PARTS,
@@ -113,7 +113,9 @@ def _with_the_line(causes: list[Cause], edges: list[Cause], *, fitted: bool) -> 
     if fitted and edge.code != Code.PATH_SCALED:
         return [edge, *causes]
     sentence = f"{first.sentence} {edge.sentence}"
-    return [replace(edge, code=first.code, sentence=sentence, evidence=first.evidence), *rest]
+    _, *elsewhere = edge.evidence.partition(ELSEWHERE)
+    evidence = f"{first.evidence}{''.join(elsewhere)}"
+    return [replace(edge, code=first.code, sentence=sentence, evidence=evidence), *rest]
 
 
 def _merged(found: Iterable[Found]) -> list[Found]:

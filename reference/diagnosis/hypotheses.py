@@ -6,6 +6,7 @@ could have said no: it takes two elements, or a number that names itself, such a
 errors are as small as those of lost digits, it takes many that are wrong.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -123,10 +124,17 @@ def scaled(difference: Difference) -> Iterator[Found]:
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
         name = next((text for c, text in of_sizes.items() if c in found), "")
-        text = name or found.in_words()
+        text = name or f"{found.in_words()}{_of_lengths(found, arrays)}"
         return Found(Code.SCALED, {leaves: text}, fitted=not name, number=found)
 
     yield from _shared_then_each(difference.wrong, attempt)
+
+
+def _of_lengths(found: Interval, arrays: Iterable[Array]) -> str:
+    """Say of which axes' lengths a multiple is the quotient, as of a mean over the wrong one."""
+    lengths = {n for x in arrays for n in np.shape(x) if n > 1}
+    of = [(n, m) for n, m in itertools.permutations(lengths, 2) if n / m in found]
+    return f" = {of[0][0]}/{of[0][1]}, the lengths of two axes" if len(of) == 1 else ""
 
 
 def _telling(found: Interval | None) -> TypeGuard[Interval]:

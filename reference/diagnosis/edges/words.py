@@ -37,6 +37,7 @@ FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze
 ADDITIONS = {"add", "add_any"}
 SENTENCES = {name: kind.sentence for name, kind in (KINDS | REGIONS).items()}
 SHOWN = 3  # of other places that would explain the same
+ELSEWHERE = "; a mistake at "  # with which these places begin, at the end of the evidence
 
 
 class Words:
@@ -340,7 +341,7 @@ class Words:
             )
             shown = "; ".join(places[:SHOWN])
             more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-            found.append(f"; a mistake at {shown}{more} would give the same" if places else "")
+            found.append(f"{ELSEWHERE}{shown}{more} would give the same" if places else "")
         return found
 
     def line(self, tap: Tap) -> Line | None:

@@ -177,6 +177,21 @@ def test_each_of_two_mistakes_is_named_where_its_path_branches_off() -> None:
         assert "would give the same" in cause.evidence
 
 
+def test_a_multiple_of_the_gradient_names_all_lines_that_would_give_it() -> None:
+    x, t = normal(D), normal(D, seed=1)
+
+    def loss(x: Any) -> Any:
+        waves = jnp.sin(x)
+        return (waves * t).sum()
+
+    cause, *_ = causes(1.75 * np.cos(x) * t, loss, x)
+    assert cause.code == Code.SCALED
+    lines = ["return (waves * t).sum()", "waves = jnp.sin(x)"]
+    assert cause.where.text in lines
+    (other,) = (line for line in lines if line != cause.where.text)
+    assert re.search(rf"; a mistake at \S+, `{re.escape(other)}` would .* same$", cause.evidence)
+
+
 def test_the_verdict_stands_if_the_search_for_the_line_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -176,6 +176,13 @@ def test_of_two_rows_a_factor_of_2_is_their_number() -> None:
     assert said(leaf_of(WANT, -WANT), others=(X[:1],))[0] == (Code.SIGN, "the array")
 
 
+def test_the_quotient_of_two_axes_lengths_is_named_unless_several_are_it() -> None:
+    leaf = leaf_of(WANT, 1.5 * WANT)
+    for shapes, name in (((6, 4), " = 6/4, the lengths of two axes"), ((6, 4, 9), "")):
+        others = (np.ones(shapes[:2]), np.ones(shapes[2:]))
+        assert said(leaf, others=others)[0] == (Code.SCALED, f"the array: 3/2{name}")
+
+
 def test_any_other_factor_takes_two_elements_that_could_have_said_no() -> None:
     assert said(leaf_of([0.25, -0.5], [0.75, -1.5]))[0] == (Code.SCALED, "the array: 3")
     assert said(leaf_of([0.25, -0.5, 0], [0.75, -1.5, 0]))[0] == (Code.SCALED, "the array: 3")
