@@ -126,7 +126,7 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
     d_z = np.zeros(z.shape, z.dtype)  # (N, T, 3 H), of sequence weight + bias
     d_recurrent = np.zeros(z.shape, z.dtype)  # (N, T, 3 H), of h recurrent_weight
     d_h = np.zeros(state.shape, z.dtype)  # (N, H)
-    transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
+    transposed = params.recurrent_weight.T.copy()  # once, and not at every step
     for t in reversed(range(z.shape[1])):
         within = seen[:, t, np.newaxis]  # (N, 1)
         of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end

@@ -140,7 +140,7 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     to_c = o * slope_c  # (N, T, H), from h
     d_z = np.empty(z.shape, z.dtype)  # (N, T, 4 H)
     d_h, d_c = np.zeros((2, *state.h.shape), z.dtype)  # (N, H) each
-    transposed = np.ascontiguousarray(params.recurrent_weight.T)  # once, and not at every step
+    transposed = params.recurrent_weight.T.copy()  # once, and not at every step
     for t in reversed(range(z.shape[1])):
         within = seen[:, t, np.newaxis]  # (N, 1)
         of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end

@@ -229,6 +229,9 @@ def test_what_a_sequence_holds_past_its_end_does_not_count(layer: ModuleType) ->
     np.testing.assert_array_equal(d_sequence != 0, [[[True] * 2, [False] * 2], [[False] * 2] * 2])
     for result in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, result, results[0])
+    for last, first, steps in zip(last_state(kept), x.state, (kept.h, kept.c), strict=True):
+        np.testing.assert_array_equal(last[1], first[1])  # of no step
+        assert not np.shares_memory(last, steps)
     whole = Inputs(np.ones((2, 2, 2)), x.state)
     assert layer.forward(params, whole)[1].inputs.sequence is whole.sequence  # and no copy
 
