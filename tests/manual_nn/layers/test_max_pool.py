@@ -147,6 +147,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     for pair in [(2, 0), (0, 2)]:
         with pytest.raises(ValueError, match="padding must be less than the window, 2, got 2"):
             layer.forward((), x, window=2, padding=[(0, 0), pair])
+        with pytest.raises(ValueError, match="padding must be less than the window, 2, got 2"):
+            layer.forward((), x, window=2, padding=[pair, (0, 0)])
     for number in (1, [1, 1]):
         with pytest.raises(TypeError, match='padding must be "valid", "same" or 2 pairs of numb'):
             layer.forward((), x, window=2, padding=number)

@@ -169,6 +169,14 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
     for name in ("router", "bias_down"):
         with pytest.raises(ValueError, match=rf"params.{name} must have at least 2 axes .* \(3,\)"):
             forward(params._replace(**{name: np.ones(3)}), x, top_k=1)
+    for name in ("weight_up", "bias_up", "weight_down"):
+        one = params._replace(**{name: getattr(params, name)[0]})
+        with pytest.raises(ValueError, match=rf"params.{name} must have at least"):
+            forward(one, x, top_k=1)
+    with pytest.raises(ValueError, match=r"params.router must have shape \(3, 5\)"):
+        forward(params._replace(router=np.ones((3, 2, 5))), x, top_k=1)
+    with pytest.raises(ValueError, match="x must have at least 1 axis"):
+        forward(params, np.ones(()), top_k=1)
     with pytest.raises(TypeError, match=r"params.router must be float32 like x"):
         forward(params, x.astype(np.float32), top_k=1)
     with pytest.raises(TypeError, match="x must be a NumPy array, got list"):

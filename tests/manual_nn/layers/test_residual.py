@@ -135,7 +135,9 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         residual.forward((wide,), x, branch=[Step(dense)])
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
         residual.forward(((),), np.ones(3, np.int64), branch=[Step(tanh)])
+    with pytest.raises(ValueError, match=r"x must have at least 1 axis"):
+        residual.forward((), np.ones(()), branch=[])
     with pytest.raises(ValueError, match=r"d_out must have shape \(2, 3\) to fit out, got \(6,\)"):
-        residual.backward(((),), kept, np.ones(6))
+        residual.backward((), kept._replace(branch=(), inner=()), np.ones(6))
     with pytest.raises(TypeError, match="d_out must be float64 like out, got int64"):
         residual.backward(((),), kept, np.ones((2, 3), np.int64))

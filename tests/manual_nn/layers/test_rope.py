@@ -149,6 +149,16 @@ def test_the_angles_of_places_in_order_are_kept_for_the_next_call_and_cannot_be_
 
 
 @of_each_implementation(rope)
+def test_pairs_are_neighbours_or_halves_apart(layer: ModuleType) -> None:
+    """The same pairs, whose features stand in another order; with one of 1 nothing is rounded."""
+    x = np.repeat(np.eye(6)[:, np.newaxis], 3, axis=1)  # (6, T, D)
+    order = [0, 2, 4, 1, 3, 5]  # the first of each pair, and then the second
+    neighbours, _ = layer.forward((), x)
+    halves, _ = layer.forward((), x[..., order], halves=True)
+    np.testing.assert_array_equal(halves, neighbours[..., order])
+
+
+@of_each_implementation(rope)
 def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     x = np.ones((2, 3, 4))
     _, kept = layer.forward((), x)

@@ -159,6 +159,9 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         forward(TransposedConvolution(np.ones((2, 2, 3, 3)), np.ones(3)), x, groups=3)
     with pytest.raises(ValueError, match="output_padding must be below the stride, 1, got 1"):
         forward(params, x, output_padding=1)
+    for added in ([0, 2], [2, 0]):
+        with pytest.raises(ValueError, match="output_padding must be below the stride, 2, got 2"):
+            forward(params, x, stride=2, output_padding=added)
     with pytest.raises(ValueError, match=r"output_padding must have 2 numbers, .* got \[1\]"):
         forward(params, x, stride=2, output_padding=[1])
     with pytest.raises(ValueError, match="output_padding must be at least 0, got -1"):
