@@ -124,17 +124,20 @@ def scaled(difference: Difference) -> Iterator[Found]:
         if (size > 0).sum() < 2 or not difference.is_telling(leaves):
             return None
         name = next((text for c, text in of_sizes.items() if c in found), "")
-        text = name or f"{found.in_words()}{_of_lengths(found, arrays)}"
+        text = name or _in_words(found, arrays)
         return Found(Code.SCALED, {leaves: text}, fitted=not name, number=found)
 
     yield from _shared_then_each(difference.wrong, attempt)
 
 
-def _of_lengths(found: Interval, arrays: Iterable[Array]) -> str:
-    """Say of which axes' lengths a multiple is the quotient, as of a mean over the wrong one."""
-    lengths = {n for x in arrays for n in np.shape(x) if n > 1}
-    of = [(n, m) for n, m in itertools.permutations(lengths, 2) if n / m in found]
-    return f" = {of[0][0]}/{of[0][1]}, the lengths of two axes" if len(of) == 1 else ""
+def _in_words(found: Interval, arrays: Iterable[Array]) -> str:
+    """Write a multiple, and of which axes' lengths it is the quotient if of two alone."""
+    number, lengths = found.in_words(), {n for x in arrays for n in np.shape(x) if n > 1}
+    of = [f"{n}/{m}" for n, m in itertools.permutations(lengths, 2) if n / m in found]
+    if len(of) != 1:
+        return number
+    equal = f" = {of[0]}" if of[0] != number else ""
+    return f"{number}{equal}, the quotient of two axes' lengths"
 
 
 def _telling(found: Interval | None) -> TypeGuard[Interval]:

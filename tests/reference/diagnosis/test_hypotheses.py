@@ -178,7 +178,12 @@ def test_of_two_rows_a_factor_of_2_is_their_number() -> None:
 
 def test_the_quotient_of_two_axes_lengths_is_named_unless_several_are_it() -> None:
     leaf = leaf_of(WANT, 1.5 * WANT)
-    for shapes, name in (((6, 4), " = 6/4, the lengths of two axes"), ((6, 4, 9), "")):
+    of_lengths = {
+        (6, 4): " = 6/4, the quotient of two axes' lengths",
+        (3, 2): ", the quotient of two axes' lengths",
+        (6, 4, 9): "",
+    }
+    for shapes, name in of_lengths.items():
         others = (np.ones(shapes[:2]), np.ones(shapes[2:]))
         assert said(leaf, others=others)[0] == (Code.SCALED, f"the array: 3/2{name}")
 
