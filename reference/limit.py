@@ -73,3 +73,21 @@ class Limit:
         left_out = ", and ".join(self._left_out)
         more = "explain_seconds gives it more"
         return [*self._failed, f"{ended} and left out {left_out}; {more}"]
+
+
+class Tries:
+    """What is tried until a limit is over.
+
+    Attributes:
+        left: how many tries it left out.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        """Begin with nothing left out."""
+        self.limit, self.left = limit, 0
+
+    def has_time(self, count: int = 1) -> bool:
+        """Say whether time is left for so many tries; or else count them as left out."""
+        over = self.limit.is_over
+        self.left += count * over
+        return not over

@@ -13,11 +13,13 @@ from reference.arrays import counted
 from reference.bounds.rules.calls import scan_counts
 from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
+from reference.diagnosis.edges.changes import Explanation, Mistake
+from reference.diagnosis.edges.choices import named_factors
 from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS, REGIONS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
-from reference.diagnosis.edges.search import Explanation, Mistake, Search, named_factors
+from reference.diagnosis.edges.search import Search
 from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.tapped import (
@@ -424,8 +426,8 @@ def located(difference: Difference, *, alone: bool = False) -> Located:
         search = Search(difference)
         words = Words(search)
         found = search.run(alone=alone)
-        if search.left:
-            difference.limit.leave_out(f"{counted(search.left, 'mistake')} at single operations")
+        if left := search.tries.left:
+            difference.limit.leave_out(f"{counted(left, 'mistake')} at single operations")
         causes = [cause for explanation in found for cause in words.causes(explanation)]
         doubtful = search.doubtful
         return Located(causes, "" if causes or doubtful is None else words.doubt(doubtful))
