@@ -16,6 +16,7 @@ from reference.diagnosis.causes import diagnose
 from reference.diagnosis.coarser import by_errors, by_numbers
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference, outside
+from reference.diagnosis.models import recognised
 from reference.diagnosis.where import where_wrong
 from reference.digits import Judged, digits, lost_digits
 from reference.directions import Direction
@@ -120,7 +121,8 @@ def report_on(
     comparison = finding.comparison
     warnings = [*notes, *faults_of_ours(comparison, finding.name)]
     warnings += blind_spots(comparison.leaves, finding.name)
-    warnings += difference.model.warnings() if difference.model else []
+    model = recognised(difference)
+    warnings += model.warnings() if model else []
     warnings += difference.limit.warnings()
     return GradientReport(
         max(before, finding.verdict, key=list(Verdict).index),

@@ -10,13 +10,14 @@ from dataclasses import replace
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.edges.words import ELSEWHERE, located
+from reference.diagnosis.found import Found
 from reference.diagnosis.hypotheses import (
     OF_ARRAYS,
     OF_PARTS,
     OF_ROWS,
-    Found,
     layers_above_only,
 )
+from reference.diagnosis.models import recognised
 
 __all__ = ["Cause", "Code", "Difference", "diagnose"]
 
@@ -33,6 +34,7 @@ def diagnose(difference: Difference) -> tuple[Cause, ...]:
         return ()
     if nothing := difference.nothing & difference.wrong:
         return _of_nothing(difference, nothing)
+    difference = replace(difference, model=recognised(difference))
     of_model = list(difference.model.causes()) if difference.model else []
     # What traces the loss again is not asked where the model has the answer.
     hypotheses = OF_ARRAYS if of_model else (*OF_ROWS, *OF_ARRAYS)

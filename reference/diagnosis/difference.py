@@ -13,7 +13,7 @@ from reference.arrays import Array, counted
 from reference.bounds.rounding import Bounded, Rounding
 from reference.compare import Leaf, Verdict
 from reference.diagnosis.fitting import positive_numbers
-from reference.diagnosis.models import Model, recognised
+from reference.diagnosis.model import Model
 from reference.digits import FEWEST, most_roundings
 from reference.limit import Limit
 
@@ -36,6 +36,7 @@ class Difference:
         limit: on the search for causes.
         nothing: the places of the leaves in whose place None was returned, which counts as zeros.
         gradient: of the loss at these arguments, if it was traced before.
+        model: that the loss and its arguments look like, where the diagnosis has recognised one.
     """
 
     leaves: Sequence[Leaf]
@@ -48,11 +49,7 @@ class Difference:
     limit: Limit = field(default_factory=Limit)
     nothing: frozenset[int] = frozenset()
     gradient: Derivative | None = None
-
-    @functools.cached_property
-    def model(self) -> Model | None:
-        """The model that the loss and its arguments look like, if it is one that is known."""
-        return recognised(self)
+    model: Model | None = None
 
     @functools.cached_property
     def wrong(self) -> frozenset[int]:

@@ -9,7 +9,6 @@ errors are as small as those of lost digits, it takes many that are wrong.
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias, TypeGuard
 
 import jax
@@ -21,6 +20,7 @@ from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import Interval, fit, in_short, worst_ratio
+from reference.diagnosis.found import Found
 from reference.diagnosis.permutations import in_words, order_along
 from reference.diagnosis.where import in_words as part_in_words
 
@@ -28,29 +28,6 @@ MOST_FACTORS = 3  # of the slices of an array, unless each slice speaks for itse
 FOR_ITSELF = 4  # elements of a slice, of which one is enough to fit its factor
 STEP = re.compile(r"\[(?P<index>\d+)\]|\['(?P<name>[^']*)'\]|\.(?P<field>\w+)")
 NUMBER = re.compile(r"\d+")
-
-
-@dataclass(frozen=True)
-class Found:
-    """A hypothesis that explains some leaves.
-
-    Attributes:
-        details: what it says of which of them.
-        shared: whether it says the same of all.
-        fitted: whether it takes a number that means nothing by itself.
-        number: that was fitted, if it is the same for all.
-    """
-
-    code: Code
-    details: dict[frozenset[int], str] = field(default_factory=dict)
-    shared: bool = True
-    fitted: bool = False
-    number: Interval | None = None
-
-    @property
-    def leaves(self) -> frozenset[int]:
-        """All that it explains."""
-        return frozenset().union(*self.details)
 
 
 def _holds(difference: Difference, i: int, predicted: Bounded) -> bool:

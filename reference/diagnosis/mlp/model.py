@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,14 +10,11 @@ import numpy as np
 from manual_nn import Dense
 from reference.bounds.rounding import Bounded
 from reference.diagnosis.codes import Cause, Code
+from reference.diagnosis.difference import Difference
+from reference.diagnosis.found import Found
 from reference.diagnosis.mlp.explanation import Gradient, explain
 from reference.diagnosis.mlp.recognition import like_ours, recognised_weight_decay
 from reference.models import mlp
-
-if TYPE_CHECKING:
-    from reference.diagnosis.difference import Difference
-    from reference.diagnosis.hypotheses import Found
-
 
 # What the mistakes of operations mean for this network
 RELUS = {"relu", "max", "maximum", "select_n", "where", "_where"}
@@ -41,7 +38,7 @@ OF_OPERATIONS = {
 }
 
 
-def recognise(difference: "Difference") -> "MLP | None":
+def recognise(difference: Difference) -> "MLP | None":
     """Take a gradient in the parameters of layers that chain, followed by X and y."""
     of_params = difference.argnums in (0, (0,), [0])
     return MLP(difference) if of_params and like_ours(difference.args) else None
@@ -54,7 +51,7 @@ class MLP:
     gradient once more.
     """
 
-    def __init__(self, difference: "Difference") -> None:
+    def __init__(self, difference: Difference) -> None:
         """Take a gradient whose arguments are like ours."""
         self.difference = difference
 
@@ -97,7 +94,7 @@ class MLP:
                 f"{evidence}, at most {ratio:.2g} of it off",
             )
 
-    def code_of(self, found: "Found") -> Code:
+    def code_of(self, found: Found) -> Code:
         """Say what a number that explains all that is wrong means for this network.
 
         Of the data term alone, it has to explain every array that gets any of it.

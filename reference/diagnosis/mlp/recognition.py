@@ -1,19 +1,17 @@
 """Recognising the MLP: by the shapes of its arguments, and then by its gradient."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from reference.arguments import Derivative
 from reference.bounds.rounding import ROUNDINGS, Bounded, Rounding
+from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import fit, positive_numbers
 from reference.diagnosis.mlp.bounds import Bounds, is_bounded
 from reference.diagnosis.mlp.passes import RIGHT
-
-if TYPE_CHECKING:
-    from reference.diagnosis.difference import Difference
 
 
 def like_ours(args: Sequence[Any]) -> bool:
@@ -35,7 +33,7 @@ def like_ours(args: Sequence[Any]) -> bool:
     return bool(shapes) and (of_classes or of_probabilities)
 
 
-def recognised_weight_decay(difference: "Difference") -> Bounded | None:
+def recognised_weight_decay(difference: Difference) -> Bounded | None:
     """Say with which weight decay this is our network, if it is, for arguments like ours.
 
     It is our network if the loss's gradient, by JAX in float64, is our gradient for some weight

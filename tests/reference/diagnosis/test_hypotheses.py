@@ -18,8 +18,9 @@ from reference.arrays import Array
 from reference.diagnosis import permutations
 from reference.diagnosis.causes import diagnose
 from reference.diagnosis.difference import Difference
-from reference.diagnosis.hypotheses import Found, permuted
+from reference.diagnosis.found import Found
 from reference.diagnosis.hypotheses import layers_of as list_of_layers
+from reference.diagnosis.hypotheses import permuted
 from tests.support.cases import each
 from tests.support.leaves import leaf_of
 

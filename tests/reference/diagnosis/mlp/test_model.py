@@ -17,6 +17,7 @@ from reference.diagnosis.difference import Difference
 from reference.diagnosis.fitting import Interval
 from reference.diagnosis.mlp import model, recognise
 from reference.diagnosis.mlp.explanation import Explained
+from reference.diagnosis.models import recognised
 from tests.support.leaves import leaf_of
 from tests.support.mlp_faults import FAULTS_PLANTED as FAULTS
 from tests.support.regressions import regression
@@ -194,4 +195,4 @@ def test_another_model_is_left_to_the_hypotheses() -> None:
     """Its arguments are no layers that chain, so that nothing of the MLP is asked."""
     X = np.ones((4, 3))
     difference = Difference((), lambda w, X: jnp.sum(X @ w), (np.ones(3), X), 0)
-    assert difference.model is None
+    assert recognised(difference) is None
