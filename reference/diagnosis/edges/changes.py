@@ -14,8 +14,8 @@ import numpy as np
 
 from reference.arrays import Array
 from reference.bounds.rounding import is_key
+from reference.diagnosis.edges.flow import of_parameters
 from reference.diagnosis.edges.patterns import OF_TIES
-from reference.diagnosis.edges.substitutes import of_parameters
 from reference.diagnosis.edges.swaps import UPDATED
 from reference.diagnosis.edges.tapped import FACTOR, Edge, Tap, Tapped, shapes_at
 

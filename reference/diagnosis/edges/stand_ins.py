@@ -11,14 +11,14 @@ import numpy as np
 from reference.arrays import Array
 from reference.diagnosis.edges.changes import Explanation, Mistake, Program, joined
 from reference.diagnosis.edges.choices import STEPS, TIDY
+from reference.diagnosis.edges.flow import of_parameters
 from reference.diagnosis.edges.judge import JUDGED, Judge
+from reference.diagnosis.edges.recorded import Recorded
 from reference.diagnosis.edges.singles import Trial, trial_of
 from reference.diagnosis.edges.steps import Steps
 from reference.diagnosis.edges.substitutes import (
     Candidate,
-    Recorded,
     Substitutes,
-    of_parameters,
     simplicity,
 )
 from reference.diagnosis.edges.tapped import Tap

@@ -17,14 +17,13 @@ from reference.arrays import Array
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.along import alone, slope
 from reference.diagnosis.edges.expressions import places_of
+from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.recorded import Recorded, literal
 from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.substitutes import (
-    Flow,
-    Recorded,
     is_constant,
     is_of_factors,
-    literal,
 )
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, ANOTHER_VALUE, FORMULAS, ITSELF
 from reference.diagnosis.edges.tapped import (

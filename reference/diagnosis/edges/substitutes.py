@@ -21,12 +21,12 @@ import numpy as np
 from jax.extend import core
 
 from reference.arrays import Array
-from reference.bounds.programs import compiled_fast, program
-from reference.bounds.rounding import is_key
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.along import Along, alone, of_edge, of_region
+from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.recorded import DIRECTIONS, literal, recorded, recorded_beside
 from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.skipped import LEFT_OUT
 from reference.diagnosis.edges.statistics import (
@@ -42,7 +42,6 @@ from reference.diagnosis.edges.swaps import (
     FACTOR_TOO_MANY,
     FORMULAS,
     ITSELF,
-    UPDATED,
 )
 from reference.diagnosis.edges.tapped import (
     PRODUCTS,
@@ -53,231 +52,14 @@ from reference.diagnosis.edges.tapped import (
     Value,
     entered,
     shapes_at,
-    variable,
 )
 from reference.limit import Limit
 
-DIRECTIONS = 4
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together
 NEAR = 1 / 64  # of what is allowed, within which an error is beside others
 ALIKE = 12  # arrays that are tried in the place of one statistic
 ROUNDED = 64 * float(np.finfo(np.float64).eps)
 BENT = {"div", "pow", "atan2", "rem"}  # functions of two operands with a derivative at each point
-CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
-
-
-class Flow:
-    """Which arrays the operations of a loss read and make, and in which loop."""
-
-    def __init__(self, tapped: Tapped) -> None:
-        """Go through the loss's operations."""
-        self.operands: dict[tuple[int, ...], list[Value | None]] = {}  # None for a number
-        self.results: dict[tuple[int, ...], list[Value | None]] = {}
-        self.loop: dict[Value, tuple[int, ...]] = {}
-        self.scopes: dict[tuple[int, ...], tuple[core.Jaxpr, dict[Any, Value | None]]] = {}
-        jaxpr = tapped.jaxpr.jaxpr
-        given = self._given(jaxpr, (), ())
-        (self.last,) = self._follow(jaxpr, given, (), ())
-        self.loops = set(self.loop.values()) - {()}
-
-    def depends(self, active: Sequence[int]) -> dict[Value, frozenset[int]]:
-        """Say on which of some inputs each array may depend, by their places in the list."""
-        found = {Value((), -1 - number): frozenset({i}) for i, number in enumerate(active)}
-        none = frozenset[int]()
-        for path, operands in self.operands.items():
-            of = none.union(*(found.get(x, none) for x in operands if x is not None))
-            body = self.scopes.get(path)
-            given = [] if body is None else [x for x in body[1].values() if x is not None]
-            inputs = [x for x in given if x.path == path and x.result < 0]
-            for value in (*inputs, *(x for x in self.results[path] if x is not None)):
-                found[value] = found.get(value, none) | of
-        return found
-
-    def leads_through(self, source: Value, out: Value) -> bool:
-        """Say whether all ways from an array to the loss lead through another one."""
-        reached, past = {source}, {source}
-        for path, operands in self.operands.items():
-            if path in self.scopes and path not in self.loops:
-                continue  # whose operations come by themselves
-            results = [x for x in self.results[path] if x is not None]
-            if not reached.isdisjoint(operands):
-                reached.update(results)
-            if not past.isdisjoint(operands):
-                past.update(x for x in results if x != out)
-        return out in reached and self.last not in past
-
-    def resolved(self, value: Value, path: tuple[int, ...]) -> Value | None:
-        """Find out what an array is that the operations at a path read."""
-        jaxpr, known = self.scopes[path]
-        return known[variable(jaxpr, value, path)]
-
-    def _given(self, jaxpr: Any, path: tuple[int, ...], loop: tuple[int, ...]) -> dict[Any, Value]:
-        """Name the inputs and constants of the loss, or of a loop."""
-        count = len(jaxpr.invars) + len(jaxpr.constvars)
-        keys = [Value(path, -1 - i) for i in range(count)]
-        self.loop.update((key, loop) for key in keys)
-        return dict(zip([*jaxpr.invars, *jaxpr.constvars], keys, strict=True))
-
-    def _follow(
-        self, jaxpr: Any, known: dict[Any, Any], path: tuple[int, ...], loop: tuple[int, ...]
-    ) -> list[Value | None]:
-        def of(atom: Any) -> Value | None:
-            return None if isinstance(atom, core.Literal) else known.get(atom)
-
-        self.scopes[path] = jaxpr, known
-        for number, eqn in enumerate(jaxpr.eqns):
-            here = (*path, number)
-            self.operands[here] = [of(atom) for atom in eqn.invars]
-            inner = entered(eqn)
-            if inner is not None and eqn.primitive.name != "scan":
-                within = inner.jaxpr
-                given = dict(zip(within.invars, self.operands[here], strict=True))
-                constants = self._given(within, here, loop)
-                given.update((x, constants[x]) for x in within.constvars)
-                results = self._follow(within, given, here, loop)
-            else:
-                made = [Value(here, i) for i in range(len(eqn.outvars))]
-                self.loop.update((value, loop) for value in made)
-                results = list[Value | None](made)
-            if inner is not None and eqn.primitive.name == "scan":
-                self._follow(inner.jaxpr, self._given(inner.jaxpr, here, here), here, here)
-            self.results[here] = list(results)
-            known.update(zip(eqn.outvars, results, strict=True))
-        return [of(atom) for atom in jaxpr.outvars]
-
-
-def of_parameters(tapped: Tapped) -> list[Tap]:
-    """List the edges of products whose other operand is a parameter, which may have been updated.
-
-    A product is linear in it, so that the setting of the tap is the learning rate.
-    """
-    flow, found = Flow(tapped), []
-    parameters = {Value((), -1 - number) for number in tapped.active}
-    for edge in tapped.edges:
-        eqn = tapped.operations[edge.path].eqn
-        if eqn.primitive.name in PRODUCTS | {"mul"}:
-            operand = 1 - edge.operand
-            value = source = flow.operands[edge.path][operand]
-            while source is not None and source.result == 0 and source.path:
-                if tapped.operations[source.path].eqn.primitive.name not in CHAIN:
-                    break
-                source = flow.operands[source.path][0]
-            if value is not None and source in parameters:
-                swap = Swap(value, ITSELF, operand, updated=True)
-                found.append(Tap(edge, UPDATED, swap=swap))
-    return found
-
-
-class Recorded(NamedTuple):
-    """The arrays of a loss at its arguments.
-
-    Attributes:
-        values: the arrays.
-        handed: the derivative of the loss in each real one, one below another if it is that with
-            several mistakes; else a single one.
-        moved: how each real one changes along some directions of the arguments, one below another;
-            with a mistake what the gradient along a direction takes of what is handed down to it.
-    """
-
-    values: dict[Value, Array]
-    handed: dict[Value, Array]
-    moved: dict[Value, Array]
-
-
-def recorded(tapped: Tapped, directions: Sequence[Array]) -> Recorded:
-    """Evaluate all arrays of a loss.
-
-    Args:
-        tapped: the loss.
-        directions: for each differentiated input several changes, one below another.
-    """
-
-    def run(inputs: Sequence[Any], directions: Sequence[Any]) -> Any:
-        active = [inputs[number] for number in tapped.active]
-        kept = jax.eval_shape(lambda: tapped.values(active, inputs)[1])
-        real = {key: x for key, x in kept.items() if jnp.issubdtype(x.dtype, jnp.floating)}
-        zeros = {key: jnp.zeros(x.shape, x.dtype) for key, x in real.items()}
-
-        def of_added(added: Any) -> Any:
-            return tapped.values(active, inputs, added)
-
-        def of_active(active: Any) -> Any:
-            values = tapped.values(active, inputs)[1]
-            return {key: values[key] for key in real}
-
-        handed, values = jax.grad(of_added, has_aux=True)(zeros)
-        moved = jax.vmap(lambda along: jax.jvp(of_active, (active,), (along,))[1])(list(directions))
-        return values, handed, moved
-
-    def compiled() -> Any:
-        return compiled_fast(jax.jit(run).lower(tapped.inputs, list(directions)))
-
-    with precise_jax():
-        known = tapped.known_by
-        key = None if known is None else (known, tuple(tapped.active), "recorded")
-        values, handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions))
-    values = {value: x if is_key(x) else np.asarray(x) for value, x in values.items()}
-    handed = {value: np.asarray(x)[None] for value, x in handed.items()}
-    return Recorded(values, handed, jax.tree.map(np.asarray, moved))
-
-
-def recorded_beside(
-    tapped: Tapped, right: Recorded, taps: Sequence[tuple[Tap, ...]], directions: Sequence[Array]
-) -> Recorded:
-    """Compute what is handed down to all arrays, and how they move, beside one mistake or another.
-
-    Args:
-        tapped: the loss.
-        right: its arrays without a mistake.
-        taps: of each mistake, which are set to 1.
-        directions: for each differentiated input several changes, one below another.
-
-    Returns:
-        For each direction without a mistake, and then for each of them with each mistake.
-    """
-    every = list(dict.fromkeys(tap for some in taps for tap in some))
-    settings = np.zeros((1 + len(taps), len(every)))
-    for row, some in enumerate(taps, start=1):
-        settings[row, [every.index(tap) for tap in some]] = 1
-
-    def run(inputs: Sequence[Any], directions: Sequence[Any], settings: Any) -> Any:
-        active = [inputs[number] for number in tapped.active]
-        zeros = {key: jnp.zeros(x.shape[1:], x.dtype) for key, x in right.handed.items()}
-
-        @jax.jit  # so that it is traced once
-        def values(active: Any, added: Any, setting: Any) -> Any:
-            chosen = dict(zip(every, setting, strict=True))
-            value, kept = tapped.values(active, inputs, added, chosen)
-            return value, {key: kept[key] for key in zeros}
-
-        def of_setting(setting: Any) -> Any:
-            def along(direction: Any) -> Any:
-                def of_handed(handed: Any) -> Any:
-                    def total(active: Any) -> Any:
-                        kept = values(active, zeros, setting)[1]
-                        return sum((kept[key] * d).sum() for key, d in handed.items())
-
-                    pairs = zip(direction, jax.grad(total)(active), strict=True)
-                    return sum((r * d_x).sum() for r, d_x in pairs)
-
-                return jax.grad(of_handed)(zeros)
-
-            handed, _ = jax.grad(values, argnums=1, has_aux=True)(active, zeros, setting)
-            return handed, jax.vmap(along)(list(directions))
-
-        return jax.lax.map(of_setting, settings)
-
-    def compiled() -> Any:
-        return compiled_fast(jax.jit(run).lower(tapped.inputs, list(directions), settings))
-
-    with precise_jax():
-        built_in = any(tap.kind == UPDATED for tap in every)  # the gradient that was handed in
-        known = None if built_in else tapped.known_by
-        key = None if known is None else (known, tuple(tapped.active), "beside", tuple(taps))
-        handed, moved = program(key, compiled=compiled)(tapped.inputs, list(directions), settings)
-    several = {key: np.repeat(np.asarray(x), DIRECTIONS, axis=0) for key, x in handed.items()}
-    joined = {key: np.asarray(x).reshape(-1, *x.shape[2:]) for key, x in moved.items()}
-    return Recorded(right.values, several, joined)
 
 
 class Candidate(NamedTuple):
@@ -743,11 +525,6 @@ def _place(x: Any, jaxpr: core.Jaxpr, path: tuple[int, ...]) -> Value:
         for i, eqn in enumerate(jaxpr.eqns)
         if x in eqn.outvars
     )
-
-
-def literal(atom: Any) -> Array:
-    """Give the number that stands in a jaxpr."""
-    return np.asarray(atom.val, atom.aval.dtype)
 
 
 def is_constant(x: Array) -> bool:

@@ -16,11 +16,11 @@ from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.changes import Explanation, Mistake
 from reference.diagnosis.edges.choices import named_factors
 from reference.diagnosis.edges.expressions import Expression, expression_of
+from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS, REGIONS
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.search import Search
-from reference.diagnosis.edges.substitutes import Flow
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.tapped import (
     EVERY,

@@ -14,7 +14,8 @@ from jax import lax
 
 from reference import Code, check_gradient
 from reference.arrays import Array
-from reference.diagnosis.edges.substitutes import Flow, Substitutes
+from reference.diagnosis.edges.flow import Flow
+from reference.diagnosis.edges.substitutes import Substitutes
 from reference.diagnosis.edges.swaps import FORMULAS, written
 from reference.diagnosis.edges.tapped import Tapped, Value
 from tests.conftest import part_for
