@@ -20,9 +20,9 @@ from reference.bounds.programs import compiled_fast, program
 from reference.custom_rules import alike
 from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Site
+from reference.diagnosis.edges.operations import site_at
 from reference.diagnosis.edges.regions import Region, between
 from reference.diagnosis.edges.swaps import another_value
-from reference.diagnosis.edges.tapped import site_at
 from reference.jaxprs import bind, closed
 
 JaxArray: TypeAlias = jax.Array

@@ -15,9 +15,11 @@ import numpy as np
 from reference.arrays import Array
 from reference.bounds.rounding import is_key
 from reference.diagnosis.edges.flow import of_parameters
+from reference.diagnosis.edges.operations import shapes_at
 from reference.diagnosis.edges.patterns import OF_TIES
 from reference.diagnosis.edges.swaps import UPDATED
-from reference.diagnosis.edges.tapped import FACTOR, Edge, Tap, Tapped, shapes_at
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import FACTOR, Edge, Tap
 
 SIMPLEST = {FACTOR, *OF_TIES}  # kinds that are tried first, and whose program is small
 KEPT = 2**26  # bytes of changes, for the next check of the same loss at the same arguments

@@ -15,7 +15,8 @@ from reference.diagnosis.edges.changes import Mistake
 from reference.diagnosis.edges.orders import ORDERS
 from reference.diagnosis.edges.patterns import OF_TIES
 from reference.diagnosis.edges.swaps import UPDATED
-from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap, Tapped
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import EVERY, FACTOR, Tap
 
 STEPPED = (-1.0, -2.0, 1.0, -0.5)  # factors 0, -1, 2 and 1/2 less 1, where no fit is possible
 TIDY = {float(f"{digit}e{-n}") for digit in range(1, 10) for n in range(7)}  # learning rates

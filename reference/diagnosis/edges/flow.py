@@ -5,16 +5,10 @@ from typing import Any
 
 from jax.extend import core
 
+from reference.diagnosis.edges.operations import PRODUCTS, entered, variable
 from reference.diagnosis.edges.swaps import ITSELF, UPDATED
-from reference.diagnosis.edges.tapped import (
-    PRODUCTS,
-    Swap,
-    Tap,
-    Tapped,
-    Value,
-    entered,
-    variable,
-)
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import Swap, Tap, Value
 
 CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
 

@@ -16,7 +16,7 @@ from reference.compare import Comparer, Verdict
 from reference.diagnosis.edges.chance import CHANCE, DRAWS, Luck, least, luck
 from reference.diagnosis.edges.changes import Changes, Mistake, joined
 from reference.diagnosis.edges.choices import Choices
-from reference.diagnosis.edges.tapped import Tap
+from reference.diagnosis.edges.taps import Tap
 from reference.diagnosis.edges.target import COARSER, Target
 from reference.limit import Tries
 

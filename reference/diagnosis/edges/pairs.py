@@ -15,7 +15,7 @@ from reference.diagnosis.edges.changes import Explanation, Mistake
 from reference.diagnosis.edges.choices import FITTED, STEPS
 from reference.diagnosis.edges.judge import JUDGED, Judge
 from reference.diagnosis.edges.singles import Trial
-from reference.diagnosis.edges.tapped import FACTOR
+from reference.diagnosis.edges.taps import FACTOR
 
 BEST = 8  # pairs of mistakes that are tried as they are
 PAIRS = 256  # that seem best, for which it is computed what one mistake makes of the other

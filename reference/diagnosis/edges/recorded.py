@@ -12,7 +12,8 @@ from reference.bounds.programs import compiled_fast, program
 from reference.bounds.rounding import is_key
 from reference.bounds.tracing import precise_jax
 from reference.diagnosis.edges.swaps import UPDATED
-from reference.diagnosis.edges.tapped import Tap, Tapped, Value
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import Tap, Value
 
 DIRECTIONS = 4  # that are drawn at random
 

@@ -16,7 +16,7 @@ from reference.diagnosis.edges.choices import STEPS
 from reference.diagnosis.edges.expressions import places_of
 from reference.diagnosis.edges.judge import Judge
 from reference.diagnosis.edges.patterns import OF_ARRAYS
-from reference.diagnosis.edges.tapped import EVERY, FACTOR, Tap
+from reference.diagnosis.edges.taps import EVERY, FACTOR, Tap
 
 NODES = (-1.0, 1.0, -2.0, -0.5, 0.5, 2.0)  # settings that say what a factor on several edges does
 VERIFIED = 3  # settings of such a factor, for which it is computed

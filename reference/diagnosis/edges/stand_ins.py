@@ -21,7 +21,7 @@ from reference.diagnosis.edges.substitutes import (
     Substitutes,
     simplicity,
 )
-from reference.diagnosis.edges.tapped import Tap
+from reference.diagnosis.edges.taps import Tap
 from reference.diagnosis.edges.target import COARSER
 from reference.limit import Limit
 

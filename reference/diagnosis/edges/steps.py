@@ -19,6 +19,7 @@ from reference.diagnosis.edges.along import alone, slope
 from reference.diagnosis.edges.expressions import places_of
 from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.operations import PRODUCTS, shapes_at
 from reference.diagnosis.edges.recorded import Recorded, literal
 from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.substitutes import (
@@ -26,15 +27,8 @@ from reference.diagnosis.edges.substitutes import (
     is_of_factors,
 )
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, ANOTHER_VALUE, FORMULAS, ITSELF
-from reference.diagnosis.edges.tapped import (
-    PRODUCTS,
-    Edge,
-    Swap,
-    Tap,
-    Tapped,
-    Value,
-    shapes_at,
-)
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import Edge, Swap, Tap, Value
 from reference.limit import Limit
 
 Values: TypeAlias = tuple[Value, ...]

@@ -26,6 +26,7 @@ from reference.diagnosis.edges.along import Along, alone, of_edge, of_region
 from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.kinds import REGIONS
 from reference.diagnosis.edges.mistakes import Shapes
+from reference.diagnosis.edges.operations import PRODUCTS, entered, shapes_at
 from reference.diagnosis.edges.recorded import DIRECTIONS, literal, recorded, recorded_beside
 from reference.diagnosis.edges.regions import ELEMENTWISE
 from reference.diagnosis.edges.skipped import LEFT_OUT
@@ -43,16 +44,8 @@ from reference.diagnosis.edges.swaps import (
     FORMULAS,
     ITSELF,
 )
-from reference.diagnosis.edges.tapped import (
-    PRODUCTS,
-    Edge,
-    Swap,
-    Tap,
-    Tapped,
-    Value,
-    entered,
-    shapes_at,
-)
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import Edge, Swap, Tap, Value
 from reference.limit import Limit
 
 AT_ONCE = 2**23  # numbers of candidates that are multiplied out together

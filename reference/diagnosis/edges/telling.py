@@ -12,7 +12,7 @@ import numpy as np
 from reference.diagnosis.edges.chance import CHANCE, least, luck
 from reference.diagnosis.edges.judge import Judge
 from reference.diagnosis.edges.singles import Trial
-from reference.diagnosis.edges.tapped import FACTOR
+from reference.diagnosis.edges.taps import FACTOR
 from reference.diagnosis.edges.target import COARSER
 
 SAME_FACTOR = 1e-2  # of a factor, within which others are the same

@@ -19,19 +19,11 @@ from reference.diagnosis.edges.expressions import Expression, expression_of
 from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS, REGIONS
+from reference.diagnosis.edges.operations import Operation
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.search import Search
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
-from reference.diagnosis.edges.tapped import (
-    EVERY,
-    FACTOR,
-    FIRST,
-    Edge,
-    Operation,
-    Swap,
-    Tap,
-    Value,
-)
+from reference.diagnosis.edges.taps import EVERY, FACTOR, FIRST, Edge, Swap, Tap, Value
 from reference.diagnosis.fitting import in_short
 from reference.jaxprs import user_frame
 

@@ -20,7 +20,8 @@ from reference.arrays import Array
 from reference.compare import Comparer, Verdict
 from reference.diagnosis.codes import Cause
 from reference.diagnosis.edges.mistakes import MISTAKES
-from reference.diagnosis.edges.tapped import FACTOR, Tap, Tapped
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import FACTOR, Tap
 from reference.layers import layer_norm as twin
 from tests.conftest import part_for
 from tests.support.draws import normal

@@ -17,7 +17,8 @@ from reference.arrays import Array
 from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.substitutes import Substitutes
 from reference.diagnosis.edges.swaps import FORMULAS, written
-from reference.diagnosis.edges.tapped import Tapped, Value
+from reference.diagnosis.edges.tapped import Tapped
+from reference.diagnosis.edges.taps import Value
 from tests.conftest import part_for
 from tests.support.draws import normal
 
