@@ -87,8 +87,8 @@ def _made_ready(params: Params, shape: tuple[int, ...], workspace: Workspace) ->
     """Make ready what a pass takes beside X, of this shape, or give None if they do not fit."""
     if len(shape) != 2 or not workspace.fits(params):
         return None
-    (N, D), weight = shape, params[0].weight
-    if not 0 < N <= workspace.rows or len(weight) != D or weight is workspace.gradient[0].weight:
+    N, D = shape
+    if not 0 < N <= workspace.rows or len(params[0].weight) != D or workspace.overwrites(params):
         return None
     out, dtype = workspace.arrays(N), workspace.dtype
     weights, biases = zip(*params, strict=True)

@@ -42,6 +42,7 @@ def jvp(params: Params, tangents: Params, weight_decay: float) -> np.floating[An
     )
 
 
+@np.errstate(over="ignore")  # what is too large is infinite, as a sum in its own precision
 def _inner(a: Array, b: Array) -> np.floating[Any]:
     """Add up a b by blocks, and the sums of blocks in float64: float32 loses what comes late."""
     a, b = a.reshape(-1), b.reshape(-1)

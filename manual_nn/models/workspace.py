@@ -78,7 +78,7 @@ class Workspace:
         self.rows = as_count(rows, name="rows")
         self.dtype = params[0].weight.dtype
         self.shapes = [weight.shape for weight, _ in params]
-        self._fitting = params
+        self._fitting = self._apart = params
         self._all = new_arrays(params, self.rows)
         self.gradient: Params = self._all.gradient
         self.ready: Any = None  # what mlp_compiled keeps for its next call
@@ -106,6 +106,17 @@ class Workspace:
         if fitting:
             self._fitting = params
         return fitting
+
+    def overwrites(self, params: Params) -> bool:
+        """Say whether an array of params shares memory with the workspace's gradient."""
+        if params is self._apart:  # whose arrays stay where they are
+            return False
+        own = [array for layer in self.gradient for array in layer]
+        arrays = [array for layer in params for array in layer]
+        if any(np.may_share_memory(array, mine) for array in arrays for mine in own):
+            return True
+        self._apart = params
+        return False
 
 
 def checked_params(params: object, workspace: object) -> Params:
@@ -135,7 +146,7 @@ def arrays_of(workspace: object, params: Params, N: int) -> Arrays:
             f"one for {workspace.shapes} and {workspace.dtype}"
         )
         raise ValueError(msg)
-    if params[0].weight is workspace.gradient[0].weight:
+    if workspace.overwrites(params):
         raise ValueError("params must not be the workspace's own gradient, which is overwritten")
     if workspace.rows < N:
         raise ValueError(f"workspace must be made for at least {N} rows, got {workspace.rows}")

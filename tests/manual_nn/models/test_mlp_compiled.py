@@ -260,8 +260,8 @@ def test_a_call_is_made_at_once_only_if_nothing_has_to_be_converted(name: str) -
     for _ in range(2):  # and so it stays after one that was made
         assert made(other, workspace) is None
         assert same_bits(made(plain, workspace), want)
-    own = plain._replace(params=workspace.gradient)  # which it would overwrite
-    assert made(own, workspace) is None
+    for params in (workspace.gradient, (plain.params[0], workspace.gradient[1])):  # overwritten
+        assert made(plain._replace(params=params), workspace) is None
 
 
 def test_what_is_kept_for_the_next_call_follows_what_changes_in_place() -> None:

@@ -173,8 +173,11 @@ def test_a_workspace_refuses_its_own_gradient_though_it_be_of_several_layers(par
     X = np.ones((2, 3))
     workspace = Workspace(params, 2)
     _, gradient = manual_nn.loss_and_grad(params, X, [0, 1], workspace=workspace)
-    with pytest.raises(ValueError, match="params must not be the workspace's own gradient"):
-        manual_nn.loss_and_grad(gradient, X, [0, 1], workspace=workspace)
+    mixed = (*params[:-1], gradient[-1])
+    views = tuple(Dense(weight[:], bias[:]) for weight, bias in gradient)
+    for own in (gradient, mixed, views):
+        with pytest.raises(ValueError, match="params must not be the workspace's own gradient"):
+            manual_nn.loss_and_grad(own, X, [0, 1], workspace=workspace)
 
 
 OTHERS = {

@@ -71,6 +71,14 @@ def test_what_comes_late_in_a_large_weight_is_not_lost_in_float32() -> None:
         assert value.dtype == np.float32
 
 
+def test_what_is_too_large_is_infinite_without_a_warning() -> None:
+    weight = np.full((5, penalty.BLOCK), 1e17, np.float32)  # the sum of a block is finite
+    params = (Dense(weight, np.zeros(penalty.BLOCK, np.float32)),)
+    assert np.isfinite(np.vdot(weight[0], weight[0]))
+    assert penalty.forward(params, 1.0) == np.inf
+    assert penalty.jvp(params, params, 0.5) == np.inf
+
+
 @pytest.mark.parametrize("seed", range(9))
 def test_along_a_direction_it_is_computed_in_float32(seed: int) -> None:
     """As NumPy takes an inner product of many float32 numbers, whatever its library adds up in."""
