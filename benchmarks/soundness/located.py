@@ -78,10 +78,11 @@ LEGEND = """
 identical fault, to half of the digits of the precision: it is the edge and the mistake that was
 planted, or another that nobody could tell from it. *line first*: the line that is named first is
 the one where the mistake was planted, or the cause is right. *same line*: the former alone.
-*unknown*: no operation is named. *both named*: of two mistakes at once, what is named gives the
-identical fault. The last columns count right gradients, and those that were given a cause. Where
-the check says of the right gradient itself that at these values no check could tell, nothing is
-planted, and other values are drawn."""
+*unknown*: no operation is named. *both named*: of two mistakes at once, two are named, which give
+the identical fault; where one is named that gives it, too, as of two factors on one path, they are
+not. The last columns count right gradients, and those that were given a cause. Where the check
+says of the right gradient itself that at these values no check could tell, nothing is planted, and
+other values are drawn."""
 OF_UNKNOWN = """
 What stayed unknown. *doubted*: a mistake would explain the gradient, but the errors lie in so few
 directions, or so near to rounding, that one of the many that are tried would do so by chance, and
@@ -345,7 +346,7 @@ class Planter:
         if first is None or report.verdict not in REFUSED:
             return Result(self.subject.name, self.dtype, kinds, caught=False)
         named = [cause for cause in causes if cause is not None and cause.kind]
-        right = bool(named) and self.is_right(named, fault)
+        right = len(named) == len(plants) and self.is_right(named, fault)
         at = {(cause.where.file, cause.where.number) for cause in named if cause.where is not None}
         same = bool(at) and at <= lines if len(plants) == 1 else at == lines
         planted = "; ".join(self._words(group) for group in plants)

@@ -74,6 +74,13 @@ def test_a_whole_function_that_is_left_out_may_be_named_by_its_call() -> None:
     assert planter.is_right([cause], planter.fault([plant]))
 
 
+def test_of_two_mistakes_that_one_gives_as_well_both_are_not_named(planter: Planter) -> None:
+    on_one_path = [edge for edge in planter.edges if edge.name in {"integer_pow", "reduce_sum"}]
+    result = planter.result([[Plant(edge.path, 0, FACTOR, 2.0)] for edge in on_one_path])
+    assert result is not None
+    assert (result.caught, result.code, result.cause) == (True, "scaled", False)
+
+
 def test_what_does_not_show_is_not_planted(planter: Planter) -> None:
     (edge,) = (edge for edge in planter.edges if edge.name == "integer_pow")
     assert planter.result([[Plant(edge.path, 0, FACTOR, 1.0)]]) is None
