@@ -2,14 +2,17 @@
 
 Whoever writes jax.custom_vjp or jax.custom_jvp has written a derivative by hand. To JAX it is the
 derivative, so that a gradient taken by JAX would be compared with the very rule that is in doubt.
-The rules of JAX itself, as that of its ReLU, are left where they are; one that the user has given
-to a function of JAX is the user's.
+The rules of JAX itself, as that of its ReLU, are left where they are: those that a module of JAX
+holds, for the very function that it gives them to. Every other rule is the user's, even one that is
+made of JAX's functions only and given to a function of JAX.
 """
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import jax
@@ -40,7 +43,8 @@ def _rules(jaxpr: Any) -> Iterator[str]:
                 yield "a function with jax.custom_gradient"
                 continue
             if place.startswith(OF_JAX):
-                place = next(p for p in _places_of_rule(eqn) if not p.startswith(OF_JAX))
+                places = _places_of_rule(eqn)
+                place = next((p for p in places if not p.startswith(OF_JAX)), "")
             yield f"{name} ({Path(place).name})" if place else name
 
 
@@ -53,7 +57,7 @@ def _body(eqn: core.JaxprEqn) -> Any:
     if not place.startswith(OF_JAX) or place.startswith(WRAPPED):
         return body
     # The function is JAX's, but its rule need not be.
-    return None if all(p.startswith(OF_JAX) for p in _places_of_rule(eqn)) else body
+    return None if _is_of_jax(eqn, place) else body
 
 
 def _function(eqn: core.JaxprEqn) -> Any:
@@ -67,9 +71,29 @@ def _written(of: Any) -> tuple[str, str]:
     return name, place
 
 
+def _is_of_jax(eqn: core.JaxprEqn, place: str) -> bool:
+    """Say whether JAX itself has given its function, which is written there, this rule."""
+    places = _places_of_rule(eqn)
+    if not all(p.startswith(OF_JAX) for p in places):
+        return False
+    given = {id(function) for rule in _rules_of(eqn) for function in _wrapped_in(rule)}
+    module = _modules().get(place.rpartition(":")[0])
+    if module is None:
+        return False
+    if any(all(id(r) in given for r in rules) for rules in _held_by(module).get(place, [])):
+        return True
+    # What a function of JAX makes when it is called, as jax.export does, no module holds.
+    return any({place, *places} <= within for within in _written_within(module))
+
+
+def _rules_of(eqn: core.JaxprEqn) -> list[Any]:
+    """List the functions that a rule consists of, as JAX has wrapped them."""
+    return [eqn.params[key] for key in sorted(OF_DERIVATIVES & eqn.params.keys())]
+
+
 def _places_of_rule(eqn: core.JaxprEqn) -> list[str]:
     """List where the functions are written that a rule consists of."""
-    rules = [eqn.params[key] for key in sorted(OF_DERIVATIVES & eqn.params.keys())]
+    rules = _rules_of(eqn)
     places = [_written(rule)[1] for rule in rules if hasattr(rule, "debug_info")]
     if not any(place.startswith(WRAPPED) for place in places):
         return places
@@ -78,21 +102,65 @@ def _places_of_rule(eqn: core.JaxprEqn) -> list[str]:
 
 def _given_to_defjvps(rule: Any) -> list[Any]:
     """List the functions that `defjvps` has made a rule of, which closes over them."""
-    ahead, seen = [rule], set[int]()
+    for function in map(inspect.unwrap, _wrapped_in(rule)):
+        if inspect.isfunction(function) and function.__qualname__ == OF_JVPS:
+            jvps = inspect.getclosurevars(function).nonlocals["jvps"]
+            # A rule without any function says that all is constant, which JAX says of none.
+            return [jvp for jvp in jvps if jvp is not None] or [*jvps]
+    return []
+
+
+def _wrapped_in(rule: Any) -> list[Any]:
+    """List what JAX has wrapped, one in another, to make a rule of what it was given: the last."""
+    ahead, seen, wrapped = [rule], set[int](), list[Any]()
     while ahead:
         x = ahead.pop()
         if id(x) in seen:
             continue
         seen.add(id(x))
         if isinstance(x, linear_util.WrappedFun):
+            wrapped.append(x.f)
             ahead.append(x.f)
         elif inspect.isfunction(x):
-            within = inspect.getclosurevars(x).nonlocals
-            if x.__qualname__ == OF_JVPS:
-                # A rule without any function says that all is constant, which JAX says of none.
-                return [jvp for jvp in within["jvps"] if jvp is not None] or [*within["jvps"]]
-            ahead += within.values()
-    return []
+            ahead += inspect.getclosurevars(x).nonlocals.values()
+    return wrapped
+
+
+def _modules() -> dict[str, ModuleType]:
+    """Give the modules of JAX that have been imported, by the files that they are written in."""
+    modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] == "jax"]
+    return {str(getattr(module, "__file__", None)): module for module in modules}
+
+
+@functools.cache
+def _held_by(module: ModuleType) -> dict[str, list[tuple[Any, ...]]]:
+    """Give the rules of the functions that a module holds, by where those functions are written."""
+    held: dict[str, list[tuple[Any, ...]]] = {}
+    for function in vars(module).values():
+        rules: tuple[Any, ...]
+        if isinstance(function, jax.custom_jvp):
+            rules = (function.jvp,)
+        elif isinstance(function, jax.custom_vjp):
+            rules = (function.fwd, function.bwd)
+        else:
+            continue
+        if None not in rules:
+            held.setdefault(_place_of(function.fun), []).append(rules)
+    return held
+
+
+@functools.cache
+def _written_within(module: ModuleType) -> list[set[str]]:
+    """List, for each function of a module, the places of the functions that are written in it."""
+    functions = filter(inspect.isfunction, map(inspect.unwrap, vars(module).values()))
+    return [set(_places_within(function.__code__)) for function in functions]
+
+
+def _places_within(code: CodeType) -> Iterator[str]:
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield f"{inner.co_filename}:{inner.co_firstlineno}"
+            yield from _places_within(inner)
 
 
 def _place_of(function: Any) -> str:
@@ -101,6 +169,11 @@ def _place_of(function: Any) -> str:
         function = function.func
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
+# JAX's rules as they are now: a user may give one of its functions another.
+for _module in _modules().values():
+    _held_by(_module)
 
 
 def alike(jaxpr: core.ClosedJaxpr) -> Hashable:

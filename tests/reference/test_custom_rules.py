@@ -1,17 +1,20 @@
 """Functions with custom derivative rules, found wherever they are called, and gone through."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
+from jax.experimental.ode import odeint
 
 from reference.custom_rules import Bodies, alike, custom_rules
 from tests.support.cases import each
 
 Function = Callable[..., Any]
+RELU6: Any = jax.nn.relu6  # whose attributes are not typed
 
 
 def square(x: Any) -> Any:
@@ -100,17 +103,68 @@ def relu_with_vjp() -> Function:
     return function
 
 
-@each("rule", [relu_with_jvp, relu_with_jvps, relu_without_any, relu_with_vjp])
+def relu_with_jvp_of_softplus() -> Function:
+    """The same with a rule that consists of JAX's functions, and is another function's."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvp(functools.partial(jax.jvp, jax.nn.softplus))
+    return function
+
+
+def relu_with_jvps_of_jax() -> Function:
+    """The same the other way: the output where d_x is not 0, and else x."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvps(jnp.where)
+    return function
+
+
+def relu_with_rule_of_relu6() -> Function:
+    """The same with a rule that JAX holds for another function."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvp(RELU6.jvp)
+    return function
+
+
+def relu_with_rule_jitted() -> Function:
+    """The same with that rule in a wrapper of JAX's, which says that it is the rule."""
+    function = jax.custom_jvp(jax.nn.relu)
+    function.defjvp(jax.jit(RELU6.jvp))
+    return function
+
+
+WRITTEN = (relu_with_jvp, relu_with_jvps, relu_with_vjp)  # here; the others are made of JAX's
+
+
+@each(
+    "rule",
+    [
+        *WRITTEN,
+        *(relu_without_any, relu_with_jvp_of_softplus, relu_with_jvps_of_jax),
+        *(relu_with_rule_of_relu6, relu_with_rule_jitted),
+    ],
+)
 def test_a_rule_for_a_function_of_jax_is_the_users(rule: Callable[[], Function]) -> None:
     x = jnp.array([0.0, 1.0])
-    for use in ("call", "vmap", "scan"):
+    for use in ("call", "vmap", "scan") if rule in WRITTEN else ("vmap",):
         function = USES[use](rule())
         jaxpr = jax.make_jaxpr(function)(x)
         (name,) = custom_rules(jaxpr)
-        assert name.startswith("relu (test_custom_rules.py:") or rule is relu_without_any, use
+        assert name.startswith("relu (test_custom_rules.py:" if rule in WRITTEN else "relu"), use
         assert alike(jaxpr) is None  # another rule may come
         want = jax.grad(USES[use](jax.nn.relu))(x)
         np.testing.assert_array_equal(jax.grad(Bodies(function))(x), want)
+
+
+def test_a_rule_given_to_a_function_that_jax_holds_is_the_users() -> None:
+    def rules() -> list[str]:
+        return custom_rules(jax.make_jaxpr(lambda x: 2 * RELU6(x))(jnp.ones(2)))  # anew
+
+    own = RELU6.jvp
+    try:
+        RELU6.defjvp(functools.partial(jax.jvp, jax.nn.softplus))
+        assert rules() == ["relu6"]
+    finally:
+        RELU6.defjvp(own)
+    assert rules() == []
 
 
 def test_the_rules_of_jax_stay() -> None:
@@ -118,9 +172,15 @@ def test_the_rules_of_jax_stay() -> None:
     special = jax.scipy.special
     for own in (
         *(jax.nn.relu, jax.nn.relu6, jax.nn.softmax, jax.nn.log_softmax, jax.nn.softplus),
-        *(jax.nn.logsumexp, jnp.sinc, special.logit, lambda x: special.xlogy(x, x)),
+        *(jax.nn.logsumexp, jax.nn.mish, jnp.sinc, jnp.i0, lambda x: jnp.logaddexp(x, x)),
+        *(jnp.frexp, lambda x: jnp.linalg.slogdet(jnp.outer(x, x)), special.logit, special.expi),
+        *(lambda x: special.xlogy(x, x), lambda x: special.zeta(x, x)),  # made of a partial
+        lambda x: lax.custom_root(lambda y: y * y - x[0], 1.0, lambda _, y: y, lambda _, y: y),
+        lambda x: odeint(lambda y, _: -y, x, x),  # of jax.custom_vjp
+        export.export(jax.jit(jnp.sin))(x).call,  # made within a function
     ):
-        assert custom_rules(jax.make_jaxpr(own)(x)) == []
+        jaxpr = jax.make_jaxpr(own)(x)
+        assert custom_rules(jaxpr) == [], jaxpr
     jaxpr = jax.make_jaxpr(jax.vmap(jax.nn.relu))(x)
     assert "custom_jvp_call" in str(jaxpr)
     assert custom_rules(jaxpr) == []
