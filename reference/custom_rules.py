@@ -9,6 +9,7 @@ made of JAX's functions only and given to a function of JAX.
 
 import functools
 import inspect
+import itertools
 import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
@@ -77,13 +78,14 @@ def _is_of_jax(eqn: core.JaxprEqn, place: str) -> bool:
     if not all(p.startswith(OF_JAX) for p in places):
         return False
     given = {id(function) for rule in _rules_of(eqn) for function in _wrapped_in(rule)}
-    module = _modules().get(place.rpartition(":")[0])
-    if module is None:
-        return False
-    if any(all(id(r) in given for r in rules) for rules in _held_by(module).get(place, [])):
+    modules = _modules()
+    held = [rules for module in modules for rules in _held_by(module).get(place, [])]
+    if any(all(id(function) in given for function in rules) for rules in held):
         return True
     # What a function of JAX makes when it is called, as jax.export does, no module holds.
-    return any({place, *places} <= within for within in _written_within(module))
+    file = place.rpartition(":")[0]
+    within = [_written_within(m) for m in modules if getattr(m, "__file__", None) == file]
+    return any({place, *places} <= written for written in itertools.chain(*within))
 
 
 def _rules_of(eqn: core.JaxprEqn) -> list[Any]:
@@ -126,10 +128,9 @@ def _wrapped_in(rule: Any) -> list[Any]:
     return wrapped
 
 
-def _modules() -> dict[str, ModuleType]:
-    """Give the modules of JAX that have been imported, by the files that they are written in."""
-    modules = [module for name, module in [*sys.modules.items()] if name.partition(".")[0] == "jax"]
-    return {str(getattr(module, "__file__", None)): module for module in modules}
+def _modules() -> list[ModuleType]:
+    """List the modules of JAX that have been imported."""
+    return [module for name, module in [*sys.modules.items()] if name.partition(".")[0] == "jax"]
 
 
 @functools.cache
@@ -172,7 +173,7 @@ def _place_of(function: Any) -> str:
 
 
 # JAX's rules as they are now: a user may give one of its functions another.
-for _module in _modules().values():
+for _module in _modules():
     _held_by(_module)
 
 
