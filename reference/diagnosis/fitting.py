@@ -139,6 +139,6 @@ def worst_ratio(leaf: Leaf, predicted: Bounded) -> float:
     distance = abs(leaf.got.astype(np.float64) - predicted.value)
     if (~np.isfinite(predicted.error) & (leaf.error > leaf.open_bound)).any():
         return math.inf
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = distance / predicted.error
     return float(np.where(np.isnan(ratio), 0.0, ratio).max(initial=0))

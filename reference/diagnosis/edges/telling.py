@@ -103,10 +103,11 @@ class Telling:
     def _along_the_error(self, tried: Sequence[Trial]) -> int:
         """Count the mistakes that change the gradient in the direction of the error alone.
 
-        No other one can fit an error from a place where errors have one direction.
+        No other one can fit an error from a place where errors have one direction. At least the
+        one that is judged was tried, even if rounding takes it out of that direction.
         """
         weight = self.target.weight
         target, rounded = self.target.sketch(weight * self.target.error), np.count_nonzero(weight)
         target = target / np.linalg.norm(target)
         across = (t.sketch - (t.sketch @ target) * target for t in tried)
-        return sum(bool(x @ x <= COARSER**2 * rounded) for x in across)
+        return max(1, sum(bool(x @ x <= COARSER**2 * rounded) for x in across))

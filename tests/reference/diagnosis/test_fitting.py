@@ -80,6 +80,10 @@ def test_what_is_infinite_or_may_be_anything_explains_only_what_is_right() -> No
     assert ratio_of(leaf_of([1, 2], [1, 2]), [7, 2], [np.inf, 1]) == 0
 
 
+def test_a_ratio_that_overflows_is_infinite() -> None:
+    assert ratio_of(leaf_of([0], [1e300]), [0], [1e-300]) == np.inf
+
+
 def test_the_positive_numbers_are_real_ones_alone() -> None:
     args = (0.5, 3, -1.0, 0.0, np.array([4.0]), {"a": np.float32(2), "b": [np.array(0.25)]}, "")[:6]
     assert positive_numbers(args) == [0.5, 2.0, 0.25]
