@@ -63,11 +63,11 @@ def test_the_rows_of_d_logits_sum_to_zero(
 def test_shifting_all_logits_of_a_row_changes_nothing(
     seed: int, N: int, K: int, dtype: type[np.floating], shift: int
 ) -> None:
-    """Bit for bit, because integers are shifted without rounding."""
+    """Bit for bit, because integers are shifted without rounding; nor does another axis before."""
     z = integers(np.random.default_rng(seed), N, K, dtype=dtype)
     shifts = shift * np.arange(1, N + 1, dtype=dtype)[:, None]
     for function in (softmax, log_softmax):
-        np.testing.assert_array_equal(function(z + shifts), function(z))
+        np.testing.assert_array_equal(function((z + shifts)[np.newaxis]), [function(z)])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -276,6 +276,20 @@ def test_weights_of_any_size_count_by_their_ratios(
         np.testing.assert_array_equal(d_x, [[0, 0.75 * p, 0.75 * p], [0.25, -0.25, 0.25 * p]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_are_used_as_they_are_where_their_sum_and_1_over_it_are_normal_numbers(
+    dtype: type[np.floating[Any]],
+) -> None:
+    x, target = np.array([[1, 2]], dtype), np.array([0])
+    smallest = np.finfo(dtype).tiny
+    largest = 1 / smallest
+    below, above = np.nextafter(smallest, dtype(0)), np.nextafter(largest, dtype(np.inf))
+    for total, as_they_are in ((below, False), (smallest, True), (largest, True), (above, False)):
+        weights = np.array([total, 0], dtype)
+        _, kept = softmax_cross_entropy.forward((), x, target=target, class_weight=weights)
+        assert (kept.class_weight is weights) == as_they_are
+
+
 def test_weights_of_classes_are_added_up_in_their_own_precision() -> None:
     """As large as they are, and multiplied by a power of 2 where their sum is subnormal."""
     x, target = watch(np.array([[1, 2, 3], [3, 2, 1]], np.float32)), np.array([0, 2])
@@ -290,13 +304,14 @@ def test_weights_of_classes_are_added_up_in_their_own_precision() -> None:
 @of_each_implementation(softmax_cross_entropy)
 def test_nothing_is_lost_where_no_row_counts(layer: ModuleType) -> None:
     x = np.array([[0.0, 1.0]])
-    for target, options in (
-        (np.array([-100]), {"ignore_index": -100}),
-        (np.array([0]), {"class_weight": np.array([0.0, 1.0])}),
+    for logits, target, options in (
+        (x, np.array([-100]), {"ignore_index": -100}),
+        (x[:, :1], np.array([-100]), {"ignore_index": -100}),  # there is class 0 alone
+        (x, np.array([0]), {"class_weight": np.array([0.0, 1.0]), "label_smoothing": 0.5}),
     ):
-        loss, kept = layer.forward((), x, target=target, **options)
+        loss, kept = layer.forward((), logits, target=target, **options)
         assert loss == 0
-        np.testing.assert_array_equal(layer.backward((), kept)[1], [[0, 0]])
+        np.testing.assert_array_equal(layer.backward((), kept)[1], 0 * logits)
 
 
 @of_each_implementation(softmax_cross_entropy)
@@ -311,7 +326,7 @@ def test_nothing_is_lost_where_no_row_counts(layer: ModuleType) -> None:
         (TypeError, "target must be float64 like x, got int64", {"target": np.ones((2, 3), int)}),
         (ValueError, r"target must have shape \(2,\) or \(2, 3\) to", {"target": np.zeros(3, int)}),
         (ValueError, "numbers from 0 to 2, got 3", {"target": np.array([0, 3])}),
-        (ValueError, "numbers from 0 to 2, got -1", {"target": np.array([-1, 0])}),
+        (ValueError, "numbers from 0 to 2, got -1", {"target": np.array([-1, 3])}),
         (ValueError, "ignore_index must be None", {"target": np.eye(3)[:2], "ignore_index": 0}),
         (ValueError, "row_weight must have shape", {"row_weight": np.ones(2)}),
         (TypeError, "row_weight must be a real number, got str", {"row_weight": "mean"}),
