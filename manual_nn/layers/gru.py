@@ -135,8 +135,7 @@ def backward(params: GRU, kept: Kept, d_out: Array) -> tuple[GRU, Inputs]:
         d_u = of_h * (before_h[:, t] - n[:, t]) * slope_u[:, t]  # (N, H)
         d_z[:, t] = np.concatenate([d_r, d_u, d_n], axis=-1)
         d_recurrent[:, t] = np.concatenate([d_r, d_u, d_n * r[:, t]], axis=-1)
-        back = of_h * u[:, t] + np.matmul(d_recurrent[:, t], transposed)  # (N, H)
-        d_h = np.where(within, back, d_h)
+        d_h = of_h * u[:, t] + np.matmul(d_recurrent[:, t], transposed)  # (N, H)
     d_params, d_sequence = of_all_steps(params, kept, d_z, d_recurrent)
     return d_params, Inputs(d_sequence, d_h)
 

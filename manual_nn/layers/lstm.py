@@ -143,11 +143,11 @@ def backward(params: LSTM, kept: Kept, d_out: Array) -> tuple[LSTM, Inputs]:
     transposed = params.recurrent_weight.T.copy()  # once, and not at every step
     for t in reversed(range(z.shape[1])):
         within = seen[:, t, np.newaxis]  # (N, 1)
-        of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end
-        of_c = np.where(within, d_c, 0) + of_h * to_c[:, t]  # (N, H)
+        of_h = np.where(within, d_h + d_out[:, t], 0)  # 0 after the end, as d_c is
+        of_c = d_c + of_h * to_c[:, t]  # (N, H)
         d_z[:, t] = to_z[:, t] * np.concatenate([of_c, of_c, of_c, of_h], axis=-1)
-        d_c = np.where(within, of_c * f[:, t], d_c)  # (N, H)
-        d_h = np.where(within, np.matmul(d_z[:, t], transposed), d_h)  # (N, H)
+        d_c = of_c * f[:, t]  # (N, H)
+        d_h = np.matmul(d_z[:, t], transposed)  # (N, H)
     d_params = LSTM(
         np.tensordot(sequence, d_z, axes=((0, 1), (0, 1))),
         np.tensordot(before_h, d_z, axes=((0, 1), (0, 1))),

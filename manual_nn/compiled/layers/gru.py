@@ -144,9 +144,7 @@ def _steps_backward(
                 d_recurrent_t[n] = 0
             copy(d_recurrent_t[n], d_recurrent[n, t])
         product(d_recurrent_t, transposed, 1.0, 0.0, back)
-        for n in range(N):
-            if seen[n, t]:
-                d_h[n] += back[n]  # (8)
+        d_h += back  # (8)
 
 
 @compiled

@@ -116,7 +116,7 @@ def _go_back(
 ) -> None:
     """Write d_z, and move d_h and d_c from after the last step, where they are 0, to the first."""
     N, T, H = d_out.shape
-    of_step, of_h, of_c = np.empty((N, 4 * H), z.dtype), np.empty_like(d_h), np.empty(H, z.dtype)
+    of_step, of_c = np.empty((N, 4 * H), z.dtype), np.empty(H, z.dtype)
     gates, rests = np.empty(3 * H, z.dtype), np.empty(3 * H, z.dtype)
     for t in range(T - 1, -1, -1):
         for n in range(N):
@@ -137,10 +137,7 @@ def _go_back(
             else:
                 of_step[n] = 0  # (3)
             copy(of_step[n], d_z[n, t])
-        product(of_step, transposed, 1.0, 0.0, of_h)
-        for n in range(N):
-            if seen[n, t]:
-                copy(of_h[n], d_h[n])  # (4), of the step before
+        product(of_step, transposed, 1.0, 0.0, d_h)  # (4), of the step before
 
 
 @compiled

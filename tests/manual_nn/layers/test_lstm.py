@@ -259,6 +259,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.forward(params, x._replace(state=x.state._replace(c=np.ones(3))))
     with pytest.raises(ValueError, match=r"x.state.h must have shape \(4, 3\) .* got \(5, 3\)"):
         layer.forward(params, x._replace(state=State(np.ones((5, 3)), np.ones((5, 3)))))
+    with pytest.raises(ValueError, match=r"x.state.h must have at least 2 axes"):
+        layer.forward(params, x._replace(state=x.state._replace(h=np.ones(3))))
     with pytest.raises(ValueError, match=r"x.sequence must have at least 3 axes"):
         layer.forward(params, x._replace(sequence=np.ones((4, 2))))
     with pytest.raises(ValueError, match=r"x.sequence must have shape \(N, T, D\), got \(4, 5, 1"):
@@ -271,7 +273,7 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.forward(params, x, lengths=np.array([1, 2]))
     for length in (6, -1):
         with pytest.raises(ValueError, match=f"lengths must be from 0 to 5, got {length}"):
-            layer.forward(params, x, lengths=np.array([1, 2, length, 3]))
+            layer.forward(params, x, lengths=np.array([1, 2, length, 7]))
     with pytest.raises(ValueError, match=r"d_out must have shape \(4, 5, 3\) to fit out, got \(3,"):
         layer.backward(params, kept, np.ones(3))
 
