@@ -261,6 +261,8 @@ def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
         layer.forward(params, x._replace(state=State(np.ones((5, 3)), np.ones((5, 3)))))
     with pytest.raises(ValueError, match=r"x.state.h must have at least 2 axes"):
         layer.forward(params, x._replace(state=x.state._replace(h=np.ones(3))))
+    with pytest.raises(ValueError, match=r"x.state.h must have shape \(4, 3\) .* got \(4, 1, 3\)"):
+        layer.forward(params, x._replace(state=x.state._replace(h=np.ones((4, 1, 3)))))
     with pytest.raises(ValueError, match=r"x.sequence must have at least 3 axes"):
         layer.forward(params, x._replace(sequence=np.ones((4, 2))))
     with pytest.raises(ValueError, match=r"x.sequence must have shape \(N, T, D\), got \(4, 5, 1"):
