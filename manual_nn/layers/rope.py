@@ -127,15 +127,13 @@ def _turned(x: Array, cos: Array, sin: Array, *, halves: bool) -> Array:
         z = np.ascontiguousarray(x).view(np.result_type(x, np.complex64))  # (..., T, D / 2)
         return (z * (cos + 1j * sin)).view(x.dtype)
     out = np.empty(x.shape, x.dtype)  # (..., T, D)
-    (a, b), (turned_a, turned_b) = _pairs(x, halves=halves), _pairs(out, halves=halves)
+    (a, b), (turned_a, turned_b) = _halves(x), _halves(out)
     turned_a[...] = a * cos - b * sin
     turned_b[...] = a * sin + b * cos
     return out
 
 
-def _pairs(x: Array, *, halves: bool) -> tuple[Array, Array]:
+def _halves(x: Array) -> tuple[Array, Array]:
     """Give the first and the second feature of each pair, (..., T, D / 2), as views; eq. (1)."""
-    if halves:
-        half = x.shape[-1] // 2
-        return x[..., :half], x[..., half:]
-    return x[..., ::2], x[..., 1::2]
+    half = x.shape[-1] // 2
+    return x[..., :half], x[..., half:]

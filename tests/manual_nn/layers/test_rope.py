@@ -53,9 +53,14 @@ def with_the_other_pairs(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return rope.backward(params, kept._replace(halves=not kept.halves), d_out)
 
 
+def pairs_of(x: Any, *, halves: bool) -> tuple[Any, Any]:
+    half = x.shape[-1] // 2
+    return (x[..., :half], x[..., half:]) if halves else (x[..., ::2], x[..., 1::2])
+
+
 def overwritten_in_place(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # noqa: ARG001
     d_x = d_out.copy()
-    a, b = rope._pairs(d_x, halves=kept.halves)
+    a, b = pairs_of(d_x, halves=kept.halves)
     a[...] = a * kept.cos + b * kept.sin
     b[...] = -a * kept.sin + b * kept.cos
     return (), d_x
@@ -63,7 +68,7 @@ def overwritten_in_place(params: tuple[()], kept: Kept, d_out: Any) -> Any:  # n
 
 def reflected(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     _, d_x = rope.backward(params, kept, d_out)
-    (a, b), (_, turned) = (rope._pairs(array, halves=kept.halves) for array in (d_out, d_x))
+    (a, b), (_, turned) = (pairs_of(array, halves=kept.halves) for array in (d_out, d_x))
     turned[...] = a * kept.sin + b * kept.cos
     return (), d_x
 
