@@ -83,7 +83,8 @@ def test_a_run_of_the_numerical_modules_keeps_the_page_of_all(tmp_path: Path) ->
     session, layer = tmp_path / "build" / "mutants.jsonl", "manual_nn/layers/tiny.py"
     layers = tmp_path / "tests" / "manual_nn" / "layers"
     layers.mkdir(parents=True)
-    (layers / "test_tiny.py").write_text(TESTS, encoding="utf-8")
+    for tests in (layers / "test_tiny.py", layers.with_name("test_layers.py")):  # and of all layers
+        tests.write_text(TESTS, encoding="utf-8")
     write_tiny(tmp_path)
     write_tiny(tmp_path, module=layer)
     path = tmp_path / "benchmarks" / "results" / "mutants.md"
