@@ -4,7 +4,6 @@ import math
 from types import ModuleType
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +17,10 @@ from reference.layers import gru as twin
 from tests.support.bits import same_bits
 from tests.support.compiled import of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
+from tests.support.recurrent import (
+    assert_padding_does_not_count,
+    assert_padding_does_not_count_in_the_twin,
+)
 from tests.support.strategies import seeds
 
 
@@ -214,43 +217,18 @@ def test_a_sequence_in_two_pieces_is_the_sequence(layer: ModuleType) -> None:
     assert same_bits(np.concatenate([first, second], axis=1), whole)
 
 
-def of_padding(value: float) -> tuple[GRU, Inputs, Any]:
-    """Make arguments whose examples have one real step and none, and hold this past their ends."""
-    rng, lengths = np.random.default_rng(0), np.array([1, 0])
-
-    def draw(*shape: int) -> Any:
-        return rng.normal(size=shape)
-
-    sequence = draw(2, 2, 2)
-    sequence[0, 1:] = sequence[1] = value
+def with_padding(draw: Any, sequence: Any) -> tuple[GRU, Inputs]:
     params = GRU(*(draw(*shape) for shape in [(2, 6), (2, 6), (6,), (2,)]))
-    return params, Inputs(sequence, draw(2, 2)), lengths
+    return params, Inputs(sequence, draw(2, 2))
 
 
 @of_each_implementation(gru)
 def test_what_a_sequence_holds_past_its_end_does_not_count(layer: ModuleType) -> None:
-    results = []
-    for value in (0.0, np.nan, np.inf):
-        params, x, lengths = of_padding(value)
-        out, kept = layer.forward(params, x, lengths=lengths)
-        assert np.isfinite(x.sequence).all() == np.isfinite(value)  # the caller's stays
-        results.append((out, last_state(kept), layer.backward(params, kept, out + 1)))
-    d_sequence = results[0][2][1].sequence
-    np.testing.assert_array_equal(d_sequence != 0, [[[True] * 2, [False] * 2], [[False] * 2] * 2])
-    for result in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, result, results[0])
-    np.testing.assert_array_equal(last_state(kept)[1], x.state[1])  # of no step
-    assert not np.shares_memory(last_state(kept), kept.h)
-    whole = Inputs(np.ones((2, 2, 2)), x.state)
-    assert layer.forward(params, whole)[1].inputs.sequence is whole.sequence  # and no copy
+    assert_padding_does_not_count(layer, with_padding, last_state, lambda kept: (kept.h,))
 
 
 def test_what_a_sequence_holds_past_its_end_does_not_count_in_the_twin() -> None:
-    def total(params: Any, x: Any, lengths: Any) -> Any:
-        return twin.forward(params, x, lengths=lengths).sum()
-
-    zero, nan = (jax.value_and_grad(total, (0, 1))(*of_padding(value)) for value in (0.0, np.nan))
-    jax.tree.map(np.testing.assert_array_equal, nan, zero)
+    assert_padding_does_not_count_in_the_twin(twin, with_padding)
 
 
 @of_each_implementation(gru)
