@@ -82,11 +82,15 @@ class Search:
         if alone:
             return []
         another, two = "an array that stands in for another", "two mistakes at once"
+
+        def pairs() -> Pairs:  # once it is known what `updated` leaves for them
+            return Pairs(self.judge, [*tried, *stand_ins.of_updates])
+
         looks = [
             (stand_ins.updated, another),
             (stand_ins.substituted, another),
-            (lambda: Pairs(self.judge, [*tried, *stand_ins.of_updates]).run(), two),
-            (lambda: StandInBeside(Pairs(self.judge, [*tried, *stand_ins.of_updates])).run(), two),
+            (lambda: pairs().run(), two),
+            (lambda: StandInBeside(pairs()).run(), two),
         ]
         for look, what in looks:
             try:
