@@ -51,3 +51,19 @@ def test_0_stays_and_so_does_what_is_not_a_number(
 ) -> None:
     assert module.log1p(dtype(0)) == 0
     assert np.isnan(module.log1p(dtype(np.nan)))
+
+
+@of_each_dtype
+def test_there_are_as_many_terms_as_are_needed_and_no_more(dtype: type[np.floating[Any]]) -> None:
+    """The bound counts 0.03 u for what is left out, which takes y = 1 and s^2 = 1 / 9; eq. (2)."""
+    terms, u = len(logarithm.coefficients_of(dtype(1))), np.finfo(dtype).eps / 2
+    left_out = [9 / 8 * 9.0**-n / (2 * n + 1) for n in (terms - 1, terms)]
+    assert left_out[1] < 0.03 * u < left_out[0]
+
+
+def test_each_coefficient_is_taken_once_and_the_first_for_the_highest_power(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = in_python(logarithm)
+    monkeypatch.setattr(module, "coefficients_of", lambda _: (3.0, 2.0, 1.0))
+    assert module.log1p(np.float64(2)) == 1 + 2 / 4 + 3 / 16  # s = 1 / 2, so that 2 s is 1
