@@ -46,6 +46,7 @@ def assert_padding_does_not_count(
         params, x, lengths = of_padding(arguments, value)
         out, kept = layer.forward(params, x, lengths=lengths)
         assert np.isfinite(x.sequence).all() == np.isfinite(value)  # the caller's stays
+        np.testing.assert_array_equal(kept.inputs.sequence[~kept.seen], 0)
         results.append((out, last_state(kept), layer.backward(params, kept, out + 1)))
     d_sequence = results[0][2][1].sequence
     np.testing.assert_array_equal(d_sequence != 0, [[[True] * 2, [False] * 2], [[False] * 2] * 2])
