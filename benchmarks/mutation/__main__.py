@@ -4,8 +4,8 @@ python -m benchmarks.mutation --module manual_nn/models/mlp.py
 
 A mutant is killed if a test fails, times out if the tests take more than three times as long as
 they should, and else survives: it shows what no test would notice. `selection.py` says which tests
-are about which module. A survivor that computes the same is listed in equivalent_mutants.toml, with
-the reason.
+are about which module. What Numba compiles is run by Python, and compiled if the mutant survives
+that. A survivor that computes the same is listed in equivalent_mutants.toml, with the reason.
 
 Each of the processes at work has a copy of the tree. Each result is written to a session at once,
 from which the same command goes on; a module whose code has changed begins anew. What survives or
@@ -33,7 +33,7 @@ from benchmarks.mutation.mutants import (
     read_equivalents,
 )
 from benchmarks.mutation.selection import NotReadyError, is_numerical, modules, select
-from benchmarks.mutation.workers import Result, Session, test_mutants
+from benchmarks.mutation.workers import Result, Session, is_to_be_compiled, test_mutants
 from benchmarks.tables import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,10 @@ def run(
     session = Session(path)
     if workers:
         left = [m for m in mutants if is_due(session.results.get(m.identity), again, m, reasons)]
-        test_mutants(root, left, session, workers)
+        test_mutants(root, left, session, workers, compiled=False)
+        left = [m for m in mutants if is_to_be_compiled(m, session.results.get(m.identity))]
+        left = [m for m in left if m.key not in reasons]
+        test_mutants(root, left, session, workers, compiled=True)
     states = [state_of(m, session.results, reasons) for m in mutants]
     known = any(state != "untested" for state in states) if numerical else "untested" not in states
     public = only is None and operator is None and known

@@ -10,7 +10,8 @@ Importing the tree and collecting its tests may take longer than the tests that 
 fork that has done both can be forked again for each mutant: the fast way. In that fork the mutant's
 code takes the place of the original's in the functions that are there, which tells the truth if the
 mutant differs in functions alone, and none of these has run before. Any other mutant is tested by
-the slow way, and so is one that survives the fast one.
+the slow way, and so is one that survives the fast one. A worker that lets Numba compile has the
+slow way alone: what is compiled is not to be replaced.
 """
 
 import contextlib
@@ -52,6 +53,7 @@ IMPORTED = (  # what the tests import, but for what starts threads
     "tqdm.auto",
 )
 MEMORY = 8 << 30  # bytes that a test may have, for a mutant may ask for any number
+COMPILED = "slow, compiled"  # the way of a worker that lets Numba compile
 FOREIGN = 90  # the exit status of a fork that has tested other code than its copy's
 OUTPUT = 4000  # characters of a run that are kept
 PATIENCE = 5.0  # seconds that a fork has to end what it has begun
@@ -93,6 +95,10 @@ class Runner:
             self.close()
             return run_tests(tests, limit, self._folder, caching=True) | {"way": "slow"}
         path = self._folder / module
+        if request["compiled"]:
+            with replaced(path, text):
+                slow = run_tests(tests, limit, self._folder, caching=False)
+            return slow | {"way": COMPILED}
         warm = self._warm_for(tests, limit)
         original = path.read_text(encoding="utf-8")
         with replaced(path, text):

@@ -141,6 +141,11 @@ def is_numerical(module: str) -> bool:
     return module.startswith(NUMERICAL)
 
 
+def is_compiled(module: str) -> bool:
+    """Say whether Numba compiles a module."""
+    return module.startswith("manual_nn/compiled/")
+
+
 def select(root: Path, module: str) -> list[str]:
     """List the tests that are about a module, for pytest.
 

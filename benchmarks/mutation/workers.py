@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.mutation import runner
 from benchmarks.mutation.mutants import Mutant
-from benchmarks.mutation.selection import NotReadyError, select
+from benchmarks.mutation.selection import NotReadyError, is_compiled, select
 
 COPIED = ("manual_nn", "reference", "benchmarks", "tests", "pyproject.toml", "README.md", "LICENSE")
 SLOWER = 3.0  # times as long as without a mutant, and so many seconds
@@ -59,8 +59,9 @@ class Session:
 class Worker:
     """A process that tests one mutant after the other, in a copy of the tree."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        """Copy the tree and start the process."""
+    def __init__(self, root: Path, folder: Path, *, compiled: bool = False) -> None:
+        """Copy the tree and start the process, in which Numba compiles or Python runs all."""
+        self._is_compiled = compiled
         tree = folder / "tree"
         for name in COPIED:
             if (root / name).is_dir():
@@ -80,7 +81,7 @@ class Worker:
         plain = {
             "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pandas imports pyarrow
             "MPLBACKEND": "agg",
-            "NUMBA_DISABLE_JIT": "1",
+            "NUMBA_DISABLE_JIT": str(int(not compiled)),
         }
         self._process = subprocess.Popen(  # noqa: S603, our own code
             [sys.executable, "-P", runner.__file__, *runner.IMPORTED],
@@ -96,6 +97,7 @@ class Worker:
         """Have tests run, on a mutant or on none, and wait for what has become of them."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        request["compiled"] = self._is_compiled
         print(json.dumps(request), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
@@ -117,14 +119,14 @@ class Worker:
 class Workers:
     """As many of them as there are threads that ask."""
 
-    def __init__(self, root: Path, folder: Path, count: int) -> None:
+    def __init__(self, root: Path, folder: Path, count: int, *, compiled: bool) -> None:
         """Start them, each in a part of the folder."""
         self._all: list[Worker] = []
         self._own = threading.local()
         try:
             for number in range(count):
                 (folder / str(number)).mkdir()
-                self._all.append(Worker(root, folder / str(number)))
+                self._all.append(Worker(root, folder / str(number), compiled=compiled))
         except BaseException:
             self.close()
             raise
@@ -152,8 +154,14 @@ class Workers:
             worker.close()
 
 
-def test_mutants(root: Path, mutants: Sequence[Mutant], session: Session, count: int) -> None:
-    """Test mutants with so many processes, and keep each result as soon as it is there."""
+def test_mutants(
+    root: Path, mutants: Sequence[Mutant], session: Session, count: int, *, compiled: bool
+) -> None:
+    """Test mutants with so many processes, and keep each result as soon as it is there.
+
+    Python runs what Numba would compile, which is far faster and finds nearly all; `compiled` has
+    it compiled, each mutant anew.
+    """
     if not mutants:
         return
     count = min(count, len(mutants))
@@ -161,7 +169,7 @@ def test_mutants(root: Path, mutants: Sequence[Mutant], session: Session, count:
     with (
         tempfile.TemporaryDirectory(prefix="mutants-") as folder,
         ThreadPoolExecutor(count) as pool,  # which waits for its threads, so they must be let go
-        contextlib.closing(Workers(root, Path(folder), count)) as workers,
+        contextlib.closing(Workers(root, Path(folder), count, compiled=compiled)) as workers,
     ):
         try:
             limits = unmutated(tests, workers, pool)
@@ -200,6 +208,13 @@ def unmutated(
             raise NotReadyError(f"{module}: its tests fail without a mutant\n{answer['output']}")
         limits[module] = SLOWER * answer["seconds"] + MORE
     return limits
+
+
+def is_to_be_compiled(mutant: Mutant, result: Result | None) -> bool:
+    """Say whether a mutant has survived as Python in a module that Numba compiles."""
+    if result is None or not is_compiled(mutant.module):
+        return False
+    return result.state == "survived" and result.way != runner.COMPILED
 
 
 def result_of(answer: Mapping[str, Any]) -> Result:

@@ -79,6 +79,38 @@ def test_mutants_are_killed_survive_and_time_out(
     assert "listed as equivalent, but killed" in capsys.readouterr().err
 
 
+COMPILED = "manual_nn/compiled/tiny.py"
+OF_TWO_WAYS = """
+import os
+
+from manual_nn.compiled.tiny import unseen
+
+def test_compiled():
+    if os.environ["NUMBA_DISABLE_JIT"] == "0":
+        assert unseen(0) == 5
+"""
+
+
+def test_a_survivor_in_what_numba_compiles_is_tested_compiled_too(
+    tmp_path: Path,
+) -> None:
+    root, session = tmp_path / "root", tmp_path / "mutants.jsonl"
+    write_tiny(root, module=COMPILED)
+    (root / "manual_nn" / "compiled" / "__init__.py").touch()
+    test = root / "tests" / "manual_nn" / "compiled" / "test_tiny.py"
+    test.parent.mkdir()
+    test.write_text(OF_TWO_WAYS, encoding="utf-8")
+    command.run(root, session, workers=1, only=[COMPILED])
+    (mutant,) = (m for m in tiny_mutants(root, COMPILED) if m.after == "return x - 5")
+    result = Session(session).results[mutant.identity]
+    assert (result.state, result.way) == ("killed", runner.COMPILED)
+    survivor = result._replace(state="survived")
+    assert not workers.is_to_be_compiled(mutant, survivor)  # once more
+    assert workers.is_to_be_compiled(mutant, survivor._replace(way="fast"))
+    assert not workers.is_to_be_compiled(mutant._replace(module=MODULE), survivor)
+    assert not workers.is_to_be_compiled(mutant, None)
+
+
 def test_a_run_of_the_numerical_modules_keeps_the_page_of_all(tmp_path: Path) -> None:
     session, layer = tmp_path / "build" / "mutants.jsonl", "manual_nn/layers/tiny.py"
     layers = tmp_path / "tests" / "manual_nn" / "layers"
