@@ -11,15 +11,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from manual_nn.checks.options import Parser
 from reference.arguments import Argnums, places_of, precision
 from reference.check import check_gradient
 from reference.compare import Verdict
 from reference.limit import SECONDS, Limit
+from reference.report import GradientReport
 
 DESCRIPTION = """\
 Compare a gradient written by hand with JAX autodiff of a loss at one example, element by
 element and up to rounding, which is measured and bounded, and say what is probably wrong."""
 
+NOTHING_WRONG = "There is nothing to explain: the gradient is right."
+NOT_EXPLAINED = "Lines are marked only where the gradient is a mismatch."
 UNMARKED = "No operation of the loss explains the difference, so that its lines are not marked."
 EXAMPLE = """\
 example:
@@ -35,7 +39,7 @@ class UsageError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 if the gradient is right, and 1 if it is not."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "check-gradient",
         description=DESCRIPTION,
         epilog=EXAMPLE,
@@ -67,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain",
         action="store_true",
-        help="show the loss, with each line marked: its backward is right, wrong or below",
+        help="show the loss, each line marked: its backward is right, wrong, or downstream of the "
+        "wrong one, which is to say handed a wrong derivative",
     )
     parser.add_argument(
         "--seconds",
@@ -76,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long the causes of a mismatch are looked for, 0 for not at all (default: "
         f"{SECONDS:g})",
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write heat maps of the errors")
+    parser.add_argument(
+        "--plot", type=_picture, metavar="FILE", help="write a picture of the errors, such as a.png"
+    )
 
 
 def _number_or_name(text: str) -> int | str:
@@ -86,7 +93,22 @@ def _number_or_name(text: str) -> int | str:
         return int(text)
     except ValueError as error:
         msg = f"must be the number or the name of an argument, got {text!r}"
+        msg += "; separate several by spaces" if "," in text else ""
         raise argparse.ArgumentTypeError(msg) from error
+
+
+def _picture(text: str) -> Path:
+    """Refuse what cannot be written before anything is checked, which may take long."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path}: there is no folder {path.parent}")
+    from matplotlib.backend_bases import FigureCanvasBase  # noqa: PLC0415, for pictures alone
+
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in formats:
+        msg = f"{path}: a picture's name must end in one of .{', .'.join(sorted(formats))}"
+        raise argparse.ArgumentTypeError(msg)
+    return path
 
 
 def _limit(text: str) -> float:
@@ -116,8 +138,8 @@ def check(options: argparse.Namespace) -> int:
         raise UsageError(f"--example {options.example}: {error}") from error
     report = check_gradient(grad, loss, *args, argnums=argnums, explain_seconds=options.seconds)
     print(report)
-    if options.explain and report.verdict == Verdict.MISMATCH:
-        print(f"\n{report.source or UNMARKED}")
+    if options.explain:
+        print(f"\n{_explanation(report)}")
     if options.plot is not None and report.leaves:
         try:
             report.plot(options.plot)
@@ -125,6 +147,12 @@ def check(options: argparse.Namespace) -> int:
             raise UsageError(f"--plot {options.plot}: {error.strerror}") from error
         print(f"Wrote {options.plot}")
     return 0 if report.ok else 1
+
+
+def _explanation(report: GradientReport) -> str:
+    if report.verdict == Verdict.MISMATCH:
+        return report.source or UNMARKED
+    return NOTHING_WRONG if report.ok else NOT_EXPLAINED
 
 
 def _example(place: str) -> tuple[Any, ...]:
@@ -138,6 +166,8 @@ def _example(place: str) -> tuple[Any, ...]:
     if not isinstance(example, tuple):
         got = type(example).__name__
         raise UsageError(f"--example {place} must be a tuple of the arguments, got {got}")
+    if not example:
+        raise UsageError(f"--example {place} must be a tuple of the arguments, got an empty one")
     return example
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.checks.options import Parser
 from reference import check_command
 from reference.campaign import runner
 from reference.campaign.agreement import Agreement, draw_example
@@ -56,7 +57,7 @@ LOG = Path("output/campaign.jsonl")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0 if all agreed, 1 if not, 130 if interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "python -m reference",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

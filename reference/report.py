@@ -122,7 +122,7 @@ class GradientReport(str):
 
     @property
     def source(self) -> str:
-        """Show the lines of the loss whose backward is right, wrong, or below a wrong one.
+        """Show the lines of the loss whose backward is right, wrong or downstream.
 
         Empty if nothing is wrong, or if no operation of the loss explains what is.
         """

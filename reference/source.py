@@ -1,4 +1,4 @@
-"""The source of a loss, each line marked: its backward is right, wrong, or below a wrong one."""
+"""The source of a loss, each line marked: its backward is right, wrong or downstream."""
 
 import itertools
 import linecache

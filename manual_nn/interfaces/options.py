@@ -1,12 +1,12 @@
 """The options of the command line, and their help."""
 
 import argparse
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from manual_nn.checks.options import Parser
 from manual_nn.compiled.backend import BACKENDS
 from manual_nn.files.scaling import KINDS
 from manual_nn.files.sources import DATA_SETS, TEST_FRACTION
@@ -43,18 +43,8 @@ def parser_of(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpars
     return parser
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Says what is wrong in one line, and where the help is."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse what is unknown at once, where the options of the command are known."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            meant = difflib.get_close_matches(unknown[0].lower(), options, n=1)
-            hint = f"; did you mean {meant[0]}?" if meant else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_INPUT, f"manual-nn: error: {message} (see {self.prog} --help)\n")

@@ -33,8 +33,10 @@ OPTIONAL = {
     "tqdm",
 }
 
-# These compare the twins, so they know both; the twin itself knows the type of a layer alone.
+# These compare the twins, or are commands, so they know both; the twin itself knows the type of a
+# layer alone.
 COMPARISON = {
+    "reference/check_command.py",
     "reference/command_line.py",
     *(f"reference/campaign/{name}.py" for name in ("agreement", "quantities", "runner")),
 }

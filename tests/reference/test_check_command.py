@@ -25,6 +25,7 @@ ARGS = (1.0, 2.0, "HERE")
 def make(): return ARGS
 def draw(seed): return ARGS
 LIST = [1.0]
+NONE = ()
 INTEGERS = (1, 2.0, "HERE")
 """
 
@@ -99,7 +100,8 @@ def test_the_loss_is_shown_line_by_line_if_it_is_asked_for(
     for verdict, causes, shown in (
         (Verdict.MISMATCH, (marked,), "\na.py\n     wrong     3\n"),
         (Verdict.MISMATCH, (), f"\n{check_command.UNMARKED}\n"),
-        (Verdict.MATCH, (), ""),
+        (Verdict.MATCH, (), f"\n{check_command.NOTHING_WRONG}\n"),
+        (Verdict.WRONG_SHAPE, (), f"\n{check_command.NOT_EXPLAINED}\n"),
     ):
         report = GradientReport(verdict, (), causes, (), "float64")
         checked.reports[:] = [report]
@@ -141,10 +143,11 @@ def test_a_picture_is_written_where_something_was_compared(
     assert output.status == 1
     assert output.out.endswith(f"\nWrote {picture}\n")
     assert picture.stat().st_size > 0
-    nowhere = tmp_path / "nowhere" / "picture.png"
-    finished = command(capsys, "--plot", str(nowhere))
+    picture.unlink()
+    picture.mkdir()
+    finished = command(capsys, "--plot", str(picture))
     assert finished.status == 2
-    assert finished.err.endswith(f"error: --plot {nowhere}: No such file or directory\n")
+    assert finished.err.endswith(f"error: --plot {picture}: Is a directory\n")
 
 
 @each(
@@ -163,8 +166,16 @@ def test_a_picture_is_written_where_something_was_compared(
         (("--argnums", "w"), "--argnums names 'w', but the names of the arguments are: x, y, z"),
         (
             ("--argnums", "0.5"),
-            "must be the number or the name of an argument, got '0.5'",
+            "must be the number or the name of an argument, got '0.5'\n",
         ),
+        (
+            ("--argnums", "0,1"),
+            "the name of an argument, got '0,1'; separate several by spaces\n",
+        ),
+        (("--plot", "nowhere/a.png"), "--plot: nowhere/a.png: there is no folder nowhere\n"),
+        (("--plot", "a.xyz"), "--plot: a.xyz: a picture's name must end in one of ."),
+        (("--plot", "png"), "--plot: png: a picture's name must end in one of ."),
+        (("--explian",), "unrecognized arguments: --explian; did you mean --explain?\n"),
         (("--seconds", "-1"), "argument --seconds: must be a number of at least 0, got '-1'"),
         (("--seconds", "long"), "argument --seconds: must be a number of at least 0, got 'long'"),
         (
@@ -177,6 +188,7 @@ def test_a_picture_is_written_where_something_was_compared(
         ),
         (("--example", "mine:draw"), "--example mine:draw must take no arguments, it takes (seed)"),
         (("--example", "mine:LIST"), "mine:LIST must be a tuple of the arguments, got list"),
+        (("--example", "mine:NONE"), "must be a tuple of the arguments, got an empty one"),
     ],
 )
 @pytest.mark.usefixtures("checked")
