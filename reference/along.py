@@ -67,7 +67,8 @@ def along(
     def derive(function: Callable[..., Any]) -> Derivative:
         subject.body = function
         first = (drawn[0].value, *given)
-        return Derivative(by_jax, first, traced=(0, *places), differentiated=places)
+        names = [drawn[0].name, *map(subject.name, range(len(given)))]
+        return Derivative(by_jax, first, traced=(0, *places), differentiated=places, names=names)
 
     derivative, _, notes = through_bodies(subject.function, derive, trusts=trusts_rules)
     notes = [*remarks, *(notes if trusts_rules else [])]  # or else the rule is what is checked

@@ -32,8 +32,11 @@ def places_of(
     None stands for those that hold an array of real numbers.
 
     Raises:
+        TypeError: there are no arguments.
         ValueError: there is no such argument, or it is given twice.
     """
+    if not args:
+        raise TypeError("*args must be the arguments to check at, got none")
     if argnums is None:
         return real_places(args)
     listed = [argnums] if isinstance(argnums, str) or not isinstance(argnums, Sequence) else argnums
@@ -72,6 +75,12 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [parameter.name for parameter in parameters if parameter.kind in by_place]
     return [*names, *[""] * count][:count]
+
+
+def names_in_words(function: Callable[..., Any], count: int) -> list[str]:
+    """List the names of the first arguments of a function, and args[i] where one has none."""
+    names = argument_names(function, count)
+    return [name or f"args[{i}]" for i, name in enumerate(names)]
 
 
 def real_places(args: Sequence[Any]) -> tuple[int, ...]:
@@ -138,6 +147,7 @@ class Derivative(Comparer):
         traced: the numbers of those that are traced whatever they are.
         differentiated: the numbers of those that the function is a derivative in, so that they may
             be moved off an exact tie; by default, those that are traced.
+        names: of the arguments, for the report.
 
     Attributes:
         where: of each array that is traced, the number of its argument, and its path in that.
@@ -157,6 +167,7 @@ class Derivative(Comparer):
         *,
         traced: Sequence[int],
         differentiated: Sequence[int] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """Trace the function at the shapes of these arguments."""
         leaves, structure = jax.tree.flatten(tuple(args))
@@ -183,6 +194,7 @@ class Derivative(Comparer):
                     i in moving for i, chosen in zip(place, choice, strict=True) if chosen
                 ],
             )
+            self.names = [(names[i] if names else f"args[{i}]") + path for i, path in self.where]
 
         numbers = (is_array(leaf) or isinstance(leaf, float) for leaf in leaves)
         first = [a or b for a, b in zip(always, numbers, strict=True)]
@@ -259,9 +271,16 @@ class Subject:
         self.places = places_of(argnums, function, args)
         self.dtype = precision(args, self.places)
         self.given = copies(args, self.places)
-        self._names = argument_names(function, len(args))
-        self.keys = [self._names[place] or place for place in self.places]
-        self.output = Derivative(function, self.given, traced=self.places, differentiated=())
+        names = argument_names(function, len(args))
+        self.keys = [names[place] or place for place in self.places]
+        self._names = names_in_words(function, len(args))
+        self.output = Derivative(
+            function,
+            self.given,
+            traced=self.places,
+            differentiated=(),
+            names=self._names,
+        )
         self.rules = custom_rules(self.output.traced.jaxpr)
         self.out = self._zeros()
 
@@ -304,7 +323,17 @@ class Subject:
 
     def name(self, place: int) -> str:
         """Name an argument."""
-        return self._names[place] or f"args[{place}]"
+        return self._names[place]
+
+
+def as_function(value: object, *, name: str) -> None:
+    """Check that value can be called.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {in_words(value)}")
 
 
 def returning_a_scalar(loss: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
 """Check a gradient that somebody has written by hand against JAX autodiff."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,8 +10,12 @@ import jax
 from reference.arguments import (
     Argnums,
     Derivative,
+    as_function,
     copies,
+    form,
+    fresh,
     is_one,
+    names_in_words,
     places_of,
     precision,
     returning_a_scalar,
@@ -63,8 +69,8 @@ def check_gradient(
         The report; `report.ok` says whether the gradient is right.
 
     Raises:
-        TypeError: the arguments at argnums are in no such precision, or have no array, or the
-            loss is no scalar.
+        TypeError: there are no arguments, those at argnums are in no such precision or have no
+            array, or the loss is no function or no scalar.
         ValueError: there are no arguments at argnums, or one of them twice; explain_seconds is
             negative.
 
@@ -79,6 +85,7 @@ def check_gradient(
     >>> report.ok, report.causes[0].code.value, report.causes[0].evidence
     (False, 'scaled', '...')
     """
+    as_function(loss, name="loss")
     limit = Limit(explain_seconds)
     exchange = Exchange(args)
     args = exchange.args
@@ -96,15 +103,19 @@ def check_gradient(
     def structure(got: Any) -> str:
         return structure_in_words(got, target, given, places, one=isinstance(argnums, int))
 
-    form, dtype, said = in_its_precision(
+    wanted, dtype, said = in_its_precision(
         result, target, dtype, by_jax=calls is not None and calls.by_jax
     )
-    if fault := wrong_form(result, form, structure=structure):
+    if fault := wrong_form(result, wanted, structure=structure):
+        if function and _returns(loss, fresh(given), target):
+            order = "the gradient comes first, check_gradient(grad, loss, *args)"
+            evidence = f"{fault.evidence}; the loss returns what the gradient should: {order}"
+            fault = replace(fault, evidence=evidence)
         return GradientReport(fault.code.verdict, (), (fault,), (), dtype)
-    scalar = returning_a_scalar(loss)
+    scalar, names = returning_a_scalar(loss), names_in_words(loss, len(args))
 
     def derive(loss: Callable[..., Any]) -> Derivative:
-        return Derivative(jax.grad(loss, argnums), given, traced=places)
+        return Derivative(jax.grad(loss, argnums), given, traced=places, names=names)
 
     derivative, bodies, notes = through_bodies(scalar, derive)
     finding = find(
@@ -124,3 +135,10 @@ def check_gradient(
         leaves, explained, given, argnums, undecided, limit=limit, gradient=derivative
     )
     return report_on(finding, difference, notes=[*said, *notes], known=known)
+
+
+def _returns(loss: Callable[..., Any], args: Sequence[Any], target: Any) -> bool:
+    """Say whether what was handed in as the loss returns arrays of the gradient's form."""
+    with contextlib.suppress(Exception):  # it need not take arrays of NumPy's
+        return form(like(loss(*args), target)) == form(target) != form(0.0)
+    return False

@@ -10,6 +10,7 @@ from reference.along import along, inner
 from reference.arguments import (
     Argnums,
     Subject,
+    as_function,
     fresh,
     in_words,
     is_one,
@@ -71,6 +72,8 @@ def check_jvp(
     >>> report.verdict.value
     'mismatch'
     """
+    as_function(jvp, name="jvp")
+    as_function(function, name="function")
     pushforward = Pushforward(function, args, argnums, explain_seconds)
     return pushforward.check(pushforward.exchange.hosted(jvp))
 
@@ -115,6 +118,8 @@ def check_hvp(
     >>> check_hvp(lambda tangents, x: 3 * x**2 * tangents, loss, x).verdict.value
     'mismatch'
     """
+    as_function(hvp, name="hvp")
+    as_function(loss, name="loss")
     hessian = Hessian(returning_a_scalar(loss), args, argnums, explain_seconds)
     return hessian.check(hessian.exchange.hosted(hvp), what="hvp")
 

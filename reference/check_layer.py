@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from reference.along import along, inner
-from reference.arguments import Argnums, Subject, fresh, in_words, real_places, same_structure
+from reference.arguments import (
+    Argnums,
+    Subject,
+    as_function,
+    fresh,
+    in_words,
+    real_places,
+    same_structure,
+)
 from reference.compare import Leaf
 from reference.diagnosis.codes import Cause, Code
 from reference.diagnosis.difference import Difference
@@ -82,6 +90,8 @@ def check_layer(
     >>> print(report.verdict.value, [leaf.path for leaf in report.leaves if leaf.wrong.any()])
     mismatch ["['x']"]
     """
+    for name, function in (("forward", forward), ("backward", backward), ("twin", twin)):
+        as_function(function, name=name)
     layer = Pullback(twin, args, argnums, explain_seconds)
     return check_passes(layer, forward, backward, what="layer")
 
@@ -127,6 +137,8 @@ def check_vjp(
     >>> check_vjp(lambda d_out, x: np.cumsum(d_out), jax.numpy.cumsum, x).verdict.value
     'mismatch'
     """
+    as_function(vjp, name="vjp")
+    as_function(function, name="function")
     pullback = Pullback(function, args, argnums, explain_seconds)
     return pullback.check(pullback.exchange.hosted(vjp), what="vjp")
 

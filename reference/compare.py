@@ -16,6 +16,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from reference.arrays import PRECISIONS, Array
 from reference.bounds.rounding import Bounded, Rounding
@@ -273,6 +274,9 @@ class Comparer:
             numbers are taken to be rounded whatever they are, so that one program serves all of
             them, and what hangs on kinks is not asked where nothing is wrong.
 
+    Attributes:
+        names: of the flattened arguments.
+
     >>> comparer = Comparer(lambda x: x**2, np.float32(3))
     >>> comparer(np.float32(9), np.float32(3)).verdict
     <Verdict.MATCH: 'match'>
@@ -291,6 +295,7 @@ class Comparer:
         """Trace the function at the shapes of these arguments."""
         self.sparing = sparing
         self._numbers = [not np.ndim(leaf) for leaf in jax.tree.leaves(args)]
+        self.names = [f"args{keystr(path)}" for path, _ in tree_leaves_with_path(args)]
         self.traced = Traced(function, *args)
         self.measured = measured
         self.differentiated = differentiated
@@ -420,7 +425,7 @@ class Place:
         wanted: Any = self.comparer.traced.structure
         if structure != wanted:
             raise ValueError(f"got has structure {structure}, expected {wanted}")
-        paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(got)]
+        paths = [keystr(path) for path, _ in tree_leaves_with_path(got)]
         results = [np.asarray(leaf) for leaf in jax.tree.leaves(got)]
         for path, result, want in zip(paths, results, self.wanted, strict=True):
             if result.shape != want.shape:

@@ -20,7 +20,7 @@ from reference.diagnosis.models import recognised
 from reference.diagnosis.where import where_wrong
 from reference.digits import Judged, digits, lost_digits
 from reference.directions import Direction
-from reference.noise.finite import first_not_finite
+from reference.noise.finite import first_given, first_not_finite
 from reference.report import WIDTH, GradientReport
 from reference.sensitivity import blind_spots, faults_of_ours
 
@@ -119,7 +119,8 @@ def report_on(
     elif not finding.faults:
         causes += remarks(finding)
     comparison = finding.comparison
-    warnings = [*notes, *faults_of_ours(comparison, finding.name)]
+    warnings = [*notes, *_nothing(comparison.leaves, finding.name)]
+    warnings += faults_of_ours(comparison, finding.name)
     warnings += blind_spots(comparison.leaves, finding.name)
     model = recognised(difference)
     warnings += model.warnings() if model else []
@@ -136,6 +137,13 @@ def report_on(
         forward=forward.comparison.leaves if forward else (),
         where=_parts([*([forward] if forward else []), finding], difference),
     )
+
+
+def _nothing(leaves: Sequence[Leaf], name: str) -> list[str]:
+    """Say that nothing was compared, if so: all the arrays are right that have no element."""
+    if any(leaf.want.size for leaf in leaves):
+        return []
+    return [f"there is nothing to compare: the {name or 'result'} has no elements"]
 
 
 def _diagnosed(finding: Finding, difference: Difference) -> Iterator[Cause]:
@@ -216,19 +224,7 @@ def remarks(finding: Finding) -> Iterator[Cause]:
     comparison, here = finding.comparison, finding.here
     dtype = str(np.dtype(here.dtype))
     if finding.verdict == Verdict.NOT_COMPARABLE:
-        where = first_not_finite(here.comparer.traced, *here.args, dtype=dtype)
-        evidence = (
-            f"the first result that {dtype} cannot hold is that of {where}; rewrite it, or check "
-            f"at a point or in a precision where it is finite"
-            if where
-            else "rounding decides it: small disturbances stray out of proportion, as where logits "
-            "are so large that a few of their steps take a softmax from one class to another; "
-            "check at smaller values or in a finer precision"
-            if any(map(_strays, comparison.leaves))
-            else "no operation leaves the range of the precision, but one does if it is disturbed; "
-            "check at another point"
-        )
-        yield Cause.observed(Code.NOT_COMPARABLE, evidence)
+        yield Cause.observed(Code.NOT_COMPARABLE, _why_not_comparable(finding, dtype))
     if finding.verdict == Verdict.BLIND:
         names = ", ".join(finding.name + leaf.path for leaf in comparison.leaves if leaf.blind)
         other = "in float64, " if dtype != "float64" else ""
@@ -247,6 +243,33 @@ def remarks(finding: Finding) -> Iterator[Cause]:
             if leaf.tied.any()
         )
         yield Cause.observed(Code.EXACT_TIE, counts)
+
+
+def _why_not_comparable(finding: Finding, dtype: str) -> str:
+    """Say what keeps a result from being compared: an argument, an operation, or rounding."""
+    comparer, args = finding.here.comparer, finding.here.args
+    given = comparer.names, jax.tree.leaves(args)
+    if nan := first_given(*given, "a NaN", np.isnan):
+        return f"{nan}, so that nothing is compared that depends on it; check where all are numbers"
+    infinite = first_given(*given, "an infinity", np.isinf)
+    if where := first_not_finite(comparer.traced, *args, dtype=dtype):
+        return (
+            f"the first result that {dtype} cannot hold is that of {where}"
+            f"{f' ({infinite})' if infinite else ''}; rewrite it, or check "
+            "at a point or in a precision where it is finite"
+        )
+    if any(map(_strays, finding.comparison.leaves)):
+        return (
+            "rounding decides it: small disturbances stray out of proportion, as where logits "
+            "are so large that a few of their steps take a softmax from one class to another; "
+            "check at smaller values or in a finer precision"
+        )
+    if infinite:
+        return f"{infinite}; check where all are finite"
+    return (
+        "no operation leaves the range of the precision, but one does if it is disturbed; "
+        "check at another point"
+    )
 
 
 def _strays(leaf: Leaf) -> bool:

@@ -1,6 +1,6 @@
-"""Which operation of a traced function first leaves the range of a precision."""
+"""Which argument is not finite, or which operation first leaves the range of a precision."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,25 @@ def first_not_finite(traced: Traced, *args: Any, dtype: npt.DTypeLike) -> str:
     largest = float(ml_dtypes.finfo(np.dtype(dtype)).max)
     with precise_jax(), np.errstate(all="ignore"):
         return next(_suspects(traced.jaxpr, jax.tree.leaves(in_float64(args)), largest), "")
+
+
+def first_given(
+    names: Sequence[str], args: Sequence[Any], what: str, is_one: Callable[[Any], Any]
+) -> str:
+    """Name the first argument with such a number in it, and where; empty if there is none.
+
+    >>> first_given(["x", "w"], [np.ones(1), np.array([[1, np.nan]])], "a NaN", np.isnan)
+    'w has a NaN at [0, 1]'
+    >>> first_given(["x"], [np.inf], "an infinity", np.isinf)
+    'x is an infinity'
+    """
+    for name, arg in zip(names, args, strict=True):
+        found = np.argwhere(is_one(np.asarray(arg)))
+        if len(found):
+            return (
+                f"{name} has {what} at {found[0].tolist()}" if np.ndim(arg) else f"{name} is {what}"
+            )
+    return ""
 
 
 def _suspects(

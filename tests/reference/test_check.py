@@ -21,6 +21,7 @@ from reference.diagnosis.causes import diagnose
 from reference.diagnosis.codes import Code
 from reference.diagnosis.difference import Difference
 from reference.limit import Limit
+from tests.support.cases import each
 
 Gradient = Callable[[Array, Array, Array], Array]
 
@@ -430,6 +431,61 @@ def test_what_has_no_bound_is_checked_by_measured_rounding_alone() -> None:
     report = check_gradient(lambda w: 1.001 * scipy.special.digamma(w), gamma_loss, w)
     assert report.verdict == Verdict.MISMATCH
     assert all(leaf.proven is None for leaf in report.leaves)
+
+
+@each(
+    ("given", "evidence"),
+    [
+        ([np.nan, 1.0], "w has a NaN at [0], so that nothing is compared that depends on it; "),
+        ([1.0, np.inf], "w has an infinity at [1]; check where all are finite"),
+        ([-np.inf, np.nan], "w has a NaN at [1], so"),
+    ],
+)
+def test_an_argument_that_is_not_finite_is_named_with_its_place(
+    given: list[float], evidence: str
+) -> None:
+    report = check_gradient(lambda w: w.copy(), half_square, np.array(given), explain_seconds=0)
+    (cause,) = report.causes
+    assert cause.code == Code.NOT_COMPARABLE
+    assert cause.evidence.startswith(evidence)
+
+
+def test_an_operation_that_leaves_the_range_is_named_with_the_infinity_that_it_may_get() -> None:
+    def of_all(*args: Any) -> Any:
+        return jnp.sum(args[0] * (args[1]["c"][0] - args[1]["c"][0]))
+
+    given = np.ones(2), {"c": [np.array(-np.inf)]}
+    (cause,) = check_gradient(lambda *_: np.full(2, np.nan), of_all, *given).causes
+    assert cause.code == Code.NOT_COMPARABLE
+    assert "is that of sub at test_check.py" in cause.evidence
+    assert "(args[1]['c'][0] is an infinity); rewrite it" in cause.evidence
+
+
+def test_a_gradient_without_an_element_is_right_and_said_not_to_be_compared() -> None:
+    report = check_gradient(lambda w: w + 0, half_square, np.ones((0, 3)))
+    assert report.ok
+    assert report.warnings == ("there is nothing to compare: the gradient has no elements",)
+
+
+def test_a_gradient_that_comes_after_the_loss_is_told_to_come_first() -> None:
+    first = "; the loss returns what the gradient should: the gradient comes first, "
+    for argnums in (0, (0, 1)):
+
+        def both(*args: Array) -> Any:
+            found = gradient(*args), args[1]
+            return found[0] if argnums == 0 else found  # noqa: B023, called at once
+
+        (cause,) = check_gradient(loss, both, *example(), argnums=argnums).causes
+        assert first in cause.evidence
+    (cause,) = check_gradient(loss, loss, *example()).causes
+    assert cause.evidence == "gradient has shape (), expected (4,)"
+
+
+def test_what_is_no_loss_and_no_example_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="loss must be a function, got a float"):
+        check_gradient(gradient, 3.0, *example())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^\*args must be the arguments to check at, got none$"):
+        check_gradient(gradient, loss)
 
 
 def test_sensitivity_is_the_smallest_scale_error_that_is_seen() -> None:

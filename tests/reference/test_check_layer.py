@@ -350,6 +350,20 @@ def test_what_has_no_gradient_is_refused() -> None:
         check(lambda *args: forward(*args)[0], backward)
 
 
+def test_what_is_no_function_is_refused_by_name() -> None:
+    functions = {"forward": forward, "backward": backward, "twin": jnp.tanh}
+    for name in functions:
+        with pytest.raises(TypeError, match=f"^{name} must be a function, got an array of shape"):
+            check_layer(**functions | {name: np.ones(3)})  # type: ignore[arg-type]
+    two_by_check: Any = {check_vjp: "vjp", check_jvp: "jvp", check_hvp: "hvp"}
+    for two, first in two_by_check.items():
+        with pytest.raises(TypeError, match=f"^{first} must be a function, got None"):
+            two(None, jnp.sum, np.ones(3))
+        last = "loss" if two is check_hvp else "function"
+        with pytest.raises(TypeError, match=f"^{last} must be a function, got a float"):
+            two(backward, 1.0, np.ones(3))
+
+
 def test_a_twin_that_jax_cannot_trace_is_told_to_use_jax() -> None:
     with pytest.raises(TypeError, match="sin hands NumPy what JAX has to trace: write it with jax"):
         check_vjp(backward, np.sin, np.ones(3))
