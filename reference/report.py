@@ -149,7 +149,8 @@ class GradientReport(str):
         What is beyond its bound is red. A vector is drawn as bars, and of an array with more axes
         the matrices of the last two stand one below the other. A leaf with more than 96 rows or
         columns is shown in blocks, each by its worst element, so that one wrong element is seen.
-        Below stands the source of the loss, if the line that is wrong was found.
+        Above stands what the check says, and below the source of the loss, if the line that is
+        wrong was found. What is not comparable is grey.
 
         Args:
             path: where to save the picture, if anywhere.
@@ -163,7 +164,10 @@ class GradientReport(str):
         if not any(leaf.want.size for leaf in self.leaves):
             raise ValueError(f"there is nothing to draw, the check ended with: {self.verdict}")
         leaves = _worst_first([leaf for leaf in self.leaves if leaf.want.size])
-        figure = draw(leaves, list(shown(marks_of(self.causes))))
+        said = [str(self).partition("\n")[0]]
+        for cause in self.causes[:1]:
+            said += [cause.sentence, *[cause.evidence] * (self.verdict != Verdict.MISMATCH)]
+        figure = draw(leaves, said, list(shown(marks_of(self.causes))))
         if path is not None:
             figure.savefig(path)
         return figure

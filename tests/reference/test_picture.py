@@ -1,5 +1,6 @@
 """The picture of a comparison, from leaves made by hand."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from reference import GradientReport, Leaf, Verdict
 from reference.arrays import Array
 from reference.diagnosis.codes import Cause, Code, Line, Mark
+from tests.support.cases import each
 from tests.support.leaves import off_by
 
 WRONG = off_by("['w']", [[1, 2], [4, -8]], off=[[0.0, 0.0], [0.5, -0.125]], bound=0.0625)
@@ -30,6 +32,13 @@ def ratios_of(*ratios: float) -> list[Leaf]:
 def image_of(leaf: Leaf) -> Any:
     """Draw one array."""
     return report_of(leaf).plot().axes[0].images[0]
+
+
+def blocks_of(size: int) -> list[slice]:
+    """Cut an axis into blocks of the same length, or of one less, 96 at most."""
+    count = min(size, 96)
+    edges = [number * size // count for number in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
 def cells_of(leaf: Leaf) -> Array:
@@ -72,9 +81,10 @@ def test_the_last_axis_goes_across_and_matrices_stand_one_below_the_other(
     ("shape", "side", "said"),
     [
         ((3, 96), (1, 1), "column"),
-        ((3, 97), (1, 2), "column; a cell is the worst of 1 x 2"),
-        ((97, 3), (2, 1), "column; a cell is the worst of 2 x 1"),
-        ((193, 97), (3, 2), "column; a cell is the worst of 3 x 2"),
+        ((3, 97), (1, 2), "column; a cell is the worst of up to 1 x 2"),
+        ((97, 3), (2, 1), "column; a cell is the worst of up to 2 x 1"),
+        ((193, 97), (3, 2), "column; a cell is the worst of up to 3 x 2"),
+        ((288, 192), (3, 2), "column; a cell is the worst of 3 x 2"),
     ],
 )
 def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
@@ -82,39 +92,145 @@ def test_a_large_leaf_is_shown_by_the_worst_of_each_block(
 ) -> None:
     ratios = np.random.default_rng(0).integers(1, 64, size=shape) / 16
     axes = report_of(off_by("['w']", np.zeros(shape), off=ratios, bound=1.0)).plot().axes[0]
-    high, wide = side
-    cells = [
-        [ratios[i : i + high, j : j + wide].max() for j in range(0, shape[1], wide)]
-        for i in range(0, shape[0], high)
-    ]
+    rows, columns = map(blocks_of, shape)
+    cells = [[ratios[i][:, j].max() for j in columns] for i in rows]
     drawn = np.asarray(axes.images[0].get_array())
     np.testing.assert_array_equal(drawn, cells)
-    assert axes.get_title() == "['w']: mismatch"
+    assert tuple(max(block.stop - block.start for block in x) for x in (rows, columns)) == side
+    assert axes.get_title().startswith("['w']: mismatch\n")
     assert (axes.get_xlabel(), axes.get_ylabel()) == (said, "row")
     assert max(drawn.shape) <= 96
 
 
-@pytest.mark.parametrize(("size", "wide"), [(1, 1), (3, 1), (96, 1), (97, 2), (200, 3)])
-def test_a_vector_is_drawn_as_bars_of_the_height_of_its_errors(size: int, wide: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (1, ""),
+        (3, ""),
+        (96, ""),
+        (97, "; a bar is the worst of up to 2"),
+        (192, "; a bar is the worst of 2"),
+        (200, "; a bar is the worst of up to 3"),
+    ],
+)
+def test_a_vector_is_drawn_as_bars_of_the_height_of_its_errors(size: int, said: str) -> None:
     """From the lowest that is drawn, and in the colours of cells, each over its elements."""
     ratios = np.random.default_rng(0).integers(1, 64, size=size) / 16
     leaf = off_by("", np.zeros(size), off=ratios, bound=1.0)
     axes = report_of(leaf).plot().axes[0]
     bars: list[Any] = list(axes.patches)
     assert not axes.images
-    starts = range(0, size, wide)
-    worst = [ratios[i : i + wide].max() for i in starts]
+    blocks = blocks_of(size)
+    worst = [ratios[block].max() for block in blocks]
     tops = [bar.get_y() + bar.get_height() for bar in bars]
     np.testing.assert_allclose(tops, worst, rtol=1e-12)
     spans = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
-    assert spans == [(i - 0.5, min(i + wide, size) - 0.5) for i in starts]
+    assert spans == [(block.start - 0.5, block.stop - 0.5) for block in blocks]
     image = image_of(WRONG)
     colours = [bar.get_facecolor() for bar in bars]
     np.testing.assert_array_equal(colours, image.cmap(image.norm(worst)))
-    assert axes.get_xlim() == (-0.5, size - 0.5)
-    assert (axes.get_yscale(), axes.get_ylim()) == ("log", (0.001, 1000))
+    assert axes.get_yscale() == "log"
     assert [line.get_ydata() for line in axes.lines] == [[1, 1]]
-    assert axes.get_xlabel() == f"element; a bar is the worst of {wide}" if wide > 1 else "element"
+    assert axes.get_xlabel() == f"element{said}"
+
+
+def test_bars_are_seen_however_low_or_high_and_those_at_the_ends_too() -> None:
+    """What is beyond the scale is drawn as its end, which says so."""
+    leaf = off_by("", np.zeros(5000), off=np.where(np.arange(5000) > 4990, 1e6, 0), bound=1.0)
+    figure = report_of(leaf).plot()
+    axes = figure.axes[0]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    bars: list[Any] = list(axes.patches)
+    inches = figure.get_size_inches()[0] * axes.get_position().width
+    for bar in bars:
+        assert inches * bar.get_width() / (right - left) > 1 / 72  # a point
+    assert left < bars[0].get_x() - 10
+    assert bars[-1].get_x() + bars[-1].get_width() + 10 < right
+    tops = {round(bar.get_y() + bar.get_height(), 6) for bar in bars}
+    assert tops == {0.001, 1000}
+    assert {round(bar.get_y() / low, 6) for bar in bars} == {1}
+    assert low < 0.001 / 2
+    assert high > 2000
+    first, *_, last = [label.get_text() for label in axes.get_yticklabels()]
+    assert (first, last) == (r"$\leq10^{-3}$", r"$\geq10^{3}$")
+
+
+UNKNOWN = off_by("", [1.0, 2.0, 3.0, 4.0], off=[0.5, 0, 0, 0], bound=[0.25, np.inf, 1, np.inf])
+
+
+@each(
+    ("leaf", "lines"),
+    [
+        (
+            WRONG,
+            ["['w']: mismatch", "2 of 4 wrong: the last row of 2", "error / bound up to 8, at 1,0"],
+        ),
+        (RIGHT, ["['b']: match", "error / bound up to 0.5, at 0"]),
+        (SCALAR, ["gradient: match", "error / bound up to 0.5"]),
+        (off_by("", 2.0), ["gradient: match", "no error"]),
+        (
+            UNKNOWN,
+            [
+                "gradient: mismatch",
+                "1 of 4 wrong: the first element of 4",
+                "2 of 4 not comparable (grey)",
+                "error / bound up to 2, at 0",
+            ],
+        ),
+        (
+            off_by("", [1.0, 2.0], bound=[np.inf, 1.0]),
+            ["gradient: not comparable", "1 of 2 not comparable (grey)", "no error elsewhere"],
+        ),
+        (
+            off_by("", [1.0], bound=[np.inf]),
+            ["gradient: not comparable", "1 of 1 not comparable (grey)"],
+        ),
+        (
+            off_by("", np.zeros(5000), off=np.arange(5000) > 4990, bound=0.0),
+            [
+                "gradient: mismatch",
+                "9 of 5,000 wrong: elements 4991 to 4999 of 5000",
+                "error / bound up to inf, at 4991",
+            ],
+        ),
+    ],
+)
+def test_a_panel_says_which_elements_are_wrong_and_by_how_much(
+    leaf: Leaf, lines: list[str]
+) -> None:
+    assert report_of(leaf).plot().axes[0].get_title().splitlines() == lines
+
+
+def test_what_is_not_comparable_is_grey_and_hides_nothing() -> None:
+    def is_grey(colour: Any) -> bool:
+        red, green, blue, _ = colour
+        return bool(red == green == blue < 0.9)
+
+    bars: list[Any] = list(report_of(UNKNOWN).plot().axes[0].patches)
+    assert [is_grey(bar.get_facecolor()) for bar in bars] == [False, True, False, True]
+    bound = np.full((97, 1), np.inf)
+    bound[95] = 0.125
+    image = image_of(off_by("", np.zeros((97, 1)), off=1.0, bound=bound))
+    drawn = image.cmap(image.norm(image.get_array()))[:, 0]
+    assert [is_grey(colour) for colour in drawn] == [True] * 95 + [False]
+    assert image.get_array()[-1, 0] == 8
+
+
+def test_above_all_stands_what_the_check_says_and_in_which_order_the_panels_are() -> None:
+    wrong = Cause(Code.SCALED, "It is scaled.", "by 2"), Cause(Code.SIGN, "Or not.", "")
+    unknown = (Cause(Code.NOT_COMPARABLE, "Why.", "Where."),)
+    report = GradientReport(Verdict.NOT_COMPARABLE, [UNKNOWN], unknown, (), "float32")
+    lines = ["gradient check: not comparable (float32)", "Why.", "Where."]
+    assert report.plot().get_suptitle().splitlines() == lines
+    for leaves, causes, lines in (
+        ([WRONG], (), []),
+        ([WRONG], wrong, ["It is scaled."]),
+        ([WRONG, RIGHT], wrong, ["It is scaled.", "The worst array first."]),
+        (ratios_of(*(2.0,) * 13), (), ["The worst 12 of 13 arrays, the worst first."]),
+    ):
+        figure = GradientReport(Verdict.MISMATCH, leaves, causes, (), "float64").plot()
+        said = figure.get_suptitle().splitlines()
+        assert said == ["gradient check: mismatch (float64)", *lines]
 
 
 def test_a_number_is_one_bar() -> None:
@@ -184,21 +300,22 @@ def test_a_picture_grows_with_its_grid() -> None:
         for count in (1, 2, 3, 6)
     )
     width, more_height = two - one
-    assert (width > 0, more_height) == (True, 0)
+    line = more_height  # which says that the worst array is first
+    assert 0 < line < 250 < width
     assert one[0] > width  # for the bar
     np.testing.assert_array_equal(three, np.add(two, (width, 0)))
-    np.testing.assert_array_equal(six, three * [1, 2])
+    np.testing.assert_array_equal(six - three, [0, (one - [0, 2 * line])[1]])
 
 
 def test_the_worst_dozen_of_more_arrays_are_drawn_the_worst_first() -> None:
     leaves = [EMPTY, *ratios_of(*(2 * i for i in range(14)))]
-    titles = [axes.get_title() for axes in report_of(*leaves).plot().axes]
+    titles = [axes.get_title().partition("\n")[0] for axes in report_of(*leaves).plot().axes]
     assert titles[:12] == [f"[{i}]: mismatch" for i in range(13, 1, -1)]
     assert not any(titles[12:])
 
 
 def test_the_one_array_of_a_gradient_is_called_that() -> None:
-    assert report_of(SCALAR).plot().axes[0].get_title() == "gradient: match"
+    assert report_of(SCALAR).plot().axes[0].get_title().startswith("gradient: match\n")
 
 
 def test_a_picture_is_written_where_it_is_asked_for(
