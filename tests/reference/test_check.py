@@ -552,5 +552,5 @@ def test_the_picture_shows_one_wrong_element_of_a_large_leaf(tmp_path: Path) -> 
     assert (tmp_path / "picture.png").stat().st_size > 0
     image = np.asarray(figure.axes[0].images[0].get_array())
     assert (image > 1).sum() == 1
-    high, wide = (-(-size // cells) for size, cells in zip(w.shape, image.shape, strict=True))
-    assert image[123 // high, 456 // wide] > 1
+    (high, wide), (height, width) = w.shape, image.shape
+    assert image[123 * height // high, 456 * width // wide] > 1
