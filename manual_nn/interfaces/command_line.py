@@ -426,13 +426,14 @@ def _model(
 
 
 def _epoch_line(history: History, epochs: int) -> str:
+    """Write the last values of the curves; both losses are without the penalty, to be compared."""
     line = (
         f"Epoch {len(history):{len(str(epochs))}}"
-        f"  Train_loss {history.train_loss[-1]:.4f}  Train_acc {history.train_acc[-1]:.5f}"
+        f"  Train_loss {history.loss_of_rows[-1]:.4f}  Train_acc {history.train_acc[-1]:.5f}"
     )
-    if not history.val_loss:
-        return line
-    return f"{line}  Val_loss {history.val_loss[-1]:.4f}  Val_acc {history.val_acc[-1]:.5f}"
+    if history.val_loss:
+        line += f"  Val_loss {history.val_loss[-1]:.4f}  Val_acc {history.val_acc[-1]:.5f}"
+    return f"{line}  Penalty {history.penalty[-1]:.4f}" if any(history.penalty) else line
 
 
 def _source(args: argparse.Namespace) -> Source:

@@ -106,8 +106,8 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         warm_start: whether `fit` continues with the present network, and its random order of the
             rows, instead of a new one.
         random_state: a seed, or a generator to draw it from; None for NumPy's global one.
-        verbose: print the loss and the accuracy after each epoch; on a terminal, show a progress
-            bar on the standard error stream, too.
+        verbose: print the loss without the penalty, the accuracy and the penalty after each epoch;
+            on a terminal, show a progress bar on the standard error stream, too.
         backend: what computes the steps: "numpy"; "numba", which compiles them when it is first
             used on a machine, for seconds; or "auto", which is "numba" where it is installed.
 
@@ -738,9 +738,11 @@ def _as_choice(value: object, choices: tuple[str, ...], *, name: str) -> str:
 
 
 def _epoch_in_words(history: History) -> str:
-    """Write the last values of the curves, and the epoch before them."""
-    curves = {"loss": history.train_loss, "accuracy": history.train_acc}
+    """Write the last values of the curves; both losses are without the penalty, to be compared."""
+    curves = {"loss": history.loss_of_rows, "accuracy": history.train_acc}
     if history.val_loss:
         curves |= {"validation loss": history.val_loss, "validation accuracy": history.val_acc}
+    if any(history.penalty):
+        curves["penalty"] = history.penalty
     values = (f"{name} {curve[-1]:.4f}" for name, curve in curves.items())
     return f"Epoch {len(history)}: {', '.join(values)}"

@@ -66,10 +66,9 @@ def plot_history(
         raise ValueError("the history must have at least one epoch, got none")
     figure = _figure(9, 3.8, wspace=0.06)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    of_rows = np.subtract(history.train_loss, history.penalty).tolist()
-    _draw_curves(loss_axes, "loss", of_rows, history.val_loss)
+    _draw_curves(loss_axes, "loss", history.loss_of_rows, history.val_loss)
     if any(history.penalty):
-        loss_axes.plot(range(1, len(of_rows) + 1), history.penalty, **PENALTY)
+        loss_axes.plot(range(1, len(history) + 1), history.penalty, **PENALTY)
     _draw_curves(accuracy_axes, "accuracy", history.train_acc, history.val_acc)
     if stopped_early:
         for axes in (loss_axes, accuracy_axes):

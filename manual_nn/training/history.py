@@ -12,8 +12,12 @@ from manual_nn.training.optimizer import OptimizerState
 class History:
     """Loss and accuracy after each epoch.
 
-    `train_loss` includes the penalty on the weights, `penalty`; `val_loss` does not. Without
-    validation rows `val_loss` and `val_acc` stay empty.
+    `train_loss` is what training minimises, and includes the penalty on the weights, `penalty`;
+    `val_loss` does not, and is to be compared with `loss_of_rows`. Without validation rows
+    `val_loss` and `val_acc` stay empty.
+
+    >>> History(train_loss=[0.75, 0.5], val_loss=[0.5, 0.375], penalty=[0.25, 0.25]).loss_of_rows
+    [0.5, 0.25]
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -25,6 +29,11 @@ class History:
     def __len__(self) -> int:
         """Count the epochs."""
         return len(self.train_loss)
+
+    @property
+    def loss_of_rows(self) -> list[float]:
+        """The loss of the training rows without the penalty, which no validation loss has."""
+        return [loss - part for loss, part in zip(self.train_loss, self.penalty, strict=True)]
 
     def copy(self) -> "History":
         """Copy the curves, which then grow apart."""

@@ -55,7 +55,7 @@ MANUAL_NN = [sys.executable, "-m", "manual_nn"]
 
 EPOCH_LINE = re.compile(
     r"Epoch +(\d+)  Train_loss (\d+\.\d{4})  Train_acc ([01]\.\d{5})"
-    r"  Val_loss (\d+\.\d{4})  Val_acc ([01]\.\d{5})"
+    r"  Val_loss (\d+\.\d{4})  Val_acc ([01]\.\d{5})  Penalty (\d+\.\d{4})"
 )
 SLOW = [
     "--backend",
@@ -843,9 +843,16 @@ def history_of(epochs: int) -> History:
     return History(*fifths)
 
 
-def test_the_line_of_an_epoch_shows_what_it_has_reached() -> None:
-    assert command_line._epoch_line(history_of(4), 30) == (
-        "Epoch  4  Train_loss 0.1875  Train_acc 0.20312  Val_loss 0.2188  Val_acc 0.23438"
+def test_the_line_of_an_epoch_shows_what_it_has_reached_and_the_penalty_apart() -> None:
+    history = history_of(4)
+    history.train_loss[-1] = 0.5
+    assert command_line._epoch_line(history, 30) == (
+        "Epoch  4  Train_loss 0.2500  Train_acc 0.20312  Val_loss 0.2188  Val_acc 0.23438"
+        "  Penalty 0.2500"
+    )
+    history.penalty = [0.0] * 4
+    assert command_line._epoch_line(history, 30) == (
+        "Epoch  4  Train_loss 0.5000  Train_acc 0.20312  Val_loss 0.2188  Val_acc 0.23438"
     )
 
 
@@ -1251,9 +1258,8 @@ def test_all_rows_may_be_trained_on(
     assert status == 0
     assert "60 training and 0 test rows" in out
     assert "Early stopping is off, because there are no validation rows\n" in out
-    assert re.search(
-        r"Epoch 2  Train_loss \d\.\d{4}  Train_acc \d\.\d{5}\nIn-sample .*\nWrote", out
-    )
+    numbers = r"Train_loss \d\.\d{4}  Train_acc \d\.\d{5}  Penalty \d\.\d{4}"
+    assert re.search(rf"Epoch 2  {numbers}\nIn-sample .*\nWrote", out)
     status, _, err = run(capsys, "predict", "--model", tmp_path / "model.npz")
     assert status == 2
     assert "was trained without rows to test with: give some with --input" in err

@@ -337,17 +337,19 @@ def test_verbose_prints_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]
     history = fitted.history_
     said = capsys.readouterr()
     assert said.out.splitlines() == [
-        f"Epoch {epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}"
-        for epoch, (loss, accuracy) in enumerate(
-            zip(history.train_loss, history.train_acc, strict=True), start=1
+        f"Epoch {epoch}: loss {loss - part:.4f}, accuracy {accuracy:.4f}, penalty {part:.4f}"
+        for epoch, (loss, accuracy, part) in enumerate(
+            zip(history.train_loss, history.train_acc, history.penalty, strict=True), start=1
         )
     ]
     assert not said.err
     assert same_bits(quiet.partial_fit(X, Y).params_, fitted.params_)
     held_out = classifier(verbose=True, early_stopping=True, validation_fraction=0.2).fit(X, Y)
     loss, accuracy = held_out.history_.val_loss[-1], held_out.history_.val_acc[-1]
-    line = f", validation loss {loss:.4f}, validation accuracy {accuracy:.4f}\n"
-    assert capsys.readouterr().out.endswith(line)
+    line = f", validation loss {loss:.4f}, validation accuracy {accuracy:.4f}, penalty "
+    assert line in capsys.readouterr().out.splitlines()[-1]
+    classifier(verbose=True, weight_decay=0.0).fit(X, Y)
+    assert "penalty" not in capsys.readouterr().out
 
 
 def test_on_a_terminal_verbose_shows_a_bar_too(

@@ -402,6 +402,7 @@ def test_train_loss_has_the_penalty_and_val_loss_has_not(
     assert history.train_loss[-1] == manual_nn.loss(params, X_train, y_train, weight_decay=0.01)
     assert history.train_loss[-1] > manual_nn.loss(params, X_train, y_train)
     assert history.penalty[-1] == penalty.forward(params, 0.01)
+    assert history.loss_of_rows[-1] == history.train_loss[-1] - history.penalty[-1]
     assert history.val_loss[-1] == manual_nn.loss(params, X_val, y_val)
 
 
