@@ -244,7 +244,7 @@ def plot_first_layer(
         extend="both",
     )
     bar.outline.set_visible(False)
-    sign = f"a bright pixel raises the {kind} where it is red, lowers it where it is blue"
+    sign = f"a large input raises the {kind} where red, lowers it where blue"
     figure.supxlabel(sign, fontsize=9)
     title = "weights of the first layer"
     if len(units) < len(norms):

@@ -367,7 +367,7 @@ def test_the_weights_of_every_unit_are_an_image_on_one_scale(
     assert figure.get_suptitle() == "weights of the first layer"
     assert bar.get_ylim() == shown[0].images[0].get_clim()
     what = "unit" if hidden else "class"
-    sign = f"a bright pixel raises the {what} where it is red, lowers it where it is blue"
+    sign = f"a large input raises the {what} where red, lowers it where blue"
     assert figure.get_supxlabel() == sign
 
 
