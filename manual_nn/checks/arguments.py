@@ -3,6 +3,7 @@
 Axes: N rows in the batch.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,24 @@ import numpy.typing as npt
 from manual_nn.arrays import Array
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def name_of_kind(value: object, *kinds: type) -> str:
+    """Name the type of a value that is none of these kinds, or say that it is a class.
+
+    One of the kinds itself most often stands where an instance is meant, so that is shown.
+
+    >>> name_of_kind(0.5, dict), name_of_kind(list, dict)
+    ('float', 'the class list')
+    """
+    if not isinstance(value, type):
+        return type(value).__name__
+    name = value.__name__
+    if not issubclass(value, kinds):
+        return f"the class {name}"
+    needed = inspect.signature(value).parameters.values()
+    arguments = ", ".join(p.name for p in needed if p.default is inspect.Parameter.empty)
+    return f"the class {name}; write {name}({arguments})"
 
 
 def as_array(value: npt.ArrayLike, *, name: str) -> npt.NDArray[Any]:
@@ -60,7 +79,7 @@ def as_number(
     It is rounded to the precision that it is used in first: there it may vanish, or overflow.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a real number, got {type(value).__name__}")
+        raise TypeError(f"{name} must be a real number, got {name_of_kind(value)}")
     try:
         number = float(value)
     except OverflowError:  # a whole number beyond the largest float
@@ -124,6 +143,6 @@ def as_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def as_rng(rng: object) -> "np.random.Generator":
     """Check that rng is a NumPy random generator."""
     if not isinstance(rng, np.random.Generator):
-        msg = f"rng must be a numpy.random.Generator, got {type(rng).__name__}"
-        raise TypeError(msg)
+        msg = "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), got "
+        raise TypeError(msg + name_of_kind(rng))
     return rng

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from manual_nn.checks.arguments import DTYPES
+from manual_nn.checks.arguments import DTYPES, name_of_kind
 
 
 def check_floats(array: object, *, name: str, ndim: int) -> None:
@@ -60,9 +60,9 @@ def check_fields(value: object, kind: type[NamedTuple], *, name: str = "params")
     Raises:
         TypeError: it has not.
     """
-    if getattr(value, "_fields", None) != kind._fields:
+    if getattr(value, "_fields", None) != kind._fields or isinstance(value, type):
         wanted = f"{kind.__name__}({', '.join(kind._fields)})"
-        raise TypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+        raise TypeError(f"{name} must be {wanted}, got {name_of_kind(value, kind)}")
 
 
 def check_params(

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array, RowWeight
-from manual_nn.checks.arguments import DTYPES, as_array, as_number, as_sample_weight
+from manual_nn.checks.arguments import DTYPES, as_array, as_number, as_sample_weight, name_of_kind
 from manual_nn.layers.dense import Dense, Params
 
 
 def as_params(params: object, *, name: str = "params") -> Params:
     """Check that the layers are float arrays of one dtype that fit each other."""
     if not isinstance(params, Sequence) or isinstance(params, Dense):
-        msg = f"{name} must be a sequence of (weight, bias) pairs, got {type(params).__name__}"
+        msg = f"{name} must be a sequence of (weight, bias) pairs, got {name_of_kind(params)}"
         raise TypeError(msg)
     if not params:
         raise ValueError(f"{name} must have at least one layer, got none")

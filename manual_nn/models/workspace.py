@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count
+from manual_nn.checks.arguments import as_count, name_of_kind
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.models.arguments import as_params
 
@@ -137,7 +137,7 @@ def arrays_of(workspace: object, params: Params, N: int) -> Arrays:
     if workspace is None:
         return new_arrays(params, N)
     if not isinstance(workspace, Workspace):
-        got = type(workspace).__name__
+        got = name_of_kind(workspace, Workspace)
         raise TypeError(f"workspace must be a manual_nn.Workspace or None, got {got}")
     if not workspace.fits(params):
         shapes, dtype = [weight.shape for weight, _ in params], params[0].weight.dtype

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, TypeAlias
 
-from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.checks.arguments import as_count, as_number, name_of_kind
 from manual_nn.training.history import History
 
 
@@ -137,7 +137,7 @@ def as_early_stopping(early_stopping: object, *, validated: bool) -> StoppingRul
             as_number(tol, name="early_stopping.tol", minimum=0),
         )
     else:
-        got = type(early_stopping).__name__
+        got = name_of_kind(early_stopping, EarlyStopping, Patience, Convergence)
         msg = "early_stopping must be an EarlyStopping, Patience or Convergence, or None"
         raise TypeError(f"{msg}, got {got}")
     if not validated and not isinstance(rule, Convergence):

@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from manual_nn.arrays import Array
-from manual_nn.checks.arguments import as_count, as_number, as_rng, as_sample_weight
+from manual_nn.checks.arguments import (
+    as_count,
+    as_number,
+    as_rng,
+    as_sample_weight,
+    name_of_kind,
+)
 from manual_nn.checks.finite import check_finite_params
 from manual_nn.compiled.backend import BACKENDS, as_backend, obstacle_to_compiling
 from manual_nn.layers.dense import Params
@@ -485,13 +491,19 @@ def _as_checkpoint_file(checkpoint: object, task: _Task, *, resume: bool) -> Che
             raise ValueError("checkpoint must be the file to resume from, got None")
         return None
     if not isinstance(checkpoint, str | os.PathLike):
-        got = type(checkpoint).__name__
-        raise TypeError(f"checkpoint must be a path or None, got {got}")
+        raise TypeError(f"checkpoint must be a path or None, got {name_of_kind(checkpoint)}")
+    path = Path(checkpoint)
+    if not path.parent.is_dir():
+        what = "checkpoint must be in a folder that exists, there is none"
+        raise FileNotFoundError(errno.ENOENT, what, os.fspath(path.parent))
+    if path.is_dir():
+        what = "checkpoint must be a file, this is a folder"
+        raise IsADirectoryError(errno.EISDIR, what, os.fspath(path))
     facts = task._asdict()
     arrays = ("X_train", "y_train", "sample_weight", "X_val", "y_val")
     data = {name: fingerprint(facts.pop(name)) for name in arrays}
     settings = {name: as_json(value) for name, value in facts.items()}
-    return CheckpointFile(Path(checkpoint), settings=settings, data=data)
+    return CheckpointFile(path, settings=settings, data=data)
 
 
 def backend_to_take(

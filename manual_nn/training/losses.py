@@ -53,9 +53,10 @@ def _as_indicators(params: Params, N: int, y: npt.ArrayLike, *, name: str = "y")
         raise TypeError(f"{name} must hold numbers from 0 to 1, got dtype {array.dtype}")
     if array.shape != (N, K):
         raise ValueError(f"{name} must have shape ({N}, {K}), got {array.shape}")
-    if not ((array >= 0) & (array <= 1)).all():
-        msg = f"{name} must hold numbers from 0 to 1, got some from {array.min()} to {array.max()}"
-        raise ValueError(msg)
+    wrong = ~((array >= 0) & (array <= 1))
+    if wrong.any():
+        n, k = map(int, np.argwhere(wrong)[0])
+        raise ValueError(f"{name} must hold numbers from 0 to 1, got {array[n, k]} at {[n, k]}")
     return array.astype(dtype)
 
 

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.checks.arguments import as_count, as_number, name_of_kind
+from manual_nn.checks.finite import check_finite_params
 from manual_nn.layers.dense import Dense, Params
 from manual_nn.models.arguments import as_tangents
 from manual_nn.training.adam import Adam
@@ -44,7 +45,7 @@ def first_state(optimizer: Optimizer, params: Params) -> OptimizerState:
 def as_optimizer(optimizer: object, dtype: np.dtype[Any]) -> Optimizer:
     """Check that it is an optimizer whose settings this dtype can hold."""
     if not isinstance(optimizer, SGD | Adam):
-        got = optimizer.__name__ if isinstance(optimizer, type) else type(optimizer).__name__
+        got = name_of_kind(optimizer, SGD, Adam)
         raise TypeError(f"optimizer must be an SGD, Adam or AdamW with its settings, got {got}")
     if isinstance(optimizer, Adam):
         as_number(optimizer.eps, name="optimizer.eps", minimum=0, strict=True, dtype=dtype)
@@ -56,7 +57,7 @@ def as_optimizer_state(state: object, optimizer: Optimizer, params: Params) -> O
     if state is None:
         return first_state(optimizer, params)
     if not isinstance(state, OptimizerState):
-        got = type(state).__name__
+        got = name_of_kind(state, OptimizerState)
         raise TypeError(f"optimizer_state must be an OptimizerState or None, got {got}")
     as_count(state.steps, name="optimizer_state.steps", minimum=0)
     if len(state.moments) != optimizer.moments:
@@ -66,5 +67,6 @@ def as_optimizer_state(state: object, optimizer: Optimizer, params: Params) -> O
         )
         raise ValueError(msg)
     for i, moment in enumerate(state.moments):
-        as_tangents(params, moment, name=f"optimizer_state.moments[{i}]")
+        name = f"optimizer_state.moments[{i}]"
+        check_finite_params(as_tangents(params, moment, name=name), name=name)
     return state.copy()

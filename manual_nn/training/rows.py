@@ -36,11 +36,21 @@ def as_rows_to_train(params: Params, X: Any, *, name: str) -> Rows:
         raise ValueError(f"{name} must have shape (N, {D}), N at least 1, got {X.shape}")
     if X.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be an array of real numbers, got dtype {X.dtype}")
-    check_finite(np.asarray(X.tocsr().data, np.float64), name=f"{name}.data")
+    given = X.tocsr()
+    _check_stored(given, name=name)
     with np.errstate(over="ignore"):  # refused below
-        rows = X.tocsr().astype(dtype)
-    check_finite(rows.data, name=f"{name}.data in {dtype}")
+        rows = given.astype(dtype)
+    _check_stored(rows, name=f"{name} in {dtype}")
     return rows
+
+
+def _check_stored(rows: Rows, *, name: str) -> None:
+    """Check that every number that sparse rows store is finite, or say where one is not."""
+    finite = np.isfinite(rows.data)
+    if not finite.all():
+        i = int(finite.argmin())
+        n, d = int(np.searchsorted(rows.indptr, i, side="right")) - 1, int(rows.indices[i])
+        raise ValueError(f"{name} must be finite, got {rows.data[i]} at {[n, d]}")
 
 
 def take(X: Rows, rows: npt.NDArray[np.integer[Any]], out: Array) -> Array:

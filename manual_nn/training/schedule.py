@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from manual_nn.checks.arguments import as_count, as_number
+from manual_nn.checks.arguments import as_count, as_number, name_of_kind
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,9 @@ def as_learning_rate(value: object, *, usual: float) -> float | CosineSchedule:
         return usual
     if isinstance(value, CosineSchedule):
         return value
-    return as_number(value, name="learning_rate", minimum=0, strict=True)
+    try:
+        return as_number(value, name="learning_rate", minimum=0, strict=True)
+    except TypeError as error:
+        got = name_of_kind(value, CosineSchedule)
+        msg = f"learning_rate must be a real number or a CosineSchedule, got {got}"
+        raise TypeError(msg) from error

@@ -50,6 +50,11 @@ def test_what_fits_is_accepted() -> None:
             "x must be Pair(weight, bias), got tuple",
         ),
         (
+            lambda: check_fields(Pair, Pair),
+            TypeError,
+            "params must be Pair(weight, bias), got the class Pair; write Pair(weight, bias)",
+        ),
+        (
             lambda: check_floats([1.0], name="x", ndim=1),
             TypeError,
             "x must be a NumPy array, got list",

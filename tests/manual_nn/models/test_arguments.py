@@ -8,6 +8,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import manual_nn
-from manual_nn import SGD, Adam, Dense, EarlyStopping, OptimizerState, Workspace
+from manual_nn import (
+    SGD,
+    Adam,
+    CosineSchedule,
+    Dense,
+    EarlyStopping,
+    OptimizerState,
+    Patience,
+    Workspace,
+)
 from manual_nn.arrays import Array
 from manual_nn.checks import arguments
 from manual_nn.models.arguments import as_batch, as_inputs, as_row_weight, as_targets
@@ -320,6 +330,12 @@ OTHER = manual_nn.init_params([D, H + 1, K], rng=np.random.default_rng(0))
 
 BAD_WORKSPACES = [
     Bad("a word", "fast", TypeError, ("{name} must be a manual_nn.Workspace or None", "str")),
+    Bad(
+        "a class",
+        Workspace,
+        TypeError,
+        ("or None, got the class Workspace; write Workspace(params, rows)",),
+    ),
     Bad("of other sizes", Workspace(OTHER, N), ValueError, ("{name} must be made for", "(3, 5)")),
     Bad(
         "of another dtype",
@@ -353,6 +369,7 @@ BAD_EARLY_STOPPING = [
     Bad("a number", 0.975, TypeError, ("{name} must be an EarlyStopping, Patience or", "float")),
     Bad("a pair", (0.975, 0.005), TypeError, ("{name} must be an EarlyStopping", "tuple")),
     Bad("a word", "never", TypeError, ("{name} must be an EarlyStopping, Patience or", "str")),
+    Bad("a class", Patience, TypeError, ("or None, got the class Patience; write Patience()",)),
     Bad(
         "NaN",
         EarlyStopping(min_accuracy=np.nan),
@@ -392,6 +409,7 @@ BAD: dict[str, list[Bad]] = {
     "checkpoint": [
         Bad("a number", 3, TypeError, ("{name} must be a path or None", "int")),
         Bad("bytes", b"run.npz", TypeError, ("{name} must be a path or None", "bytes")),
+        Bad("a class", Path, TypeError, ("{name} must be a path or None, got the class Path",)),
     ],
     "resume": [
         Bad("of no file", value=True, error=ValueError, said=("checkpoint must be the file",))
@@ -407,6 +425,12 @@ BAD: dict[str, list[Bad]] = {
     "learning_rate": [
         *(bad for bad in bad_numbers("above 0") if bad.value is not None),
         Bad("none", 0, ValueError, ("{name} must be a finite number above 0", "got 0")),
+        Bad(
+            "a class",
+            CosineSchedule,
+            TypeError,
+            ("{name} must be a real number or a CosineSchedule", "CosineSchedule(initial, epochs)"),
+        ),
     ],
     "max_grad_norm": [
         *(bad for bad in bad_numbers("above 0") if bad.value is not None),
@@ -414,7 +438,12 @@ BAD: dict[str, list[Bad]] = {
     ],
     "optimizer": [
         Bad("a word", "adam", TypeError, ("{name} must be an SGD, Adam or AdamW", "got str")),
-        Bad("a class", Adam, TypeError, ("{name} must be an SGD, Adam or AdamW", "got Adam")),
+        Bad(
+            "a class",
+            Adam,
+            TypeError,
+            ("{name} must be an SGD,", "got the class Adam; write Adam()"),
+        ),
     ],
     "optimizer_state": [
         Bad("a number", 3, TypeError, ("{name} must be an OptimizerState or None", "got int")),
@@ -444,6 +473,12 @@ BAD: dict[str, list[Bad]] = {
     ],
     "rng": [
         Bad("None", None, TypeError, ("rng must be a numpy.random.Generator", "NoneType")),
+        Bad(
+            "a class",
+            np.random.Generator,
+            TypeError,
+            ("such as numpy.random.default_rng(0), got the class Generator",),
+        ),
         Bad("a seed", 0, TypeError, ("rng must be a numpy.random.Generator", "int")),
         Bad(
             "a module",

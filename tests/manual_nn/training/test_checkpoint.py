@@ -239,6 +239,16 @@ def test_a_checkpoint_is_not_overwritten_by_a_training_that_begins(path: Path) -
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_checkpoint_in_no_folder_or_that_is_one_is_named(tmp_path: Path, *, resume: bool) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for folder in ("none", "file"):
+        with pytest.raises(FileNotFoundError, match=rf"in a folder that exists.*{folder}'$"):
+            train(checkpoint=tmp_path / folder / "run.npz", resume=resume)
+    with pytest.raises(IsADirectoryError, match="checkpoint must be a file, this is a folder"):
+        train(checkpoint=tmp_path, resume=resume)
+
+
 def test_the_parameters_of_a_checkpoint_load_like_any(path: Path) -> None:
     *_, last = itertools.islice(loop.train_epochs(**arguments(), progress=False), 2)
     params, metadata = load_params(path)

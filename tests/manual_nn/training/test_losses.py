@@ -196,9 +196,9 @@ def test_numpy_steps_down_the_binary_loss_whatever_the_backend_is(tmp_path: Path
         (np.full((N, K), "1"), TypeError, "y must hold numbers from 0 to 1, got dtype <U1"),
         (np.zeros(N), ValueError, r"y must have shape \(8, 4\), got \(8,\)"),
         (np.zeros((N, K + 1)), ValueError, r"y must have shape \(8, 4\), got \(8, 5\)"),
-        (np.full((N, K), -0.5), ValueError, "from 0 to 1, got some from -0.5 to -0.5"),
-        (np.full((N, K), 1.5), ValueError, "from 0 to 1, got some from 1.5 to 1.5"),
-        (np.full((N, K), np.nan), ValueError, "from 0 to 1, got some from nan to nan"),
+        (np.full((N, K), -0.5), ValueError, r"from 0 to 1, got -0\.5 at \[0, 0\]"),
+        (np.full((N, K), 1.5), ValueError, r"from 0 to 1, got 1\.5 at \[0, 0\]"),
+        (np.where(np.eye(N, K, -1), np.nan, 1), ValueError, r"0 to 1, got nan at \[1, 0\]"),
     ],
 )
 def test_targets_that_are_no_indicators_are_named(

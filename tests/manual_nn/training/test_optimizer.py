@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.support.bits import same_bits
 
 PARAMS = manual_nn.init_params([3, 4, 2], rng=np.random.default_rng(0), dtype=np.float32)
 FLOAT32 = np.dtype(np.float32)
+NOT_FINITE = np.array([0, np.nan], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,9 @@ def test_no_moment_shares_memory_with_another_or_with_what_was_given() -> None:
 
 @pytest.mark.parametrize("value", ["adam", None, 0.1, Adam, object()])
 def test_what_is_no_optimizer_is_refused(value: object) -> None:
-    got = "Adam" if value is Adam else type(value).__name__
-    with pytest.raises(TypeError, match=f"^optimizer must be an SGD, Adam or AdamW .*got {got}$"):
+    got = "the class Adam; write Adam()" if value is Adam else type(value).__name__
+    words = re.escape(f"got {got}")
+    with pytest.raises(TypeError, match=f"^optimizer must be an SGD, Adam or AdamW .*{words}$"):
         as_optimizer(value, FLOAT32)
 
 
@@ -107,6 +110,16 @@ def test_an_eps_that_vanishes_in_the_dtype_is_refused() -> None:
             OptimizerState(0, (PARAMS, PARAMS[:1])),
             ValueError,
             r"optimizer_state\.moments\[1\] must have 2 layers like params, got 1",
+        ),
+        (
+            OptimizerState(1, (PARAMS, (PARAMS[0], PARAMS[1]._replace(bias=NOT_FINITE)))),
+            ValueError,
+            r"optimizer_state\.moments\[1\]\[1\]\.bias must be finite, got nan at \[1\]",
+        ),
+        (
+            OptimizerState,
+            TypeError,
+            r".* got the class OptimizerState; write OptimizerState\(steps, moments\)",
         ),
     ],
 )
