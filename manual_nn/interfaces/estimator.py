@@ -68,8 +68,15 @@ class BackpropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     """A classifier for scikit-learn: a dense ReLU network, trained by `train`.
 
     It minimises the loss of `loss` on minibatches. Parameters that mean the same have the names and
-    the defaults of scikit-learn's `MLPClassifier`, but its "auto" is a batch of 200 rows, and its
-    penalty of n rows is 0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`.
+    the defaults of scikit-learn's `MLPClassifier`, except that
+
+    - `weight_decay` takes the place of its `alpha`: its penalty of a batch of n rows is
+      0.5 * alpha * sum ||W_l||^2 / n, so `alpha = 2 * weight_decay * n`;
+    - "auto" is a batch of 64 rows, there of 200;
+    - `activation`, `shuffle`, `power_t` and `max_fun` are absent: the activation is the ReLU, rows
+      are shuffled in each epoch, and there is neither `learning_rate="invscaling"` or "adaptive"
+      nor `solver="lbfgs"`;
+    - `params_` holds what `coefs_` and `intercepts_` do, layer by layer.
 
     A network computes in float32 if its first X was float32, otherwise in float64.
 

@@ -263,6 +263,8 @@ def test_the_defaults_are_those_of_scikit_learns_network_or_of_our_command_line(
         "weight_decay": Settings().weight_decay,
     }
     assert ours == {name: theirs[name] for name in ours if name not in own} | own
+    for name in theirs.keys() - ours.keys():
+        assert f"`{name}`" in (BackpropClassifier.__doc__ or ""), name
 
 
 def test_a_cosine_falls_within_the_epochs_of_the_fit() -> None:
