@@ -20,7 +20,7 @@ import cosmic_ray.plugins
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import MutationVisitor
 
-from benchmarks.mutation.code import Code
+from benchmarks.mutation.code import Code, name_of
 from benchmarks.mutation.operators import OPERATORS
 from benchmarks.mutation.selection import NotReadyError, is_numerical
 
@@ -169,10 +169,18 @@ def make_mutants(root: Path, module: str, functions: Collection[str] | None = No
 
 
 def _code_of(tree: ast.Module) -> str:
-    """Write a tree out without its docstrings: what they test may change, as other tests may."""
+    """Write a tree out without its docstrings: what they test may change, as other tests may.
+
+    To reshape's any number below 0 is -1.
+    """
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
+        if isinstance(node, ast.Call) and name_of(node) == "reshape":
+            for size in node.args:
+                match size:
+                    case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int()) as number):
+                        number.value = min(number.value, 1)
     return ast.dump(tree)
 
 

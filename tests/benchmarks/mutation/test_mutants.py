@@ -57,6 +57,20 @@ def test_two_operators_that_make_the_same_count_once(
     assert made["return z.sum(axis=-1)"] + made["return z.sum(axis= -1)"] == 1
 
 
+def test_what_reshape_reads_alike_is_no_mutant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutants, "CORE", re.compile("NumberReplacer"))
+    write_tiny(tmp_path, code="def f(x):\n    return x.reshape(3, -1), x.any(-1)\n")
+    assert {mutant.after for mutant in tiny_mutants(tmp_path)} == {
+        "return x.reshape( 4, -1), x.any(-1)",
+        "return x.reshape( 2, -1), x.any(-1)",
+        "return x.reshape(3, - 0), x.any(-1)",
+        "return x.reshape(3, -1), x.any(- 2)",
+        "return x.reshape(3, -1), x.any(- 0)",
+    }
+
+
 def test_a_mutant_is_told_by_what_it_changes(tmp_path: Path) -> None:
     code = (
         "class A:\n    @property\n    def f(self):\n        if self:\n            return 2 * self\n"
