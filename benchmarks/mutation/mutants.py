@@ -179,8 +179,8 @@ def _code_of(tree: ast.Module) -> str:
         if isinstance(node, ast.Call) and name_of(node) == "reshape":
             for size in node.args:
                 match size:
-                    case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int()) as number):
-                        number.value = min(number.value, 1)
+                    case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(n)) as number):
+                        number.value = min(n, 1)
     return ast.dump(tree)
 
 
