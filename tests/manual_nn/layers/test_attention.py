@@ -1,6 +1,6 @@
 """Attention, proven against JAX with masks of all kinds, and on weights that are exact."""
 
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_nn.compiled.layers import attention as compiled
 from manual_nn.compiled.layers.attention import BLOCK
 from manual_nn.layers import attention
 from manual_nn.layers.attention import Inputs, Kept
 from manual_nn.layers.dropout import draw_mask
 from reference.layers import attention as twin
 from tests.support.attention import subject_of
-from tests.support.compiled import of_each_implementation
+from tests.support.compiled import in_python, of_each_implementation
 from tests.support.layer_proof import FEW, Named, prove, refute
 from tests.support.strategies import seeds
 
@@ -59,6 +60,24 @@ def test_more_queries_than_a_compiled_block_holds_agree_with_jax() -> None:
     T, S = 2 * BLOCK + 3, BLOCK + 6
     mask = np.random.default_rng(0).random((T, S)) < 0.75
     prove(attention, twin, subject_of([2], T, S, 2, 1, group=2, causal=True, mask=mask), seed=0)
+
+
+def test_blocks_of_queries_agree_with_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks of two, with weights that do not happen to begin as 0."""
+    layer, rng = in_python(compiled), np.random.default_rng(0)
+    monkeypatch.setattr(layer, "BLOCK", 2)
+    filled = vars(np) | {"empty": lambda shape, dtype: np.full(shape, np.nan, dtype)}
+    monkeypatch.setattr(layer, "np", SimpleNamespace(**filled))
+    options: dict[str, Any] = {
+        "causal": True,
+        "mask": rng.random((4, 5, 3)) < 0.75,
+        "dropout_mask": draw_mask([4, 5, 3], rate=0.25, rng=rng),
+        "dropout_rate": 0.25,
+    }
+    prove(layer, twin, subject_of([2], 5, 3, 2, 1, group=2, **options), seed=0)
+    x = Inputs(np.ones((4, 5, 1)), np.ones((2, 3, 1)), np.ones((2, 3, 1)))
+    (_, kept), (_, want) = (each.forward((), x, **options) for each in (layer, attention))
+    np.testing.assert_array_equal(kept.weights == 0, want.weights.reshape(4, 5, 3) == 0)
 
 
 def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:
