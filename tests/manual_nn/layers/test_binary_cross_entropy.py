@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_nn.compiled.layers import binary_cross_entropy as compiled
 from manual_nn.layers import binary_cross_entropy
 from manual_nn.layers.binary_cross_entropy import Kept
 from manual_nn.layers.sigmoid import sigmoid
 from reference.layers import binary_cross_entropy as twin
-from tests.support.compiled import of_each_implementation
+from tests.support.compiled import in_python, of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.strategies import seeds
 
@@ -37,6 +38,12 @@ def test_values_and_gradients_agree_with_jax(
     shape: list[int], soft: bool, options: dict[str, Any], seed: int
 ) -> None:
     prove(binary_cross_entropy, twin, subject_of(shape, soft=soft, **options), seed)
+
+
+def test_a_row_that_is_taken_in_parts_agrees_with_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = in_python(compiled)
+    monkeypatch.setattr(layer, "WIDTH", 2)
+    prove(layer, twin, subject_of([2, 5], soft=True, pos_weight="each"), seed=0)
 
 
 def of_probabilities(params: tuple[()], kept: Kept, d_out: Any) -> Any:

@@ -122,6 +122,21 @@ def test_it_is_exact_where_the_numbers_are(
 
 
 @of_each_implementation(group_norm)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_same_shift_of_a_group_has_no_gradient_where_its_mean_is_rounded(
+    layer: ModuleType, dtype: type[np.floating[Any]]
+) -> None:
+    """The mean is off by a third of the last place of x, which is the deviation, more or less."""
+    params = GroupNorm(np.ones(3, dtype), np.zeros(3, dtype))
+    eps = np.finfo(dtype).eps
+    x = np.array([[[1, 1, 1 + 3 * eps], [1, 1 + eps, 1]]], dtype)
+    _, kept = layer.forward(params, x, groups=1, eps=eps**2)
+    _, d_x = layer.backward(params, kept, np.array([[[0, 0, 1], [0, 0, 0]]], dtype))
+    # Each of six elements is a sum of three terms below 1 / deviation, rounded five times at most.
+    assert abs(d_x.sum(dtype=np.float64)) <= 6 * 3 * 5 * eps / 2 / kept.deviation.max()
+
+
+@of_each_implementation(group_norm)
 def test_arguments_that_do_not_fit_are_refused(layer: ModuleType) -> None:
     params, x = GroupNorm(np.ones(4), np.zeros(4)), np.ones((2, 3, 4))
     _, kept = layer.forward(params, x, groups=2)
