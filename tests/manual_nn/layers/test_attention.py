@@ -62,7 +62,13 @@ def test_more_queries_than_a_compiled_block_holds_agree_with_jax() -> None:
     prove(attention, twin, subject_of([2], T, S, 2, 1, group=2, causal=True, mask=mask), seed=0)
 
 
-def test_blocks_of_queries_agree_with_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("scores", "masked"),
+    [((4, 5, 3), (4, 5, 3)), ((2, 2, 4), (2, 2, 4)), ((2, 3, 1), (2, 3, 1)), ((4, 5, 3), (3,))],
+)
+def test_blocks_of_queries_agree_with_jax(
+    scores: tuple[int, int, int], masked: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In blocks of two, with weights that do not happen to begin as 0."""
     layer, rng = in_python(compiled), np.random.default_rng(0)
     monkeypatch.setattr(layer, "BLOCK", 2)
@@ -70,14 +76,15 @@ def test_blocks_of_queries_agree_with_jax(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(layer, "np", SimpleNamespace(**filled))
     options: dict[str, Any] = {
         "causal": True,
-        "mask": rng.random((4, 5, 3)) < 0.75,
-        "dropout_mask": draw_mask([4, 5, 3], rate=0.25, rng=rng),
+        "mask": rng.random(masked) < 0.5,
+        "dropout_mask": draw_mask([*scores], rate=0.25, rng=rng),
         "dropout_rate": 0.25,
     }
-    prove(layer, twin, subject_of([2], 5, 3, 2, 1, group=2, **options), seed=0)
-    x = Inputs(np.ones((4, 5, 1)), np.ones((2, 3, 1)), np.ones((2, 3, 1)))
+    heads, T, S = scores
+    prove(layer, twin, subject_of([2], T, S, 2, 1, group=heads // 2, **options), seed=0)
+    x = Inputs(np.ones((heads, T, 1)), np.ones((2, S, 1)), np.ones((2, S, 1)))
     (_, kept), (_, want) = (each.forward((), x, **options) for each in (layer, attention))
-    np.testing.assert_array_equal(kept.weights == 0, want.weights.reshape(4, 5, 3) == 0)
+    np.testing.assert_array_equal(kept.weights == 0, want.weights.reshape(scores) == 0)
 
 
 def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:
