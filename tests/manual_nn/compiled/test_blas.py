@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy._core import _multiarray_umath  # type: ignore[attr-defined] # it is linked with BLAS
 
 from manual_nn.compiled import blas
 from tests.support.cases import each
@@ -23,6 +24,14 @@ def test_without_numpy_s_own_it_is_scipy_s(dtype: str, monkeypatch: pytest.Monke
     other = blas.address_of_gemm(dtype)
     assert other != own
     assert blas.multiplies(ctypes.CFUNCTYPE(None)(other), dtype)
+
+
+def test_numpy_s_own_is_found_in_whichever_form_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = blas.address_of_gemm("float32")
+    library = ctypes.CDLL(_multiarray_umath.__file__)
+    forms = [form for form in blas.FORMS if hasattr(library, form.format("s"))]
+    monkeypatch.setattr(blas, "FORMS", ("no_such_{}gemm", *forms))
+    assert blas.address_of_gemm("float32") == own
 
 
 def test_a_function_that_does_not_multiply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
