@@ -62,10 +62,11 @@ def class_numbers(labels: npt.NDArray[Any], classes: Sequence[str]) -> Labels:
             continue
         size = _number(name)
         if size is not None and not size.is_integer():
-            raise ValueError(f"classes must be whole numbers or words, got {name} in row {row}")
+            msg = f"classes must be whole numbers or words, got {name} in row {row}"
+            raise ValueError(f"{msg} (counted from 0)")
         if size is None or sizes.count(size) != 1:
-            msg = f"row {row} is of class {name!r}, which the model does not know: it has"
-            raise ValueError(f"{msg} {', '.join(classes)}")
+            msg = f"row {row} (counted from 0) is of class {name!r}, which the model does not know"
+            raise ValueError(f"{msg}: it has {', '.join(classes)}")
         numbers[name] = sizes.index(size)
     return np.array([numbers[name] for name in names], np.int64)
 
@@ -86,5 +87,6 @@ def _whole(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     fractions = ~(np.isfinite(labels) & (labels == np.rint(labels)))
     if fractions.any():
         row = int(fractions.argmax())
-        raise ValueError(f"classes must be whole numbers or words, got {labels[row]} in row {row}")
+        msg = f"classes must be whole numbers or words, got {labels[row]} in row {row}"
+        raise ValueError(f"{msg} (counted from 0)")
     return labels.astype(np.int64)

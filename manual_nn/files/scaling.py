@@ -114,8 +114,8 @@ class Scaling(NamedTuple):
         name = f"input {d}" if features is None else features[d]
         was = "were all" if low == high else f"went from {low:.6g} to"
         return (
-            f"inputs lie far from those trained on: {name} is {float(X[row, d]):.6g} in row {row}, "
-            f"in training values {was} {high:.6g}"
+            f"inputs lie far from those trained on: {name} is {float(X[row, d]):.6g} in row {row} "
+            f"(counted from 0), in training values {was} {high:.6g}"
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Tables, CSV or Parquet, read by pandas: a column for each input, perhaps one for the classes."""
 
 import codecs
-import contextlib
 import csv
 import difflib
 import gzip
@@ -13,9 +12,9 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,11 @@ import numpy.typing as npt
 from manual_nn.checks.extras import train_extra
 
 if TYPE_CHECKING:
+    from _csv import Reader
+
     import pandas as pd
+
+Place: TypeAlias = Callable[[int], str]  # says where a row stands
 
 SEPARATORS = ",;\t"
 OTHER_SEPARATORS = "|: "  # that are recognised only to say that they are not taken
@@ -76,6 +79,24 @@ class _Read(NamedTuple):
     frame: "pd.DataFrame"
     has_names: bool  # or else its columns are named by their numbers
     separator: str | None  # of its cells, if it is CSV
+    text: str | None  # likewise
+    lines_are_cells: bool = False
+
+    def place(self, row: int) -> str:
+        """Say where a row stands: in which line of the file, as an editor counts them.
+
+        Of Parquet its number is said, and so it is if csv and pandas do not find equally many rows.
+        """
+        rows = []
+        if self.text is not None and self.separator is not None:
+            rows = [
+                line
+                for line, cells in _rows_by_line(self.text, self.separator)
+                if self.lines_are_cells or cells is None or _is_filled(cells)
+            ]
+        if len(rows) != len(self.frame) + self.has_names:
+            return f"row {row} (counted from 0)"
+        return f"line {rows[row + self.has_names]}"
 
 
 class _Cell(NamedTuple):
@@ -103,10 +124,11 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
         ImportError: pandas, or what it reads Parquet with, is not installed.
         OSError: the file cannot be read.
         ValueError: the file is damaged, a column is missing, an input is dropped or is no finite
-            number, or commas may be those of decimals or of thousands. The message does not name
-            the file.
+            number, or commas may be those of decimals or of thousands. The message names the line
+            of CSV, but not the file.
     """
-    frame, has_names, separator = _read(path, kind, columns)
+    read = _read(path, kind, columns)
+    frame, has_names = read.frame, read.has_names
     names = list(frame.columns)
     target = None if columns.target is None else _find(names, columns.target)
     by_names = has_names and columns.inputs is not None
@@ -121,16 +143,17 @@ def read_table(path: Path, kind: str, columns: Columns) -> Table:
     else:
         inputs = [name for name in names if name not in {target, *dropped}]
         _check_named(inputs)
-    labels = None if target is None else _labels(frame[target], target)
-    if separator is not None and (commas := _decimal_commas(frame[inputs])):
+    labels = None if target is None else _labels(frame[target], target, read.place)
+    if read.separator is not None and (commas := _decimal_commas(frame[inputs])):
         told = columns._replace(header=has_names)
         again = _read(path, kind, told, decimal=",").frame[inputs]
         decimal = _decimal(frame[inputs], again)
-        X = _numbers(again if decimal == "," else frame, inputs, decimal, of_model=by_names)
+        numbers = again if decimal == "," else frame
+        X = _numbers(numbers, inputs, decimal, read.place, of_model=by_names)
         if all(THOUSANDS.fullmatch(cell.text) for cell in commas):  # and nothing else tells
-            raise ValueError(f"{_either(commas[0])}: {NO_COMMAS}")
+            raise ValueError(f"{_either(commas[0], read.place)}: {NO_COMMAS}")
     else:
-        X = _numbers(frame, inputs, ".", of_model=by_names)
+        X = _numbers(frame, inputs, ".", read.place, of_model=by_names)
     return Table(X, tuple(inputs) if has_names else None, labels)
 
 
@@ -169,19 +192,20 @@ def only_column(path: Path, kind: str, *, header: bool | None, rows: int) -> npt
             than rows is a class rather than a name: it stands below again.
     """
     if kind == "parquet":
-        frame = _read(path, kind, Columns()).frame
+        read = _read(path, kind, Columns())
     else:
-        frame = _read(path, kind, Columns("0", header=False), lines_are_cells=True).frame
+        read = _read(path, kind, Columns("0", header=False), lines_are_cells=True)
+    frame, first_row = read.frame, 0
     if len(frame.columns) != 1:
         names = frame.columns if kind == "parquet" else frame.iloc[0]
         raise ValueError(f"a table of one column is needed, got {in_words(names)}")
     column = frame.iloc[:, 0]
     if kind != "parquet" and (header or (header is None and len(column) == rows + 1)):
-        first, column = column.iloc[0], column.iloc[1:]
+        first, column, first_row = column.iloc[0], column.iloc[1:], 1
         if header is None and (column == first).any():
             msg = f"{rows + 1} lines for {rows} rows, and the first, {first!s}, stands below again"
             raise ValueError(f"{msg}: say with --header that it names the column, if it does")
-    return _labels(column, str(column.name))
+    return _labels(column, str(column.name), lambda row: read.place(row + first_row))
 
 
 def in_words(names: Iterable[object]) -> str:
@@ -201,7 +225,7 @@ def _read(
     """
     with train_extra("pandas"):
         import pandas as pd  # noqa: PLC0415, the core needs NumPy alone
-    header, separator = True, None
+    header, separator, text = True, None, None
     if kind == "parquet":
         try:
             with train_extra("pyarrow"):
@@ -222,7 +246,7 @@ def _read(
         frame = _parse(text, lines, columns, header=header, decimal=decimal, **how)
     frame.columns = [str(name) for name in frame.columns]
     _check_different(list(frame.columns))
-    return _Read(frame, header, separator)
+    return _Read(frame, header, separator, text, lines_are_cells)
 
 
 def _check_different(names: list[str]) -> None:
@@ -263,8 +287,27 @@ def _first_lines(text: str) -> tuple[str, list[list[str]]]:
     return separator, found[separator]
 
 
+def _reader(text: str, separator: str) -> "Reader":
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+
+
+def _rows_by_line(text: str, separator: str) -> Iterator[tuple[int, list[str] | None]]:
+    """List the cells of each row, blank ones too, with the line in which it begins, from 1 on.
+
+    At a cell that csv finds too long, though pandas takes it, the cells are None, and nothing
+    follows.
+    """
+    lines, before = _reader(text, separator), 0
+    try:
+        for cells in lines:
+            yield before + 1, cells
+            before = lines.line_num
+    except csv.Error:
+        yield before + 1, None
+
+
 def _split(text: str, separator: str) -> list[list[str]]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lines = _reader(text, separator)
     try:
         return [*itertools.islice(filter(_is_filled, lines), LINES)]
     except csv.Error as error:
@@ -318,7 +361,7 @@ def _parse(
                     **options,
                 )
         except pd.errors.ParserError as error:
-            reason = _why_not_parsed(str(error), text, how["sep"], header=header)
+            reason = _why_not_parsed(str(error), text, how["sep"])
             raise ValueError(reason) from error
         except pd.errors.EmptyDataError as error:
             raise ValueError(NO_ROWS) from error
@@ -334,20 +377,18 @@ def _parse(
     return parse(dtype=texts)
 
 
-def _why_not_parsed(reason: str, text: str, separator: str, *, header: bool) -> str:
-    """Put what pandas says of a row in our words: rows are numbered from 0, without the names."""
+def _why_not_parsed(reason: str, text: str, separator: str) -> str:
+    """Put what pandas says of a row in our words, and in lines of the file."""
     expected = re.search(r"Expected (\d+) fields in line", reason)
     if expected is not None:
-        lines = csv.reader(
-            io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True
-        )
-        with contextlib.suppress(csv.Error):  # of a cell that pandas takes, and csv finds too long
-            for row, cells in enumerate(filter(None, lines), start=-header):
-                if len(cells) > int(expected[1]):
-                    return f"row {row} has {len(cells)} cells, {expected[1]} are expected"
+        for line, cells in _rows_by_line(text, separator):
+            if cells is not None and len(cells) > int(expected[1]):
+                return f"line {line} has {len(cells)} cells, {expected[1]} are expected"
     opened = re.search(r"EOF inside string starting at row (\d+)", reason)
-    if opened is not None:
-        return f"a quotation mark in row {int(opened[1]) - header} is never closed"
+    if opened is not None:  # pandas counts rows from 0, blank ones too
+        lines = [line for line, _ in _rows_by_line(text, separator)]
+        line = lines[min(int(opened[1]), len(lines) - 1)]
+        return f"a quotation mark in the row that begins in line {line} is never closed"
     return f"not a table: {' '.join(reason.split())}"
 
 
@@ -465,10 +506,10 @@ def _decimal(by_points: "pd.DataFrame", by_commas: "pd.DataFrame") -> str:
     return "." if points else ","
 
 
-def _either(cell: _Cell) -> str:
+def _either(cell: _Cell, place: Place) -> str:
     column, row, text = cell
     either = f"may have three decimals, or be {text.replace(',', '')}"
-    return f"column {column!r} holds {text!r} in row {row}, which {either}"
+    return f"column {column!r} holds {text!r} in {place(row)}, which {either}"
 
 
 def _is_text(column: "pd.Series[Any]") -> bool:
@@ -499,10 +540,10 @@ def _find(names: list[str], column: str) -> str:
     return column
 
 
-def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
+def _labels(column: "pd.Series[Any]", name: str, place: Place) -> npt.NDArray[Any]:
     missing = column.isna().to_numpy()
     if missing.any():
-        raise ValueError(f"row {int(missing.argmax())} has no class in column {name!r}")
+        raise ValueError(f"{place(int(missing.argmax()))} has no class in column {name!r}")
     try:
         values = column.to_numpy()
     except Exception as error:  # Arrow's own, which is not a ValueError
@@ -511,25 +552,25 @@ def _labels(column: "pd.Series[Any]", name: str) -> npt.NDArray[Any]:
         return values
     for row, value in enumerate(values):
         if isinstance(value, Sized) and not isinstance(value, str | bytes):
-            msg = f"column {name!r} holds more than one value in row {row}"
+            msg = f"column {name!r} holds more than one value in {place(row)}"
             raise ValueError(f"{msg}, classes must be numbers or strings")  # noqa: TRY004, the file is wrong
     return values.astype(str)
 
 
 def _numbers(
-    frame: "pd.DataFrame", names: list[str], decimal: str, *, of_model: bool
+    frame: "pd.DataFrame", names: list[str], decimal: str, place: Place, *, of_model: bool
 ) -> npt.NDArray[np.float64]:
     """Read the inputs, which are those of a model or all that there are."""
     if frame.empty:
         raise ValueError(NO_ROWS)
     if not names:
         raise ValueError(f"there is no column of inputs among {in_words(frame.columns)}")
-    inputs = [_input(frame[name], name, decimal, of_model=of_model) for name in names]
+    inputs = [_input(frame[name], name, decimal, place, of_model=of_model) for name in names]
     return np.stack(inputs, axis=1)
 
 
 def _input(
-    column: "pd.Series[Any]", name: str, decimal: str, *, of_model: bool
+    column: "pd.Series[Any]", name: str, decimal: str, place: Place, *, of_model: bool
 ) -> npt.NDArray[np.float64]:
     empty = column.isna().to_numpy()
     if not _is_text(column):
@@ -539,7 +580,7 @@ def _input(
         wrong = _first_wrong(texts, decimal)
         if wrong is not None:
             text = texts[wrong]
-            msg = f"column {name!r} holds {text!r} in row {wrong}, inputs must be numbers"
+            msg = f"column {name!r} holds {text!r} in {place(wrong)}, inputs must be numbers"
             if THOUSANDS.fullmatch(text):
                 raise ValueError(f"{msg}: {NO_COMMAS}")
             if _has_decimal_comma(text):
@@ -554,7 +595,7 @@ def _input(
     if not finite.all():
         row = int((~finite).argmax())
         found = "is empty" if empty[row] else f"is {values[row]}"
-        raise ValueError(f"column {name!r} {found} in row {row}, inputs must be finite numbers")
+        raise ValueError(f"column {name!r} {found} in {place(row)}, inputs must be finite numbers")
     return values
 
 

@@ -57,7 +57,10 @@ def test_there_may_be_many_classes_or_hardly_any_row_of_each() -> None:
 
 
 def test_a_class_that_is_not_known_is_named() -> None:
-    with pytest.raises(ValueError, match=r"row 1 is of class 'elm', .* not know: it has ash, oak"):
+    with pytest.raises(
+        ValueError,
+        match=r"row 1 \(counted from 0\) is of class 'elm', .* not know: it has ash, oak",
+    ):
         class_numbers(np.array(["oak", "elm"]), ["ash", "oak"])
 
 
@@ -65,5 +68,7 @@ def test_a_class_may_be_given_by_its_value_if_no_other_has_it() -> None:
     assert class_numbers(np.array([7, 10]), ["007", "10"]).tolist() == [0, 1]
     assert class_numbers(np.array(["2", "1"]), ["1.0", "2.0"]).tolist() == [1, 0]
     assert class_numbers(np.array([7]), ["007", "7"]).tolist() == [1]
-    with pytest.raises(ValueError, match=r"row 0 is of class '7', .* not know: it has 007, 07"):
+    with pytest.raises(
+        ValueError, match=r"row 0 \(counted from 0\) is of class '7', .* not know: it has 007, 07"
+    ):
         class_numbers(np.array([7]), ["007", "07"])

@@ -159,9 +159,12 @@ PIXELS = np.arange(256, dtype=np.uint8).reshape(16, 16)  # from 0 to 255
         (np.full((2, 16), -255.0), None),
         (
             np.where(np.arange(32).reshape(2, 16) == 21, 511, 9),
-            "input 5 is 511 in row 1, .* to 255",
+            r"input 5 is 511 in row 1 \(counted from 0\), .* to 255",
         ),
-        (np.full((2, 16), -256.0), "input 0 is -256 in row 0, in training values went from 0 to"),
+        (
+            np.full((2, 16), -256.0),
+            r"input 0 is -256 in row 0 \(counted from 0\), in training values went from 0 to",
+        ),
         (PIXELS / 255, "ten times as close to 0 as .*; give them as they were there"),
         (np.full((2, 16), 25.5), "ten times as close to 0"),
         (np.full((2, 16), 25.6), None),
@@ -185,12 +188,18 @@ AGES = np.array([[17.0, 1.0], [90.0, 1.0]])  # the offset of the first is 53.5, 
     [
         ([[17.0, 1.0], [90.0, 1.0]], None),
         ([[163.0, 1.0], [-56.0, 1.0]], None),
-        ([[50.0, 1.0], [164.0, 1.0]], "age is 164 in row 1, in training values went from 17 to 90"),
+        (
+            [[50.0, 1.0], [164.0, 1.0]],
+            r"age is 164 in row 1 \(counted from 0\), in training values went from 17 to 90",
+        ),
         ([[-57.0, 1.0]], "age is -57 in row 0"),
         # The network saw ages go from -1 to 1; it sees the kind go from 0 to kind - 1.
         ([[50.0, 1.0], [50.0, 2.0]], None),
         ([[50.0, 1.0], [50.0, 3.0]], None),
-        ([[50.0, 1.0], [50.0, 3.01]], "kind is 3.01 in row 1, in training values were all 1"),
+        (
+            [[50.0, 1.0], [50.0, 3.01]],
+            r"kind is 3.01 in row 1 \(counted from 0\), in training values were all 1",
+        ),
         ([[53.0, 9.0]] * FEW_VALUES, "ten times as close to their mean"),  # which is about all
         ([[53.0, 1.0]] * FEW_VALUES, "ten times as close to their mean"),
         ([[53.0, 1.0]] * (FEW_VALUES // 2 - 1), None),

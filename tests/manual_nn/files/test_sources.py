@@ -111,7 +111,7 @@ def test_all_rows_of_a_file_are_those_to_test_a_network_with(table: Path) -> Non
     for features, D, known, reason in (
         (None, 4, classes, "the model takes 4 inputs, got 3"),
         (("a", "d"), 2, classes, "of the model's 2 inputs the table lacks d; it has a, b, c"),
-        (None, 3, ("ash", "elm"), "row 1 is of class 'oak'"),
+        (None, 3, ("ash", "elm"), r"row 1 \(counted from 0\) is of class 'oak'"),
     ):
         with pytest.raises(ValueError, match=rf"flowers\.csv: {reason}"):
             load_rows(source, known, features=features, D=D)

@@ -17,7 +17,7 @@ FLOWERS = "length,width,kind\n5.1,3,oak\n4.9,2,ash\n6,1e3,oak\n"
 X = [[5.1, 3.0], [4.9, 2.0], [6.0, 1e3]]
 LABELS = ["oak", "ash", "oak"]
 UNNAMED = "rows have more cells than the first line has names, a, b: name them all"
-EITHER = "^column 'a' holds '1,234' in row {row}, which may have three decimals, or be 1234"
+EITHER = "^column 'a' holds '1,234' in line {line}, which may have three decimals, or be 1234"
 YEARS = ("2010", "2020")  # which are names where the column of the classes is given by its name
 
 
@@ -134,47 +134,60 @@ def test_booleans_are_numbers_and_classes_may_be_numbers(path: Path) -> None:
             r"tabs, not by '\|': .* 'length\|width\|kind'$",
         ),
         (FLOWERS.replace(",", "  "), Columns("kind"), "semicolons or tabs, not by blanks"),
-        (FLOWERS, Columns("width"), "column 'kind' holds 'oak' in row 0, inputs must be numbers"),
+        (FLOWERS, Columns("width"), "column 'kind' holds 'oak' in line 2, inputs must be numbers"),
         (FLOWERS, Columns("kind", ("length", "width")), "no column of inputs among length, width"),
         ("kind\noak\n", Columns("kind"), "there is no column of inputs among kind"),
         ("a,b\n", Columns("b"), "the table has no rows"),
         ("\n\n", Columns("b"), "the table has no rows"),
-        ("a,b\n1,x\n,y\n", Columns("b"), "column 'a' is empty in row 1"),
-        ("a,b\n1,x\ninf,y\n", Columns("b"), "column 'a' is inf in row 1"),
-        ("a,b\n1,x\n2,\n", Columns("b"), "row 1 has no class in column 'b'"),
-        ("a,b\n1,x\n2 m,y\n", Columns("b"), "column 'a' holds '2 m' in row 1.*--drop 'a'"),
-        ("a\n2 m\n", Columns(inputs=("a",)), r"'2 m' in row 0.* this column: correct or [\w ]+$"),
+        ("a,b\n1,x\n,y\n", Columns("b"), "column 'a' is empty in line 3"),
+        ("a,b\n1,x\ninf,y\n", Columns("b"), "column 'a' is inf in line 3"),
+        ("a,b\n1,x\n2,\n", Columns("b"), "^line 3 has no class in column 'b'"),
+        ("a,b\n1,x\n2 m,y\n", Columns("b"), "column 'a' holds '2 m' in line 3.*--drop 'a'"),
+        ("a\n2 m\n", Columns(inputs=("a",)), r"'2 m' in line 2.* this column: correct or [\w ]+$"),
         (",a,b\n0,1,x\n1,2,y\n", Columns("b"), "column 0 has no name.*--drop 'Unnamed: 0'"),
-        ("a,b\n1,x\n2,y,3,4\n", Columns("b"), "row 1 has 4 cells, 2 are expected"),
+        ("a,b\n1,x\n2,y,3,4\n", Columns("b"), "^line 3 has 4 cells, 2 are expected"),
         (
             "a,b\n" + '"1",x\n\n' * 70 + '"2\n",y,3\n' + "1,x,4,5\n",  # below what is looked at
             Columns("b"),
-            "row 70 has 3 cells, 2 are expected",
+            "^line 142 has 3 cells, 2 are expected",
         ),
-        ("1,x\n" * 70 + "2,y,3\n", Columns("1"), "row 70 has 3 cells, 2 are expected"),
+        ("1,x\n" * 70 + "2,y,3\n", Columns("1"), "^line 71 has 3 cells, 2 are expected"),
         (
             "1,x\n" * 70 + "2" * 140_000 + "\n2,y,3\n",
             Columns("1"),
             "not a table: .*Expected 2 fields",
         ),
-        ('a,b\n1,x\n"2,y\n3,z\n', Columns("b"), "a quotation mark in row 1 is never closed"),
+        ('a,b\n1,x\n"2,y\n3,z\n', Columns("b"), "mark in the row that begins in line 3 is never c"),
+        (  # where csv finds the last cell too long
+            "a,b\n" + '"1\n",x\n\n' * 60 + '2,"y\n' + "3,z\n" * 35_000,
+            Columns("b"),
+            "mark in the row that begins in line 182 is never closed",
+        ),
+        # A row may take several lines, and blank ones are none.
+        ('\na,b\n"\n1",x\n \t\n2 m,y\n', Columns("b"), "column 'a' holds '2 m' in line 6, "),
+        # Where csv finds a cell too long, the row has its number alone.
+        (
+            "a,b\n" + "1,x\n" * 60 + "1" * 140_000 + ",x\n2 m,y\n",
+            Columns("b"),
+            r"'2 m' in row 61 \(counted from 0\), ",
+        ),
         ("a,b\n1,2,x\n3,4,y\n", Columns("b"), UNNAMED),
         ("a,b\n0,1,2,x\n1,3,4,y\n", Columns("b"), UNNAMED),
         ("a,b\n1,x,\n2,y,3\n", Columns("b"), UNNAMED),
         ("\r,a,b\r0,1,x\r1,2,y\r", Columns("b"), "column 0 has no name"),
-        ("a;b\n1,5;x\n2.5;y\n", Columns("b"), "holds '1,5' in row 0.*: write it with a decimal p"),
+        ("a;b\n1,5;x\n2.5;y\n", Columns("b"), "holds '1,5' in line 2.*: write it with a decimal p"),
         ("a;b;c\n1,5;2.5;x\n", Columns("c"), "commas in column 'a', but points in 'b'"),
         ("a;b;c\n1,5;1.234,5;x\n", Columns("c"), "'b' holds '1.234,5' .*: write thousands without"),
-        ("a\tb\n1,234\tx\n", Columns("b"), f"{EITHER.format(row=0)}: write decimals with a"),
-        ("a;b\n0;x\n1,234;x\n12,345;y\n", Columns("b"), EITHER.format(row=1)),
+        ("a\tb\n1,234\tx\n", Columns("b"), f"{EITHER.format(line=2)}: write decimals with a"),
+        ("a;b\n0;x\n1,234;x\n12,345;y\n", Columns("b"), EITHER.format(line=3)),
         ("a;b;c\n1,234;2.5;x\n", Columns("c"), "but points in 'b': .* thousands without a comma"),
         # Where decimals are commas, it is something else that is no number.
-        ("a;b\n1,5;x\n?;y\n", Columns("b"), r"^column 'a' holds '\?' in row 1.*--drop 'a'"),
-        ("a;b\n1,5;x\nnan;y\n", Columns("b"), "^column 'a' is nan in row 1"),
-        ("a;b\n1,234;x\n2,500,000;y\n", Columns("b"), "'2,500,000' in row 1.*: write thousands"),
-        ("a;b\n2.5;x\n1,234;y\n", Columns("b"), "'1,234' in row 1.*: write .* thousands"),
-        ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in row 1"),
-        ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in row 1"),
+        ("a;b\n1,5;x\n?;y\n", Columns("b"), r"^column 'a' holds '\?' in line 3.*--drop 'a'"),
+        ("a;b\n1,5;x\nnan;y\n", Columns("b"), "^column 'a' is nan in line 3"),
+        ("a;b\n1,234;x\n2,500,000;y\n", Columns("b"), "'2,500,000' in line 3.*: write thousands"),
+        ("a;b\n2.5;x\n1,234;y\n", Columns("b"), "'1,234' in line 3.*: write .* thousands"),
+        ("a,b\n1,x\n1_0,y\n", Columns("b"), "column 'a' holds '1_0' in line 3"),
+        ("a,b\n1,x\nNA,y\n", Columns("b"), "column 'a' holds 'NA' in line 3"),
         ("a,b\n1,x\n2,y\0\n", Columns("b"), "not a table: character 11 of its text is NUL"),
     ],
 )
@@ -274,7 +287,7 @@ def test_the_columns_are_listed_and_one_may_be_all_there_is(path: Path) -> None:
         only_column(path, "csv", header=None, rows=2)
     assert only_column(path, "csv", header=True, rows=2).tolist() == ["ash", "oak"]
     path.write_text("kind\noak\n\nash\n")
-    with pytest.raises(ValueError, match="row 1 has no class in column '0'"):
+    with pytest.raises(ValueError, match=r"^line 3 has no class in column '0'"):
         only_column(path, "csv", header=None, rows=3)
 
 
@@ -399,7 +412,10 @@ def test_numbers_with_decimal_commas_are_read_to_the_bit(path: Path) -> None:
 
 def test_classes_must_be_scalars(path: Path) -> None:
     pd.DataFrame({"a": [1, 2], "b": [[1], [1, 2]]}).to_parquet(path)
-    with pytest.raises(ValueError, match=r"column 'b' holds more than one value in row 0, classes"):
+    with pytest.raises(
+        ValueError,
+        match=r"column 'b' holds more than one value in row 0 \(counted from 0\), classes",
+    ):
         read_table(path, "parquet", Columns("b"))
 
 
@@ -409,7 +425,7 @@ def test_decimals_of_parquet_are_numbers(path: Path) -> None:
     assert read_table(path, "parquet", Columns("b")).X.tolist() == [[1.5], [2]]
     frame.loc[1, "a"] = None
     frame.to_parquet(path)
-    with pytest.raises(ValueError, match="column 'a' is empty in row 1"):
+    with pytest.raises(ValueError, match=r"column 'a' is empty in row 1 \(counted from 0\)"):
         read_table(path, "parquet", Columns("b"))
 
 

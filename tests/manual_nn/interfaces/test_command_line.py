@@ -1110,7 +1110,10 @@ def test_a_column_far_from_those_trained_on_gets_a_warning(
     model = ("--model", own / "model.npz")
     status, _, err = run(capsys, "predict", *model, "--input", tmp_path / "new.csv")
     assert status == 0
-    assert re.match("manual-nn: warning: .* weight is 1 in row 1, in training .* from 99", err)
+    assert re.match(
+        r"manual-nn: warning: .* weight is 1 in row 1 \(counted from 0\), in training .* from 99",
+        err,
+    )
 
 
 def test_classes_in_a_table_without_names_can_be_left_out_of_what_is_predicted(
