@@ -558,4 +558,6 @@ def _with_options(line: str, names: Container[str]) -> str:
         return f"--{found[0].replace('_', '-')}" if found[0] in names else found[0]
 
     line = re.sub(r"(?:^|(?<=: ))\w+(?= must )", option, line)
+    what = "--data, --hidden and --dtype make one"  # a network, which the checkpoint is not of
+    line = re.sub(r"(?<=, but )params are(?= \S+ in float\d\d$)", what, line)
     return re.sub(r"(?<=: choose )backend='(\w+)'", r"--backend \1", line)

@@ -546,7 +546,8 @@ def read_terminal(terminal: int) -> bytes:
     ("args", "reason"),
     [
         ("", "the following arguments are required: COMMAND"),
-        ("dance", "invalid choice: 'dance'"),
+        ("dance", r"invalid choice: 'dance' \(choose from [^;]*\) \(see manual-nn --help"),
+        ("trian", r"invalid choice: 'trian' .*; did you mean train\? \(see manual-nn --help"),
         ("evaluate", "the following arguments are required: --model"),
         (
             "train --TAGRET x",
@@ -590,6 +591,7 @@ def read_terminal(terminal: int) -> bytes:
         ("train --optimizer adam --momentum 0", "--momentum needs --optimizer sgd, got adam"),
         ("train --optimizer adamw --nesterov", "--nesterov needs --optimizer sgd, got adamw"),
         ("train --optimizer lion", "argument --optimizer: invalid choice: 'lion'"),
+        ("train --optimizer AdmaW", "invalid choice: 'AdmaW' .*; did you mean adamw.* train --he"),
         ("train --max-grad-norm 0", "--max-grad-norm must be a finite number above 0, got 0"),
         ("train --patience 0", "--patience must be at least 1, got 0"),
         ("train --patience 2 --no-early-stopping", "--patience and --no-early-stopping contradict"),
@@ -643,6 +645,10 @@ FAILURES = [
     (OSError(28, "No space left on device", "model.npz"), "model.npz: No space left on device"),
     (ImportError("this needs matplotlib"), "this needs matplotlib"),
     (ValueError("a: b: choose backend='numba'"), "a: b: choose --backend numba"),
+    (
+        ValueError("a: a network 2-1 in float32, but params are 2-3-1 in float64"),
+        "a: a network 2-1 in float32, but --data, --hidden and --dtype make one 2-3-1 in float64",
+    ),
     (MemoryError(), "MemoryError"),
 ]
 
