@@ -35,7 +35,8 @@ ABOUT = """\
 The course exercise that the network grew from: one hidden layer of 256, minibatches of 32, learning
 rate 0.1, weight decay 1e-4, early stopping; repeated from several seeds."""
 LEGEND = """
-*origin*: the exercise's own report; its test set lacked one row by mistake."""
+*origin*: the exercise's own report; its test set lacked one row by mistake.
+*train loss*: with the penalty on the weights, which the validation loss is without."""
 HEADINGS = (
     *("seed", "stopped at epoch", "train loss", "train accuracy", "validation loss"),
     *("validation accuracy", "in-sample accuracy", "test accuracy", "seconds"),
