@@ -3,6 +3,7 @@
 Axes: N rows, H units.
 """
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
+from manual_nn.compiled.layers import relu as compiled
 from manual_nn.layers import relu
 from reference.layers import relu as twin
-from tests.support.compiled import of_each_implementation
+from tests.support.compiled import in_python, of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute
 from tests.support.layers import check_out
 from tests.support.strategies import seeds
@@ -34,6 +36,15 @@ def test_a_piece_writes_to_the_array_that_it_is_given(layer: ModuleType) -> None
     check_out(output, (MIXED,), np.array([[0, 0, 3], [2, 0, 0.25]]))
     for piece in (layer.masked, d_input):
         check_out(piece, (MIXED, A), np.array([[-1, 0, 3], [2, -5, 0.25]]))
+
+
+def test_what_is_compiled_refuses_an_array_to_write_to_that_does_not_fit() -> None:
+    layer = in_python(compiled)
+    for piece in (layer.rectified, functools.partial(layer.masked, MIXED)):
+        with pytest.raises(ValueError, match=r"out must have shape \(2, 3\) .*, got \(6,\)"):
+            piece(A, out=np.empty(6))
+        with pytest.raises(TypeError, match="out must be float64 like x, got float32"):
+            piece(A, out=np.empty((2, 3), np.float32))
 
 
 @of_each_implementation(relu)
