@@ -1,6 +1,8 @@
 """Check a gradient that somebody has written by hand against JAX autodiff."""
 
 import contextlib
+import functools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +12,7 @@ import jax
 from reference.arguments import (
     Argnums,
     Derivative,
+    argument_names,
     as_function,
     copies,
     form,
@@ -27,7 +30,7 @@ from reference.diagnosis.difference import Difference
 from reference.foreign import Exchange, at_home
 from reference.limit import SECONDS, Limit
 from reference.report import GradientReport
-from reference.structures import like, structure_in_words
+from reference.structures import by_key, like, structure_in_words
 from reference.walk import find, in_its_precision, report_on, through_bodies, wrong_form
 
 
@@ -50,8 +53,8 @@ def check_gradient(
 
     Args:
         grad: a function of the same arguments as the loss that returns its gradient, with the
-            structure of the arguments at argnums; or its result, which leaves out the checks that
-            need several calls.
+            structure of the arguments at argnums, a tuple of several or a dictionary by their
+            names; or its result, which leaves out the checks that need several calls.
         loss: any scalar function that JAX can trace. Where it calls a function with a custom rule
             of yours, the derivative is taken through the function's body, and a warning says so: a
             rule must not be its own witness. A gradient that is meant to be another, as of a
@@ -95,19 +98,25 @@ def check_gradient(
     argnums = places[0] if alone else places
     dtype = precision(args, places)
     given = copies(args, places)  # whatever grad does to its arguments
-    target = given[places[0]] if isinstance(argnums, int) else tuple(given[i] for i in places)
-    function = (lambda *args: like(grad(*args), target)) if callable(grad) else None
+    named = argument_names(loss, len(args))
+    by_name = OrderedDict((named[place] or place, given[place]) for place in places)
+    target = given[places[0]] if alone else by_name
+
+    def of_target(result: Any) -> Any:
+        return like(result, target) if alone else by_key(result, by_name)
+
+    function = (lambda *args: of_target(grad(*args))) if callable(grad) else None
     calls = Calls(function, args, given, places) if function else None
-    result = calls.first if calls else like(grad, target)
+    result = calls.first if calls else of_target(grad)
 
     def structure(got: Any) -> str:
-        return structure_in_words(got, target, given, places, one=isinstance(argnums, int))
+        return structure_in_words(got, target, given, places, one=alone)
 
     wanted, dtype, said = in_its_precision(
         result, target, dtype, by_jax=calls is not None and calls.by_jax
     )
     if fault := wrong_form(result, wanted, structure=structure):
-        if function and _returns(loss, fresh(given), target):
+        if function and _returns(lambda *args: of_target(loss(*args)), fresh(given), target):
             order = "the gradient comes first, check_gradient(grad, loss, *args)"
             evidence = f"{fault.evidence}; the loss returns what the gradient should: {order}"
             fault = replace(fault, evidence=evidence)
@@ -115,7 +124,13 @@ def check_gradient(
     scalar, names = returning_a_scalar(loss), names_in_words(loss, len(args))
 
     def derive(loss: Callable[..., Any]) -> Derivative:
-        return Derivative(jax.grad(loss, argnums), given, traced=places, names=names)
+        by_jax = jax.grad(loss, argnums)
+
+        @functools.wraps(by_jax)
+        def of_arguments(*args: Any) -> Any:
+            return of_target(by_jax(*args))
+
+        return Derivative(of_arguments, given, traced=places, names=names)
 
     derivative, bodies, notes = through_bodies(scalar, derive)
     finding = find(
@@ -140,5 +155,5 @@ def check_gradient(
 def _returns(loss: Callable[..., Any], args: Sequence[Any], target: Any) -> bool:
     """Say whether what was handed in as the loss returns arrays of the gradient's form."""
     with contextlib.suppress(Exception):  # it need not take arrays of NumPy's
-        return form(like(loss(*args), target)) == form(target) != form(0.0)
+        return form(loss(*args)) == form(target) != form(0.0)
     return False

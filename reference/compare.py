@@ -68,7 +68,7 @@ class Leaf:
     """One array of a result beside JAX's.
 
     Attributes:
-        path: where it stands in the result, as JAX writes it: `[0].weight`.
+        path: where it stands in the result, as JAX writes it: `['params'][0].weight`.
         got: the result that was handed in.
         want: JAX's, float64.
         bound: how far apart the two may be with the kinks decided as the values say, float64; by

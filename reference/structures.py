@@ -1,12 +1,13 @@
 """The structure of a result: what is taken for the right one, and what is wrong with any other."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from reference.arguments import form, in_words, is_array
+from reference.arguments import form, in_words, is_array, same_structure
 from reference.arrays import counted
 
 
@@ -24,6 +25,21 @@ def like(result: Any, target: Any) -> Any:
     return result
 
 
+def by_key(result: Any, target: "OrderedDict[str | int, Any]") -> Any:
+    """Give each of several gradients its key; what cannot be told apart stays as it is.
+
+    >>> by_key([1, 2], OrderedDict(w=0, b=0))
+    OrderedDict({'w': 1, 'b': 2})
+    """
+    if isinstance(result, Mapping) and set(result) == set(target):
+        parts = [result[key] for key in target]
+    elif isinstance(result, (tuple, list)) and len(result) == len(target):
+        parts = list(result)
+    else:
+        return result
+    return OrderedDict(zip(target, map(like, parts, target.values()), strict=True))
+
+
 def structure_in_words(
     result: Any, target: Any, args: Sequence[Any], places: Sequence[int], *, one: bool
 ) -> str:
@@ -31,11 +47,16 @@ def structure_in_words(
 
     Args:
         result: that was returned.
-        target: of the structure that was expected.
+        target: of the structure that was expected; several gradients by their keys.
         args: of the loss.
         places: the numbers of those that the gradient is taken in.
         one: whether it is the gradient in one of them, rather than a tuple of such.
     """
+    missing = _missing(result, target)
+    if not one:
+        if same_structure(result, target):
+            result = tuple(result.values())
+        target = tuple(target.values())
     got, want = in_words(result), in_words(target)
     pair = isinstance(result, tuple) and len(result) == 2
     if pair and form(result[0]) == form(0) and form(like(result[1], target)) == form(target):
@@ -43,7 +64,7 @@ def structure_in_words(
             f"you returned (loss, gradient), a number and {in_words(result[1])}: "
             f"return {want} alone"
         )
-    if missing := _missing(result, target):
+    if missing:
         return (
             f"None is returned for gradient{missing}; where the loss does not depend on an array, "
             "return zeros of its shape"

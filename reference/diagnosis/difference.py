@@ -77,17 +77,6 @@ class Difference:
         return [name or f"argument {i}" for i, name in enumerate(names)]
 
     @property
-    def named_paths(self) -> list[str]:
-        """The paths of the leaves, with the name of the argument in place of its number."""
-        paths = [leaf.path for leaf in self.leaves]
-        if isinstance(self.argnums, int):
-            return paths
-        named = [f"['{self.names_in_loss[place]}']" for place in self.places]
-        return [
-            named[int(path[1 : path.index("]")])] + path[path.index("]") + 1 :] for path in paths
-        ]
-
-    @property
     def arrays(self) -> dict[str, Array]:
         """The arrays among the arguments, by their names."""
         return {

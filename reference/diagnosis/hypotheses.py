@@ -390,7 +390,8 @@ def layers_above_only(difference: Difference) -> list[Cause]:
 
     Layers stand in the order of their numbers; see `layers_of`.
     """
-    layers = layers_of(difference.named_paths) if difference.of_layers else []
+    paths = [leaf.path for leaf in difference.leaves]
+    layers = layers_of(paths) if difference.of_layers else []
     wrong = [layer for layer in layers if layer & difference.wrong]
     right = layers[len(wrong) :]
     if not right or not wrong or wrong != layers[: len(wrong)] or not wrong[-1] <= difference.wrong:

@@ -1,6 +1,7 @@
 """check_gradient: verdicts, preflight, the report as text, data and picture."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,38 @@ def test_several_arguments_and_any_tree() -> None:
     _, X, y = example()
     report = check_gradient(tree_gradient, tree_loss, X, params, y, argnums=(1, 0))
     assert report.ok, report
-    assert [leaf.path for leaf in report.leaves] == ["[0]['b'][0]", "[0]['w']", "[1]"]
+    assert [leaf.path for leaf in report.leaves] == [
+        "['params']['b'][0]",
+        "['params']['w']",
+        "['X']",
+    ]
+
+
+def test_arrays_are_named_as_the_arguments_of_the_loss_or_else_numbered_as_these() -> None:
+    def of_named(x: Any, w: Any, *rest: Any) -> Any:
+        return (x * w).sum() + sum((array**2).sum() for array in rest)
+
+    x, w, a, b = np.arange(1.0, 9).reshape(4, 2)
+    for argnums, paths in (
+        (("w", "x"), ["['w']", "['x']"]),
+        ((1, 3), ["['w']", "[3]"]),
+        ([2], ["[2]"]),
+        (None, ["['x']", "['w']", "[2]", "[3]"]),
+    ):
+        right = {"['x']": w, "['w']": x, "[2]": 2 * a, "[3]": 2 * b}
+        results = tuple(right[path] for path in paths)
+        report = check_gradient(results, of_named, x, w, a, b, argnums=argnums)
+        assert (report.ok, [leaf.path for leaf in report.leaves]) == (True, paths)
+    for kind in (dict, OrderedDict):  # by their names, in any order
+        assert check_gradient(kind(x=w, w=x), of_named, x, w, argnums=("w", "x")).ok
+    report = check_gradient({"x": w}, of_named, x, w, argnums=("w", "x"))
+    assert report.causes[0].evidence == "got a dict of 'x', expected a tuple of 2"
+    report = check_gradient((x, w[:1]), of_named, x, w, argnums=("w", "x"))
+    assert report.causes[0].evidence == "gradient['x'] has shape (1,), expected (2,)"
+    report = check_gradient(([x], w), of_named, x, w, argnums=("w", "x"))
+    assert report.verdict == Verdict.WRONG_STRUCTURE
+    report = check_gradient((x, None), of_named, x, w, argnums=("w", "x"))
+    assert report.causes[0].evidence.startswith("None is returned for gradient['x']; ")
 
 
 BUFFER = np.zeros(4)
@@ -507,8 +539,8 @@ def test_the_array_that_most_of_is_right_is_described_first() -> None:
     wrong = (np.cos(a), d_b)
     report = check_gradient(wrong, squares, a, b, argnums=(0, 1), explain_seconds=0)
     first, second = report.where
-    assert first.startswith("[1]: wrong in element 1 of 4")
-    assert second.startswith("[0]: wrong in every element")
+    assert first.startswith("['b']: wrong in element 1 of 4")
+    assert second.startswith("['a']: wrong in every element")
 
 
 @pytest.mark.long

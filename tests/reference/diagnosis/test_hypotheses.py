@@ -761,14 +761,14 @@ def test_arguments_are_layers_by_their_names_and_not_by_their_order() -> None:
     def loss_of_layers(w_2: Any, w_1: Any) -> Any:
         return w_2 @ w_1
 
-    for function, wrong, expected in (
-        (loss, 0, Code.UNKNOWN),
-        (loss_of_layers, 0, Code.UNKNOWN),
-        (loss_of_layers, 1, Code.LAYERS_ABOVE_ONLY),
+    for function, names, wrong, expected in (
+        (loss, "qk", "q", Code.UNKNOWN),
+        (loss_of_layers, ("w_2", "w_1"), "w_2", Code.UNKNOWN),
+        (loss_of_layers, ("w_2", "w_1"), "w_1", Code.LAYERS_ABOVE_ONLY),
     ):
         leaves = [
-            leaf_of(WANT, [2, 2, 10] if place == wrong else WANT, path=f"[{place}]")
-            for place in range(2)
+            leaf_of(WANT, [2, 2, 10] if name == wrong else WANT, path=f"['{name}']")
+            for name in names
         ]
         (cause,) = diagnose(Difference(leaves, function, (WANT, WANT), (0, 1)))
         assert cause.code == expected

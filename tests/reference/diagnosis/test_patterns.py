@@ -134,7 +134,7 @@ def test_a_mistake_in_the_derivative_of_one_array_alone_is_named(dtype: Any) -> 
     cause = first_cause(gradient, loss, weight, bias, x, t, argnums=(0, 1))
     assert (cause.code, cause.kind) == (Code.LOCAL_DERIVATIVE, "identity")
     assert cause.where.text == "a = jax.nn.sigmoid(z)"
-    assert cause.sentence.endswith("in [1], and in no other array.")
+    assert cause.sentence.endswith("in ['bias'], and in no other array.")
 
 
 def test_a_mean_that_is_not_divided_names_the_number_of_elements() -> None:

@@ -79,6 +79,6 @@ def test_what_is_skipped_may_end_within_a_function() -> None:
     report = check_gradient((d_v, d_W), loss, x, W, argnums=(0, 1), explain_seconds=math.inf)
     cause = report.causes[0]
     assert (cause.kind, cause.operand) == ("all_left_out", "`x`"), cause
-    assert cause.sentence.endswith("as if nothing were between the two, in [0].")
+    assert cause.sentence.endswith("as if nothing were between the two, in ['x'].")
     assert cause.where is not None
     assert cause.where.text.startswith("v = u")

@@ -61,9 +61,9 @@ def of_step(args: Any, mistake: str = "") -> tuple[Array, Array]:
 
 
 IN_STEP = {
-    "i for f": ("another_value", "`c`", "In place of `f`", "uses `i` in [1]", "new = f"),
-    "i for c": ("another_value", "`f`", "In place of `c`", "uses `i` in [0]", "new = f"),
-    "c for g": ("another_value", "`i`", "In place of `g`", "uses `c` in [0]", "new = f"),
+    "i for f": ("another_value", "`c`", "In place of `f`", "uses `i` in ['c']", "new = f"),
+    "i for c": ("another_value", "`f`", "In place of `c`", "uses `i` in ['W']", "new = f"),
+    "c for g": ("another_value", "`i`", "In place of `g`", "uses `c` in ['W']", "new = f"),
     "1 - g": ("another_factor", "`g`", "`tanh`", "replaced by `1 - g`", "g = jnp.tanh(g)"),
     "g (1 - g)": ("another_factor", "`g`", "`tanh`", "by `g * (1 - g)`", "g = jnp.tanh(g)"),
     "f's slope for i's": ("another_value", "`i`", "`logistic`", "is taken at `f`", "i, f, o ="),
