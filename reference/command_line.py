@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -153,6 +154,11 @@ def _campaign(options: argparse.Namespace) -> int:
         raise UsageError(f"--log {path}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if cases is not None and cases % networks:
+        count = "1 block" if blocks == 1 else f"{blocks:,} blocks"
+        print(f"--cases {cases} takes {count} of {networks} networks, see --block", file=sys.stderr)
+    if log.networks:
+        print(f"Goes on from {log.networks:,} networks in {path}", file=sys.stderr)
     ended = ""
     with log:
         try:

@@ -35,7 +35,7 @@ TURNS = (
 )
 XLA_EVERY = 49  # one block in so many is compiled as well, of each group in turn
 MEASURED_EVERY = 21  # in one block in so many, of each group in turn, both witnesses are asked
-XLA = "XLA beside NumPy, float64"
+XLA = "XLA beside NumPy"
 
 REFUSED = "refused"  # rightly, by manual_nn: by the bound something may overflow
 RAISED = "raised"  # an error where there should have been a result

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, Self
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 import manual_nn
 import reference
@@ -129,6 +130,11 @@ class Log:
         """Close the file."""
         self._file.close()
 
+    @property
+    def networks(self) -> int:
+        """How many have been compared."""
+        return sum(record.networks for record in self.records)
+
     def add(self, record: Record) -> None:
         """Keep what a block has shown."""
         self._append(dataclasses.asdict(record))
@@ -173,6 +179,8 @@ def _lock(file: BinaryIO, path: Path) -> None:
 def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, workers: int) -> None:
     """Take the blocks that the log does not have yet, up to a number of them or a time.
 
+    On a terminal a bar shows how many networks the log has.
+
     Args:
         log: where what they show is kept.
         campaign: what is drawn.
@@ -180,11 +188,23 @@ def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, worke
         until: the time, by `time.monotonic`, after which no block is begun.
         workers: the number of processes; a single one is this process.
     """
-    done = {record.block for record in log.records}
-    wanted = _missing(done, blocks, until)
+    total = None if blocks is None else blocks * campaign.networks
+    with tqdm(total=total, initial=log.networks, unit="network", leave=False, disable=None) as bar:
+
+        def keep(record: Record) -> None:
+            log.add(record)
+            bar.update(record.networks)
+
+        _run(campaign, _missing({x.block for x in log.records}, blocks, until), keep, workers)
+
+
+def _run(
+    campaign: Campaign, wanted: Iterable[int], keep: Callable[[Record], None], workers: int
+) -> None:
+    """Compare blocks, and keep what each has shown as soon as it is done."""
     if workers == 1:
         for count, block in enumerate(wanted, start=1):
-            log.add(compare_block(campaign.seed, block, campaign.networks))
+            keep(compare_block(campaign.seed, block, campaign.networks))
             if count % BLOCKS_OF_A_PROCESS == 0:
                 jax.clear_caches()
         return
@@ -195,9 +215,9 @@ def run(log: Log, campaign: Campaign, blocks: int | None, *, until: float, worke
                 arguments = campaign.seed, block, campaign.networks
                 running.add(pool.submit(compare_block, *arguments))
                 if len(running) > workers:
-                    running = _collected(running, log)
+                    running = _collected(running, keep)
             while running:
-                running = _collected(running, log)
+                running = _collected(running, keep)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -211,11 +231,11 @@ def _missing(done: set[int], blocks: int | None, until: float) -> Iterator[int]:
         block += 1
 
 
-def _collected(running: set[Future[Record]], log: Log) -> set[Future[Record]]:
+def _collected(running: set[Future[Record]], keep: Callable[[Record], None]) -> set[Future[Record]]:
     """Wait until a block is done, and keep what it has shown."""
     finished, others = wait(running, return_when=FIRST_COMPLETED)
     for future in finished:
-        log.add(future.result())
+        keep(future.result())
     return others
 
 
@@ -263,7 +283,8 @@ def totals(records: Iterable[Record]) -> dict[tuple[str, str], Total]:
     found: dict[tuple[str, str], Total] = {}
     for record in records:
         for quantity, verdicts in record.verdicts.items():
-            total = found.setdefault((quantity, record.dtype), Total())
+            dtype = "float64" if quantity == XLA else record.dtype  # whatever the numbers are
+            total = found.setdefault((quantity, dtype), Total())
             total.verdicts.update(verdicts)
             ratio, number = record.worst.get(quantity, (-1.0, 0))
             if ratio >= total.ratio:
@@ -294,7 +315,7 @@ def summary(log: Log, campaign: Campaign) -> str:
     """Say what was compared, how fast, and whether anything is wrong."""
     records = log.records
     shapes = {(tuple(record.sizes), record.rows, record.soft) for record in records}
-    networks = sum(record.networks for record in records)
+    networks = log.networks
     compiled = sum(record.networks for record in records if record.compiled)
     seconds = sum(record.seconds for record in records)
     wrong = [f"{record.block}:{number}" for record in records for number in record.wrong]

@@ -129,6 +129,7 @@ class Log:
     """A log that says what it was opened with."""
 
     records: tuple[Any, ...] = ()
+    networks = 0
 
     def __init__(self, path: Path, campaign: Any) -> None:
         """Note both; a name may stand for what cannot be read or is another's."""
@@ -213,6 +214,22 @@ def test_a_campaign_takes_ten_thousand_cases_or_until_the_time(
     path, seed = (RUNS[0][name] for name in ("path", "seed"))
     assert output.status == 0
     assert output.out == f"1 records\n\n{command.CAMPAIGN_LEGEND}\n\n{path} of {seed}\n"
+
+
+@pytest.mark.usefixtures("campaign")
+def test_a_campaign_says_what_it_goes_on_from_and_that_it_takes_whole_blocks(
+    capsys: Capture, monkeypatch: Patch
+) -> None:
+    for arguments, networks, said in (
+        (("--cases", "200"), 0, ""),
+        (("--minutes", "1"), 0, ""),
+        (("--cases", "10"), 0, "--cases 10 takes 1 block of 100 networks, see --block\n"),
+        (("--cases", "101"), 0, "--cases 101 takes 2 blocks of 100 networks, see --block\n"),
+        (("--log", "a"), 1800, "Goes on from 1,800 networks in a\n"),
+    ):
+        monkeypatch.setattr(Log, "networks", networks)
+        output = run(capsys, "--campaign", *arguments)
+        assert (output.status, output.err) == (0, said)
 
 
 @pytest.mark.usefixtures("campaign")

@@ -339,6 +339,39 @@ def test_a_killed_campaign_goes_on_and_leaves_no_process(
 # What is printed
 
 
+def test_a_bar_shows_the_networks_and_begins_with_those_of_the_log(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    class Bar:
+        def __init__(self, **options: Any) -> None:
+            shown.append(options)
+
+        def __enter__(self) -> Any:
+            return SimpleNamespace(update=shown.append)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(runner, "tqdm", Bar)
+    monkeypatch.setattr(
+        runner,
+        "compare_block",
+        lambda _, block, networks: record_of(block, "float32", networks=networks),
+    )
+    options = {"unit": "network", "leave": False, "disable": None}
+    run(tmp_path / "log.jsonl", campaign, 1)
+    run(tmp_path / "log.jsonl", campaign, 3)
+    assert shown == [
+        options | {"total": 3, "initial": 0},
+        3,
+        options | {"total": 9, "initial": 3},
+        3,
+        3,
+    ]
+
+
 def record_of(block: int, dtype: str, **changes: Any) -> Record:
     return dataclasses.replace(
         Record(block, "gradient", [2, 3], 4, soft=False, dtype=dtype, networks=0, compiled=False),
@@ -402,6 +435,17 @@ def test_the_table_adds_the_blocks_up_with_xla_last() -> None:
         ["loss", "float32", "24", "24", "0", "0", "0", "0", "0", "0.500", "11:0"],
         ["loss", "float64", "1,206", "1,191", "4", "5", "3", "2", "1", "0.500", "12:0"],
         [*XLA.split(), "float64", "1,000", "999", "0", "0", "0", "0", "1", "0.125", "7:5"],
+    ]
+
+
+def test_xla_is_compared_in_float64_whatever_the_precision_of_the_networks() -> None:
+    verdicts = {XLA: {"match": 2}}
+    records = [
+        record_of(block, dtype, verdicts=verdicts)
+        for block, dtype in enumerate(("float32", "float64"))
+    ]
+    assert [(key, total.verdicts.total()) for key, total in runner.totals(records).items()] == [
+        ((XLA, "float64"), 4)
     ]
 
 
