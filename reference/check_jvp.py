@@ -95,7 +95,8 @@ def check_hvp(
     Args:
         hvp: takes `(tangents, *args)`, where `tangents` has the structure, shapes and dtype of the
             argument at argnums, or of a tuple of them if argnums is a sequence; and returns the
-            Hessian times that, of the same structure, shapes and dtype.
+            Hessian times that, of the same structure, shapes and dtype. The tangents come first:
+            for manual_nn.hvp, `lambda v, params, X, y: manual_nn.hvp(params, v, X, y)`.
         loss: any scalar function that JAX can trace.
         *args: where to check, as for `check_jvp`.
         argnums: which arguments the loss is differentiated in twice, by number or by name.
