@@ -57,6 +57,24 @@ def test_the_density_is_within_its_bound(module: ModuleType, dtype: type[np.floa
         assert abs(Decimal(float(got)) - want) <= allowed + smallest * (want < float(info.tiny)), x
 
 
+def test_the_polynomial_is_fitted_from_end_to_end_of_what_it_is_taken_at() -> None:
+    for w, s in ((1 / 2, 1), (1 / (2 + 14.5), -1)):
+        assert normal.STEEPNESS * w - normal.SHIFT == pytest.approx(s, abs=2.0**-22)
+
+
+@of_each_dtype
+def test_the_number_whose_square_is_exact_is_the_nearest(
+    dtype: type[np.floating[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = in_python(normal)
+    monkeypatch.setattr(module, "exp_of_sum", lambda of_near, rest: (of_near, rest))
+    for z in np.linspace(0, 14.5, 99, dtype=dtype):
+        step = 1 / float(module.STEPS)
+        _, rest = module.bell(z, module.STEPS)  # half of (z - near) (z + near)
+        most = step / 2 * (2 * float(z) + step / 2) / 2
+        assert abs(float(rest)) <= most * (1 + 2 * np.finfo(dtype).eps), z
+
+
 @each_way
 @of_each_dtype
 def test_it_is_exact_at_its_ends_and_not_a_number_stays_so(

@@ -41,6 +41,11 @@ def test_values_and_gradients_agree_with_jax(
     prove(rope, twin, subject_of([*batch, T, 2 * half], **options), seed)
 
 
+def test_sequences_of_more_axes_may_differ_in_one_of_them() -> None:
+    positions = np.array([[[[0, 1], [5, 9]]]])  # (1, 1, 2, T)
+    prove(rope, twin, subject_of([1, 1, 2, 2, 2], positions=positions), seed=0)
+
+
 def turned_forward(params: tuple[()], kept: Kept, d_out: Any) -> Any:
     return rope.backward(params, kept._replace(sin=-kept.sin), d_out)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manual_nn.arrays import Array
+from manual_nn.compiled.layers import softmax_cross_entropy as compiled
 from manual_nn.layers import softmax_cross_entropy
 from manual_nn.layers.softmax_cross_entropy import (
     Kept,
@@ -25,7 +26,7 @@ from manual_nn.layers.softmax_cross_entropy import (
 )
 from reference.compare import Comparer, Verdict
 from reference.layers import softmax_cross_entropy as twin
-from tests.support.compiled import of_each_implementation
+from tests.support.compiled import in_python, of_each_implementation
 from tests.support.layer_proof import FEW, Named, Subject, prove, refute, watch
 from tests.support.strategies import Shape, dtypes, make_network, seeds
 
@@ -121,6 +122,12 @@ def subject_of(N: int, K: int, seed: int, *, soft: bool = False, **options: Any)
     rng = np.random.default_rng(seed)
     target = rng.multinomial(8, np.ones(K) / K, size=N) / 8 if soft else rng.integers(K, size=N)
     return Subject(lambda draw, _: ((), draw(N, K)), {"target": target, **options})
+
+
+def test_a_row_that_is_taken_in_parts_agrees_with_jax(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = in_python(compiled)
+    monkeypatch.setattr(layer, "WIDTH", 2)
+    prove(layer, twin, subject_of(3, 5, 0, soft=True), seed=0)
 
 
 @given(
