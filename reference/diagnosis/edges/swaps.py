@@ -4,6 +4,7 @@ The derivative of c = f g in f is d_c g. In its place stands d_c i, where i is a
 loss; or d_a (1 - a) where d_a (1 - a^2) belongs. `substitutes.py` looks for the array.
 """
 
+import ast
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -58,8 +59,19 @@ def written(formula: str, name: str) -> str:
     if formula == ITSELF:
         return name
     if name.startswith("`") and name.endswith("`"):
-        return f"`{formula.format(name.strip('`'))}`"
+        return f"`{_filled(formula, name.strip('`'))}`"
     return f"`{formula.format('x')}` with x {name}"
+
+
+def _filled(formula: str, source: str) -> str:
+    """Put source into a formula, in parentheses where the formula would be another without them."""
+    one = formula.replace("'(", "(")  # tanh' is no name in Python
+    try:
+        names = ast.dump(ast.parse(one.format(source), mode="eval"))
+        meant = ast.dump(ast.parse(one.format(f"({source})"), mode="eval"))
+    except SyntaxError:  # of an argument whose name is no Python
+        return formula.format(source)
+    return formula.format(source if names == meant else f"({source})")
 
 
 def another_value(site: Site, z: JaxArray, operand: int) -> JaxArray:

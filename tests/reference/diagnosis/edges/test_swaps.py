@@ -223,6 +223,13 @@ def test_a_formula_is_written_with_the_name_of_its_array_or_else_with_a_letter()
     assert written("1 - {}**2", "`g`") == "`1 - g**2`"
     assert written("{}", "a constant of the loss") == "a constant of the loss"
     assert written("1 / {}", "a constant").startswith("`1 / x` with x a constant")
+    assert written("1 - {}**2", "`x @ W + b`") == "`1 - (x @ W + b)**2`"
+    assert written("1 - {}", "`a * b`") == "`1 - a * b`"
+    assert written("1 - {}", "`a - b`") == "`1 - (a - b)`"
+    assert written("tanh'({})", "`a + b`") == "`tanh'(a + b)`"
+    assert written("{}.mT", "`-w`") == "`(-w).mT`"
+    assert written("{0} * (1 - {0})", "`a + b`") == "`(a + b) * (1 - (a + b))`"
+    assert written("1 / {}", "`0's x`") == "`1 / 0's x`", "no Python"
     for formula, of in FORMULAS.items():
         text = formula.replace("tanh'", "dtanh").replace("sigmoid'", "dsigmoid").format("v")
         v = jnp.array([[0.3, -0.2], [0.7, 1.1]])
