@@ -15,6 +15,7 @@ from reference.compare import Leaf
 
 DENOMINATOR = 64  # at most, of a number that is written as a fraction
 FINE = 2.0**-20  # of a number, within which a fraction does not lie by chance
+PLAIN = {1.0, -1.0, 2.0, 0.5}  # numbers that one beside them has to be told from
 
 
 class Interval(NamedTuple):
@@ -52,7 +53,7 @@ class Interval(NamedTuple):
             return str(self)
         simple = Fraction(self.middle).limit_denominator(DENOMINATOR)
         fine = self.high - self.low <= FINE * abs(self.middle)
-        return str(simple) if fine and float(simple) in self else str(self)
+        return _shorter(simple) if fine and float(simple) in self else str(self)
 
 
 def fit(
@@ -117,7 +118,29 @@ def in_short(factor: float) -> str:
     """
     short = f"{factor:.4g}"
     near = float(short)
-    return told_apart(factor, near)[0] if near in {1.0, -1.0, 2.0, 0.5} else short
+    return told_apart(factor, near)[0] if near in PLAIN else short
+
+
+def in_words(factor: float) -> str:
+    """Write a fitted factor as a simple fraction where it is one, and else in short.
+
+    >>> in_words(1 / 7), in_words(-0.6250000001), in_words(0.3), in_words(0.1429)
+    ('1/7', '-5/8', '0.3', '0.1429')
+    >>> in_words(0.9999999), in_words(0.5)
+    ('0.9999999', '0.5')
+    """
+    if not np.isfinite(factor):
+        return in_short(factor)
+    simple = Fraction(factor).limit_denominator(DENOMINATOR)
+    near = abs(simple - factor) <= FINE * abs(factor)
+    return _shorter(simple) if near and simple not in PLAIN else in_short(factor)
+
+
+def _shorter(simple: Fraction) -> str:
+    """Write 1/7, but 0.3 and not 3/10."""
+    decimal = f"{float(simple):.4g}"
+    is_exact = Fraction(decimal) == simple
+    return decimal if is_exact and len(decimal) < len(str(simple)) else str(simple)
 
 
 def positive_numbers(args: Sequence[Any]) -> list[float]:

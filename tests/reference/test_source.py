@@ -58,6 +58,22 @@ def test_a_term_that_is_forgotten_is_marked_and_not_the_sum_of_all() -> None:
     assert marks["data = jnp.sin(w) * t"] == "right"
 
 
+def scaled(x: Any, t: Any) -> Any:
+    size = (x**2).sum(1, keepdims=True)
+    unit = x / jnp.sqrt(size + 0.1)
+    return (unit * t).sum()
+
+
+def test_the_line_that_the_sentence_names_is_marked_where_a_constant_is_added() -> None:
+    report = check_gradient(t / np.sqrt((x**2).sum(1, keepdims=True) + 0.1), scaled, x, t)
+    cause = report.causes[0]
+    assert cause.where is not None
+    assert cause.where.text == "unit = x / jnp.sqrt(size + 0.1)"
+    marks = {line[18:].strip(): line[:10].strip() for line in report.source.splitlines()}
+    assert marks["unit = x / jnp.sqrt(size + 0.1)"] == "wrong"
+    assert marks["size = (x**2).sum(1, keepdims=True)"] == "wrong", "would give the same"
+
+
 def test_nothing_is_marked_where_nothing_is_wrong_or_nothing_explains_it() -> None:
     def of(gradient: Any) -> str:
         return check_gradient(gradient, loss, x, t).source

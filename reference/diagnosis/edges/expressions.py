@@ -49,6 +49,22 @@ def places_of(eqn: core.JaxprEqn) -> tuple[Line | Expression, ...]:
     return (at,) if expression is None else (at, expression)
 
 
+def instructions(eqn: core.JaxprEqn) -> tuple[Any, ...]:
+    """Give the instructions that made an operation, from JAX's own to that of the user's line.
+
+    Each is the code and the place in it; nothing where JAX has kept no stack.
+    """
+    frame, traceback = user_frame(eqn), eqn.source_info.traceback
+    if frame is None or traceback is None:
+        return ()
+    found = []
+    for code, offset in zip(*traceback.raw_frames(), strict=True):
+        found.append((code, offset))
+        if code.co_filename == frame.file_name:
+            break
+    return tuple(found)
+
+
 class _Source(NamedTuple):
     nodes: dict[_Place, ast.expr]
     targets: dict[_Place, list[str]]

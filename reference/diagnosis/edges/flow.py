@@ -8,7 +8,7 @@ from jax.extend import core
 from reference.diagnosis.edges.operations import PRODUCTS, entered, variable
 from reference.diagnosis.edges.swaps import ITSELF, UPDATED
 from reference.diagnosis.edges.tapped import Tapped
-from reference.diagnosis.edges.taps import Swap, Tap, Value
+from reference.diagnosis.edges.taps import Edge, Swap, Tap, Value
 
 CHAIN = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose"}
 
@@ -52,6 +52,23 @@ class Flow:
             if not past.isdisjoint(operands):
                 past.update(x for x in results if x != out)
         return out in reached and self.last not in past
+
+    def entering(self, tapped: Tapped, number: int) -> list[Edge]:
+        """List the edges by which an input of the loss meets others: its own ones come to no other.
+
+        All that is handed down to the input is handed down on these, on each path once.
+        """
+        own, every = frozenset({number}), self.depends(range(len(tapped.inputs)))
+        found = []
+        for edge in tapped.edges:
+            called = edge.path in self.scopes and edge.path not in self.loops
+            if called or tapped.operations[edge.path].looped:
+                continue
+            value = self.operands[edge.path][edge.operand]
+            results = (every.get(x, own) for x in self.results[edge.path] if x is not None)
+            if value is not None and every.get(value) == own and any(of != own for of in results):
+                found.append(edge)
+        return found
 
     def resolved(self, value: Value, path: tuple[int, ...]) -> Value | None:
         """Find out what an array is that the operations at a path read."""

@@ -72,6 +72,8 @@ class Search:
             tried += singles.tried(left)
             tried.sort(key=lambda trial: trial.residual)
             single = telling.told(telling.explaining(tried), tried)
+            if not single and (entering := singles.where_they_enter()):
+                single = telling.told(telling.explaining(entering), [*tried, *entering])
             if not single:
                 alone_there = singles.in_the_wrong_alone(tried)
                 single = telling.told(telling.explaining(alone_there), alone_there)

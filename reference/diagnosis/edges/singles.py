@@ -14,6 +14,7 @@ from reference.arrays import Array
 from reference.diagnosis.edges.changes import Mistake
 from reference.diagnosis.edges.choices import STEPS
 from reference.diagnosis.edges.expressions import places_of
+from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.judge import Judge
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.taps import EVERY, FACTOR, Tap
@@ -165,6 +166,22 @@ class Singles:
         nearest = self.choices.nearest(c)
         yield trial_of(self.judge, Mistake(taps, nearest), nearest * whole, whole)
         yield trial_of(self.judge, Mistake(taps, c), c * whole, whole)
+
+    def where_they_enter(self) -> list[Trial]:
+        """Fit one factor on all that the arrays that are wrong are handed, where each enters.
+
+        Where an array that is right takes the same path further up, no mistake is made there.
+        """
+        difference, flow = self.target.difference, Flow(self.tapped)
+        if len(difference.wrong) == len(difference.leaves) or not self.tries.has_time():
+            return []
+        numbers = [self.tapped.active[i] for i in sorted(difference.wrong)]
+        edges = sorted({edge for number in numbers for edge in flow.entering(self.tapped, number)})
+        taps = tuple(map(Tap, edges))
+        if not taps or any(tap not in self.changes.factors.numbers for tap in taps):
+            return []
+        whole = self.changes.change([Mistake(taps, 1.0)])
+        return list(self._fitted(taps, whole)) if self.target.is_seen(whole) else []
 
     def in_the_wrong_alone(self, tried: Sequence[Trial]) -> list[Trial]:
         """Make each mistake in the derivatives of the arrays that are wrong, and in no others.

@@ -2,6 +2,7 @@
 
 import functools
 import linecache
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,16 +16,18 @@ from reference.diagnosis.codes import Cause, Code, Line, Mark
 from reference.diagnosis.difference import Difference, outside
 from reference.diagnosis.edges.changes import Explanation, Mistake
 from reference.diagnosis.edges.choices import named_factors
-from reference.diagnosis.edges.expressions import Expression, expression_of
+from reference.diagnosis.edges.expressions import Expression, expression_of, instructions
 from reference.diagnosis.edges.flow import Flow
 from reference.diagnosis.edges.functions import Function
 from reference.diagnosis.edges.kinds import KINDS, REGIONS
-from reference.diagnosis.edges.operations import Operation
+from reference.diagnosis.edges.mistakes import is_broadcast
+from reference.diagnosis.edges.operations import Operation, shapes_at
 from reference.diagnosis.edges.patterns import OF_ARRAYS
 from reference.diagnosis.edges.search import Search
 from reference.diagnosis.edges.swaps import ANOTHER_FACTOR, FACTOR_TOO_MANY, written
 from reference.diagnosis.edges.taps import EVERY, FACTOR, FIRST, Edge, Swap, Tap, Value
-from reference.diagnosis.fitting import in_short
+from reference.diagnosis.fitting import FINE, in_words
+from reference.diagnosis.where import ordinal
 from reference.jaxprs import user_frame
 
 FORMS = {"broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze"}
@@ -70,10 +73,11 @@ class Words:
 
     def marks(self, explanation: Explanation) -> dict[Line, Mark]:
         """Mark the lines whose operations hand a derivative down."""
-        edges = [tap.edge for mistake in explanation.mistakes for tap in mistake.taps]
-        edges += self._chain(explanation)
+        told = [mistake for each, others in explanation.with_alike() for mistake in (each, *others)]
+        edges = [tap.edge for mistake in told for tap in mistake.taps]
         wrong = {self._place(edge) for edge in edges}
-        terms = {path for path in wrong if self.tapped.operations[path].name in ADDITIONS}
+        terms = {path for path in wrong if self._has_terms(path)}
+        terms -= {tap.edge.path for m in told if self._is_mean(m) for tap in m.taps}
         if any(self._line_at(path) is not None for path in wrong - terms):
             wrong -= terms  # nobody gets the derivative of a sum in its terms wrong
         below = self._below(edges)
@@ -89,15 +93,10 @@ class Words:
             marks[at] = min(mark, marks.get(at, mark), key=order.index)
         return marks
 
-    def _chain(self, explanation: Explanation) -> list[Edge]:
-        """List the edges further down a path that nothing else joins: a factor is one of all."""
-        found = []
-        for first, others in explanation.with_alike():
-            below = self._below(tap.edge for tap in first.taps)
-            same = [m for m in others if (m.kind, m.setting) == (FACTOR, first.setting)]
-            edges = [tap.edge for mistake in same for tap in mistake.taps]
-            found += [edge for edge in edges if edge.path in below]
-        return found
+    def _has_terms(self, path: tuple[int, ...]) -> bool:
+        """Say whether an operation adds up what may be wrong: no constant alone is a term."""
+        count = sum(edge.path == path for edge in self.tapped.edges)
+        return self.tapped.operations[path].name in ADDITIONS and count > 1
 
     def _below(self, edges: Iterable[Edge]) -> set[tuple[int, ...]]:
         """List the operations that what is handed down on these edges comes to."""
@@ -114,18 +113,27 @@ class Words:
         return found
 
     def _in_words(self, explanation: Explanation) -> Explanation:
-        """Of the same mistakes on one line take one whose operand the source has a name for."""
-        named = []
+        """Of the same mistakes on one line take one whose operand the source has a name for.
+
+        But a mean in the place of the sum over what was broadcast is told where that enters, if
+        what leads there from further up comes to other arrays, and is right in these.
+        """
+        named, alike = [], []
+        in_part = len(self.difference.wrong) < len(self.difference.leaves)
         for first, others in explanation.with_alike():
-            same = [
+            all_of_it = first, *others
+            means = list(filter(self._is_mean, all_of_it)) if in_part else []
+            same = means or [
                 mistake
-                for mistake in (first, *others)
+                for mistake in all_of_it
                 if (mistake.kind, mistake.setting, mistake.taps[0].steps, len(mistake.taps))
                 == (first.kind, first.setting, first.taps[0].steps, len(first.taps))
                 and self.line(mistake.taps[0]) == self.line(first.taps[0])
             ]
-            named.append(max(same, key=self._named))  # of equal ones the first
-        return explanation._replace(mistakes=tuple(named))
+            chosen = max(same, key=self._named)  # of equal ones the first
+            named.append(chosen)
+            alike.append(tuple(mistake for mistake in all_of_it if mistake != chosen))
+        return explanation._replace(mistakes=tuple(named), alike=tuple(alike))
 
     def _named(self, mistake: Mistake) -> int:
         """Count what the source has a name for, or else an expression: what takes whose place."""
@@ -148,10 +156,11 @@ class Words:
         at = f" ({where})" if where else ""
         wrong = self.difference.names(reached)
         if mistake.kind == FACTOR:
-            code, what = self._factor(mistake.factor)
+            code, what = self._factor(mistake)
             added = self._line_at(tap.edge.path) is None and where is not None
             is_handed = "is handed" if added else f"`{operation.name}` hands"
-            sentence = f"What {is_handed} down to {operand}{at} {what} in {wrong}."
+            said = f"What {is_handed} down to {operand}{at} {what}"
+            sentence = f"{self._of_entering(mistake, what) or said} in {wrong}."
         elif tap.others:
             code, operand = (
                 Code.LOCAL_DERIVATIVE,
@@ -192,6 +201,70 @@ class Words:
             formula="" if tap.swap is None else self._formula(tap, tap.swap),
         )
 
+    def _of_entering(self, mistake: Mistake, what: str) -> str:
+        """Say what is wrong where arrays enter the loss; empty of a mistake at one other place."""
+        where: dict[Line | None, dict[str, None]] = {}
+        for tap in mistake.taps:
+            where.setdefault(self.line(tap), {})[self.operand(tap)] = None
+        places = [
+            " and ".join(operands) + (f" ({line})" if line else "")
+            for line, operands in where.items()
+        ]
+        several = sum(map(len, where.values())) > 1
+        if self._is_mean(mistake):
+            along = dict.fromkeys(found[0] for tap in mistake.taps if (found := self._copies(tap)))
+            axes = " and ".join(f"the {text}" for text in along)
+            return (
+                f"{' and '.join(places)} {'are' if several else 'is'} broadcast over {axes}, but "
+                f"what is handed down to {'each' if several else 'it'} is the mean over them, not "
+                "the sum,"
+            )
+        names = {self.tapped.operations[tap.edge.path].name for tap in mistake.taps}
+        if len(where) > 1 or len(names) > 1:
+            return f"What is handed down to {' and to '.join(places)} {what}"
+        return ""
+
+    def _is_mean(self, mistake: Mistake) -> bool:
+        """Say whether what is broadcast gets a mean: of what enters the loss in several copies.
+
+        A mean of two is a half, which many other mistakes are.
+        """
+        if mistake.kind != FACTOR or not all(tap.edge in self._entering for tap in mistake.taps):
+            return False
+        counts = {0 if found is None else found[1] for found in map(self._copies, mistake.taps)}
+        count, *others = counts
+        return not others and count > 2 and abs(mistake.factor * count - 1) <= FINE
+
+    @functools.cached_property
+    def _entering(self) -> set[Edge]:
+        """List the edges by which the arrays that are wrong enter the loss."""
+        numbers = (self.tapped.active[i] for i in self.difference.wrong)
+        return {edge for number in numbers for edge in self.flow.entering(self.tapped, number)}
+
+    def _copies(self, tap: Tap) -> tuple[str, int] | None:
+        """Say over what an operand is broadcast, or was before, and how many copies that makes."""
+        path, operand = tap.edge
+        shapes = shapes_at(self.tapped.operations[path].eqn, operand)
+        while shapes is not None and not is_broadcast(shapes):
+            value = self.flow.operands[path][operand]
+            if value is None or value.result < 0:
+                return None
+            path, operand = value.path, 0
+            operation = self.tapped.operations[path]
+            shapes = shapes_at(operation.eqn, operand) if operation.name in FORMS else None
+        if shapes is None:
+            return None
+        places = shapes.params.get("broadcast_dimensions", range(len(shapes.x)))
+        lengths = dict(zip(places, shapes.x, strict=True))
+        axes = [axis for axis, n in enumerate(shapes.out) if lengths.get(axis, 1) != n]
+        if any(lengths.get(axis, 1) > 1 for axis in axes):
+            return None
+        count = math.prod(shapes.out[axis] for axis in axes)
+        if axes == [0]:
+            return f"{count} rows", count
+        named = "axis" if len(axes) == 1 else "axes"
+        return f"{count} elements of {named} {', '.join(map(str, axes))}", count
+
     def _formula(self, tap: Tap, swap: Swap) -> str:
         names = {
             self.flow.operands[tap.edge.path][tap.edge.operand]: "operand",
@@ -207,9 +280,40 @@ class Words:
             one, count = len(lines) == 1, len(mistake.taps)
             which = "times that the line is run" if one else "operations of this name"
             every = f", {'each' if one else 'at each'} of the {count} {which}"
+        elif len(mistake.taps) == 1 and len(runs := self._runs(tap.edge.path)) > 1:
+            number = runs.index(tap.edge.path) + 1
+            every = f", at the {ordinal(number)} of the {len(runs)} runs of this line"
         if tap.steps == EVERY:
             return every
         return f"{every}, at the first step" if tap.steps == FIRST else f"{every}, at the last step"
+
+    def _runs(self, path: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """List an operation in each run of its line, as in a loop that Python has unrolled.
+
+        Nothing if JAX may have made several operations of it in one run: nothing else lies between.
+        """
+        of, runs, apart = self._stacks[path], list[tuple[int, ...]](), True
+        if self.tapped.operations[path].looped or not of[-1][1]:
+            return []
+        for other, stacks in self._stacks.items():
+            if stacks == of:
+                if not apart:
+                    return []
+                runs.append(other)
+                apart = False
+            elif stacks[-1][1][-1:] != of[-1][1][-1:]:
+                apart = True
+        return runs
+
+    @functools.cached_property
+    def _stacks(self) -> dict[tuple[int, ...], tuple[tuple[str, tuple[Any, ...]], ...]]:
+        """Say by which instructions each operation was made, and those that it is within."""
+        operations = self.tapped.operations
+        each = {path: (str(op.name), instructions(op.eqn)) for path, op in operations.items()}
+        return {
+            path: tuple(each[path[:n]] for n in range(1, len(path) + 1))
+            for path in sorted(operations)
+        }
 
     def _statistic(self, tap: Tap, x: Value) -> Value | None:
         return self.flow.resolved(x, tap.edge.path[:-1])
@@ -219,7 +323,11 @@ class Words:
     ) -> str:
         """Say what has taken the place of what."""
         tap = mistake.taps[0]
-        z = written(swap.formula, self.value(swap.value))
+        name = self.value(swap.value)
+        if self._is_result_of_the_step_before(mistake.taps):
+            (result,) = self.flow.results[tap.edge.path]
+            name = f"{self.value(result)} of the step before" if result is not None else name
+        z = written(swap.formula, name)
         if swap.updated:
             swaps = [tap.swap for tap in mistake.taps if tap.swap is not None]
             names = dict.fromkeys(self.value(swap.value) for swap in swaps)
@@ -280,6 +388,12 @@ class Words:
         ]
         return len(swaps) > 1 and belong[1:] == [swap.value for swap in swaps[:-1]]
 
+    def _is_result_of_the_step_before(self, taps: Sequence[Tap]) -> bool:
+        """Say whether what takes the place of a derivative is made of the result before."""
+        swaps = [tap.swap for tap in taps if tap.swap is not None]
+        made = [self.flow.results[tap.edge.path] for tap in taps]
+        return len(swaps) > 1 and made[:-1] == [[swap.value] for swap in swaps[1:]]
+
     def _assigned(self, value: Value) -> str:
         """Name the variable that an array is assigned to, outside of the function that made it."""
         calls = self._calls.get(value, ())
@@ -315,18 +429,24 @@ class Words:
         at = self._line_at(path)
         return None if at is None else expression_of(self.tapped.operations[path].eqn, at)
 
-    def _factor(self, factor: float) -> tuple[Code, str]:
+    def _factor(self, mistake: Mistake) -> tuple[Code, str]:
+        factor = mistake.factor
         if factor == 0:
             return Code.PATH_MISSING, "is missing"
         if factor == -1:
             return Code.PATH_SCALED, "has the wrong sign"
         simple = {2.0: "2", 0.5: "1/2"}  # whatever else they are
-        name = simple.get(factor) or named_factors(self.tapped).get(factor) or in_short(factor)
+        name = simple.get(factor) or self._factors.get(mistake.setting) or in_words(factor)
         return Code.PATH_SCALED, f"is multiplied by {name}"
+
+    @functools.cached_property
+    def _factors(self) -> dict[float, str]:
+        """Name factors by their settings, which were rounded so when they were chosen."""
+        return {factor - 1: text for factor, text in named_factors(self.tapped).items()}
 
     def _others(self, explanation: Explanation) -> list[str]:
         """Name for each mistake the other places at which it would give the same gradient."""
-        own = [self.line(mistake.taps[0]) for mistake in explanation.mistakes]
+        own = [self.line(tap) for mistake in explanation.mistakes for tap in mistake.taps]
         found = []
         for _, others in explanation.with_alike():
             lines = [self.line(mistake.taps[0]) for mistake in others]

@@ -137,6 +137,61 @@ def test_a_mistake_in_the_derivative_of_one_array_alone_is_named(dtype: Any) -> 
     assert cause.sentence.endswith("in ['bias'], and in no other array.")
 
 
+def two_layers(W: Any, b: Any, V: Any, c: Any, x: Any, t: Any) -> Any:
+    a = jnp.tanh(x @ W + b[None, :])
+    out = jnp.tanh(a @ V + jnp.broadcast_to(c, t.shape))
+    return ((out - t) ** 2).sum()
+
+
+def of_two_layers() -> tuple[list[Any], list[Any]]:
+    """Give arguments, and the gradient in the first four."""
+    shapes = ((D, H), (H,), (H, H), (H,), (N, D), (N, H))
+    W, b, V, c, x, t = args = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
+    a = np.tanh(x @ W + b)
+    out = np.tanh(a @ V + c)
+    d_out = 2 * (out - t) * (1 - out**2)
+    d_a = d_out @ V.T * (1 - a**2)
+    return args, [x.T @ d_a, d_a.sum(0), a.T @ d_out, d_out.sum(0)]
+
+
+HIDDEN = "a = jnp.tanh(x @ W + b[None, :])"
+LAST = "out = jnp.tanh(a @ V + jnp.broadcast_to(c, t.shape))"
+
+
+def test_a_mean_for_the_sum_over_rows_is_told_where_each_bias_is_broadcast() -> None:
+    """And not where both paths meet: what is handed down to the weights is right."""
+    args, right = of_two_layers()
+    gradient = [right[0], right[1] / N, right[2], right[3] / N]
+    cause = first_cause(gradient, two_layers, *args, argnums=(0, 1, 2, 3))
+    assert f"are broadcast over the {N} rows, but what is handed down to each is the mean" in (
+        cause.sentence
+    )
+    assert {line.text: mark for line, mark in cause.marks} == {
+        HIDDEN: "wrong",
+        LAST: "wrong",
+        "return ((out - t) ** 2).sum()": "right",
+    }
+
+
+def test_a_mean_for_the_sum_over_rows_is_told_there_though_no_weight_is_asked_for() -> None:
+    args, right = of_two_layers()
+    cause = first_cause([right[1] / N, right[3]], two_layers, *args, argnums=(1, 3))
+    assert cause.where.text == HIDDEN
+    assert "is handed down to it is the mean over them, not the sum, in [0]." in cause.sentence
+    assert LAST in cause.evidence, "which would give the same"
+    assert {line.text for line, mark in cause.marks if mark == "wrong"} == {HIDDEN, LAST}
+
+
+def test_one_factor_of_arrays_with_no_path_of_their_own_in_common_is_told_where_they_enter() -> (
+    None
+):
+    args, right = of_two_layers()
+    gradient = [right[0], 3 / 7 * right[1], right[2], 3 / 7 * right[3]]
+    cause = first_cause(gradient, two_layers, *args, argnums=(0, 1, 2, 3))
+    assert "What is handed down to `b` (" in cause.sentence
+    assert cause.sentence.endswith(f"`{LAST}`) is multiplied by 3/7 in [1], [3].")
+
+
 def test_a_mean_that_is_not_divided_names_the_number_of_elements() -> None:
     x, t = normal(N, D), normal(N, D, seed=1)
     cause = first_cause(t.copy(), lambda x: (x * t).mean(), x)
