@@ -217,7 +217,8 @@ class Steps:
         for edges in self._groups():
             if len(edges) > 1:
                 made = [self.flow.results[edge.path][0] for edge in edges]
-                for values in (made, [self._value(edge) for edge in edges]):
+                read = zip(*(self.flow.operands[edge.path] for edge in edges), strict=True)
+                for values in (made, *map(list, read)):
                     of_lines = (value for value in values if value is not None)
                     known = tuple(value for value in of_lines if value in self.values)
                     several = found.setdefault(len(edges), [])

@@ -91,16 +91,16 @@ def recurrent_unrolled(U: Any, xs: Any) -> Any:
     return (h**2).sum()
 
 
-def of_the_recurrent(U: Array, xs: Array) -> tuple[Array, Array]:
-    """The derivative in U is made of h_t, where h_(t-1) belongs."""
+def of_the_recurrent(U: Array, xs: Array, mistake: str) -> tuple[Array, Array]:
+    """Give the gradient with a mistake; h_t is the state after step t, and h_(t-1) before it."""
     states = [np.ones((N, H))]
     for x in xs:
         states.append(np.tanh(states[-1] @ U + x))
     d_U, d_xs, d_h = np.zeros_like(U), np.zeros_like(xs), 2 * states[-1]
     for t in reversed(range(len(xs))):
-        d_xs[t] = d_h * (1 - states[t + 1] ** 2)
-        d_U += states[t + 1].T @ d_xs[t]
-        d_h = d_xs[t] @ U.T
+        d_xs[t] = d_h * (1 - states[t + (mistake != "tanh' before")] ** 2)
+        d_U += states[t + (mistake == "U after")].T @ d_xs[t]
+        d_h = d_xs[t] @ U.T * (t != 1 or mistake != "cut off")
     return d_U, d_xs
 
 
@@ -108,7 +108,7 @@ def of_the_recurrent(U: Array, xs: Array) -> tuple[Array, Array]:
 def test_the_state_of_the_step_in_the_place_of_that_before_is_named(loss: Any) -> None:
     args = normal(H, H), normal(T, N, H, seed=1)
     report = check_gradient(
-        of_the_recurrent(*args), loss, *args, argnums=(0, 1), explain_seconds=np.inf
+        of_the_recurrent(*args, "U after"), loss, *args, argnums=(0, 1), explain_seconds=np.inf
     )
     cause = report.causes[0]
     assert (cause.kind, cause.operand, cause.operation) == ("another_value", "`U`", "dot_general")
@@ -116,3 +116,26 @@ def test_the_state_of_the_step_in_the_place_of_that_before_is_named(loss: Any) -
     assert "uses `h`" in cause.sentence
     assert cause.where is not None
     assert cause.where.text == "h = jnp.tanh(h @ U + x)"
+
+
+@pytest.mark.parametrize("loss", [recurrent_in_a_scan, recurrent_unrolled])
+def test_the_slope_at_the_state_of_the_step_before_is_named(loss: Any) -> None:
+    args = normal(H, H), normal(T, N, H, seed=1)
+    found = of_the_recurrent(*args, "tanh' before")
+    report = check_gradient(found, loss, *args, argnums=(0, 1), explain_seconds=np.inf)
+    cause = report.causes[0]
+    assert (cause.kind, cause.operation) == ("another_factor", "tanh")
+    assert "is replaced by `1 - x**2` with x `h` of the step before in every array" in (
+        cause.sentence
+    )
+
+
+def test_a_path_that_is_cut_off_in_one_run_of_a_line_says_which() -> None:
+    args = normal(H, H), normal(T, N, H, seed=1)
+    gradient = of_the_recurrent(*args, "cut off")
+    report = check_gradient(gradient, recurrent_unrolled, *args, argnums=(0, 1))
+    sentence = report.causes[0].sentence
+    assert "hands down to `h` (" in sentence
+    assert sentence.endswith(
+        f"is missing in every array, at the second of the {T} runs of this line."
+    )
