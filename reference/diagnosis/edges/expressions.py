@@ -54,7 +54,8 @@ def instructions(eqn: core.JaxprEqn) -> tuple[Any, ...]:
 
     Each is the code and the place in it; nothing where JAX has kept no stack.
     """
-    frame, traceback = user_frame(eqn), eqn.source_info.traceback
+    traceback: Any = eqn.source_info.traceback
+    frame = user_frame(eqn)
     if frame is None or traceback is None:
         return ()
     found = []

@@ -1,6 +1,6 @@
 """Which arrays the operations of a loss read and make, and which of them are its parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jax.extend import core
@@ -53,20 +53,21 @@ class Flow:
                 past.update(x for x in results if x != out)
         return out in reached and self.last not in past
 
-    def entering(self, tapped: Tapped, number: int) -> list[Edge]:
-        """List the edges by which an input of the loss meets others: its own ones come to no other.
+    def entering(self, tapped: Tapped, numbers: Iterable[int]) -> list[Edge]:
+        """List the edges by which some inputs of the loss meet others: below them is one alone.
 
-        All that is handed down to the input is handed down on these, on each path once.
+        All that is handed down to these inputs is handed down on these, on each path once.
         """
-        own, every = frozenset({number}), self.depends(range(len(tapped.inputs)))
-        found = []
+        every = self.depends(range(len(tapped.inputs)))
+        alone, found = {frozenset({number}) for number in numbers}, []
         for edge in tapped.edges:
             called = edge.path in self.scopes and edge.path not in self.loops
             if called or tapped.operations[edge.path].looped:
                 continue
             value = self.operands[edge.path][edge.operand]
-            results = (every.get(x, own) for x in self.results[edge.path] if x is not None)
-            if value is not None and every.get(value) == own and any(of != own for of in results):
+            own = None if value is None else every.get(value)
+            results = [every.get(x) for x in self.results[edge.path] if x is not None]
+            if own in alone and any(of != own for of in results):
                 found.append(edge)
         return found
 

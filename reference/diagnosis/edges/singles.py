@@ -173,11 +173,10 @@ class Singles:
         Where an array that is right takes the same path further up, no mistake is made there.
         """
         difference, flow = self.target.difference, Flow(self.tapped)
-        if len(difference.wrong) == len(difference.leaves) or not self.tries.has_time():
+        if len(difference.wrong) == len(difference.leaves):
             return []
-        numbers = [self.tapped.active[i] for i in sorted(difference.wrong)]
-        edges = sorted({edge for number in numbers for edge in flow.entering(self.tapped, number)})
-        taps = tuple(map(Tap, edges))
+        numbers = [self.tapped.active[i] for i in difference.wrong]
+        taps = tuple(map(Tap, flow.entering(self.tapped, numbers)))
         if not taps or any(tap not in self.changes.factors.numbers for tap in taps):
             return []
         whole = self.changes.change([Mistake(taps, 1.0)])

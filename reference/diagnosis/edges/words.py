@@ -239,7 +239,7 @@ class Words:
     def _entering(self) -> set[Edge]:
         """List the edges by which the arrays that are wrong enter the loss."""
         numbers = (self.tapped.active[i] for i in self.difference.wrong)
-        return {edge for number in numbers for edge in self.flow.entering(self.tapped, number)}
+        return set(self.flow.entering(self.tapped, numbers))
 
     def _copies(self, tap: Tap) -> tuple[str, int] | None:
         """Say over what an operand is broadcast, or was before, and how many copies that makes."""
