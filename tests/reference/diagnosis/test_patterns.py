@@ -177,7 +177,7 @@ def test_a_mean_for_the_sum_over_rows_is_told_there_though_no_weight_is_asked_fo
     args, right = of_two_layers()
     cause = first_cause([right[1] / N, right[3]], two_layers, *args, argnums=(1, 3))
     assert cause.where.text == HIDDEN
-    assert "is handed down to it is the mean over them, not the sum, in [0]." in cause.sentence
+    assert "is handed down to it is the mean over them, not the sum, in ['b']." in cause.sentence
     assert LAST in cause.evidence, "which would give the same"
     assert {line.text for line, mark in cause.marks if mark == "wrong"} == {HIDDEN, LAST}
 
@@ -189,7 +189,7 @@ def test_one_factor_of_arrays_with_no_path_of_their_own_in_common_is_told_where_
     gradient = [right[0], 3 / 7 * right[1], right[2], 3 / 7 * right[3]]
     cause = first_cause(gradient, two_layers, *args, argnums=(0, 1, 2, 3))
     assert "What is handed down to `b` (" in cause.sentence
-    assert cause.sentence.endswith(f"`{LAST}`) is multiplied by 3/7 in [1], [3].")
+    assert cause.sentence.endswith(f"`{LAST}`) is multiplied by 3/7 in ['b'], ['c'].")
 
 
 def test_a_mean_that_is_not_divided_names_the_number_of_elements() -> None:
