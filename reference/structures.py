@@ -28,8 +28,8 @@ def like(result: Any, target: Any) -> Any:
 def by_key(result: Any, target: "OrderedDict[str | int, Any]") -> Any:
     """Give each of several gradients its key; what cannot be told apart stays as it is.
 
-    >>> by_key([1, 2], OrderedDict(w=0, b=0))
-    OrderedDict({'w': 1, 'b': 2})
+    >>> dict(by_key([1, 2], OrderedDict(w=0, b=0)))
+    {'w': 1, 'b': 2}
     """
     if isinstance(result, Mapping) and set(result) == set(target):
         parts = [result[key] for key in target]

@@ -95,7 +95,7 @@ def test_the_same_generator_draws_the_same_in_both_precisions(name: str) -> None
     for one, other in zip(double, single, strict=True):
         assert (one.dtype, other.dtype) == (np.float64, np.float32)
         np.testing.assert_array_equal(one.astype(np.float32), other)
-    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator, got int"):
+    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator, .*, got int"):
         init(rng=0)
     with pytest.raises(TypeError, match="dtype must be float32 or float64, got int64"):
         init(rng=np.random.default_rng(0), dtype=int)

@@ -323,7 +323,7 @@ def test_patience_says_whose_parameters_it_keeps(
 ) -> None:
     options = ("--hidden", "8", "--learning-rate", "3", "--patience", "2", "--output", tmp_path)
     _, out, _ = run(capsys, "train", *options)
-    accuracies = [float(line.split()[-1]) for line in out.splitlines() if line.startswith("Epoch")]
+    accuracies = [float(found) for found in re.findall(r"Val_acc (\S+)", out)]
     best = accuracies.index(max(accuracies))
     assert best == len(accuracies) - 4, "three epochs in a row are no better"
     kept = f"Keeping the parameters of epoch {best + 1}, the best on the validation rows"
