@@ -68,6 +68,8 @@ def test_windows_beside_the_arrays_are_refused(module: Any) -> None:
         (right._replace(steps=np.arange(1)), "of as many places as weight"),
         (right._replace(first=np.arange(1, 4)), "must lie on the rows of x"),
         (right._replace(first=np.arange(-1, 2)), "must lie on the rows of x"),
+        (right._replace(steps=np.arange(-1, 1)), "must lie on the rows of x"),
+        (right._replace(steps=np.array([2, 0])), "must lie on the rows of x"),
     ):
         for call in calls:
             with pytest.raises(ValueError, match=message):
