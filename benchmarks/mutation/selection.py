@@ -65,6 +65,8 @@ FIRST = {
 # optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
+    "manual_nn/compiled/blas.py": (_COMPILER, "tests/manual_nn/compiled/test_tiled_product.py"),
+    "manual_nn/compiled/copies.py": (_COMPILER,),
     "manual_nn/compiled/curvature.py": (
         *("tests/manual_nn/derivatives/test_curvature_compiled.py", _PRODUCTS),
     ),
