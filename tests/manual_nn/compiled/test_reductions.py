@@ -1,5 +1,6 @@
 """Sums, exact where they can be, and with their digits over many terms; the largest number."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import reductions
+from manual_nn.compiled.exponential import exp
 from manual_nn.compiled.reductions import BLOCK, WIDTH
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -111,3 +113,14 @@ def test_what_is_not_a_number_is_not_overlooked(place: int, dtype: type[np.float
     a = np.arange(67).astype(dtype)
     a[place] = np.nan
     assert np.isnan(reductions.largest_of(a))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_exponentials_of_a_row_are_those_of_each_less_the_largest(
+    dtype: type[np.floating],
+) -> None:
+    z, e = np.array([5, 3, 5, -np.inf, 4], dtype), np.full(5, np.nan, dtype)
+    total = reductions.exponentials(z, z.max(), e)
+    np.testing.assert_array_equal(e, [exp(each) for each in z - z.max()])
+    want = 2 + math.exp(-2) + math.exp(-1)
+    assert abs(float(total) - want) <= 8 * float(np.finfo(dtype).eps) * want
