@@ -115,8 +115,8 @@ def run(
     if workers:
         left = [m for m in mutants if is_due(session.results.get(m.identity), again, m, reasons)]
         test_mutants(root, left, session, workers, compiled=False)
-        left = [m for m in mutants if is_to_be_compiled(m, session.results.get(m.identity))]
-        left = [m for m in left if m.key not in reasons]
+        unlisted = [m for m in mutants if m.key not in reasons]
+        left = [m for m in unlisted if is_to_be_compiled(m, session.results.get(m.identity))]
         test_mutants(root, left, session, workers, compiled=True)
     states = [state_of(m, session.results, reasons) for m in mutants]
     known = any(state != "untested" for state in states) if numerical else "untested" not in states

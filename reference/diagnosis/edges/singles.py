@@ -172,11 +172,11 @@ class Singles:
 
         Where an array that is right takes the same path further up, no mistake is made there.
         """
-        difference, flow = self.target.difference, Flow(self.tapped)
+        difference = self.target.difference
         if len(difference.wrong) == len(difference.leaves):
             return []
         numbers = [self.tapped.active[i] for i in difference.wrong]
-        taps = tuple(map(Tap, flow.entering(self.tapped, numbers)))
+        taps = tuple(map(Tap, Flow(self.tapped).entering(self.tapped, numbers)))
         if not taps or any(tap not in self.changes.factors.numbers for tap in taps):
             return []
         whole = self.changes.change([Mistake(taps, 1.0)])
