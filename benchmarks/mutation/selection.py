@@ -60,6 +60,9 @@ FIRST = {
     ),
 }
 
+# What is seen of a function of compiled code that is not compiled
+OF_COMPILED = (f"{_COMPILER}::test_what_loops_or_is_called_by_compiled_code_is_compiled",)
+
 # Tests elsewhere that are about a module, too: of a layer those of the network that it is in, of
 # what the public functions call those of their arguments, of a twin those of its twin, of an
 # optimizer and a schedule those of what all settings have in common.
@@ -72,6 +75,7 @@ ALSO = {
     ),
     "manual_nn/compiled/in_place.py": (_COMPILED, _COMPILER),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
+    "manual_nn/compiled/products.py": ("tests/manual_nn/compiled/test_tiled_product.py",),
     "manual_nn/compiled/steps.py": (_DESCENT,),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
@@ -160,6 +164,8 @@ def select(root: Path, module: str) -> list[str]:
     if module.startswith("manual_nn/layers/"):
         own = (*own, _INITIAL) if "def init(" in text else own
         also = (*also, _LAYERS)
+    if is_compiled(module) and _COMPILER not in also:
+        also = (*also, *OF_COMPILED)
     tests = [*first, *own, *(INSTEAD.get(module) or mirrored(root, module)), *also]
     for test in tests:
         if not (root / test.partition("::")[0]).exists():

@@ -173,6 +173,8 @@ def test_mutants(
     ):
         try:
             limits = unmutated(tests, workers, pool)
+            if compiled:  # a change of one file has all compiled anew, as for the first tests here
+                limits = dict.fromkeys(limits, max(limits.values()))
             workers.share()
             futures = {
                 pool.submit(

@@ -291,6 +291,19 @@ class Planter:
                 seen.add(key)
                 yield [Plant(e.path, e.operand, cause.kind, factor, when) for e in group]
 
+    def _named_entries(self, cause: Cause, wrong: Sequence[int]) -> Iterator[list[Plant]]:
+        """Plant a factor that is told where arrays enter: at all that reads these arrays."""
+        lines = {found[0] for found in re.finditer(r"\(\S+:\d+, `", cause.sentence)}
+        if cause.factor is None or (len(lines) < 2 and "broadcast over" not in cause.sentence):
+            return
+        arrays = [self.tape.active[i] for i in wrong]
+        yield [
+            Plant(edge.path, edge.operand, FACTOR, cause.factor)
+            for group in self.places.readers
+            for edge in group
+            if edge.step.ins[edge.operand] in arrays
+        ]
+
     def same(self, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
         """Say whether two faults are identical, to half of the digits."""
         return bool(np.linalg.norm(one - other) <= self.half * np.linalg.norm(one))
@@ -316,7 +329,8 @@ class Planter:
         alone = any("and in no other array" in cause.sentence for cause in causes)
         of_arrays = [np.full(x.size, x.any()) for x in self._of_arrays(fault)]
         counted = np.concatenate(of_arrays) if alone else np.ones(fault.size, bool)
-        choices = [list(self.named(cause)) for cause in causes]
+        wrong = [i for i, part in enumerate(self._of_arrays(fault)) if part.any()]
+        choices = [[*self.named(cause), *self._named_entries(cause, wrong)] for cause in causes]
         for chosen in itertools.product(*choices):
             plants = [plant for plants in chosen for plant in plants]
             if self.same(fault, np.where(counted, self.fault(plants), 0)):

@@ -165,10 +165,8 @@ class _Writer:
         other_rows, out_rows = (
             self.rows(matrix, i, first_column, is_there) for matrix in (other, out)
         )
+        # which are 0 at first
         sums = [[cgutils.alloca_once(builder, self.vector) for _ in self.vectors] for _ in a_rows]
-        for row in sums:
-            for v in self.vectors:
-                builder.store(self.zero, row[v])
         with cgutils.for_range(builder, a.columns) as loop:
             b_row = self.step(b.start, builder.add(builder.mul(loop.index, b.by_row), first_column))
             b_k = [builder.load(self.place(b_row, v), align=self.bytes) for v in self.vectors]

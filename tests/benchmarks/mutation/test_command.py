@@ -92,8 +92,9 @@ def test_compiled():
 
 
 def test_a_survivor_in_what_numba_compiles_is_tested_compiled_too(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(selection, "OF_COMPILED", ())
     root, session = tmp_path / "root", tmp_path / "mutants.jsonl"
     write_tiny(root, module=COMPILED)
     (root / "manual_nn" / "compiled" / "__init__.py").touch()

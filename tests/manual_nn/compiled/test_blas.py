@@ -47,3 +47,11 @@ def test_a_function_that_does_not_multiply_is_refused(monkeypatch: pytest.Monkey
 def test_the_names_that_compiled_code_knows_differ() -> None:
     assert [*map(blas.name_of, blas.LETTERS)] == ["manual_nn_sgemm", "manual_nn_dgemm"]
     assert np.dtype(np.float32).name in blas.LETTERS
+
+
+def test_what_counts_the_threads_is_found_where_numpy_brings_its_own_blas() -> None:
+    brought = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    address = blas.address_of_count()
+    assert (address is not None) == (brought == "scipy-openblas")
+    if address is not None:
+        assert 1 <= ctypes.CFUNCTYPE(ctypes.c_int)(address)() <= 1024

@@ -28,12 +28,20 @@ ALL = [
 ]
 COMPILED = [value for module in ALL for value in vars(module).values() if hasattr(value, "py_func")]
 
+DECORATORS = {"compiled", "compiled_fused", "compiled_in_any_order", "intrinsic"}
+# What loops over files, names, axes or vectors, not over elements
+RUN_BY_PYTHON = {
+    *("_digest", "as_backend", "register", "address_of_gemm"),
+    *("forward", "backward", "_for_compiled_code"),
+}
+
 
 def test_numba_may_not_assume_that_nothing_is_nan_or_infinite() -> None:
     assert COMPILED or numba.config.DISABLE_JIT
     for function in COMPILED:
         allowed = function.targetoptions["fastmath"]
         assert not allowed or set(allowed) <= {"reassoc", "contract"}
+        assert function.targetoptions["nogil"], "other threads would wait"
 
 
 def test_the_exponential_is_not_compiled_in_another_order_than_it_is_written_in() -> None:
@@ -50,6 +58,46 @@ def test_every_function_of_these_modules_is_compiled() -> None:
             if isinstance(statement, ast.FunctionDef):
                 (decorator,) = map(ast.unparse, statement.decorator_list)
                 assert decorator in {"compiled", "compiled_in_any_order"}
+
+
+def test_what_loops_or_is_called_by_compiled_code_is_compiled() -> None:
+    """A test of the function alone would pass where Python runs it, a hundred times slower."""
+    functions = {
+        (module.__name__, statement.name): statement
+        for module in ALL
+        for statement in ast.parse(inspect.getsource(module)).body
+        if isinstance(statement, ast.FunctionDef)
+    }
+    compiled = {key for key, f in functions.items() if _decorators(f) & DECORATORS}
+    overloads = {key for key, f in functions.items() if "overload" in _decorators(f)}
+    stand_for_compiled = {
+        (module.__name__, call.args[0].id)
+        for module in ALL
+        for call in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "overload"
+        if isinstance(call.args[0], ast.Name)
+    }
+    called = {
+        (function.__module__, function.__name__)
+        for module, name in compiled | overloads
+        for call in ast.walk(functions[module, name])
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        if (found := vars(sys.modules[module]).get(call.func.id)) is not None
+        if inspect.isfunction(function := getattr(found, "py_func", found))
+    }
+    looping = {
+        key
+        for key, f in functions.items()
+        if any(isinstance(node, ast.For | ast.While) for node in ast.walk(f))
+    }
+    assert len(called & compiled) > 50
+    assert called & functions.keys() - overloads <= compiled | stand_for_compiled
+    assert {name for _, name in looping - compiled} == RUN_BY_PYTHON
+
+
+def _decorators(function: ast.FunctionDef) -> set[str]:
+    calls = (d.func if isinstance(d, ast.Call) else d for d in function.decorator_list)
+    return set(map(ast.unparse, calls))
 
 
 def test_what_is_kept_depends_on_every_file_that_is_compiled(

@@ -30,6 +30,7 @@ from manual_nn.layers.layer_norm import LayerNorm
 from manual_nn.layers.lstm import LSTM, State
 from manual_nn.layers.rms_norm import RMSNorm
 from manual_nn.layers.transposed_convolution import TransposedConvolution
+from tests.support.compiled import implementations, in_python
 
 FOR_USERS = ("init", "updated", "draw_mask")
 NAMES = [module.name for module in pkgutil.iter_modules(by_numba.__path__)]
@@ -230,3 +231,29 @@ def test_the_sums_of_a_norm_s_backward_pass_are_exact_for_whole_numbers() -> Non
         wanted = (d_out * (x - centre), d_out, x - centre)
         for got, terms in zip(sums_backward(x, centre, d_out), wanted, strict=True):
             np.testing.assert_array_equal(got, terms.sum(axis=0))
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_the_gradients_of_a_norm_s_parameters_are_those_of_all_blocks_of_rows(name: str) -> None:
+    _, layer = implementations(importlib.import_module(f"manual_nn.layers.{name}"))
+    rng = np.random.default_rng(0)
+    normal, d_out = rng.integers(-3, 4, (2, 2 * BLOCK + 1, 3)).astype(np.float32)
+    for module in (layer, in_python(layer)):
+        weight = np.ones(3, np.float32)
+        params = RMSNorm(weight) if name == "rms_norm" else LayerNorm(weight, weight)
+        _, kept = module.forward(params, normal)
+        d_params, _ = module.backward(params, kept._replace(normal=normal), d_out)
+        np.testing.assert_array_equal(d_params.weight, (d_out * normal).sum(axis=0))
+        if name == "layer_norm":
+            np.testing.assert_array_equal(d_params.bias, d_out.sum(axis=0))
+
+
+def test_what_the_normalised_numbers_of_a_row_have_for_a_mean_is_taken_off() -> None:
+    """It is 0 but for rounding; were it 1, d_out - 2 would have the mean 0 already."""
+    _, layer = implementations(importlib.import_module("manual_nn.layers.layer_norm"))
+    params, d_out = LayerNorm(np.ones(4), np.ones(4)), np.array([[4.0, 2, 1, 1]])
+    for module in (layer, in_python(layer)):
+        _, kept = module.forward(params, d_out)
+        kept = kept._replace(normal=np.ones((1, 4)), deviation=np.ones_like(kept.deviation))
+        _, d_x = module.backward(params, kept, d_out)
+        np.testing.assert_array_equal(d_x, d_out - 2)

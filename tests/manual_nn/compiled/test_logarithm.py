@@ -5,6 +5,7 @@ from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -67,3 +68,12 @@ def test_each_coefficient_is_taken_once_and_the_first_for_the_highest_power(
     module = in_python(logarithm)
     monkeypatch.setattr(module, "coefficients_of", lambda _: (3.0, 2.0, 1.0))
     assert module.log1p(np.float64(2)) == 1 + 2 / 4 + 3 / 16  # s = 1 / 2, so that 2 s is 1
+
+
+@pytest.mark.parametrize("y", [np.float32(0.3), np.float64(0.3)])
+def test_compiled_code_computes_in_the_precision_of_the_number(y: np.floating[Any]) -> None:
+    compiled: Any = logarithm.log1p
+    compiled(y)
+    if not numba.config.DISABLE_JIT:
+        of = numba.typeof(y)
+        assert compiled.overloads[of,].signature.return_type == of

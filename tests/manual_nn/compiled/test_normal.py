@@ -6,11 +6,13 @@ from decimal import Decimal
 from types import ModuleType
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from manual_nn.compiled import normal
+from manual_nn.compiled.compiler import compiled
 from tests.support.compiled import in_python
 
 each_way = pytest.mark.parametrize(
@@ -85,3 +87,18 @@ def test_it_is_exact_at_its_ends_and_not_a_number_stays_so(
         assert module.probability_and_density(dtype(x)) == (1, 0)
         assert module.probability_and_density(dtype(-x)) == (0, 0)
     assert np.isnan(module.probability_and_density(dtype(np.nan))).all()
+
+
+@compiled
+def _by_compiled_code(x: Any) -> tuple[Any, Any]:
+    return normal.probability_and_density(x)
+
+
+@pytest.mark.parametrize("x", [np.float32(-1.3), np.float64(-1.3)])
+def test_compiled_code_computes_in_the_precision_of_the_number(x: np.floating[Any]) -> None:
+    by_compiled_code: Any = _by_compiled_code
+    in_its_precision = normal._by_arithmetic if x.itemsize == 4 else normal._by_the_library
+    assert by_compiled_code(x) == in_its_precision(x)
+    if not numba.config.DISABLE_JIT:
+        of = numba.typeof(x)
+        assert by_compiled_code.overloads[of,].signature.return_type[0] == of

@@ -34,7 +34,10 @@ def test_products_in_tiles_are_those_of_numpy_and_write_nothing_else(
 ) -> None:
     rng = np.random.default_rng(0)
     for (I, K, J), (factor, kept), order in zip(
-        SIZES, itertools.cycle([(2, 0), (-1, 1), (2, 0.5)]), itertools.cycle("CF"), strict=False
+        SIZES,
+        itertools.cycle([(2, 0), (-1, 1), (2, 0.5), (3, -1)]),
+        itertools.cycle("CF"),
+        strict=False,
     ):
         a, b, other = (
             rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))

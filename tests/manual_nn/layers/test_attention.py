@@ -64,7 +64,10 @@ def test_more_queries_than_a_compiled_block_holds_agree_with_jax() -> None:
 
 @pytest.mark.parametrize(
     ("scores", "masked"),
-    [((4, 5, 3), (4, 5, 3)), ((2, 2, 4), (2, 2, 4)), ((2, 3, 1), (2, 3, 1)), ((4, 5, 3), (3,))],
+    [
+        *(((4, 5, 3), (4, 5, 3)), ((4, 5, 3), (3,)), ((2, 2, 4), (2, 2, 4))),
+        *(((2, 3, 1), (2, 3, 1)), ((2, 4, 2), (2, 4, 2)), ((2, 1, 1), (1, 1))),
+    ],
 )
 def test_blocks_of_queries_agree_with_jax(
     scores: tuple[int, int, int], masked: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -85,6 +88,16 @@ def test_blocks_of_queries_agree_with_jax(
     x = Inputs(np.ones((heads, T, 1)), np.ones((2, S, 1)), np.ones((2, S, 1)))
     (_, kept), (_, want) = (each.forward((), x, **options) for each in (layer, attention))
     np.testing.assert_array_equal(kept.weights == 0, want.weights.reshape(scores) == 0)
+
+
+@of_each_implementation(attention)
+def test_one_key_may_be_hidden_or_dropped(layer: ModuleType) -> None:
+    x = Inputs(np.ones((1, 1)), np.ones((1, 1)), np.full((1, 1), 3.0))
+    no = np.zeros((1, 1), bool)
+    hidden, _ = layer.forward((), x, mask=no)
+    dropped, kept = layer.forward((), x, dropout_mask=no, dropout_rate=0.5)
+    _, (d_query, d_key, d_value) = layer.backward((), kept, np.ones((1, 1)))
+    assert hidden == dropped == d_query == d_key == d_value == 0
 
 
 def by_the_diagonal_alone(params: tuple[()], kept: Kept, d_out: Any) -> Any:

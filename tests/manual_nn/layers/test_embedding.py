@@ -163,3 +163,6 @@ def test_tokens_that_are_no_longer_in_the_table_are_not_written_to() -> None:
         x[1] = token
         with pytest.raises(ValueError, match=rf"kept\.x must hold tokens from 0 to 3, got {token}"):
             layer.backward(params, kept, np.ones((2, 2)))
+    x[:] = 5, 7
+    with pytest.raises(ValueError, match="from 0 to 3, got 5"):
+        layer.backward(params, kept, np.ones((2, 2)))
