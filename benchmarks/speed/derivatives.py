@@ -31,11 +31,14 @@ ABOUT = """\
 The derivatives by hand, by NumPy (*hand*) and by loops that Numba compiles (*compiled*), jitted JAX
 and the bare products of matrices that each needs take turns in rounds; the figures are medians of
 the ratio within a round, with quartiles. The products write into arrays made before, and so do hand
-and compiled, but for what is per example or clipped; JAX allocates its results in every call."""
+and compiled, but for what is per example or clipped; JAX allocates its results in every call.
+*XLA's products* are the same products as the floor's, by XLA in one jitted function."""
 HEADINGS = (
     *("quantity", "sizes", "rows", "by hand, ms", "JAX / hand", "hand / floor"),
     *("compiled, ms", "JAX / compiled", "compiled / floor"),
+    *("XLA's products / floor", "JAX / XLA's products", "compiled / best floor"),
 )
+XLA, BEST = "XLA's products", "best floor"  # of both products, the faster in its round
 NETWORKS = ((784, 256, 10), (784, 512, 512, 10))
 BATCHES = (64, 256)
 
@@ -70,6 +73,12 @@ class Result(NamedTuple):
                     str(self.timings.over[name]["JAX"]),
                     str(self.timings.over["floor"][name]),
                 ]
+        if XLA in self.timings.over:
+            cells += [
+                str(self.timings.over["floor"][XLA]),
+                str(self.timings.over[XLA]["JAX"]),
+                str(self.timings.over[BEST]["compiled"]),
+            ]
         return cells + [""] * (len(HEADINGS) - len(cells))
 
 
@@ -91,12 +100,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         for result in measure(sizes, N, args.rounds, args.threads):
             results.append(result)
             page.row(result.cells())
+    page.line("\n## Where JAX is ahead of compiled code\n")
+    page.line(limits(results))
     page.line("\n## Peak memory, as a part of the gradient's\n")
     page.heading(["quantity", "sizes", "rows", "ratio"])
     for quantity, network, N, part in peaks():
         page.row([quantity, network, str(N), f"{part:.2f}"])
     facts = facts_of([described]) | {"Precision": "float32"}
     page.write(args.results / "derivatives.md", summary(results), parser.prog, argv, facts)
+
+
+def limits(results: Sequence[Result]) -> str:
+    """Say where JAX is ahead of compiled code, and what both spend beside the products."""
+    lines = []
+    for result in results:
+        over, seconds = result.timings.over, result.timings.seconds
+        if "compiled" not in over or over["compiled"]["JAX"].median >= 1:
+            continue
+        beside = {
+            name: (seconds[name].median - seconds[products].median) * 1e3
+            for name, products in (("compiled", "floor"), ("JAX", XLA))
+        }
+        lines.append(
+            f"- {result.quantity}, {'-'.join(map(str, result.sizes))}, {result.N} rows: JAX / "
+            f"compiled {over['compiled']['JAX'].median:.3g}, and XLA's products / NumPy's "
+            f"{over['floor'][XLA].median:.3g}; beside the products compiled code spends "
+            f"{beside['compiled']:.2f} ms, JAX {beside['JAX']:.2f} ms."
+        )
+    return "\n".join(lines) or "JAX is ahead in none."
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -117,7 +148,7 @@ def summary(results: Sequence[Result]) -> str:
 
 def measure(sizes: tuple[int, ...], N: int, rounds: int, threads: int) -> list[Result]:
     """Run everything once in each round, in turn."""
-    from benchmarks.speed.floor import floor  # noqa: PLC0415, it imports NumPy
+    from benchmarks.speed.floor import floor, xla_floor  # noqa: PLC0415, it imports NumPy
 
     ways = quantities(sizes, N)
     results = []
@@ -125,8 +156,13 @@ def measure(sizes: tuple[int, ...], N: int, rounds: int, threads: int) -> list[R
         calls = {way: functions[name] for way, functions in ways.items() if name in functions}
         others = ["floor", *(way for way in ("hand", "compiled") if way in calls)]
         calls["floor"] = floor(sizes, N, "float32", *counts)
-        timings = compare(interleave(calls, rounds, threads=threads), others)
-        results.append(Result(name, sizes, N, timings))
+        if "compiled" in calls:
+            calls[XLA] = xla_floor(sizes, N, "float32", *counts)
+        seconds = interleave(calls, rounds, threads=threads)
+        if XLA in seconds:
+            seconds[BEST] = list(map(min, seconds["floor"], seconds[XLA]))
+            others += [XLA, BEST]
+        results.append(Result(name, sizes, N, compare(seconds, others)))
     return results
 
 

@@ -11,31 +11,53 @@ Axes: N rows in the batch.
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+Counts: TypeAlias = tuple[int, int, int]  # of products of a layer: up, down, of its weights
 
-def xla_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object]:
-    """Make the products of a gradient by XLA, in one jitted function, as JAX's own pass has them.
+
+def xla_floor(
+    sizes: tuple[int, ...],
+    N: int,
+    dtype: str,
+    first: Counts = (1, 0, 1),
+    others: Counts = (1, 1, 1),
+) -> Callable[[], object]:
+    """Make the same products as `floor` by XLA, in one jitted function, as JAX's own pass has them.
+
+    No two are of the same matrices: XLA would make one of them.
 
     Args:
         sizes: D, the hidden widths, K.
         N: rows in the batch.
         dtype: of the matrices.
+        first: how many products the first layer takes, as of `floor`.
+        others: how many every other layer takes.
     """
     import jax  # noqa: PLC0415, it may be missing
 
-    layers = jax.device_put(_matrices(sizes, N, dtype))
+    up: list[Any] = []
+    down: list[Any] = []
+    of_weights: list[Any] = []
+    for l, (a, W, d_z) in enumerate(_matrices(sizes, N, dtype)):
+        ups, downs, weights = others if l else first
+        up += [(a + i, W) for i in range(ups)]
+        down += [(d_z + i, W) for i in range(downs)]
+        of_weights += [(a, d_z - i) for i in range(weights)]
 
-    def products(layers: Any) -> Any:
-        return [
-            (a @ W, a.T @ d_z, d_z @ W.T if l else None) for l, (a, W, d_z) in enumerate(layers)
-        ]
+    def products(up: Any, down: Any, of_weights: Any) -> Any:
+        return (
+            [a @ W for a, W in up],
+            [d_z @ W.T for d_z, W in down],
+            [a.T @ d_z for a, d_z in of_weights],
+        )
 
     compiled: Any = jax.jit(products)
-    return lambda: jax.block_until_ready(compiled(layers))
+    on_device = jax.device_put((up, down, of_weights))
+    return lambda: jax.block_until_ready(compiled(*on_device))
 
 
 def torch_floor(sizes: tuple[int, ...], N: int, dtype: str) -> Callable[[], object]:
@@ -75,8 +97,8 @@ def floor(
     sizes: tuple[int, ...],
     N: int,
     dtype: str,
-    first: tuple[int, int, int] = (1, 0, 1),
-    others: tuple[int, int, int] = (1, 1, 1),
+    first: Counts = (1, 0, 1),
+    others: Counts = (1, 1, 1),
 ) -> Callable[[], None]:
     """Make the bare products of matrices, into arrays made before: what BLAS takes at least.
 

@@ -16,6 +16,13 @@ def test_every_way_has_a_column_and_computes_the_same(monkeypatch: pytest.Monkey
     assert all(cells)
     assert "JAX takes " in derivatives.summary([result])
     assert derivatives.summary([result]).count("compiled") == 2
+    over = dict(result.timings.over)
+    assert over["floor"][derivatives.XLA].median > 0
+    figure = over["compiled"]["JAX"]
+    for by_jax, words in ((0.5, "- hvp, 6-5-3, 4 rows: JAX / compiled 0.5, "), (2, "in none")):
+        over["compiled"] = over["compiled"] | {"JAX": figure._replace(median=by_jax)}
+        ahead = result._replace(timings=result.timings._replace(over=over))
+        assert words in derivatives.limits([ahead])
     ways = derivatives.quantities((6, 5, 3), 4)
     assert ways["compiled"].keys() < ways["hand"].keys() == ways["JAX"].keys()
     for way in ("hand", "compiled"):  # neither allocates its results anew

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
+from numpy.polynomial import Polynomial, chebyshev
 
 from manual_nn.compiled import normal
 from manual_nn.compiled.compiler import compiled
@@ -62,6 +63,32 @@ def test_the_density_is_within_its_bound(module: ModuleType, dtype: type[np.floa
 def test_the_polynomial_is_fitted_from_end_to_end_of_what_it_is_taken_at() -> None:
     for w, s in ((1 / 2, 1), (1 / (2 + 14.5), -1)):
         assert normal.STEEPNESS * w - normal.SHIFT == pytest.approx(s, abs=2.0**-22)
+
+
+def test_there_are_as_many_terms_as_are_needed_and_no_more() -> None:
+    """The polynomial may be off by 0.1 u of G; eq. (4)."""
+    s = np.linspace(-1, 1, 999)
+    G, off = normal._smooth(s), []
+    for degree in (normal.DEGREE - 1, normal.DEGREE):
+        points = chebyshev.chebpts1(degree + 1)
+        fitted = Polynomial.fit(points, normal._smooth(points), degree, domain=[-1, 1])
+        off.append(float((abs(fitted(s) - G) / G).max()))
+    assert off[1] < 0.1 * 2.0**-24 < off[0]
+    assert len(normal.NODES) == len(normal.COEFFICIENTS) == normal.DEGREE + 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "farthest", "digits"),
+    [
+        (normal.STEPS, normal.FARTHEST, 24),
+        (normal.STEPS_IN_FLOAT64, normal.FARTHEST_IN_FLOAT64, 53),
+    ],
+)
+def test_the_steps_are_as_fine_as_their_squares_are_exact(
+    steps: float, farthest: float, digits: int
+) -> None:
+    bits = (int(farthest * steps) - 1).bit_length()  # of what is below the end
+    assert 2 * bits <= digits < 2 * (bits + 1)
 
 
 @of_each_dtype
