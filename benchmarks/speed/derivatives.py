@@ -42,12 +42,12 @@ XLA, BEST = "XLA's products", "best floor"  # of both products, the faster in it
 NETWORKS = ((784, 256, 10), (784, 512, 512, 10))
 BATCHES = (64, 256)
 
-# How many products each quantity takes in layer 1, and in every other: (up, down, weights), which
-# are of one size each, a W, d_z W^T and a^T d_z.
-PRODUCTS = {
+# How many products each quantity takes in layer 1, (in layer 2,) and in every other: (up, down,
+# weights), which are of one size each, a W, d_z W^T and a^T d_z.
+PRODUCTS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "gradient": ((1, 0, 1), (1, 1, 1)),
     "jvp": ((2, 0, 0), (3, 0, 0)),
-    "hvp": ((2, 0, 1), (3, 3, 2)),
+    "hvp": ((2, 0, 1), (3, 2, 2), (3, 3, 2)),
     "ggnvp": ((2, 0, 1), (3, 1, 1)),
     "per-example gradients": ((1, 0, 0), (1, 1, 0)),
     "per-example norms": ((1, 0, 0), (1, 1, 0)),

@@ -10,21 +10,26 @@ Axes: N rows in the batch.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Counts: TypeAlias = tuple[int, int, int]  # of products of a layer: up, down, of its weights
+GRADIENT: tuple[Counts, ...] = ((1, 0, 1), (1, 1, 1))
+
+
+def _of_layer(l: int, counts: Sequence[Counts]) -> Counts:
+    counts = counts or GRADIENT
+    return counts[min(l, len(counts) - 1)]
 
 
 def xla_floor(
     sizes: tuple[int, ...],
     N: int,
     dtype: str,
-    first: Counts = (1, 0, 1),
-    others: Counts = (1, 1, 1),
+    *counts: Counts,
 ) -> Callable[[], object]:
     """Make the same products as `floor` by XLA, in one jitted function, as JAX's own pass has them.
 
@@ -34,8 +39,7 @@ def xla_floor(
         sizes: D, the hidden widths, K.
         N: rows in the batch.
         dtype: of the matrices.
-        first: how many products the first layer takes, as of `floor`.
-        others: how many every other layer takes.
+        counts: as of `floor`.
     """
     import jax  # noqa: PLC0415, it may be missing
 
@@ -43,7 +47,7 @@ def xla_floor(
     down: list[Any] = []
     of_weights: list[Any] = []
     for l, (a, W, d_z) in enumerate(_matrices(sizes, N, dtype)):
-        ups, downs, weights = others if l else first
+        ups, downs, weights = _of_layer(l, counts)
         up += [(a + i, W) for i in range(ups)]
         down += [(d_z + i, W) for i in range(downs)]
         of_weights += [(a, d_z - i) for i in range(weights)]
@@ -97,8 +101,7 @@ def floor(
     sizes: tuple[int, ...],
     N: int,
     dtype: str,
-    first: Counts = (1, 0, 1),
-    others: Counts = (1, 1, 1),
+    *counts: Counts,
 ) -> Callable[[], None]:
     """Make the bare products of matrices, into arrays made before: what BLAS takes at least.
 
@@ -106,13 +109,13 @@ def floor(
         sizes: D, the hidden widths, K.
         N: rows in the batch.
         dtype: of the matrices.
-        first: how many products the first layer takes: up, a W; down, d_z W^T; weights, a^T d_z.
-            A gradient takes one up and one for the weights.
-        others: how many every other layer takes. A gradient takes one of each.
+        counts: how many products the first layer takes, the next, and so on: up, a W; down,
+            d_z W^T; weights, a^T d_z. What is said last is for all other layers. None are those of
+            a gradient.
     """
     up, down = [], []
     for l, (a, W, d_z) in enumerate(_matrices(sizes, N, dtype)):
-        ups, downs, weights = others if l else first
+        ups, downs, weights = _of_layer(l, counts)
         up += [(a, W, np.empty_like(d_z))] * ups
         down += [(d_z, W.T, np.empty_like(a))] * downs
         down += [(a.T, d_z, np.empty_like(W))] * weights

@@ -173,15 +173,17 @@ def backward(
 ) -> None:
     """Go down: R_d_z_{l-1} = R_d_z_l W_l^T + d_z_l R_W_l^T where z_{l-1} > 0, and its sums.
 
-    curvature.md (7), (8); beside it d_z_{l-1}, mlp.md (2).
+    curvature.md (7), (8); beside it d_z_{l-1}, mlp.md (2), but for d_z_1, which is in no term.
     """
     for l in range(len(weights) - 1, 0, -1):
         N = len(pairs[l]) // 2
         a, R_d_a, d_a = pairs[l - 1][:N], d_pairs[l - 1][:N], d_pairs[l - 1][N:]
-        in_place.input_backward(d_pairs[l], weights[l], 1.0, d_pairs[l - 1])
+        rows = 2 * N if l > 1 else N
+        in_place.input_backward(d_pairs[l][:rows], weights[l], 1.0, d_pairs[l - 1][:rows])
         product(d_pairs[l][N:], R_weights[l].T, 1.0, 1.0, R_d_a)
         in_place.rectify_backward(R_d_a, a, R_d_biases[l - 1])
-        mask(d_a, a)
+        if l > 1:
+            mask(d_a, a)
 
 
 @compiled

@@ -77,11 +77,11 @@ def backward_tangents(
 ) -> list[Array]:
     """Go down: R_d_z_{l-1} = R_d_z_l W_l^T + d_z_l R_W_l^T where z_{l-1} > 0; eq. (2), (7).
 
-    Returns [R_d_z_1, ..., R_d_z_L].
+    It takes [d_z_2, ..., d_z_L], and returns [R_d_z_1, ..., R_d_z_L].
     """
     R_d_z = [R_d_logits]
     for layer, R_layer, a_below, d_z_l in zip(
-        params[:0:-1], tangents[:0:-1], a[:0:-1], d_z[:0:-1], strict=True
+        params[:0:-1], tangents[:0:-1], a[:0:-1], d_z[::-1], strict=True
     ):
         R_d_a = dense.input_backward(layer, R_d_z[-1])
         R_d_a += dense.input_backward(R_layer, d_z_l)
@@ -175,7 +175,7 @@ def hvp(
 
     R_d_W_l = a_{l-1}^T R_d_z_l + R_a_{l-1}^T d_z_l + 2 weight_decay R_W_l, R_d_b_l = column sums of
     R_d_z_l; eq. (1) to (8). The penalty adds 2 weight_decay R_W_l to weights alone. It costs
-    8 L - 5 products of matrices, where a gradient costs 3 L - 1.
+    8 L - 6 products of matrices (3 of a single layer), where a gradient costs 3 L - 1.
 
     Args:
         params: the layers, float32 or float64.
@@ -457,7 +457,8 @@ def _hessian_product(
     row_weight = as_row_weight(params, len(X), None)
     kept = softmax_cross_entropy.Kept(p, target, row_weight)
     _, d_logits = softmax_cross_entropy.backward((), kept)
-    d_z = mlp.backward(params, a, d_logits)
+    # [d_z_2, ..., d_z_L]; d_z_1 is in no term, for R_a_0 = 0
+    d_z = mlp.backward(params[1:], a[1:], d_logits) if len(params) > 1 else []
 
     def product(tangents: Params, out: Params | None = None) -> Params:
         R_a, R_z = forward_tangents(params, tangents, a)
@@ -468,7 +469,7 @@ def _hessian_product(
         others = (
             dense_backward_tangent(
                 R_d_z[l],
-                d_z[l],
+                d_z[l - 1],
                 R_a[l - 1],
                 a[l],
                 tangents[l],

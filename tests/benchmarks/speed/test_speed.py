@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import blocks, epochs, gradients, limits, peers, timing
-from benchmarks.speed.floor import floor, torch_floor, xla_floor
+from benchmarks.speed.floor import Counts, floor, torch_floor, xla_floor
 from benchmarks.speed.gradients import Shape
 from benchmarks.speed.picture import LOOKS, draw_ratios
 from manual_nn.arrays import Array
@@ -135,13 +135,16 @@ def test_the_floor_is_the_products_of_a_gradient(
 
 
 def test_the_floor_of_xla_is_the_same_products() -> None:
-    layers = xla_floor((6, 5, 4, 3), 7, "float32")()
-    assert isinstance(layers, list)
-    shapes = [[None if out is None else out.shape for out in layer] for layer in layers]
-    assert shapes == [
-        [(7, 5), (6, 5), None],
-        [(7, 4), (5, 4), (7, 5)],
-        [(7, 3), (4, 3), (7, 4)],
+    def shapes(*counts: Counts) -> list[list[tuple[int, ...]]]:
+        products: Any = xla_floor((6, 5, 4, 3), 7, "float32", *counts)()
+        return [[out.shape for out in each] for each in products]
+
+    up, down, weights = [(7, 5), (7, 4), (7, 3)], [(7, 5), (7, 4)], [(6, 5), (5, 4), (4, 3)]
+    assert shapes() == [up, down, weights]
+    assert shapes((1, 0, 2), (0, 0, 1), (1, 2, 0)) == [
+        [up[0], up[2]],
+        [down[1]] * 2,
+        [weights[0]] * 2 + [weights[1]],
     ]
 
 

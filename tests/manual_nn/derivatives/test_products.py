@@ -444,7 +444,7 @@ def test_the_equations_leave_their_arguments_as_they_are() -> None:
         array.setflags(write=False)
     curvature.forward_tangents(params, tangents, a)
     curvature.softmax_tangent(p, R_z, np.float64(0.5))
-    curvature.backward_tangents(params, tangents, a, d_z, R_d_logits)
+    curvature.backward_tangents(params, tangents, a, d_z[1:], R_d_logits)
     curvature.dense_backward_tangent(
         R_d_logits, d_z[-1], R_a, a[-1], tangents[-1], weight_decay=WEIGHT_DECAY
     )
