@@ -327,9 +327,10 @@ class Planter:
         One that is made in the derivatives of the arrays that are wrong alone is none in others.
         """
         alone = any("and in no other array" in cause.sentence for cause in causes)
-        of_arrays = [np.full(x.size, x.any()) for x in self._of_arrays(fault)]
+        parts = self._of_arrays(fault)
+        of_arrays = [np.full(part.size, part.any()) for part in parts]
         counted = np.concatenate(of_arrays) if alone else np.ones(fault.size, bool)
-        wrong = [i for i, part in enumerate(self._of_arrays(fault)) if part.any()]
+        wrong = [i for i, part in enumerate(parts) if part.any()]
         choices = [[*self.named(cause), *self._named_entries(cause, wrong)] for cause in causes]
         for chosen in itertools.product(*choices):
             plants = [plant for plants in chosen for plant in plants]

@@ -74,6 +74,24 @@ def test_a_whole_function_that_is_left_out_may_be_named_by_its_call() -> None:
     assert planter.is_right([cause], planter.fault([plant]))
 
 
+def test_a_factor_that_is_told_where_arrays_enter_is_planted_there() -> None:
+    def loss(w: Any, b: Any, v: Any, c: Any) -> Any:
+        hidden = jnp.tanh(x.astype(w.dtype) @ w + b[None])
+        return ((hidden @ v + c[None]) ** 2).sum()
+
+    rng = np.random.default_rng(0)
+    args = tuple(rng.normal(size=shape) for shape in [(3, 3), 3, (3, 3), 3])
+    planter = Planter(Subject("biases", loss, (0, 1, 2, 3), lambda _: args), args, "float64")
+    w, b, v, c = planter.right
+    gradient = [w, b / len(x), v, c / len(x)]
+    (cause, *_) = planter.check(gradient).causes
+    assert "is the mean over them, not the sum" in cause.sentence
+    pairs = zip(gradient, planter.right, strict=True)
+    fault = np.concatenate([np.ravel(np.asarray(wrong) - right) for wrong, right in pairs])
+    assert planter.is_right([cause], fault)
+    assert not planter.is_right([replace(cause, factor=0.5)], fault)
+
+
 def test_of_two_mistakes_that_one_gives_as_well_both_are_not_named(planter: Planter) -> None:
     on_one_path = [edge for edge in planter.edges if edge.name in {"integer_pow", "reduce_sum"}]
     result = planter.result([[Plant(edge.path, 0, FACTOR, 2.0)] for edge in on_one_path])
