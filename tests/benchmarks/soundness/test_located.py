@@ -80,7 +80,7 @@ def test_a_factor_that_is_told_where_arrays_enter_is_planted_there() -> None:
         return ((hidden @ v + c[None]) ** 2).sum()
 
     rng = np.random.default_rng(0)
-    args = tuple(rng.normal(size=shape) for shape in [(3, 3), 3, (3, 3), 3])
+    args: tuple[Any, ...] = tuple(rng.normal(size=(3,) * n) for n in (2, 1, 2, 1))
     planter = Planter(Subject("biases", loss, (0, 1, 2, 3), lambda _: args), args, "float64")
     w, b, v, c = planter.right
     gradient = [w, b / len(x), v, c / len(x)]
