@@ -15,7 +15,8 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.tile import BYTES, ROWS
 from manual_nn.compiled.tiled_product import HAS_AVX512, tiled_product
 
-MOST = 2**20  # numbers of the matrix of which a tile takes a few rows
+FEW = 64  # rows, or terms, at most: of more BLAS's copies take a small part of its time
+LONG = 7 * BYTES  # of a row of the product, at least: in a shorter one too few tiles are wide
 LITTLE = 2**18  # multiplications, of which OpenBLAS gives no part to another thread
 
 # Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies: no other
@@ -58,13 +59,13 @@ def _threads_of_blas() -> Any:
 def suits_tiles(I: int, K: int, J: int, itemsize: int) -> bool:
     """Say whether tiles are faster than BLAS here, at I K J multiplications.
 
-    They are on one thread, unless the first matrix is large; and where they are filled.
+    They are on one thread, if the product has few rows or few terms; and where they are filled.
     """
     return (
         HAS_AVX512
-        and 0 < I * K <= MOST
+        and 0 < min(I, K) <= FEW
         and I >= ROWS
-        and J * itemsize >= BYTES
+        and J * itemsize >= LONG
         and (I * J * K <= LITTLE or threads() == 1)
     )
 

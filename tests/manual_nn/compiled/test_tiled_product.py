@@ -15,7 +15,7 @@ import pytest
 
 from manual_nn.compiled import blas, products, tiled_product
 from manual_nn.compiled.compiler import compiled
-from manual_nn.compiled.tile import BYTES, NARROW, ROWS, WIDE
+from manual_nn.compiled.tile import NARROW, ROWS, WIDE
 
 SIZES = [
     (I, K, J)
@@ -65,18 +65,21 @@ def test_tiles_are_taken_where_they_are_filled_and_no_thread_would_be_left_witho
     suits: Any = getattr(products.suits_tiles, "py_func", products.suits_tiles)
     monkeypatch.setattr(products, "HAS_AVX512", True)
     monkeypatch.setattr(products, "threads", lambda: 1)
-    J = BYTES // 4
+    J = products.LONG // 4
     assert suits(ROWS, 784, J, 4)
     assert suits(784, 1, J, 4)  # few to add up
     assert not suits(ROWS - 1, 784, J, 4)
     assert not suits(ROWS, 784, J - 1, 4)
     assert not suits(ROWS, 0, J, 4)  # nothing would be written
     assert suits(ROWS, 784, J - 1, 8)
-    assert suits(ROWS, products.MOST // ROWS, J, 4)
-    assert not suits(ROWS, products.MOST // ROWS + 1, J, 4)
+    many = products.FEW + 1
+    assert suits(products.FEW, many, J, 4)
+    assert suits(many, products.FEW, J, 4)
+    assert not suits(many, many, J, 4)
     monkeypatch.setattr(products, "threads", lambda: 2)
-    assert suits(ROWS, products.LITTLE // (ROWS * J), J, 4)
-    assert not suits(ROWS, products.LITTLE // (ROWS * J) + 1, J, 4)
+    K = products.LITTLE // (ROWS * J)
+    assert suits(ROWS, K, J, 4)
+    assert not suits(ROWS, K + 1, J, 4)
     monkeypatch.setattr(products, "HAS_AVX512", False)
     assert not suits(ROWS, 784, J, 4)
 
