@@ -35,8 +35,7 @@ def product(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     Raises:
         ValueError: the shapes do not fit.
     """
-    check_shapes(a, b, out)
-    out[...] = factor * (a @ b) + (kept * out if kept else 0)
+    whole(a, b, factor, kept, out)
 
 
 def threads() -> int:
@@ -87,16 +86,87 @@ def _in_memory(context: Any, value: Any) -> Any:
     return types.CPointer(value)(value), generate
 
 
+@compiled
+def part_of(length: int, times: int) -> int:
+    """Give how many of a product's rows, or terms, BLAS is to take at a time.
+
+    They are in equal parts that it copies nothing for, at so many multiplications for each of them;
+    but all at once, if that were few, or if BLAS could give a part to another thread.
+    """
+    most = SMALL // max(times, 1)
+    parts = -(-length // most) if HAS_AVX512 and most >= FEW and threads() == 1 else 1
+    return max(-(-length // max(parts, 1)), 1)
+
+
+@compiled
+def whole(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
+    """Do what `product` does, at once."""
+    check_shapes(a, b, out)
+    gemm(a, b, factor, kept, out)
+
+
+@compiled
+def by_rows(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
+    """Do what `product` does, for matrices in C order: in tiles, or part of the rows at a time."""
+    check_shapes(a, b, out)
+    if is_cut_into_tiles(a, b, factor, kept, out):
+        return
+    rows = part_of(len(a), b.size)
+    for i in range(0, len(a), rows):
+        gemm(a[i : i + rows], b, factor, kept, out[i : i + rows])
+
+
+@compiled
+def by_terms(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
+    """Do what `product` does, if a^T and b are in C order: in tiles, or part of the sums at a time.
+
+    A part of the terms is a part of the memory; one of the rows is spread over all of a^T.
+    """
+    check_shapes(a, b, out)
+    if is_cut_into_tiles(a, b, factor, kept, out):
+        return
+    terms = part_of(len(b), out.size)
+    gemm(a[..., :terms], b[:terms], factor, kept, out)
+    for k in range(terms, len(b), terms):
+        gemm(a[..., k : k + terms], b[k : k + terms], factor, 1.0, out)
+
+
+@compiled
+def is_cut_into_tiles(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> bool:
+    """Do what `product` does in tiles, if that is faster, and say whether it is done."""
+    (I, K), J = a.shape, b.shape[1]
+    if I * K * J <= SMALL or not suits_tiles(I, K, J, out.itemsize):
+        return False
+    number, view = out.dtype.type, a[:, :K]  # of one type, whatever the order: compiled once
+    tiled_product(view, b, number(factor), number(kept), out, out)
+    return True
+
+
 @overload(product)  # type: ignore[untyped-decorator] # likewise
-def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
+def _product_by_order(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
+    way = whole if b.layout != "C" else by_rows if a.layout == "C" else by_terms
+
+    def call(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
+        way(a, b, factor, kept, out)
+
+    return call
+
+
+def gemm(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
+    """Do what `product` does by BLAS, whose function has this name, without a check."""
+    out[...] = factor * (a @ b) + (kept * out if kept else 0)
+
+
+@overload(gemm)  # type: ignore[untyped-decorator] # likewise
+def _gemm_of_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
     """Call ?gemm, which has matrices in Fortran order: out^T = b^T a^T."""
-    number, whole, character = map(types.CPointer, (out.dtype, types.int64, types.uint8))
-    sizes = (whole,) * 3
-    gemm = types.ExternalFunction(
+    number, integer, character = map(types.CPointer, (out.dtype, types.int64, types.uint8))
+    sizes = (integer,) * 3
+    of_blas = types.ExternalFunction(
         blas.name_of(out.dtype.name),
         types.void(
-            *(character, character, *sizes, number, number, whole, number, whole),
-            *(number, number, whole),
+            *(character, character, *sizes, number, number, integer, number, integer),
+            *(number, number, integer),
         ),
     )
     b_in_C, a_in_C = b.layout == "C", a.layout == "C"
@@ -104,14 +174,8 @@ def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
     b_transposed, a_transposed = (no if b_in_C else yes), (no if a_in_C else yes)
     dtype = out.dtype
 
-    def by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
-        check_shapes(a, b, out)
-        large = a.shape[0] * a.shape[1] * b.shape[1] > SMALL
-        if b_in_C and large and suits_tiles(a.shape[0], a.shape[1], b.shape[1], out.itemsize):
-            view = a[:, : a.shape[1]]  # of one type, whatever the order of `a`: compiled once
-            tiled_product(view, b, dtype(factor), dtype(kept), out, out)
-            return
-        gemm(
+    def call(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> None:
+        of_blas(
             _in_memory(types.uint8(b_transposed)),
             _in_memory(types.uint8(a_transposed)),
             _in_memory(types.int64(out.shape[1])),
@@ -127,4 +191,4 @@ def _product_by_blas(a: Any, b: Any, factor: Any, kept: Any, out: Any) -> Any:
             _in_memory(types.int64(out.shape[1])),
         )
 
-    return by_blas
+    return call

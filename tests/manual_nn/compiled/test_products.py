@@ -6,8 +6,10 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from manual_nn.arrays import Array
+from manual_nn.compiled import products
 from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import product
 
@@ -41,6 +43,56 @@ def test_products_are_those_of_numpy(function: object, dtype: type[np.floating])
             out.fill(np.nan)
         function(a, b, factor, kept, out)
         np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_parts_of_narrow_products_add_up_to_all_of_them(
+    dtype: type[np.floating], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, in C order, and terms, of a transpose, in three parts, of which the last is shorter.
+
+    Compiled code takes parts where BLAS has one thread, and the processor AVX-512; Python's always.
+    """
+    rng = np.random.default_rng(0)
+    I, K, J = 2 * products.SMALL // (256 * 10) + 11, 256, 10
+    x, W, d_z = (
+        rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
+    )
+    monkeypatch.setattr(products, "is_cut_into_tiles", lambda *_: False)
+    monkeypatch.setattr(products, "part_of", lambda length, _: -(-length // 3))
+    for a, b, by_parts in ((x, W, products.by_rows), (x.T, d_z, products.by_terms)):
+        in_python = getattr(by_parts, "py_func", by_parts)
+        for function, kept in itertools.product((in_python, compiled_product), (0.0, 2.0)):
+            out = rng.integers(-3, 4, size=(len(a), J)).astype(dtype)
+            want = -2 * (a @ b) + kept * out
+            if kept == 0:
+                out.fill(np.nan)
+            with threadpool_limits(1, user_api="blas"):
+                function(a, b, -2.0, kept, out)
+            np.testing.assert_array_equal(out, want)
+
+
+def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part_of: Any = getattr(products.part_of, "py_func", products.part_of)
+    monkeypatch.setattr(products, "HAS_AVX512", True)
+    monkeypatch.setattr(products, "threads", lambda: 1)
+    times = 1000
+    most = products.SMALL // times
+    assert part_of(most, times) == most
+    assert part_of(most + 2, times) == most // 2 + 1
+    assert part_of(2 * most, times) == most
+    assert part_of(2 * most + 1, times) == (2 * most + 3) // 3
+    assert part_of(0, times) == part_of(0, 0) == 1  # a step, which cannot be 0
+    assert part_of(5, 0) == 5
+    times = products.SMALL // products.FEW
+    assert part_of(10**4, times) == products.FEW
+    assert part_of(10**4, times + 1) == 10**4
+    for name, value in (("threads", lambda: 2), ("HAS_AVX512", False)):
+        with monkeypatch.context() as changed:
+            changed.setattr(products, name, value)
+            assert part_of(10**4, times) == 10**4
 
 
 @pytest.mark.parametrize("function", [product, compiled_product])
