@@ -15,13 +15,15 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.tile import BYTES, ROWS
 from manual_nn.compiled.tiled_product import HAS_AVX512, tiled_product
 
-FEW = 64  # rows, or terms, at most: of more BLAS's copies take a small part of its time
+# Rows and terms at most for tiles: of more BLAS's copies take a small part of its time.
+FEW_ROWS, FEW_TERMS = 64, 32
 LONG = 7 * BYTES  # of a row of the product, at least: in a shorter one too few tiles are wide
 LITTLE = 2**18  # multiplications, of which OpenBLAS gives no part to another thread
 
 # Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies: no other
 # way is faster then, and larger products are worth cutting where nothing has to be copied for it.
 SMALL = 10**6
+LEAST = 64  # rows, or terms, of a part that a product is cut into
 
 blas.register()
 
@@ -62,8 +64,9 @@ def suits_tiles(I: int, K: int, J: int, itemsize: int) -> bool:
     """
     return (
         HAS_AVX512
-        and 0 < min(I, K) <= FEW
+        and K > 0
         and I >= ROWS
+        and (I <= FEW_ROWS or K <= FEW_TERMS)
         and J * itemsize >= LONG
         and (I * J * K <= LITTLE or threads() == 1)
     )
@@ -94,7 +97,7 @@ def part_of(length: int, times: int) -> int:
     but all at once, if that were few, or if BLAS could give a part to another thread.
     """
     most = SMALL // max(times, 1)
-    parts = -(-length // most) if HAS_AVX512 and most >= FEW and threads() == 1 else 1
+    parts = -(-length // most) if HAS_AVX512 and most >= LEAST and threads() == 1 else 1
     return max(-(-length // max(parts, 1)), 1)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from manual_nn.arrays import Array
 from manual_nn.compiled import in_place
+from manual_nn.compiled.products import SMALL
 from manual_nn.compiled.reductions import WIDTH
 from manual_nn.layers import softmax_cross_entropy
 from tests.support.cases import each
@@ -64,10 +65,14 @@ def test_the_gradient_passes_where_the_unit_is_on_and_is_summed_over_the_rows(
 
 
 @pytest.mark.parametrize("N", [1, 2, in_place.FEW, in_place.FEW + 1])
+@pytest.mark.parametrize("fan_in", [4, SMALL // 9])
 @of_each_dtype
-def test_few_rows_and_many_go_down_through_the_weights(N: int, dtype: type[np.floating]) -> None:
-    d_z, weight = integers(0, N, 3, dtype=dtype), integers(1, 4, 3, dtype=dtype)
-    d_a = np.full((N, 4), np.nan, dtype)
+def test_few_rows_and_many_go_down_through_the_weights(
+    N: int, fan_in: int, dtype: type[np.floating]
+) -> None:
+    """Of small weights, and of those that are large enough for the transpose to be computed."""
+    d_z, weight = integers(0, N, 5, dtype=dtype), integers(1, fan_in, 5, dtype=dtype)
+    d_a = np.full((N, fan_in), np.nan, dtype)
     in_place.input_backward(d_z, weight, 0.5, d_a)
     np.testing.assert_array_equal(d_a, d_z @ weight.T / 2)
 

@@ -86,8 +86,8 @@ def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
     assert part_of(2 * most + 1, times) == (2 * most + 3) // 3
     assert part_of(0, times) == part_of(0, 0) == 1  # a step, which cannot be 0
     assert part_of(5, 0) == 5
-    times = products.SMALL // products.FEW
-    assert part_of(10**4, times) == products.FEW
+    times = products.SMALL // products.LEAST
+    assert part_of(10**4, times) == products.LEAST
     assert part_of(10**4, times + 1) == 10**4
     for name, value in (("threads", lambda: 2), ("HAS_AVX512", False)):
         with monkeypatch.context() as changed:

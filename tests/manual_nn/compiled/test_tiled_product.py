@@ -72,10 +72,10 @@ def test_tiles_are_taken_where_they_are_filled_and_no_thread_would_be_left_witho
     assert not suits(ROWS, 784, J - 1, 4)
     assert not suits(ROWS, 0, J, 4)  # nothing would be written
     assert suits(ROWS, 784, J - 1, 8)
-    many = products.FEW + 1
-    assert suits(products.FEW, many, J, 4)
-    assert suits(many, products.FEW, J, 4)
-    assert not suits(many, many, J, 4)
+    rows, terms = products.FEW_ROWS, products.FEW_TERMS
+    assert suits(rows, terms + 1, J, 4)
+    assert suits(rows + 1, terms, J, 4)
+    assert not suits(rows + 1, terms + 1, J, 4)
     monkeypatch.setattr(products, "threads", lambda: 2)
     K = products.LITTLE // (ROWS * J)
     assert suits(ROWS, K, J, 4)
