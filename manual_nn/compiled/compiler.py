@@ -19,6 +19,7 @@ from numba.core import event
 from numba.core.caching import FunctionCache
 
 from manual_nn.compiled import blas
+from manual_nn.compiled.vectors import Compiler
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,7 +46,8 @@ def compiled_fused(function: Function) -> Function:
 
 
 def _compiled(function: Function, *, fastmath: Any) -> Any:
-    dispatcher = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    dispatcher = numba.njit(pipeline_class=Compiler, **options)(function)
     if numba.config.DISABLE_JIT:  # then it is the function
         return dispatcher
     try:
