@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numba
 import numpy as np
 import pytest
+from numba.core import event
 from numba.core.caching import FunctionCache
 
 from manual_nn import compiled as rooms
@@ -205,6 +207,14 @@ def test_it_is_said_once_that_something_of_ours_is_compiled(
         "Compiling with Numba: this takes some seconds, once for each kind of input"
     ]
     assert caplog.records[0].levelno == logging.WARNING  # which is shown without any handler
+
+
+def test_what_says_so_hears_of_all_that_numba_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(compiler._Announcement, "on_start", lambda _, event: heard.append(event))
+    event.start_event("numba:compile", data={"dispatcher": None})
+    event.end_event("numba:compile")
+    assert [one.data for one in heard] == [{"dispatcher": None}]
 
 
 CODE = """
