@@ -65,7 +65,7 @@ def test_the_gradient_passes_where_the_unit_is_on_and_is_summed_over_the_rows(
 
 
 @pytest.mark.parametrize("N", [1, 2, in_place.FEW, in_place.FEW + 1])
-@pytest.mark.parametrize("fan_in", [4, SMALL // 9])
+@pytest.mark.parametrize("fan_in", [4, SMALL // (4 * in_place.FEW)])
 @of_each_dtype
 def test_few_rows_and_many_go_down_through_the_weights(
     N: int, fan_in: int, dtype: type[np.floating]
