@@ -21,7 +21,7 @@ EPOCH = 51_000  # the training rows of MNIST that are not held out
 FEW = 128  # rows up to which the row-by-row algorithm is timed, for it is slow, and for an EPOCH
 WEIGHT_DECAY = 1e-4
 NO_DECAY = "ours without decay"  # the floor has none either
-XLA, TORCH = "XLA's products", "PyTorch's products"
+PRODUCTS = {"JAX": "XLA's products", "PyTorch": "PyTorch's products"}
 BEST = "best floor"  # of NumPy's, XLA's and PyTorch's products, the fastest in its round
 
 
@@ -57,7 +57,7 @@ def measure(shape: Shape, rounds: int, threads: int) -> Timings:
     for name in contenders(shape):
         calls[name] = GRADIENTS[name](problem).run
     floors = ["floor"]
-    for name, peer, make in ((XLA, "JAX", xla_floor), (TORCH, "PyTorch", torch_floor)):
+    for (peer, name), make in zip(PRODUCTS.items(), (xla_floor, torch_floor), strict=True):
         if peer in calls:
             calls[name] = make(*shape)
             floors.append(name)

@@ -34,20 +34,24 @@ What was tried to make the products faster:
 
 
 def of_gradients(measured: Sequence[tuple[Shape, Timings]]) -> str:
-    """Say where JAX comes nearest to compiled, if both are there."""
-    found = [
-        (timings.over["compiled"]["JAX"].median, shape, timings.over[gradients.BEST]["compiled"])
-        for shape, timings in measured
-        if "JAX" in timings.over.get("compiled", {})
-    ]
-    if not found:
-        return ""
-    by_jax, shape, over_floor = min(found, key=itemgetter(0))
-    return (
-        f"JAX comes nearest to compiled at {shape.network}, {shape.N:,} rows, {shape.dtype}: it "
-        f"takes {by_jax:.3g} times as long, and compiled {over_floor.median:.3g} times the best "
-        "floor."
-    )
+    """Say where JAX and PyTorch are fastest beside compiled, and how fast their products are."""
+    sentences = []
+    for peer, own in gradients.PRODUCTS.items():
+        found = [
+            (timings.over["compiled"][peer].median, shape, timings.over["floor"])
+            for shape, timings in measured
+            if peer in timings.over.get("compiled", {})
+        ]
+        if not found:
+            continue
+        by_peer, shape, over_floor = min(found, key=itemgetter(0))
+        rows = f"{shape.N:,} row{'s' * (shape.N > 1)}"
+        sentences.append(
+            f"{peer} takes at least {by_peer:.3g} times as long as compiled: at {shape.network}, "
+            f"{rows}, {shape.dtype}, where {own} take {over_floor[own].median:.3g} times "
+            f"as long as the floor's, and compiled {over_floor['compiled'].median:.3g} times."
+        )
+    return " ".join(sentences)
 
 
 def of_epochs(measured: Sequence[tuple[Setting, Timings]]) -> str:
