@@ -64,7 +64,7 @@ def rectify_backward(d_a: Array, a: Array, d_bias: Array) -> None:
 def input_backward(d_z: Array, weight: Array, factor: float, d_a: Array) -> None:
     """Write d_a = factor d_z W^T, (N, fan_in); dense.md (4).
 
-    BLAS is faster at the transpose, W d_z^T, of few rows, unless the product is small.
+    BLAS is faster at the transpose, W d_z^T, of few rows; if it is small, its copy takes longer.
     """
     if len(d_z) <= FEW and len(d_z) * weight.size > SMALL:
         transposed = np.empty((weight.shape[0], len(d_z)), d_z.dtype)
@@ -154,7 +154,7 @@ def weight_backward(a: Array, d_z: Array, weight: Array, decay: Any, d_weight: A
     if suits_tiles(a.shape[1], a.shape[0], d_z.shape[1], a.itemsize):
         check_shapes(a.T, d_z, weight)
         check_shapes(a.T, d_z, d_weight)
-        a_T, one = a.T[:, : len(a)], weight.dtype.type(1)  # a view, as in `product`: compiled once
+        a_T, one = a.T[:, : len(a)], weight.dtype.type(1)  # a view, as in `done_in_tiles`
         return tiled_product(a_T, d_z, one, decay, weight, d_weight)
     squares = write_decay(weight.reshape(-1), decay, d_weight.reshape(-1))
     product(a.T, d_z, 1.0, 1.0, d_weight)

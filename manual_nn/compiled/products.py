@@ -17,13 +17,14 @@ from manual_nn.compiled.tiled_product import HAS_AVX512, tiled_product
 
 # Rows and terms at most for tiles: of more BLAS's copies take a small part of its time.
 FEW_ROWS, FEW_TERMS = 64, 32
-LONG = 7 * BYTES  # of a row of the product, at least: in a shorter one too few tiles are wide
+LONG = 7 * BYTES  # bytes of a row of the product at least: below it BLAS is level or ahead
 LITTLE = 2**18  # multiplications, of which OpenBLAS gives no part to another thread
 
-# Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies: no other
-# way is faster then, and larger products are worth cutting where nothing has to be copied for it.
+# Multiplications up to which OpenBLAS, with AVX-512, makes no copy of what it multiplies, unless b
+# is a transpose: no other way is faster then, and it is worth cutting larger products into such
+# parts.
 SMALL = 10**6
-LEAST = 64  # rows, or terms, of a part that a product is cut into
+LEAST = 64  # rows, or terms, that a part of SMALL multiplications must have room for
 
 blas.register()
 
@@ -37,7 +38,8 @@ def product(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     Raises:
         ValueError: the shapes do not fit.
     """
-    whole(a, b, factor, kept, out)
+    check_shapes(a, b, out)
+    gemm(a, b, factor, kept, out)
 
 
 def threads() -> int:
@@ -94,7 +96,7 @@ def part_of(length: int, times: int) -> int:
     """Give how many of a product's rows, or terms, BLAS is to take at a time.
 
     They are in equal parts that it copies nothing for, at so many multiplications for each of them;
-    but all at once, if that were few, or if BLAS could give a part to another thread.
+    but all at once if a part has room for less than LEAST, or BLAS may have several threads.
     """
     most = SMALL // max(times, 1)
     parts = -(-length // most) if HAS_AVX512 and most >= LEAST and threads() == 1 else 1
@@ -112,7 +114,7 @@ def whole(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
 def by_rows(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     """Do what `product` does, for matrices in C order: in tiles, or part of the rows at a time."""
     check_shapes(a, b, out)
-    if is_cut_into_tiles(a, b, factor, kept, out):
+    if done_in_tiles(a, b, factor, kept, out):
         return
     rows = part_of(len(a), b.size)
     for i in range(0, len(a), rows):
@@ -126,7 +128,7 @@ def by_terms(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     A part of the terms is a part of the memory; one of the rows is spread over all of a^T.
     """
     check_shapes(a, b, out)
-    if is_cut_into_tiles(a, b, factor, kept, out):
+    if done_in_tiles(a, b, factor, kept, out):
         return
     terms = part_of(len(b), out.size)
     gemm(a[..., :terms], b[:terms], factor, kept, out)
@@ -135,7 +137,7 @@ def by_terms(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
 
 
 @compiled
-def is_cut_into_tiles(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> bool:
+def done_in_tiles(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> bool:
     """Do what `product` does in tiles, if that is faster, and say whether it is done."""
     (I, K), J = a.shape, b.shape[1]
     if I * K * J <= SMALL or not suits_tiles(I, K, J, out.itemsize):

@@ -1,7 +1,8 @@
 """The width of the vectors that loops are compiled for: 512 bits, where the processor has them.
 
-For most processors with AVX-512, LLVM takes half of it, lest they run slower for a while; but they
-are in products of matrices all the time, for which BLAS takes all of it.
+On most of Intel's processors with AVX-512, LLVM takes vectors of 256 bits, for some have run slower
+for a while after wider ones. OpenBLAS takes the wide ones all the same, and loops over many numbers
+are faster with them; rows of a few dozen may be slower, for more of their numbers fill no vector.
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
-ATTRIBUTE = '"prefer-vector-width"="512"'  # of a function of LLVM; no effect without AVX-512
+ATTRIBUTE = '"prefer-vector-width"="512"'  # of a function of LLVM, meant for AVX-512
 
 
 class _Lower(Lower):  # type: ignore[misc] # it is Any to mypy

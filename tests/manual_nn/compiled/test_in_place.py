@@ -65,13 +65,13 @@ def test_the_gradient_passes_where_the_unit_is_on_and_is_summed_over_the_rows(
 
 
 @pytest.mark.parametrize("N", [1, 2, in_place.FEW, in_place.FEW + 1])
-@pytest.mark.parametrize("fan_in", [4, SMALL // (4 * in_place.FEW)])
+@pytest.mark.parametrize(("fan_in", "fan_out"), [(4, 5), (SMALL // 500 + 1, 500)])
 @of_each_dtype
 def test_few_rows_and_many_go_down_through_the_weights(
-    N: int, fan_in: int, dtype: type[np.floating]
+    N: int, fan_in: int, fan_out: int, dtype: type[np.floating]
 ) -> None:
     """Of small weights, and of those that are large enough for the transpose to be computed."""
-    d_z, weight = integers(0, N, 5, dtype=dtype), integers(1, fan_in, 5, dtype=dtype)
+    d_z, weight = integers(0, N, fan_out, dtype=dtype), integers(1, fan_in, fan_out, dtype=dtype)
     d_a = np.full((N, fan_in), np.nan, dtype)
     in_place.input_backward(d_z, weight, 0.5, d_a)
     np.testing.assert_array_equal(d_a, d_z @ weight.T / 2)

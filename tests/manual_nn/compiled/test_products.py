@@ -54,11 +54,12 @@ def test_parts_of_narrow_products_add_up_to_all_of_them(
     Compiled code takes parts where BLAS has one thread, and the processor AVX-512; Python's always.
     """
     rng = np.random.default_rng(0)
-    I, K, J = 2 * products.SMALL // (256 * 10) + 11, 256, 10
+    I, K, J = 2 * products.SMALL // (256 * 10) + 10, 256, 10
+    assert I % 3
     x, W, d_z = (
         rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
     )
-    monkeypatch.setattr(products, "is_cut_into_tiles", lambda *_: False)
+    monkeypatch.setattr(products, "done_in_tiles", lambda *_: False)
     monkeypatch.setattr(products, "part_of", lambda length, _: -(-length // 3))
     for a, b, by_parts in ((x, W, products.by_rows), (x.T, d_z, products.by_terms)):
         in_python = getattr(by_parts, "py_func", by_parts)
