@@ -99,8 +99,10 @@ def part_of(length: int, times: int) -> int:
     but all at once if a part has room for less than LEAST, or BLAS may have several threads.
     """
     most = SMALL // max(times, 1)
-    parts = -(-length // most) if HAS_AVX512 and most >= LEAST and threads() == 1 else 1
-    return max(-(-length // max(parts, 1)), 1)
+    if not HAS_AVX512 or most < LEAST or threads() > 1:
+        return max(length, 1)
+    parts = max(-(-length // most), 1)
+    return max(-(-length // parts), 1)
 
 
 @compiled

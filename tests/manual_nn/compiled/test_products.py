@@ -22,11 +22,11 @@ def compiled_product(a: Array, b: Array, factor: float, kept: float, out: Array)
 @pytest.mark.parametrize("function", [product, compiled_product])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_are_those_of_numpy(function: object, dtype: type[np.floating]) -> None:
-    """With sizes of 1, which both orders have the same memory for, and others."""
+    """With sizes of 1, which both orders have the same memory for, and others, on one thread."""
     assert callable(function)
     rng = np.random.default_rng(0)
     for sizes, transposed, (factor, kept) in itertools.product(
-        [(2, 3, 4), (1, 3, 4), (2, 1, 4), (2, 3, 1), (1, 1, 1), (33, 17, 20), (65, 130, 128)],
+        [(2, 3, 4), (1, 3, 4), (2, 1, 4), (2, 3, 1), (1, 1, 1), (33, 17, 20), (64, 130, 128)],
         itertools.product([False, True], repeat=2),
         [(1.0, 0.0), (-2.0, 1.0), (0.5, 4.0)],
     ):
@@ -41,7 +41,8 @@ def test_products_are_those_of_numpy(function: object, dtype: type[np.floating])
         )
         if kept == 0:
             out.fill(np.nan)
-        function(a, b, factor, kept, out)
+        with threadpool_limits(1, user_api="blas"):
+            function(a, b, factor, kept, out)
         np.testing.assert_array_equal(out, want)
 
 
@@ -51,16 +52,17 @@ def test_parts_of_narrow_products_add_up_to_all_of_them(
 ) -> None:
     """Rows, in C order, and terms, of a transpose, in three parts, of which the last is shorter.
 
-    Compiled code takes parts where BLAS has one thread, and the processor AVX-512; Python's always.
+    In Python it is a single one. Compiled code takes parts where the processor has AVX-512.
     """
     rng = np.random.default_rng(0)
     I, K, J = 2 * products.SMALL // (256 * 10) + 10, 256, 10
-    assert I % 3
+    assert I % 3  # compiled code has a shorter part, too
+    assert I % 2
     x, W, d_z = (
         rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
     )
     monkeypatch.setattr(products, "done_in_tiles", lambda *_: False)
-    monkeypatch.setattr(products, "part_of", lambda length, _: -(-length // 3))
+    monkeypatch.setattr(products, "part_of", lambda length, _: length // 2)
     for a, b, by_parts in ((x, W, products.by_rows), (x.T, d_z, products.by_terms)):
         in_python = getattr(by_parts, "py_func", by_parts)
         for function, kept in itertools.product((in_python, compiled_product), (0.0, 2.0)):
@@ -71,6 +73,27 @@ def test_parts_of_narrow_products_add_up_to_all_of_them(
             with threadpool_limits(1, user_api="blas"):
                 function(a, b, -2.0, kept, out)
             np.testing.assert_array_equal(out, want)
+
+
+def test_large_products_that_suit_tiles_are_done_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    def suits(*sizes: int) -> bool:
+        return sizes in {(64, 125, 125, 4), (64, 125, 126, 4)}
+
+    done_in_tiles: Any = getattr(products.done_in_tiles, "py_func", products.done_in_tiles)
+    monkeypatch.setattr(products, "suits_tiles", suits)
+    rng = np.random.default_rng(0)
+    for sizes, done in (
+        ((64, 125, 126), True),
+        ((64, 125, 125), False),  # a million
+        ((64, 126, 126), False),  # does not suit
+    ):
+        I, K, J = sizes
+        a, b, out = (
+            rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((I, K), (K, J), (I, J))
+        )
+        want = 2 * (a @ b) - out if done else out.copy()
+        assert done_in_tiles(a, b, 2.0, -1.0, out) == done
+        np.testing.assert_array_equal(out, want)
 
 
 def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
@@ -87,6 +110,7 @@ def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
     assert part_of(2 * most + 1, times) == (2 * most + 3) // 3
     assert part_of(0, times) == part_of(0, 0) == 1  # a step, which cannot be 0
     assert part_of(5, 0) == 5
+    assert part_of(products.SMALL, 1) == products.SMALL
     times = products.SMALL // products.LEAST
     assert part_of(10**4, times) == products.LEAST
     assert part_of(10**4, times + 1) == 10**4
