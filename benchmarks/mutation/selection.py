@@ -29,6 +29,7 @@ _PASSES, _EXACTLY, _ROWS, _WITNESSES = (
 _ARGUMENTS = "tests/manual_nn/models/test_arguments.py"
 _COMPILED = "tests/manual_nn/models/test_mlp_compiled.py"
 _COMPILER = "tests/manual_nn/compiled/test_compiler.py"
+_TILED = "tests/manual_nn/compiled/test_tiled_product.py"
 _PRODUCTS = "tests/manual_nn/derivatives/test_products.py"
 _PER_EXAMPLE = "tests/manual_nn/derivatives/test_per_example.py"
 _COMMAND_LINE = "tests/manual_nn/interfaces/test_command_line.py"
@@ -68,15 +69,16 @@ OF_COMPILED = (f"{_COMPILER}::test_what_loops_or_is_called_by_compiled_code_is_c
 # optimizer and a schedule those of what all settings have in common.
 ALSO = {
     "manual_nn/checks/arguments.py": (_ARGUMENTS,),
-    "manual_nn/compiled/blas.py": (_COMPILER, "tests/manual_nn/compiled/test_tiled_product.py"),
+    "manual_nn/compiled/blas.py": (_COMPILER, _TILED),
     "manual_nn/compiled/copies.py": (_COMPILER,),
     "manual_nn/compiled/curvature.py": (
         *("tests/manual_nn/derivatives/test_curvature_compiled.py", _PRODUCTS),
     ),
     "manual_nn/compiled/in_place.py": (_COMPILED, _COMPILER),
     "manual_nn/compiled/mlp.py": (_COMPILED,),
-    "manual_nn/compiled/products.py": ("tests/manual_nn/compiled/test_tiled_product.py",),
+    "manual_nn/compiled/products.py": (_TILED,),
     "manual_nn/compiled/steps.py": (_DESCENT,),
+    "manual_nn/compiled/tile.py": (_TILED,),
     "manual_nn/derivatives/per_example.py": (_PASSES, _ARGUMENTS),
     "manual_nn/layers/dense.py": _NETWORK,
     "manual_nn/layers/relu.py": _NETWORK,

@@ -14,6 +14,7 @@ from numba import config
 
 from manual_nn.arrays import Array
 from manual_nn.compiled.compiler import compiled
+from manual_nn.compiled.copies import copy_rows
 from manual_nn.compiled.reductions import sum_of_squares
 from manual_nn.compiled.tile import BYTES, ROWS, WIDE, narrow_tile, wide_tile
 
@@ -85,15 +86,9 @@ def _last_columns(
         np.zeros((I, lanes), dtype),
         np.empty((I, lanes), dtype),
     )
-    for k in range(len(b)):
-        for c in range(j, J):
-            part[k, c - j] = b[k, c]
+    copy_rows(b[:, j:], part)
     if kept != 0:
-        for i in range(I):
-            for c in range(j, J):
-                before[i, c - j] = other[i, c]
+        copy_rows(other[:, j:], before)
     for i in range(0, I, ROWS):
         narrow_tile(a, i, part, 0, factor, kept, before, after)
-    for i in range(I):
-        for c in range(j, J):
-            out[i, c] = after[i, c - j]
+    copy_rows(after[:, : J - j], out[:, j:])

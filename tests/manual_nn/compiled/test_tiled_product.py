@@ -42,8 +42,8 @@ def test_products_in_tiles_are_those_of_numpy_and_write_nothing_else(
         a, b, other = (
             rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
         )
-        memory = np.full(I * J + 1, np.nan, dtype)
-        out = memory[:-1].reshape(I, J)
+        memory = np.full((I + 1) * J, np.nan, dtype)  # with a row that is not the product's
+        out = memory[:-J].reshape(I, J)
         if kept == 0:
             other = out
         elif kept == 1:
@@ -56,7 +56,7 @@ def test_products_in_tiles_are_those_of_numpy_and_write_nothing_else(
         )
         np.testing.assert_array_equal(out, want)
         assert got == squares
-        assert np.isnan(memory[-1])
+        assert np.isnan(memory[-J:]).all()
 
 
 def test_tiles_are_taken_where_they_are_filled_and_no_thread_would_be_left_without_work(
