@@ -118,13 +118,15 @@ def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
         with monkeypatch.context() as changed:
             changed.setattr(products, name, value)
             assert part_of(10**4, times) == 10**4
+            assert part_of(1, times) == part_of(0, times) == 1
 
 
 @pytest.mark.parametrize("function", [product, compiled_product])
 @pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((2, 3), (3, 4)), ((1, 3), (3, 5))])
-def test_shapes_that_do_not_fit_are_refused(function: Any, shapes: Any) -> None:
+@pytest.mark.parametrize("orders", ["CC", "FC", "CF", "FF"])
+def test_shapes_that_do_not_fit_are_refused(function: Any, shapes: Any, orders: str) -> None:
     """Before anything is written, where one size of the three is another than out, (2, 5), has."""
-    a, b = map(np.ones, shapes)
+    a, b = (np.ones(shape, order=order) for shape, order in zip(shapes, orders, strict=True))  # type: ignore[call-overload] # a letter
     out = np.zeros((2, 5))
     with pytest.raises(ValueError, match="must have the shapes"):
         function(a, b, 1.0, 0.0, out)
