@@ -46,8 +46,8 @@ def compiled_fused(function: Function) -> Function:
 
 
 def _compiled(function: Function, *, fastmath: Any) -> Any:
-    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    dispatcher = numba.njit(pipeline_class=Compiler, **options)(function)
+    jit = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, pipeline_class=Compiler)
+    dispatcher = jit(function)
     if numba.config.DISABLE_JIT:  # then it is the function
         return dispatcher
     try:

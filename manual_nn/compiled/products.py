@@ -106,13 +106,6 @@ def part_of(length: int, times: int) -> int:
 
 
 @compiled
-def whole(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
-    """Do what `product` does, at once."""
-    check_shapes(a, b, out)
-    gemm(a, b, factor, kept, out)
-
-
-@compiled
 def by_rows(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> None:
     """Do what `product` does, for matrices in C order: in tiles, or part of the rows at a time."""
     check_shapes(a, b, out)
@@ -147,6 +140,9 @@ def done_in_tiles(a: Array, b: Array, factor: Any, kept: Any, out: Array) -> boo
     number, view = out.dtype.type, a[:, :K]  # of one type, whatever the order: compiled once
     tiled_product(view, b, number(factor), number(kept), out, out)
     return True
+
+
+whole = compiled(product)  # as it is written
 
 
 @overload(product)  # type: ignore[untyped-decorator] # likewise

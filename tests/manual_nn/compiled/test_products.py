@@ -14,6 +14,12 @@ from manual_nn.compiled.compiler import compiled
 from manual_nn.compiled.products import product
 
 
+def whole_numbers(
+    rng: np.random.Generator, dtype: type[np.floating], *shapes: tuple[int, ...]
+) -> list[Array]:
+    return [rng.integers(-4, 5, size=shape).astype(dtype) for shape in shapes]
+
+
 @compiled
 def compiled_product(a: Array, b: Array, factor: float, kept: float, out: Array) -> None:
     product(a, b, factor, kept, out)
@@ -31,9 +37,7 @@ def test_products_are_those_of_numpy(function: object, dtype: type[np.floating])
         [(1.0, 0.0), (-2.0, 1.0), (0.5, 4.0)],
     ):
         I, K, J = sizes
-        a, b, out = (
-            rng.integers(-4, 5, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
-        )
+        a, b, out = whole_numbers(rng, dtype, (I, K), (K, J), (I, J))
         want = factor * (a @ b) + kept * out
         a, b = (
             array.T.copy().T if turned else array
@@ -58,15 +62,13 @@ def test_parts_of_narrow_products_add_up_to_all_of_them(
     I, K, J = 2 * products.SMALL // (256 * 10) + 10, 256, 10
     assert I % 3  # compiled code has a shorter part, too
     assert I % 2
-    x, W, d_z = (
-        rng.integers(-3, 4, size=shape).astype(dtype) for shape in ((I, K), (K, J), (I, J))
-    )
+    x, W, d_z = whole_numbers(rng, dtype, (I, K), (K, J), (I, J))
     monkeypatch.setattr(products, "done_in_tiles", lambda *_: False)
     monkeypatch.setattr(products, "part_of", lambda length, _: length // 2)
     for a, b, by_parts in ((x, W, products.by_rows), (x.T, d_z, products.by_terms)):
         in_python = getattr(by_parts, "py_func", by_parts)
         for function, kept in itertools.product((in_python, compiled_product), (0.0, 2.0)):
-            out = rng.integers(-3, 4, size=(len(a), J)).astype(dtype)
+            (out,) = whole_numbers(rng, dtype, (len(a), J))
             want = -2 * (a @ b) + kept * out
             if kept == 0:
                 out.fill(np.nan)
@@ -88,9 +90,7 @@ def test_large_products_that_suit_tiles_are_done_in_tiles(monkeypatch: pytest.Mo
         ((64, 126, 126), False),  # does not suit
     ):
         I, K, J = sizes
-        a, b, out = (
-            rng.integers(-3, 4, size=shape).astype(np.float32) for shape in ((I, K), (K, J), (I, J))
-        )
+        a, b, out = whole_numbers(rng, np.float32, (I, K), (K, J), (I, J))
         want = 2 * (a @ b) - out if done else out.copy()
         assert done_in_tiles(a, b, 2.0, -1.0, out) == done
         np.testing.assert_array_equal(out, want)
@@ -124,9 +124,9 @@ def test_products_are_in_equal_parts_that_blas_copies_nothing_for(
 @pytest.mark.parametrize("function", [product, compiled_product])
 @pytest.mark.parametrize("shapes", [((2, 3), (4, 5)), ((2, 3), (3, 4)), ((1, 3), (3, 5))])
 @pytest.mark.parametrize("orders", ["CC", "FC", "CF", "FF"])
-def test_shapes_that_do_not_fit_are_refused(function: Any, shapes: Any, orders: str) -> None:
+def test_shapes_that_do_not_fit_are_refused(function: Any, shapes: Any, orders: Any) -> None:
     """Before anything is written, where one size of the three is another than out, (2, 5), has."""
-    a, b = (np.ones(shape, order=order) for shape, order in zip(shapes, orders, strict=True))  # type: ignore[call-overload] # a letter
+    a, b = (np.ones(shape, order=order) for shape, order in zip(shapes, orders, strict=True))
     out = np.zeros((2, 5))
     with pytest.raises(ValueError, match="must have the shapes"):
         function(a, b, 1.0, 0.0, out)
